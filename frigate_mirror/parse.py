@@ -1,0 +1,170 @@
+"""From the text of a setting to its value: each parser takes text and raises ValueError with a
+sentence that says what was expected. None of them ever repeats a secret."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+from zoneinfo import ZoneInfo
+
+
+class Secret:
+    """A text that does not print. `reveal()` is the only way to it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return "Secret(***)" if self._text else "Secret()"
+
+    __str__ = __repr__
+
+
+def boolean(text: str) -> bool:
+    lowered = text.lower()
+    if lowered in ("true", "1", "yes", "on"):
+        return True
+    if lowered in ("false", "0", "no", "off"):
+        return False
+    raise ValueError(f"{text!r} is neither true nor false")
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,12}", text) or not low <= int(text) <= high:
+            raise ValueError(f"{text!r} is not a whole number from {low} to {high}")
+        return int(text)
+
+    return read
+
+
+def seconds(low: float, high: float) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise ValueError(f"{text!r} is not a number from {low} to {high}")
+        return value
+
+    return read
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        for word in words:
+            if text.lower() == word.lower():
+                return word
+        raise ValueError(f"{text!r} is none of {', '.join(word for word in words if word)}")
+
+    return read
+
+
+def token(text: str) -> str:
+    """A word without blanks or control characters, as headers and host names need."""
+    if not re.fullmatch(r"[\x21-\x7e]{0,512}", text):
+        raise ValueError(f"{text!r} has blanks or characters that do not belong there")
+    return text
+
+
+def bucket(text: str) -> str:
+    """Looser than AWS's own rule, since the compatible services are: no path, no URL."""
+    if text and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}", text):
+        raise ValueError(f"{text!r} is not a bucket's name (only the name: no s3://, no slash)")
+    return text
+
+
+def account(text: str) -> str:
+    if text and not re.fullmatch(r"[0-9]{12}", text):
+        raise ValueError(f"{text!r} is not an AWS account id of 12 digits")
+    return text
+
+
+def storage_class(text: str) -> str:
+    if text and not re.fullmatch(r"[A-Z0-9_]{1,64}", text):
+        raise ValueError(f"{text!r} is not a storage class such as STANDARD_IA")
+    return text
+
+
+def endpoint(text: str) -> str:
+    if not text:
+        return text
+    try:
+        parts = urlsplit(text)
+        port_is_a_number = parts.port is None or parts.port > 0
+    except ValueError:
+        raise ValueError("not an address such as https://s3.example.com:9000") from None
+    if "@" in parts.netloc:
+        raise ValueError("an address must not hold a user or password")
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_a_number:
+        raise ValueError(f"{text!r} is not an address such as https://s3.example.com:9000")
+    if parts.query or parts.fragment or parts.path.strip("/"):
+        raise ValueError(f"{text!r} goes on after the host; the bucket belongs in S3_BUCKET")
+    return text.rstrip("/")
+
+
+def prefix(text: str) -> str:
+    """Slashes at both ends are dropped; each part must be one that a file system could name."""
+    trimmed = text.strip("/")
+    if len(trimmed.encode()) > 512:
+        raise ValueError("longer than 512 bytes")
+    if any(part in ("", ".", "..") for part in trimmed.split("/")) and trimmed:
+        raise ValueError(f"{text!r} has an empty part, '.' or '..'")
+    if not trimmed.isprintable():
+        raise ValueError(f"{text!r} has control characters")
+    return trimmed
+
+
+def tags(text: str) -> str:
+    if not text:
+        return text
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=True)
+    except ValueError:
+        raise ValueError(f"{text!r} is not of the form a=b&c=d") from None
+    if len(pairs) > 10 or any(len(k) > 128 or len(v) > 256 or not k for k, v in pairs):
+        raise ValueError("at most 10 tags, names of 1 to 128 and values of at most 256 characters")
+    return text
+
+
+def timezone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"{text!r} is not an IANA time zone such as Europe/Berlin") from None
+    return text
+
+
+def readable_file(text: str) -> str:
+    if text and not (os.path.isfile(text) and os.access(text, os.R_OK)):
+        raise ValueError(f"{text!r} is not a file that can be read")
+    return text
+
+
+def absolute_path(text: str) -> Path:
+    if not text.startswith("/") or "\0" in text:
+        raise ValueError(f"{text!r} is not an absolute path")
+    return Path(text)
+
+
+def optional_path(text: str) -> Path:
+    return absolute_path(text) if text else Path()

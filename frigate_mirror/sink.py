@@ -105,7 +105,7 @@ class Sink(Protocol):
 
 
 class MemorySink:
-    """A sink that keeps objects in a dictionary, for tests. `failures` are raised first, in order."""
+    """A sink that keeps objects in a dictionary, for tests; `failures` are raised first."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}

@@ -1,0 +1,107 @@
+"""What the demo does at the bucket, as its owner and not as the mirror: by boto3 alone, so that what
+it shows is what anybody would see there.
+
+    ports           four free ports, each with its neighbour 10,000 higher free as well
+    make            wait for the server and make the bucket
+    show EVENTS     list the bucket and compare it with what the stand-in wrote; exit 1 if they differ
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+WITHIN = 30  # seconds until the server must answer
+
+
+def ports() -> int:
+    """SeaweedFS takes for each port P also P + 10000."""
+    free: list[int] = []
+    while len(free) < 4:
+        port = random.randrange(20_000, 50_000)
+        if port not in free and all(_is_free(number) for number in (port, port + 10_000)):
+            free.append(port)
+    print(*free)
+    return 0
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _client() -> Any:
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(
+        "s3",
+        endpoint_url=os.environ["DEMO_ENDPOINT"],
+        aws_access_key_id=os.environ["DEMO_OWNER_KEY"],
+        aws_secret_access_key=os.environ["DEMO_OWNER_SECRET"],
+        region_name="us-east-1",
+        config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
+    )
+
+
+def make() -> int:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    client, deadline = _client(), time.monotonic() + WITHIN
+    while True:
+        try:
+            client.create_bucket(Bucket=os.environ["DEMO_BUCKET"])
+            return 0
+        except (BotoCoreError, ClientError) as error:
+            if time.monotonic() > deadline:
+                print(f"the S3 server did not come up: {error}", file=sys.stderr)
+                return 1
+            time.sleep(0.1)
+
+
+def show(events: Path) -> int:
+    """A line for each object, then what is missing, superfluous or different."""
+    client, bucket = _client(), os.environ["DEMO_BUCKET"]
+    wanted = {event["sha256"]: event for event in _with_pictures(events)}
+    for entry in client.list_objects_v2(Bucket=bucket).get("Contents", []):
+        answer = client.get_object(Bucket=bucket, Key=entry["Key"])
+        event = wanted.pop(hashlib.sha256(answer["Body"].read()).hexdigest(), None)
+        verdict = "same bytes as on disk" if event else "ON DISK THERE IS NO SUCH PICTURE"
+        print(f"  {entry['Size'] / 1024:4.0f} KB  {answer['ContentType']}  {verdict}  {entry['Key']}")
+        if event is None:
+            wanted["?"] = {"file": entry["Key"]}
+    for event in wanted.values():
+        print(f"  NOT THERE: {event['file']}")
+    return 1 if wanted else 0
+
+
+def _with_pictures(events: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in events.read_text().splitlines()]
+    return [line for line in lines if line.get("sha256")]
+
+
+def main(arguments: list[str]) -> int:
+    match arguments:
+        case ["ports"]:
+            return ports()
+        case ["make"]:
+            return make()
+        case ["show", events]:
+            return show(Path(events))
+    print(__doc__, file=sys.stderr)
+    return 64
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,103 @@
+"""Which files an event's snapshot is, and the artifact that one becomes.
+
+    Frigate to 0.17   clips/{camera}-{id}.jpg         (a -clean copy may lie beside it)
+    Frigate 0.18      clips/{camera}-{id}-clean.webp  and no .jpg, but for legacy events
+    before 0.17       the clean copy is a .png
+
+Read from Frigate v0.16.4, v0.17.2, v0.18.0-beta1 (frigate.util.file, frigate.track.tracked_object).
+The picture is mirrored as what it is; none is ever rendered or converted.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from frigate_mirror import metadata
+from frigate_mirror.events import Event
+from frigate_mirror.keys import KeyCodec, KeyFault, is_event_id
+
+SNAPSHOT = "snapshot"
+_SNAPSHOT_FILES = (
+    (".jpg", "image/jpeg"),
+    ("-clean.webp", "image/webp"),
+    ("-clean.png", "image/png"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One file of one event, on its way to one key.
+
+    `id` is `{kind}:{event id}`, the ledger's key; `started` the event's start and `size` the
+    file's size in bytes when it was seen; `metadata` is ready for the sink.
+    """
+
+    id: str
+    camera: str
+    started: float
+    key: str
+    source: Path
+    size: int
+    content_type: str
+    metadata: Mapping[str, str]
+
+
+def snapshot_id(event_id: str) -> str:
+    return f"{SNAPSHOT}:{event_id}"
+
+
+def event_of(artifact_id: str) -> str:
+    """The event id of an artifact's id."""
+    return artifact_id.partition(":")[2]
+
+
+def snapshot_of(event: Event, clips_dir: Path, keys: KeyCodec) -> Artifact | None:
+    """The artifact of the event's snapshot as it lies on disk now, None while no file is there.
+
+    Raises KeyFault for an event that can have no key, or whose camera's name would lead out of
+    the clips folder.
+    """
+    if not is_event_id(event.id) or "/" in event.camera or "\0" in event.camera:
+        raise KeyFault(f"event {event.id!r} of camera {event.camera[:40]!r} names no file")
+    for ending, content_type in _SNAPSHOT_FILES:
+        source = clips_dir / f"{event.camera}-{event.id}{ending}"
+        size = _size_of_file(source)
+        if size is None:
+            continue
+        return Artifact(
+            id=snapshot_id(event.id),
+            camera=event.camera,
+            started=event.started,
+            key=keys.key(event.camera, event.id, event.started, ending.rpartition(".")[2]),
+            source=source,
+            size=size,
+            content_type=content_type,
+            metadata=describe(event),
+        )
+    return None
+
+
+def describe(event: Event) -> dict[str, str]:
+    """The event as object metadata; times are Unix seconds."""
+    values = {
+        "event-id": event.id,
+        "camera": event.camera,
+        "label": event.label,
+        "start-time": repr(event.started),
+        "end-time": "" if event.ended is None else repr(event.ended),
+        "score": "" if event.score is None else f"{event.score:.4g}",
+        "sub-label": event.sub_label,
+    }
+    return metadata.encode(values, event.zones)
+
+
+def _size_of_file(path: Path) -> int | None:
+    """Bytes of a regular file; None for nothing, a link, a pipe, a folder, a name too long."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None

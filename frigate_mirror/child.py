@@ -1,0 +1,84 @@
+"""The child's whole life: wait for its turn, mirror, drain, end."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+
+from frigate_mirror import rebuild
+from frigate_mirror.mirror import Mirror
+from frigate_mirror.process import Parent, Rounds
+from frigate_mirror.settings import Settings
+from frigate_mirror.sink import Sink
+from frigate_mirror.store import LedgerError, RunLock
+
+log = logging.getLogger("frigate_s3")
+EX_OK, EX_FAILED = 0, 1
+STATUS_EVERY, SUM_UP_EVERY, TEND_EVERY, PRUNE_EVERY = 10.0, 60.0, 1.0, 3600.0
+
+
+def serve(settings: Settings, sink: Sink, versions: dict[str, str]) -> int:
+    """Mirror until Frigate closes our stdin, is gone, or a signal says to stop."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    parent = Parent(sys.stdin.fileno())
+    lock = RunLock(settings.lock_path)
+    try:
+        if not _take_turn(lock, parent, stop):
+            return EX_OK
+        mirror = Mirror(settings, sink, versions=versions)
+    except (LedgerError, OSError) as error:
+        log.error("S3 snapshot mirror cannot start: %s", error)
+        return EX_FAILED
+    _mirror_until(parent, stop, mirror, settings)
+    mirror.ledger.close()
+    if mirror.ledger.damaged:
+        log.error("S3 ledger damaged, kept as %s", rebuild.put_aside(settings.ledger_path))
+    lock.release()
+    return EX_FAILED if mirror.ledger.damaged else EX_OK
+
+
+def _take_turn(lock: RunLock, parent: Parent, stop: threading.Event) -> bool:
+    """Wait for an earlier mirror to finish its drain; False if Frigate ends before that."""
+    waited = False
+    while not lock.acquire():
+        if parent.gone or stop.wait(0.1):
+            return False
+        if not waited:
+            log.info("S3 snapshot mirror waits for an earlier one to end")
+        waited = True
+    return True
+
+
+def _mirror_until(
+    parent: Parent, stop: threading.Event, mirror: Mirror, settings: Settings
+) -> None:
+    rounds = [
+        Rounds(
+            "pulse",
+            (TEND_EVERY, mirror.tend),
+            (STATUS_EVERY, mirror.write_status),
+            (SUM_UP_EVERY, mirror.sum_up),
+        ),
+        Rounds("sweep", (settings.sweep_interval, mirror.housekeep), (PRUNE_EVERY, mirror.prune)),
+        Rounds("check", (settings.check_interval, mirror.check)),
+        Rounds("stats", (settings.stats_interval, mirror.tell)),
+    ]
+    log.info("S3 snapshot mirror started: bucket %s, %d threads, events of the last %g days",
+             settings.bucket, settings.upload_threads, settings.sweep_days)  # fmt: skip
+    mirror.start()
+    for one in rounds:
+        one.start()
+    while not (parent.gone or stop.is_set() or mirror.ledger.damaged):
+        for event_id in parent.ids(timeout=0.5):
+            mirror.intake.offer(event_id)
+    log.info(
+        "S3 snapshot mirror stopping, up to %g s for what is under way", settings.drain_seconds
+    )
+    for one in rounds:
+        one.stop()
+    mirror.stop(settings.drain_seconds)
+    log.info("S3 snapshot mirror stopped")

@@ -1,0 +1,194 @@
+"""Doctor: looks at everything the mirror needs, and says every fault at once with what to do.
+
+Nothing is changed but one tiny object under the prefix, which proves the right to put.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import io
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from frigate_mirror.events import Catalog, CatalogError
+from frigate_mirror.settings import SECRETS, Settings
+from frigate_mirror.sink import Sink, SinkError
+
+PROBE_NAME = ".s3-mirror-check"
+SKEW_REMARK, SKEW_FAULT = 60.0, 900.0  # seconds; S3 refuses a request from 15 minutes on
+OK, NOTE, FAULT = "ok", "note", "FAULT"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: `grade` is ok, note or FAULT; `advice` is empty where all is well."""
+
+    grade: str
+    what: str
+    advice: str = ""
+
+    def __str__(self) -> str:
+        head = f"{self.grade:<6} {self.what}"
+        return f"{head}\n       -> {self.advice}" if self.advice else head
+
+
+def misspelt(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Variables that look like a setting and are none."""
+    known = {item.metadata["env"] for item in dataclasses.fields(Settings)}
+    known |= {f"{name}_FILE" for name in SECRETS} | {"S3_MIRROR_INIT", "S3_MIRROR_FRIGATE"}
+    for name in sorted(environ):
+        if name.startswith("S3_") and name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            advice = f"did you mean {near[0]}?" if near else "no setting has this name"
+            yield Finding(NOTE, f"{name} is set, but means nothing here", advice)
+
+
+def credentials(settings: Settings) -> Finding:
+    """Where the key comes from; never the key."""
+    if settings.access_key:
+        kind = "temporary key" if settings.session_token else "key"
+        return Finding(OK, f"credentials: {kind} from S3_ACCESS_KEY and S3_SECRET_KEY")
+    return Finding(OK, "credentials: none set, the standard AWS chain is asked")
+
+
+def paths(settings: Settings) -> Iterator[Finding]:
+    """Database readable, clips folder there, our own places writable, links possible."""
+    try:
+        catalog = Catalog(settings.db_path)
+        catalog.event("0-check")
+        catalog.close()
+        yield Finding(OK, f"Frigate's database {settings.db_path} can be read")
+    except CatalogError as error:
+        yield Finding(
+            FAULT, str(error), "run this inside Frigate's container, or set FRIGATE_DB_PATH"
+        )
+    if settings.clips_dir.is_dir():
+        yield Finding(OK, f"Frigate's clips folder {settings.clips_dir} is there")
+    else:
+        advice = "run this inside Frigate's container, or set FRIGATE_CLIPS_DIR"
+        yield Finding(FAULT, f"no folder {settings.clips_dir}", advice)
+        return
+    yield _writable(settings.cache_dir, "state files")
+    yield _writable(settings.state_dir, "ledger")
+    if settings.spool_limit_mb:
+        yield _linkable(settings)
+
+
+def _writable(folder: Path, purpose: str) -> Finding:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"x")
+        return Finding(OK, f"{folder} can be written ({purpose})")
+    except OSError as error:
+        advice = "mount it writable, or make room; S3_STATE_DIR moves the ledger"
+        return Finding(FAULT, f"cannot write {folder} ({purpose}): {error.strerror}", advice)
+
+
+def _linkable(settings: Settings) -> Finding:
+    """Whether the spool can hold files without a copy."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=settings.clips_dir, prefix=".s3-check-") as file:
+            target = settings.cache_dir / Path(file.name).name
+            os.link(file.name, target)
+            target.unlink()
+        return Finding(OK, "pictures are held back by hard links, which cost no space")
+    except OSError as error:
+        return Finding(
+            NOTE, f"no hard links here ({error.strerror}): pictures are copied until uploaded"
+        )
+
+
+def bucket(sink: Sink, settings: Settings, *, put: bool) -> Iterator[Finding]:
+    """The way there, the right to list, the clock, and (if `put`) the right to put."""
+    where = f"bucket {settings.bucket} at {settings.endpoint_url or 'AWS ' + settings.region}"
+    try:
+        probe = sink.check()
+        yield Finding(OK, f"{where} answers in {probe.took * 1000:.0f} ms and lets us list")
+        yield from _clock(probe.clock_skew)
+    except SinkError as error:
+        yield Finding(FAULT, f"{where}: {error.args[0]}", error.hint)
+    if not put:
+        yield Finding(NOTE, "right to put: not tried, so unproven", "run check without --no-put")
+        return
+    key = "/".join(filter(None, (settings.prefix, PROBE_NAME)))
+    try:
+        body = io.BytesIO(b"The mirror's check command may put objects here.\n")
+        sink.put(key, body, content_type="text/plain", metadata={})
+        yield Finding(OK, f"right to put: proven with {key}, which stays (the key need not delete)")
+    except SinkError as error:
+        yield Finding(FAULT, f"right to put: {error.args[0]}", error.hint)
+
+
+def _clock(skew: float | None) -> Iterator[Finding]:
+    if skew is None:
+        yield Finding(NOTE, "clock: the bucket's answer had no date to compare with")
+    elif abs(skew) > SKEW_REMARK:
+        grade = FAULT if abs(skew) > SKEW_FAULT else NOTE
+        yield Finding(
+            grade, f"clock: {abs(skew):.0f} s off the bucket's", "set this machine's clock (NTP)"
+        )
+    else:
+        yield Finding(OK, "clock: agrees with the bucket's")
+
+
+def frigate(
+    document: Mapping[str, object], source: Path, seam: Mapping[str, tuple[str, ...]]
+) -> Finding:
+    """Whether the hook fits: by the word of the mirror that Frigate runs, or by its source."""
+    version = _version_in(source / "frigate" / "version.py")
+    if version is None:
+        return Finding(NOTE, f"no Frigate in {source}, its version and seam were not looked at")
+    fault = seam_fault(source / "frigate" / "events" / "maintainer.py", seam)
+    if fault:
+        return Finding(
+            FAULT, f"Frigate {version}: {fault}", "the hook needs Frigate 0.16, 0.17 or 0.18"
+        )
+    running = "" if document.get("health") == "DOWN" else ", and the mirror runs"
+    return Finding(OK, f"Frigate {version}: the hook fits{running}")
+
+
+def seam_fault(maintainer: Path, seam: Mapping[str, tuple[str, ...]]) -> str:
+    """What the source of `EventProcessor` has otherwise than `seam` (method: parameters) says."""
+    try:
+        tree = ast.parse(maintainer.read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, ValueError) as error:
+        return f"cannot read {maintainer}: {error}"
+    methods = {
+        method.name: tuple(one.arg for one in method.args.args)
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and node.name == "EventProcessor"
+        for method in node.body
+        if isinstance(method, ast.FunctionDef)
+    }
+    faults = [
+        f"{name}{methods.get(name, ' absent')}, expected {wanted}"
+        for name, wanted in seam.items()
+        if methods.get(name) != wanted
+    ]
+    if (maintainer.parent / "external.py").exists():
+        faults.append("events/external.py, expected Frigate 0.16 or later, which has none")
+    return "; ".join(faults)
+
+
+def _version_in(path: Path) -> str | None:
+    try:
+        words = path.read_text(encoding="utf-8").replace("'", '"').split('"')
+    except (OSError, ValueError):
+        return None
+    return words[1] if len(words) > 1 else None
+
+
+def tell(findings: Iterator[Finding], say: Callable[[str], None]) -> int:
+    """Say each finding as it is made; returns how many are faults."""
+    faults = 0
+    for finding in findings:
+        say(str(finding))
+        faults += finding.grade == FAULT
+    say(f"{faults} fault(s)" if faults else "no fault found")
+    return faults

@@ -1,0 +1,162 @@
+"""Health: what the owner sees, as one line, one document, one word.
+
+OK        everything that should be in the bucket is, or is on its way
+DEGRADED  it still uploads, but something needs a look
+DOWN      the bucket cannot be reached or does not let us in
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from frigate_mirror.entries import Counts
+from frigate_mirror.service import Fault
+
+log = logging.getLogger("frigate_s3")
+BEHIND_TOO_FAR = 900.0  # seconds that the oldest artifact may be pending
+STALE_AFTER = 60.0  # seconds without a new status after which the mirror counts as not running
+OK, DEGRADED, DOWN = "OK", "DEGRADED", "DOWN"
+
+
+class Troubles:
+    """What is wrong at the moment, by name; each is said once when it begins."""
+
+    def __init__(self) -> None:
+        self._now: dict[str, str] = {}
+
+    def note(self, name: str, trouble: str) -> None:
+        """`trouble` is what is wrong with `name` now; empty: nothing is, any more."""
+        if trouble and not self._now.get(name):
+            log.warning("S3 snapshot mirror: %s", trouble)
+        self._now[name] = trouble
+
+    def all(self) -> list[str]:
+        return [trouble for trouble in self._now.values() if trouble]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything about the mirror at one moment. Times are Unix seconds, `behind` is seconds."""
+
+    written_at: float
+    started_at: float
+    pid: int
+    success: int
+    failed: int
+    counts: Counts
+    behind: float
+    last_success: float | None
+    last_error: Fault | None
+    service_down: bool
+    service_since: float
+    spool_files: int
+    spool_bytes: int
+    troubles: list[str] = field(default_factory=list)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    target: Mapping[str, str] = field(default_factory=dict)
+    paths: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why the health is not OK, a sentence each."""
+        reasons = list(self.troubles)
+        if self.service_down:
+            reasons.insert(0, "the bucket cannot be reached or does not let us in")
+        if self.behind > BEHIND_TOO_FAR:
+            reasons.append(f"the oldest picture has been waiting for {span(self.behind)}")
+        return reasons
+
+    @property
+    def health(self) -> str:
+        if self.service_down:
+            return DOWN
+        return DEGRADED if self.reasons else OK
+
+    def line(self) -> str:
+        """The statistics line; people grep for it, so its form is fixed."""
+        return (
+            f"S3 Upload Stats - Success: {self.success}, Failed: {self.failed}, "
+            f"Retry Queue: {self.counts.retrying}, Tracked Events: {self.counts.uploaded}, "
+            f"Failed Events: {self.counts.failed}, Health: {self.health}"
+        )
+
+    def document(self) -> dict[str, Any]:
+        document: dict[str, Any] = {"health": self.health, "reasons": self.reasons}
+        return document | asdict(self)
+
+
+def write(document: Mapping[str, Any], path: Path) -> None:
+    """Replace the status file atomically. Raises OSError."""
+    partial = path.with_name(f"{path.name}.part")
+    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(document, file, indent=1, sort_keys=True)
+    partial.replace(path)
+
+
+def read(path: Path, now: float | None = None) -> dict[str, Any]:
+    """The status document; one that is missing, unreadable or stale says DOWN, and why."""
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        age = (time.time() if now is None else now) - float(document["written_at"])
+    except FileNotFoundError:
+        return _down("the mirror has never run here: no status file", path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return _down(f"the status file cannot be read: {error}", path)
+    if document.get("stopped"):
+        return document | {"health": DOWN, "reasons": ["the mirror was stopped with Frigate"]}
+    if abs(age) > STALE_AFTER:
+        reason = f"the mirror is not running: its last word is {span(abs(age))} old"
+        return document | {"health": DOWN, "reasons": [reason]}
+    return document
+
+
+def _down(reason: str, path: Path) -> dict[str, Any]:
+    return {"health": DOWN, "reasons": [f"{reason} ({path})"]}
+
+
+def report(document: Mapping[str, Any], now: float) -> str:
+    """The status document for people."""
+    lines = [f"S3 mirror: {document['health']}"]
+    lines += [f"  because      {reason}" for reason in document["reasons"]]
+    if "counts" not in document:
+        return "\n".join(lines)
+    counts, target = document["counts"], document["target"]
+    state = f"{'down' if document['service_down'] else 'up'} for"
+    held = f"{document['spool_files']} files, {document['spool_bytes'] / 1e6:.1f} MB"
+    lines += [
+        f"  bucket       {target['bucket']} at {target['endpoint']}, {state} "
+        f"{span(now - document['service_since'])}",
+        f"  in bucket    {counts['uploaded']}, the last one {_ago(document['last_success'], now)}",
+        f"  on the way   {counts['pending']}, {counts['retrying']} of them to be tried again",
+        f"  behind by    {span(document['behind'])}",
+        f"  failed       {counts['failed']} for good, {counts['gone']} had no file",
+        f"  spool        {held}",
+    ]
+    if error := document["last_error"]:
+        lines.append(f"  last error   {_ago(error['at'], now)}: {error['message']}")
+        if error["hint"]:
+            lines.append(f"  what to do   {error['hint']}")
+    versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
+    return "\n".join([*lines, f"  versions     {versions}"])
+
+
+def _ago(at: float | None, now: float) -> str:
+    return "never" if at is None else f"{span(now - at)} ago"
+
+
+def span(seconds: float) -> str:
+    """A length of time in its two largest units: 3 d 4 h, 12 min 5 s."""
+    left = max(0, round(seconds))
+    parts: list[str] = []
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
+        if left >= size or (unit == "s" and not parts):
+            parts.append(f"{left // size} {unit}")
+            left %= size
+    return " ".join(parts[:2])

@@ -1,0 +1,125 @@
+"""Intake: how events become artifacts in the queue.
+
+offer(event id)   push for speed: the hook saw an event end
+sweep()           pull for truth: a window of Frigate's events minus the ledger, never a cursor
+tend()            events whose picture was not there yet are looked at again
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from frigate_mirror.artifacts import Artifact, event_of, snapshot_id, snapshot_of
+from frigate_mirror.entries import Priority
+from frigate_mirror.events import Catalog, CatalogError, Event
+from frigate_mirror.health import Troubles
+from frigate_mirror.keys import KeyCodec, KeyFault, is_event_id
+from frigate_mirror.ledger import Ledger, LedgerError
+from frigate_mirror.spool import Spool
+
+log = logging.getLogger("frigate_s3.intake")
+LIVE_FOR = 300.0  # seconds after its end in which an event that a sweep finds still counts as live
+FILE_LOOKS = 12  # for a picture that is not there, doubling from 1 s: about 10 minutes in all
+LONGEST_LOOK = 120.0
+
+
+class Intake:
+    """`wake` is called when something was queued; `clock` gives Unix seconds."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        ledger: Ledger,
+        spool: Spool,
+        *,
+        clips_dir: Path,
+        keys: KeyCodec,
+        troubles: Troubles,
+        wake: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._catalog = catalog
+        self._ledger = ledger
+        self._spool = spool
+        self._clips_dir = clips_dir
+        self._keys = keys
+        self._troubles = troubles
+        self._wake = wake
+        self._clock = clock
+
+    def offer(self, event_id: str) -> None:
+        """An event may have its picture now. Never raises: the sweep finds what this misses."""
+        if not is_event_id(event_id):
+            log.warning("S3 snapshot mirror: %r is no event id, passed over", event_id[:80])
+            return
+        try:
+            event = self._catalog.event(event_id)
+            if event is not None and event.picture_is_final:
+                self._admit(event, Priority.LIVE)
+        except CatalogError as error:
+            self._troubles.note("database", str(error))
+        except LedgerError as error:
+            self._troubles.note("ledger", str(error))
+
+    def sweep(self, since: float, until: float = math.inf) -> int:
+        """Queue every snapshot of the window that the ledger does not know; returns how many
+        events were new. Raises CatalogError and LedgerError."""
+        now, found = self._clock(), 0
+        for page in self._catalog.window(since, until):
+            wanted = [snapshot_id(event_id) for event_id in page if is_event_id(event_id)]
+            unknown = [event_of(one) for one in self._ledger.unknown(wanted)]
+            for event in self._catalog.events(unknown):
+                if event.picture_is_final:
+                    recent = event.ended is not None and now - event.ended < LIVE_FOR
+                    self._admit(event, Priority.LIVE if recent else Priority.BACKLOG)
+                    found += 1
+        return found
+
+    def tend(self) -> None:
+        """Look again for the pictures that were not there. Raises CatalogError, LedgerError."""
+        now = self._clock()
+        for artifact_id, camera, started, looks in self._ledger.waiting(now, 100):
+            event = self._catalog.event(event_of(artifact_id))
+            artifact = self._snapshot(event) if event else None
+            if artifact is not None:
+                self._queue(artifact, Priority.LIVE, now)
+            elif event is None or looks >= FILE_LOOKS:
+                log.debug("event %s has no snapshot file", event_of(artifact_id))
+                self._ledger.give_up(artifact_id, "no snapshot file", now)
+            else:
+                due = now + min(2.0**looks, LONGEST_LOOK)
+                self._ledger.wait(artifact_id, camera, started, now, due)
+
+    def _admit(self, event: Event, priority: Priority) -> None:
+        """Queue the event's snapshot, or remember to look for it again. Raises LedgerError."""
+        now = self._clock()
+        artifact = self._snapshot(event)
+        if artifact is not None:
+            self._queue(artifact, priority, now)
+        elif is_event_id(event.id):
+            self._ledger.wait(snapshot_id(event.id), event.camera, event.started, now, now + 1.0)
+
+    def _snapshot(self, event: Event) -> Artifact | None:
+        try:
+            return snapshot_of(event, self._clips_dir, self._keys)
+        except KeyFault as fault:
+            self._troubles.note("names", str(fault))
+            return None
+
+    def _queue(self, artifact: Artifact, priority: Priority, now: float) -> None:
+        # Held first: between the two a crash leaves a file too many, never one too few.
+        self._spool.hold(artifact)
+        try:
+            wanted = self._ledger.add(artifact, priority, now)
+            wanted = wanted or self._ledger.is_pending(artifact.id)
+        except LedgerError:
+            self._spool.release(artifact.id)
+            raise
+        if wanted:
+            self._wake()
+        else:
+            self._spool.release(artifact.id)

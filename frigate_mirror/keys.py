@@ -1,0 +1,104 @@
+"""The object key of an artifact, both ways.
+
+    {prefix}/{camera}/{date}/{event-id}-{timestamp}.{ext}
+    frigate/front_door/2024-01-15/1705329022.123456-abc123-20240115_143022.jpg
+
+A key is a pure function of the event and of two settings, never of the time of upload. Camera
+names that are no plain words are percent-encoded, so no name can leave the prefix.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import quote, unquote
+from zoneinfo import ZoneInfo
+
+LONGEST_KEY = 1024  # bytes; the S3 user guide, "Object key naming guidelines"
+EVENT_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}")
+_NAME = re.compile(r"(?P<event>.+)-(?P<stamp>\d{8}_\d{6})\.(?P<ext>[a-z0-9]+)")
+_LATEST = 32_503_680_000  # the year 3000; beyond it a time is a fault, not an event
+
+
+class KeyFault(ValueError):
+    """No key can be made of these parts, or this key is none of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyParts:
+    """`started` is whole Unix seconds: a key has no fraction."""
+
+    prefix: str
+    camera: str
+    event_id: str
+    started: int
+    ext: str
+
+
+def is_event_id(text: str) -> bool:
+    """Whether `text` can stand in a key, a file name and a log line as it is. Frigate's own are
+    `{Unix time}-{6 letters or digits}`."""
+    return EVENT_ID.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCodec:
+    """Makes and reads keys for one prefix (without slashes at its ends) and IANA time zone."""
+
+    prefix: str
+    timezone: str = "UTC"
+
+    def key(self, camera: str, event_id: str, started: float, ext: str) -> str:
+        """The key of an event's file; `started` is Unix seconds, `ext` without a dot. Raises
+        KeyFault."""
+        if not is_event_id(event_id):
+            raise KeyFault(f"event id {event_id!r} cannot stand in a key")
+        if not 0 <= started < _LATEST:
+            raise KeyFault(f"start time {started!r} is no time of an event")
+        local = datetime.fromtimestamp(int(started), ZoneInfo(self.timezone))
+        name = f"{event_id}-{local:%Y%m%d_%H%M%S}.{ext}"
+        parts = [self.prefix, quote_camera(camera), f"{local:%Y-%m-%d}", name]
+        key = "/".join(part for part in parts if part)
+        if len(key.encode()) > LONGEST_KEY:
+            raise KeyFault(f"key of camera {camera[:40]!r}… is longer than {LONGEST_KEY} bytes")
+        return key
+
+    def parse(self, key: str) -> KeyParts:
+        """The parts that `key` was made of. Raises KeyFault."""
+        head = f"{self.prefix}/" if self.prefix else ""
+        pieces = key.removeprefix(head).split("/")
+        if not key.startswith(head) or len(pieces) != 3:
+            raise KeyFault(f"{key!r} is not {head}camera/date/name")
+        camera, _, name = pieces
+        match = _NAME.fullmatch(name)
+        if match is None or not is_event_id(match["event"]):
+            raise KeyFault(f"{name!r} is not event-timestamp.ext")
+        try:
+            local = datetime.strptime(match["stamp"], "%Y%m%d_%H%M%S")
+        except ValueError:
+            raise KeyFault(f"{match['stamp']!r} is no time") from None
+        started = self._instant(local, match["event"])
+        return KeyParts(self.prefix, unquote(camera), match["event"], started, match["ext"])
+
+    def _instant(self, local: datetime, event_id: str) -> int:
+        """Unix seconds of a local time. In the hour that a clock change repeats, the one nearer
+        to the time that Frigate's event id begins with."""
+        zone = ZoneInfo(self.timezone)
+        both = {int(local.replace(tzinfo=zone, fold=fold).timestamp()) for fold in (0, 1)}
+        head = event_id.partition("-")[0]
+        near = float(head) if re.fullmatch(r"\d+(\.\d+)?", head) else 0.0
+        return min(both, key=lambda second: abs(second - near))
+
+
+def quote_camera(camera: str) -> str:
+    """One path segment for any camera name; Frigate's own names stay as they are."""
+    if not camera:
+        raise KeyFault("the camera has no name")
+    quoted = quote(camera, safe="", errors="surrogatepass")
+    return quoted.replace(".", "%2E") if set(camera) == {"."} else quoted
+
+
+def utc(seconds: float) -> str:
+    """Unix seconds as people read them: 2024-01-15T14:30:22Z."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,321 @@
+"""Ledger: journal, queue and dead letters in one SQLite table. The only SQL about our own state.
+
+    waiting ──> pending ──> uploaded
+       │           ├──────> failed     a dead letter, until `revive`
+       └──> gone <─┘                   no file (any more): nothing left to upload
+
+What is being uploaded stays `pending`; only this process's memory knows that it is claimed. So a
+crash needs no repair. One process claims at a time (see `store.RunLock`); others may add and
+revive beside it.
+
+Durability: WAL with synchronous=NORMAL. A power cut can undo the last commits; that costs a
+repeated upload of the same bytes to the same key, or the sweep adds a row again. Never a loss.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from frigate_mirror.artifacts import Artifact
+from frigate_mirror.entries import Counts, Entry, Priority, Settled
+from frigate_mirror.store import LedgerError, Store
+
+__all__ = ["Ledger", "LedgerError"]
+
+_DDL = """
+CREATE TABLE IF NOT EXISTS artifact (
+    id           TEXT PRIMARY KEY,
+    camera       TEXT NOT NULL,
+    started      REAL NOT NULL,
+    state        TEXT NOT NULL
+                 CHECK (state IN ('waiting', 'pending', 'uploaded', 'failed', 'gone')),
+    priority     INTEGER NOT NULL,
+    due          REAL NOT NULL,
+    tries        INTEGER NOT NULL DEFAULT 0,
+    attempts     INTEGER NOT NULL DEFAULT 0,
+    added        REAL NOT NULL,
+    settled      REAL,
+    key          TEXT,
+    source       TEXT,
+    size         INTEGER NOT NULL DEFAULT 0,
+    content_type TEXT,
+    metadata     TEXT,
+    error        TEXT
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS artifact_queue ON artifact (priority, due) WHERE state = 'pending';
+CREATE INDEX IF NOT EXISTS artifact_waiting ON artifact (due) WHERE state = 'waiting';
+CREATE INDEX IF NOT EXISTS artifact_added ON artifact (added) WHERE state = 'pending';
+CREATE INDEX IF NOT EXISTS artifact_state ON artifact (state, started);
+PRAGMA user_version = 1;
+"""
+_COLUMNS = (
+    "id, camera, started, priority, tries, attempts, added, "
+    "key, source, size, content_type, metadata"
+)
+VERSION = 1
+
+
+class Ledger:
+    """The table in `path`. Safe to use from several threads; they take turns."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the ledger. Raises LedgerError, or LedgerDamaged for a file that is none."""
+        self._store = Store(path, _DDL, VERSION)
+        self._claimed: set[str] = set()
+
+    @property
+    def damaged(self) -> bool:
+        """Whether SQLite found the file damaged: it must be put aside."""
+        return self._store.damaged
+
+    def close(self) -> None:
+        self._store.close()
+
+    # -- what comes in
+
+    def add(self, artifact: Artifact, priority: Priority, now: float) -> bool:
+        """Queue an artifact, due at once; False if it is known already, unless it was waiting for
+        its file or had none."""
+        a = artifact
+        changed = self._store.change(
+            """INSERT INTO artifact (id, camera, started, state, priority, due, added, key, source,
+                                     size, content_type, metadata)
+               VALUES (?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?)
+               ON CONFLICT (id) DO UPDATE SET
+                   state = 'pending', due = excluded.due, attempts = 0, error = NULL,
+                   key = excluded.key, source = excluded.source, size = excluded.size,
+                   content_type = excluded.content_type, metadata = excluded.metadata
+               WHERE state IN ('waiting', 'gone')""",
+            (a.id, a.camera, a.started, priority, now, now, a.key, str(a.source), a.size,
+             a.content_type, json.dumps(dict(a.metadata))),
+        )  # fmt: skip
+        return changed > 0
+
+    def wait(self, artifact_id: str, camera: str, started: float, now: float, due: float) -> None:
+        """Remember an event whose file is not there yet, to be looked at again at `due`."""
+        self._store.change(
+            """INSERT INTO artifact (id, camera, started, state, priority, due, added, attempts)
+               VALUES (?, ?, ?, 'waiting', 0, ?, ?, 1)
+               ON CONFLICT (id) DO UPDATE SET due = excluded.due, attempts = attempts + 1
+               WHERE state = 'waiting'""",
+            (artifact_id, camera, started, due, now),
+        )
+
+    def add_settled(self, rows: Iterable[tuple[str, str, str, float, float, str]]) -> int:
+        """Take over artifacts settled in an earlier life, as (id, camera, key, started, settled,
+        state); those known already stay as they are. Returns how many came in."""
+        with self._store.writing() as sql:
+            before = sql.total_changes
+            sql.executemany(
+                """INSERT OR IGNORE INTO artifact
+                       (id, camera, key, started, settled, state, priority, due, added)
+                   VALUES (?, ?, ?, ?, ?5, ?6, 2, ?5, ?5)""",
+                rows,
+            )
+            return int(sql.total_changes - before)
+
+    def unknown(self, artifact_ids: Collection[str]) -> list[str]:
+        """Those of the ids that have no row, in their order."""
+        marks = ",".join("?" * len(artifact_ids))
+        query = f"SELECT id FROM artifact WHERE id IN ({marks})"
+        known = {row[0] for row in self._store.select(query, tuple(artifact_ids))}
+        return [one for one in artifact_ids if one not in known]
+
+    # -- the queue
+
+    def claim(self, now: float) -> Entry | None:
+        """The next pending artifact that is due and that nobody else has claimed, or None.
+
+        Live ones before retries before backlog; newest first among the live, so that after an
+        outage what happens now does not wait behind what happened then.
+        """
+        with self._store.turn:
+            for priority in Priority:
+                order = "DESC" if priority is Priority.LIVE else "ASC"
+                rows = self._store.rows(
+                    f"""SELECT {_COLUMNS} FROM artifact
+                        WHERE state = 'pending' AND priority = ? AND due <= ?
+                        ORDER BY due {order} LIMIT ?""",
+                    (priority, now, len(self._claimed) + 1),
+                )
+                for row in rows:
+                    if row[0] not in self._claimed:
+                        self._claimed.add(row[0])
+                        return _entry(row)
+        return None
+
+    @property
+    def claimed(self) -> int:
+        """How many artifacts are being uploaded, or uploaded and not settled yet."""
+        return len(self._claimed)
+
+    def next_due(self) -> float | None:
+        """When the next pending artifact that nobody has claimed is due, None if there is none."""
+        soonest: list[float] = []
+        with self._store.turn:
+            for priority in Priority:
+                rows = self._store.rows(
+                    """SELECT id, due FROM artifact WHERE state = 'pending' AND priority = ?
+                       ORDER BY due LIMIT ?""",
+                    (priority, len(self._claimed) + 1),
+                )
+                soonest += [due for one, due in rows if one not in self._claimed][:1]
+        return min(soonest, default=None)
+
+    def settle(self, done: Collection[Settled]) -> None:
+        """The bucket holds these: one commit for all. What only the queue needed is dropped."""
+        with self._store.writing() as sql:
+            sql.executemany(
+                """UPDATE artifact SET state = 'uploaded', settled = ?, attempts = attempts + 1,
+                       source = NULL, content_type = NULL, metadata = NULL, error = NULL
+                   WHERE id = ?""",
+                [(one.at, one.id) for one in done],
+            )
+        self._claimed.difference_update(one.id for one in done)
+
+    def defer(self, artifact_id: str, due: float, error: str, *, charged: bool) -> None:
+        """Not this time: again at `due`, behind the live ones. `charged`: it cost a try."""
+        self._store.change(
+            """UPDATE artifact SET due = ?, error = ?, attempts = attempts + 1, tries = tries + ?,
+                   priority = max(priority, 1)
+               WHERE id = ?""",
+            (due, error, int(charged), artifact_id),
+        )
+        self.release(artifact_id)
+
+    def bury(self, artifact_id: str, error: str, now: float) -> None:
+        """Its tries are used up: a dead letter, until it is revived."""
+        self._store.change(
+            """UPDATE artifact SET state = 'failed', settled = ?, error = ?, tries = tries + 1,
+                   attempts = attempts + 1
+               WHERE id = ?""",
+            (now, error, artifact_id),
+        )
+        self.release(artifact_id)
+
+    def give_up(self, artifact_id: str, error: str, now: float) -> None:
+        """There is no file (any more): nothing that a try could change."""
+        self._store.change(
+            "UPDATE artifact SET state = 'gone', settled = ?, error = ? WHERE id = ?",
+            (now, error, artifact_id),
+        )
+        self.release(artifact_id)
+
+    def release(self, artifact_id: str) -> None:
+        """Give a claimed artifact back as it was."""
+        with self._store.turn:
+            self._claimed.discard(artifact_id)
+
+    def revive(self, event_id: str = "", camera: str = "", now: float = 0.0) -> int:
+        """Dead letters are due again, with all their tries: all, or of one event or camera. One
+        that was taken over from a state file has to be looked for again."""
+        with self._store.writing() as sql:
+            return sql.execute(
+                """UPDATE artifact SET due = ?, tries = 0, priority = 1, settled = NULL,
+                       state = CASE WHEN source IS NULL THEN 'waiting' ELSE 'pending' END
+                   WHERE state = 'failed'
+                     AND (? = '' OR id LIKE '%:' || ?) AND (? = '' OR camera = ?)""",
+                (now, event_id, event_id, camera, camera),
+            ).rowcount
+
+    def hasten(self, now: float) -> None:
+        """The service is back: whatever it alone held up is due at once."""
+        self._store.change(
+            "UPDATE artifact SET due = ? WHERE state = 'pending' AND due > ? AND tries = 0",
+            (now, now),
+        )
+
+    def mend_clock(self, now: float, farthest: float) -> None:
+        """What is due later than `farthest`, farther than any pause, was put off by a clock that
+        has been set back since: it is due at once."""
+        self._store.change(
+            "UPDATE artifact SET due = ? WHERE state IN ('pending', 'waiting') AND due > ?",
+            (now, farthest),
+        )
+
+    def waiting(self, now: float, most: int) -> list[tuple[str, str, float, int]]:
+        """Events still without their file that are due, as (id, camera, added, looks so far)."""
+        return self._store.select(
+            """SELECT id, camera, added, attempts FROM artifact
+               WHERE state = 'waiting' AND due <= ? ORDER BY due LIMIT ?""",
+            (now, most),
+        )
+
+    # -- what people and files ask
+
+    def counts(self) -> Counts:
+        found = dict(self._store.select("SELECT state, count(*) FROM artifact GROUP BY state"))
+        retrying = self._store.select(
+            "SELECT count(*) FROM artifact WHERE state = 'pending' AND priority = ?",
+            (Priority.RETRY,),
+        )
+        return Counts(**found, retrying=retrying[0][0])
+
+    def oldest_pending(self) -> float | None:
+        """When the artifact that has been pending for longest was added, None if none is."""
+        rows = self._store.select("SELECT min(added) FROM artifact WHERE state = 'pending'")
+        return None if rows[0][0] is None else float(rows[0][0])
+
+    def unsettled_between(self, since: float, until: float) -> int:
+        """How many artifacts of events that started in this span are not settled yet."""
+        rows = self._store.select(
+            """SELECT count(*) FROM artifact
+               WHERE state IN ('pending', 'waiting') AND started >= ? AND started < ?""",
+            (since, until),
+        )
+        return int(rows[0][0])
+
+    def is_pending(self, artifact_id: str) -> bool:
+        rows = self._store.select("SELECT state FROM artifact WHERE id = ?", (artifact_id,))
+        return bool(rows) and rows[0][0] == "pending"
+
+    def settled(self, state: str, page: int = 1000) -> Iterator[Settled]:
+        """All rows of a settled state, oldest event first, read in pages."""
+        place: tuple[float, str] = (-1.0, "")
+        while True:
+            rows = self._store.select(
+                """SELECT settled, id, key, tries, error, started FROM artifact
+                   WHERE state = ? AND (started, id) > (?, ?) ORDER BY started, id LIMIT ?""",
+                (state, *place, page),
+            )
+            for at, artifact_id, key, tries, error, _ in rows:
+                yield Settled(at or 0.0, artifact_id, key or "", tries, error or "")
+            if len(rows) < page:
+                return
+            place = (rows[-1][5], rows[-1][1])
+
+    def prune(self, before: float, failed_before: float) -> int:
+        """Forget settled artifacts of events that started before `before`, dead letters before
+        `failed_before`, a page at a time. What is not uploaded yet is never forgotten."""
+        total = 0
+        while True:
+            with self._store.writing() as sql:
+                done = sql.execute(
+                    """DELETE FROM artifact WHERE id IN (
+                           SELECT id FROM artifact
+                           WHERE (state IN ('uploaded', 'gone') AND started < ?)
+                              OR (state = 'failed' AND started < ?) LIMIT 1000)""",
+                    (before, failed_before),
+                ).rowcount
+            total += done
+            if done < 1000:
+                return total
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    (artifact_id, camera, started, priority, tries, attempts, added, key, source, size,
+     content_type, described) = row  # fmt: skip
+    artifact = Artifact(
+        id=artifact_id,
+        camera=camera,
+        started=started,
+        key=key,
+        source=Path(source),
+        size=size,
+        content_type=content_type,
+        metadata=json.loads(described),
+    )
+    return Entry(artifact, Priority(priority), tries, attempts, added)

@@ -1,0 +1,66 @@
+"""Object metadata, both ways, within S3's rules: ASCII header values, 2 KB of names and values in
+all (S3 user guide, "Working with object metadata").
+
+A name in any script survives the round trip by percent-encoding, which leaves plain ASCII readable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote, unquote
+
+LIMIT = 2048  # bytes of all names and values together
+_PLAIN = "".join(chr(c) for c in range(0x21, 0x7F) if chr(c) not in "%,")
+
+
+def encode(values: Mapping[str, str], zones: Sequence[str] = ()) -> dict[str, str]:
+    """Metadata of `values`, in their order of importance, and of `zones`.
+
+    What does not fit into 2 KB is left out, zones first, and `left-out` then names it.
+    """
+    encoded: dict[str, str] = {}
+    left_out: list[str] = []
+    room = LIMIT - len("left-outzones") - sum(map(len, values)) - len(values)
+    for name, value in values.items():
+        text = _quoted(value)
+        if not text:
+            continue
+        if len(name) + len(text) > room:
+            left_out.append(name)
+            continue
+        encoded[name] = text
+        room -= len(name) + len(text)
+    fitting = _fitting([_quoted(zone) for zone in zones], room - len("zones"))
+    if fitting:
+        encoded["zones"] = ",".join(fitting)
+    if len(fitting) < len(zones):
+        left_out.append("zones")
+    if left_out:
+        encoded["left-out"] = ",".join(left_out)
+    return encoded
+
+
+def decode(metadata: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """The values and the zones that `encode` was given, as far as they fitted."""
+    values = {k: unquote(v) for k, v in metadata.items() if k not in ("zones", "left-out")}
+    zones = [unquote(zone) for zone in metadata.get("zones", "").split(",") if zone]
+    return values, zones
+
+
+def _quoted(text: str) -> str:
+    """Blanks inside stay readable; one at either end would be trimmed on the way."""
+    quoted = quote(text, safe=_PLAIN + " ", errors="replace")
+    inner = quoted.strip(" ")
+    start = len(quoted) - len(quoted.lstrip(" "))
+    end = len(quoted) - len(inner) - start
+    return "%20" * start + inner + "%20" * end if inner else "%20" * start
+
+
+def _fitting(zones: list[str], room: int) -> list[str]:
+    kept: list[str] = []
+    for zone in zones:
+        room -= len(zone) + 1
+        if room < 0:
+            break
+        kept.append(zone)
+    return kept

@@ -1,0 +1,105 @@
+"""What a long-running child needs of its operating system: to be quiet, to be told when its parent
+is gone, and to do things every so many seconds."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import platform
+import select
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+log = logging.getLogger("frigate_s3")
+NICENESS = 10
+LONGEST_LINE = 4096  # bytes; an event id has about 24
+_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}  # system call numbers; glibc has no wrapper
+_IOPRIO_LOWEST = (2 << 13) | 7  # best-effort class, last of its eight levels
+
+
+def set_up_logging(level: str) -> None:
+    """Frigate's own log format, on stderr, where Frigate's lines go."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=level,
+        format="[%(asctime)s] %(name)-30s %(levelname)-8s: %(message)s",
+        datefmt="%Y-%m-%d %H:%M:%S",
+    )
+    for library in ("boto3", "botocore", "s3transfer", "urllib3", "peewee"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+
+
+def step_back() -> None:
+    """Last in line for CPU and disk, so that Frigate never waits behind us."""
+    with suppress(OSError):
+        os.nice(NICENESS)
+    number = _IOPRIO_SET.get(platform.machine())
+    if number is not None:
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).syscall(number, 1, 0, _IOPRIO_LOWEST)
+
+
+class Parent:
+    """The process that started us, as seen through the pipe that is our stdin."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+        self._pid = os.getppid()
+        self._poll = select.poll()
+        self._poll.register(pipe, select.POLLIN)
+        self._rest = b""
+        self._ended = False
+        self._ready: list[str] = []
+
+    @property
+    def gone(self) -> bool:
+        """Whether it closed the pipe, or died. The second look is for a pipe that some third
+        process still holds open."""
+        return self._ended or os.getppid() != self._pid
+
+    def ids(self, timeout: float) -> list[str]:
+        """The lines that arrive within `timeout` seconds, as soon as there are any."""
+        if not self._ended and self._poll.poll(timeout * 1000):
+            data = os.read(self._pipe, 65536)
+            self._ended = not data
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            if len(self._rest) > LONGEST_LINE:
+                self._rest = b""
+            return [line.decode("ascii", "replace") for line in lines if line]
+        return []
+
+
+class Rounds(threading.Thread):
+    """Calls each task every so many seconds, first at once, one after the other, until stopped.
+
+    A task that takes long delays those of its own thread only; one that fails is logged and
+    called again.
+    """
+
+    def __init__(self, name: str, *tasks: tuple[float, Callable[[], None]]) -> None:
+        super().__init__(name=name, daemon=True)
+        self._tasks = tasks
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        due = [0.0 for _ in self._tasks]
+        while not self._stopped.is_set():
+            for number, (interval, task) in enumerate(self._tasks):
+                if time.monotonic() >= due[number]:
+                    due[number] = time.monotonic() + interval
+                    self._call(task)
+            self._stopped.wait(max(0.05, min(due) - time.monotonic()))
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    @staticmethod
+    def _call(task: Callable[[], None]) -> None:
+        try:
+            task()
+        except Exception:
+            log.exception("S3 snapshot mirror: %s failed", task.__name__)

@@ -1,0 +1,291 @@
+"""HOST edge: what of us runs inside Frigate's main process, and nothing else does.
+
+It checks the shape of `EventProcessor` (names and parameters, never version numbers), wraps three
+of its methods on the class, and keeps one child process that does all the work:
+
+    run                         start the child before, close its pipe after
+    handle_object_detection     at `end` with a snapshot: its id down the pipe
+    handle_external_detection   at `start` (the picture is there then, and an event that was given a
+                                duration has no `end`) and at `end`
+
+The host's call comes first and stands outside our guard; its result and its exceptions pass
+untouched. Only the standard library is imported: this process has its own pins, its own SQLite and
+forks. What the shapes are in which version was read from Frigate v0.16.4, v0.17.2, v0.18.0-beta1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import inspect
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+SEAM = {
+    "run": ("self",),
+    "handle_object_detection": ("self", "event_type", "camera", "event_data"),
+    "handle_external_detection": ("self", "event_type", "event_data"),
+}
+PAUSES = (1, 2, 5, 10, 30, 60)  # seconds before the child is started again
+LIVED_WELL = 300  # seconds after which the pauses begin anew
+EX_CONFIG = 78  # sysexits.h; the child's word that starting it again would not help
+
+log = logging.getLogger("frigate_s3")
+
+_original: dict[str, Callable[..., Any]] = {}
+_patched: type | None = None
+
+
+def arm(maintainer: ModuleType, environ: Mapping[str, str] = os.environ) -> bool:
+    """Wrap `maintainer.EventProcessor`, all of it or nothing; True if it was done.
+
+    Says in one line why not. That line goes straight to stderr in Frigate's format, since
+    Frigate sets up its logging only after this import and would drop it.
+    """
+    reason = _not_wanted(environ) or shape_fault(maintainer)
+    if reason:
+        _say(f"S3 snapshot mirror not armed: {reason}")
+        return False
+    if _patched is None:
+        _patch(maintainer.EventProcessor)
+    return True
+
+
+def unpatch() -> None:
+    """Put Frigate's own methods back. A child that runs is left to the `run` that started it."""
+    global _patched
+    if _patched is not None:
+        for name, method in _original.items():
+            setattr(_patched, name, method)
+    _original.clear()
+    _patched = None
+
+
+def _not_wanted(environ: Mapping[str, str]) -> str:
+    if environ.get("S3_MIRROR_ENABLED", "").strip().lower() in ("false", "0", "no", "off"):
+        return "S3_MIRROR_ENABLED is false"
+    if not environ.get("S3_BUCKET", "").strip():
+        return "S3_BUCKET is not set"
+    return ""
+
+
+def shape_fault(maintainer: ModuleType) -> str:
+    """What differs from the seam that we know, as `<found>, expected <...>`; empty if nothing."""
+    if sys.version_info < (3, 11):  # noqa: UP036 (it may well run in an older Frigate)
+        return f"Python {sys.version.split()[0]}, expected 3.11 or later (Frigate 0.16 or later)"
+    # 0.15 and older made manual events in a module of their own; 0.16 did away with it.
+    if importlib.util.find_spec("frigate.events.external") is not None:
+        return "frigate.events.external, expected Frigate 0.16 or later, which has none"
+    processor = getattr(maintainer, "EventProcessor", None)
+    if not inspect.isclass(processor):
+        return f"EventProcessor {processor!r}, expected a class"
+    faults = [_method_fault(processor, name, wanted) for name, wanted in SEAM.items()]
+    return "; ".join(filter(None, faults))
+
+
+def _method_fault(processor: type, name: str, wanted: tuple[str, ...]) -> str:
+    expected = f"expected {name}({', '.join(wanted)})"
+    method = processor.__dict__.get(name)
+    if not inspect.isfunction(method):
+        return f"{name} {type(method).__name__}, {expected}"
+    if inspect.iscoroutinefunction(method) or inspect.isgeneratorfunction(method):
+        return f"{name} asynchronous, {expected}"
+    parameters = inspect.signature(method).parameters.values()
+    plain = all(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
+    if not plain or tuple(p.name for p in parameters) != wanted:
+        return f"{name}({', '.join(map(str, parameters))}), {expected}"
+    return ""
+
+
+def _patch(processor: type) -> None:
+    global _patched
+    observer = Observer()
+    for name, wrap in (
+        ("run", _wrap_run),
+        ("handle_object_detection", _wrap_object),
+        ("handle_external_detection", _wrap_external),
+    ):
+        _original[name] = processor.__dict__[name]
+        setattr(processor, name, wrap(_original[name], observer))
+    _patched = processor
+
+
+def _wrap_run(host: Callable[..., Any], observer: Observer) -> Callable[..., Any]:
+    @functools.wraps(host)
+    def run(self: Any) -> Any:
+        try:
+            observer.start(child_environment(self))
+        except Exception:
+            log.exception("S3 snapshot mirror not started")
+        try:
+            return host(self)
+        finally:
+            try:
+                observer.stop()
+            except Exception:
+                log.exception("S3 snapshot mirror not stopped cleanly")
+
+    return run
+
+
+def _wrap_object(host: Callable[..., Any], observer: Observer) -> Callable[..., Any]:
+    @functools.wraps(host)
+    def handle_object_detection(self: Any, event_type: Any, camera: Any, event_data: Any) -> Any:
+        result = host(self, event_type, camera, event_data)
+        try:
+            # False positives end too, without a row or a picture.
+            if event_type == "end" and event_data["has_snapshot"]:
+                observer.notice(event_data["id"])
+        except Exception as error:
+            observer.complain(error)
+        return result
+
+    return handle_object_detection
+
+
+def _wrap_external(host: Callable[..., Any], observer: Observer) -> Callable[..., Any]:
+    @functools.wraps(host)
+    def handle_external_detection(self: Any, event_type: Any, event_data: Any) -> Any:
+        result = host(self, event_type, event_data)
+        try:
+            # `end` carries only id and end_time, so it cannot say whether there is a picture.
+            if event_data.get("has_snapshot", event_type == "end"):
+                observer.notice(event_data["id"])
+        except Exception as error:
+            observer.complain(error)
+        return result
+
+    return handle_external_detection
+
+
+class Observer:
+    """Frigate's end of the pipe. `notice` is one non-blocking write and takes no lock.
+
+    One pipe serves every child of a run, so ids written while none lives wait for the next one,
+    and its write end is opened and closed by the event thread alone: a descriptor closed by
+    another thread could be reused between our look at it and our write, and the id would land in
+    a file of Frigate's.
+    """
+
+    def __init__(self) -> None:
+        self._reading = self._writing = -1
+        self._stopping = threading.Event()
+        self._complained = False
+        # A fork of the main process (Frigate 0.16 makes its workers so) would hold the pipe open
+        # beyond Frigate's own end, and the child would never see the end of its input.
+        os.register_at_fork(after_in_child=self._forget)
+
+    def start(self, environment: dict[str, str]) -> None:
+        """Start the child, and the thread that starts it again should it die."""
+        self._stopping = threading.Event()
+        self._reading, self._writing = os.pipe()  # neither end survives an exec
+        os.set_blocking(self._writing, False)
+        arguments = (environment, self._reading, self._stopping)
+        threading.Thread(target=_keep, args=arguments, name="s3_mirror_keeper", daemon=True).start()
+        version = environment.get("S3_MIRROR_FRIGATE", "of unknown version")
+        log.info(
+            "S3 snapshot mirror armed: Frigate %s, bucket %s", version, environment["S3_BUCKET"]
+        )
+
+    def stop(self) -> None:
+        """Close the pipe. The child drains by itself for a bounded time; nobody waits for it."""
+        self._stopping.set()
+        pipe, self._writing = self._writing, -1
+        if pipe >= 0:
+            os.close(pipe)
+
+    def notice(self, event_id: str) -> None:
+        """Hand an event's id to the child. A full pipe drops it: the sweep finds the event."""
+        if self._writing >= 0:
+            try:
+                os.write(self._writing, f"{event_id}\n".encode())
+            except BlockingIOError:
+                pass
+
+    def complain(self, error: Exception) -> None:
+        """Say once that our line failed; the sweep goes on finding what the hook does not."""
+        if not self._complained:
+            self._complained = True
+            log.warning("S3 snapshot mirror: hook failed, events are found by the sweep: %r", error)
+
+    def _forget(self) -> None:
+        for pipe in (self._reading, self._writing):
+            if pipe >= 0:
+                with contextlib.suppress(OSError):
+                    os.close(pipe)
+        self._reading = self._writing = -1
+
+
+def _keep(environment: dict[str, str], reading: int, stopping: threading.Event) -> None:
+    """Run one child after the other until Frigate stops or its settings make it pointless."""
+    try:
+        early_ends = 0
+        while not stopping.is_set():
+            began = time.monotonic()
+            status = _run_child(environment, reading)
+            if stopping.is_set():
+                return
+            if status == EX_CONFIG:
+                log.warning("S3 snapshot mirror stays off until what it said above is mended")
+                return
+            early_ends = 0 if time.monotonic() - began > LIVED_WELL else early_ends + 1
+            pause = PAUSES[min(max(early_ends - 1, 0), len(PAUSES) - 1)]
+            log.warning("S3 snapshot mirror ended (%s), starting again in %d s", status, pause)
+            stopping.wait(pause)
+    except Exception:
+        log.exception("S3 snapshot mirror is no longer started")
+    finally:
+        os.close(reading)
+
+
+def _run_child(environment: dict[str, str], reading: int) -> int | str:
+    """The exit status of one child, or why it could not be started."""
+    command = [sys.executable or "python3", str(HERE / "s3_snapshot_mirror.py"), "run"]
+    try:
+        # A session of its own: a signal for Frigate's process group must not cut the drain short.
+        return subprocess.Popen(
+            command, stdin=reading, env=environment, cwd="/", start_new_session=True
+        ).wait()
+    except OSError as error:
+        return f"not started: {error}"
+
+
+def child_environment(processor: Any) -> dict[str, str]:
+    """Frigate's environment less what would arm the hook again, plus what only Frigate knows:
+    where its database and its clips are, and its version. The owner's own words win."""
+    environment = dict(os.environ)
+    entries = environment.pop("PYTHONPATH", "").split(os.pathsep)
+    kept = [entry for entry in entries if entry and Path(entry).resolve() != HERE / "boot"]
+    if kept:
+        environment["PYTHONPATH"] = os.pathsep.join(kept)
+    with contextlib.suppress(Exception):  # Frigate's own defaults serve where it tells us nothing
+        for name, value in _known_to_frigate(processor).items():
+            if value and not environment.get(name, "").strip():
+                environment[name] = str(value)
+    return environment
+
+
+def _known_to_frigate(processor: Any) -> dict[str, Any]:
+    config = getattr(processor, "config", None)
+    const = sys.modules.get("frigate.const")
+    version = sys.modules.get("frigate.version")
+    return {
+        "FRIGATE_DB_PATH": getattr(getattr(config, "database", None), "path", None),
+        "FRIGATE_CLIPS_DIR": getattr(const, "CLIPS_DIR", None),
+        "S3_MIRROR_FRIGATE": getattr(version, "VERSION", None),
+    }
+
+
+def _say(line: str) -> None:
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+    sys.stderr.write(f"[{stamp}] {log.name:30} {'INFO':8}: {line}\n")

@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# Asks the mirror how it is, in Frigate's container or here, and says it in colour and as exit code.
+set -Eeuo pipefail
+
+readonly OK=0 DEGRADED=1 DOWN=2 WRONG_USE=64
+
+usage() {
+  cat >&2 <<'TEXT'
+usage: s3_monitor.sh [--json] [--local | --container NAME] [watch [SECONDS]]
+
+  watch [SECONDS]    ask again every SECONDS (default 10) until interrupted
+  --json             print the status document as it is
+  --container NAME   the container to ask (default $FRIGATE_CONTAINER, or frigate)
+  --local            ask on this machine, as inside the container
+
+exit codes: 0 OK, 1 degraded, 2 down or not reachable, 64 wrong use
+TEXT
+}
+
+complain() { printf 's3_monitor.sh: %s\n' "$1" >&2; }
+
+our_folder() { (cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd); }
+
+# usage: limited COMMAND... ; gives up after 30 s where the system has `timeout`
+limited() {
+  if command -v timeout >/dev/null; then timeout 30 "$@"; else "$@"; fi
+}
+
+# usage: running_container NAME ; prints the container of that name, else of that compose service
+running_container() {
+  local name
+  if [[ $(limited docker inspect -f '{{.State.Running}}' "$1" 2>/dev/null) == true ]]; then
+    printf '%s\n' "$1"
+    return
+  fi
+  name=$(limited docker ps --filter "label=com.docker.compose.service=$1" --format '{{.Names}}' 2>/dev/null) || return
+  [[ -n $name ]] && printf '%s\n' "${name%%$'\n'*}"
+}
+
+# usage: ask ARGUMENT... ; prints what the `status` command prints, returns what it returns
+ask() {
+  local container
+  if [[ $place == local ]]; then
+    limited python3 "$(our_folder)/s3_snapshot_mirror.py" status "$@"
+  elif container=$(running_container "$container_name"); then
+    limited docker exec "$container" python3 "$in_container/s3_snapshot_mirror.py" status "$@"
+  else
+    complain "no running container or compose service is called $container_name (see --container, --local)"
+    return "$DOWN"
+  fi
+}
+
+# usage: colour CODE ; the start of a colour, if somebody looks at a screen
+colour() {
+  if [[ -t 1 && -z ${NO_COLOR:-} || -n ${FORCE_COLOR:-} ]]; then printf '\033[%sm' "$1"; fi
+}
+
+# usage: paint STATUS TEXT ; the first line in the colour of the status, the rest as it is
+paint() {
+  local first=${2%%$'\n'*} code
+  case $1 in "$OK") code='1;32' ;; "$DEGRADED") code='1;33' ;; *) code='1;31' ;; esac
+  printf '%s%s%s\n' "$(colour "$code")" "$first" "$(colour 0)"
+  if [[ $2 == *$'\n'* ]]; then printf '%s\n' "${2#*$'\n'}"; fi
+}
+
+# One question, one answer. What is no answer of the mirror's counts as down, whatever its exit code:
+# `docker exec` and a failing Python both end with 1, too.
+report() {
+  local text status=0
+  text=$(ask ${as_json:+--json}) || status=$?
+  if [[ -n $as_json && $text == "{"* ]]; then
+    printf '%s\n' "$text"
+  elif [[ -z $as_json && $text == "S3 mirror: "* ]]; then
+    paint "$status" "$text"
+  else
+    complain "the mirror gave no answer"
+    return "$DOWN"
+  fi
+  if ((status > DOWN)); then return "$DOWN"; fi
+  return "$status"
+}
+
+# usage: watch SECONDS ; ends with the last status
+watch() {
+  local status
+  trap 'exit "$status"' INT TERM
+  while true; do
+    status=0
+    if [[ -t 1 && -z $as_json ]]; then printf '\033[H\033[2J'; fi
+    if [[ -z $as_json ]]; then date '+%F %T'; fi
+    report || status=$?
+    sleep "$1" || return "$status"
+  done
+}
+
+main() {
+  local seconds=""
+  as_json="" place=docker container_name=${FRIGATE_CONTAINER:-frigate} in_container=/opt/frigate-s3-mirror
+  while (($#)); do
+    case $1 in
+      --json) as_json=yes ;;
+      --local) place=local ;;
+      --container) container_name=${2:-}; shift ;;
+      watch) seconds=10; if [[ ${2:-} =~ ^[0-9]+$ ]]; then seconds=$2; shift; fi ;;
+      -h | --help) usage; return 0 ;;
+      *) usage; return "$WRONG_USE" ;;
+    esac
+    shift || { usage; return "$WRONG_USE"; }
+  done
+  if [[ -z $container_name ]]; then usage; return "$WRONG_USE"; fi
+  if [[ $place == docker ]] && ! command -v docker >/dev/null; then
+    place=local # inside the container, or on a machine without Docker
+  fi
+  if [[ -n $seconds ]]; then watch "$seconds"; else report; fi
+}
+
+if [[ ${BASH_SOURCE[0]} == "$0" ]]; then main "$@"; fi

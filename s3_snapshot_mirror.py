@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""FRONT DOOR: joins core and bucket into what Frigate's hook starts and people ask.
+
+    run       mirror until the end of stdin (what the hook starts; event ids come in, one a line)
+    status    how it stands          exit 0 OK, 1 DEGRADED, 2 DOWN or not running
+    check     the doctor             exit 0 no fault, 1 faults
+    retry     failed pictures live again
+    backfill  mirror what Frigate's database still has of a span of time
+    rebuild   fill a lost ledger from the bucket
+
+Other exits: 64 a wrong command line, 70 an error that is told, 78 wrong settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NoReturn
+
+HERE = Path(__file__).resolve().parent
+if (HERE / "vendor").is_dir():
+    sys.path.insert(1, str(HERE / "vendor"))  # on this process's path only, never on Frigate's
+
+from frigate_mirror import __version__, doctor, health, process, settings, spans  # noqa: E402
+from frigate_mirror.settings import Settings, SettingsError  # noqa: E402
+
+log = logging.getLogger("frigate_s3")
+EX_USAGE, EX_SOFTWARE, EX_CONFIG = 64, 70, 78
+FRIGATE_SOURCE = Path("/opt/frigate")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(EX_USAGE, f"{self.prog}: {message}\n")
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.command(arguments))
+    except SettingsError as error:
+        for fault in error.faults:
+            print(f"S3 snapshot mirror: wrong setting {fault}", file=sys.stderr)
+        return EX_CONFIG
+    except ImportError as error:
+        print(
+            f"Failed to import S3 modules: {error}; run setup_s3_mirror.sh to vendor them again",
+            file=sys.stderr,
+        )
+        return EX_CONFIG
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, function: object, about: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=about, description=about)
+        added.set_defaults(command=function)
+        return added
+
+    command("run", run, "mirror until the end of stdin")
+    one = command("status", status, "how the mirror stands; exit 0 OK, 1 DEGRADED, 2 DOWN")
+    one.add_argument("--json", action="store_true", help="the whole status document")
+    one = command("check", check, "look at everything the mirror needs; exit 1 on any fault")
+    one.add_argument("--no-put", action="store_true", help="do not prove the right to put")
+    one = command("retry", retry, "give failed pictures all their tries again")
+    one.add_argument("--event", default="", help="only this event's")
+    one.add_argument("--camera", default="", help="only this camera's")
+    one = command(
+        "backfill", backfill, "mirror what Frigate's database still has of a span of time"
+    )
+    form = "2026-01-31, 2026-01-31T18:30 (local time) or 3d, 12h, 30m ago"
+    one.add_argument("--since", type=spans.moment, required=True, help=form)
+    one.add_argument("--until", type=spans.moment, default=None, help="the same; now unless given")
+    command("rebuild", rebuild, "tell the ledger what is in the bucket already")
+    return parser
+
+
+def load() -> Settings:
+    """Settings for a command beside a running mirror: what only Frigate knows, and the mirror
+    wrote into its status, counts where the environment is silent. Raises SettingsError."""
+    environ = dict(os.environ)
+    document = health.read(settings.load(environ).status_path)
+    places = document.get("paths", {})
+    for name, place in (("FRIGATE_DB_PATH", "database"), ("S3_STATE_DIR", "state")):
+        if places.get(place) and not environ.get(name):
+            environ[name] = places[place]
+    return settings.usable_state_dir(_wanted(settings.load(environ)))
+
+
+def _wanted(loaded: Settings) -> Settings:
+    if not loaded.bucket:
+        raise SettingsError(["S3_BUCKET: missing"])
+    return loaded
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """The child: reads ids until Frigate is gone, drains for a bounded time, ends."""
+    process.step_back()
+    loaded = settings.usable_state_dir(_wanted(settings.load(os.environ)))
+    process.set_up_logging(loaded.log_level)
+    if not loaded.enabled:
+        log.info("S3 snapshot mirror not started: S3_MIRROR_ENABLED is false")
+        return EX_CONFIG
+    from frigate_mirror.child import serve
+    from s3 import S3Sink
+
+    return serve(loaded, S3Sink(loaded, os.environ), _versions())
+
+
+def _versions() -> dict[str, str]:
+    found = {"mirror": __version__, "python": sys.version.split()[0]}
+    for package in ("boto3", "peewee"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "unknown"
+    return found | {"frigate": os.environ.get("S3_MIRROR_FRIGATE", "unknown")}
+
+
+def status(arguments: argparse.Namespace) -> int:
+    document = health.read(settings.load(os.environ).status_path)
+    print(
+        json.dumps(document, indent=1) if arguments.json else health.report(document, time.time())
+    )
+    return {health.OK: 0, health.DEGRADED: 1}.get(document["health"], 2)
+
+
+def check(arguments: argparse.Namespace) -> int:
+    return 1 if doctor.tell(_findings(put=not arguments.no_put), print) else 0
+
+
+def _findings(*, put: bool) -> Iterator[doctor.Finding]:
+    yield from doctor.misspelt(os.environ)
+    try:
+        loaded = load()
+    except SettingsError as error:
+        for fault in error.faults:
+            yield doctor.Finding(
+                doctor.FAULT, f"setting {fault}", "see the README's settings table"
+            )
+        return
+    yield doctor.Finding(doctor.OK, "settings: all of them make sense")
+    if not loaded.enabled:
+        yield doctor.Finding(doctor.NOTE, "S3_MIRROR_ENABLED is false", "the hook stays off")
+    from frigate_s3_patcher import SEAM
+
+    yield doctor.frigate(health.read(loaded.status_path), FRIGATE_SOURCE, SEAM)
+    yield from doctor.paths(loaded)
+    yield doctor.credentials(loaded)
+    try:
+        from s3 import S3Sink
+    except ImportError as error:
+        advice = "run setup_s3_mirror.sh again, it vendors what is missing"
+        yield doctor.Finding(doctor.FAULT, f"Failed to import S3 modules: {error}", advice)
+        return
+    yield from doctor.bucket(S3Sink(loaded, os.environ), loaded, put=put)
+
+
+def retry(arguments: argparse.Namespace) -> int:
+    from frigate_mirror import commands
+
+    return commands.retry(load(), arguments.event, arguments.camera)
+
+
+def backfill(arguments: argparse.Namespace) -> int:
+    from frigate_mirror import commands
+    from s3 import S3Sink
+
+    loaded = load()
+    process.set_up_logging("WARNING")
+    return commands.backfill(loaded, S3Sink(loaded, os.environ), arguments.since, arguments.until)
+
+
+def rebuild(arguments: argparse.Namespace) -> int:
+    from frigate_mirror import commands
+    from s3 import S3Sink
+
+    loaded = load()
+    process.set_up_logging("INFO")
+    return commands.rebuild(loaded, S3Sink(loaded, os.environ))
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL) if sys.argv[1:2] != ["run"] else None
+    sys.exit(main())

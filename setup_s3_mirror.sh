@@ -1,0 +1,560 @@
+#!/usr/bin/env bash
+# Sets the mirror up beside a Frigate that runs by Docker Compose: brings the libraries into vendor/,
+# writes .env and a compose override, asks the doctor, and can undo it all. The user's own compose file
+# is read, never written. Secrets stand in .env and in this shell's memory only: on no command line, and
+# in nothing that is printed.
+set -Eeuo pipefail
+
+readonly FAILED=1 UNWELL=3 WRONG_USE=64
+readonly MOUNT=/opt/frigate-s3-mirror
+readonly SIGNATURE='# Written by setup_s3_mirror.sh (frigate-s3-mirror). Each run of it writes this file anew.'
+readonly BLOCK_BEGIN='# >>> frigate-s3-mirror, written by setup_s3_mirror.sh >>>'
+readonly BLOCK_END='# <<< frigate-s3-mirror <<<'
+readonly SECRETS='S3_ACCESS_KEY S3_SECRET_KEY S3_SESSION_TOKEN'
+readonly FRIGATE_IMAGE=ghcr.io/blakeblackshear/frigate:stable
+
+usage() {
+  cat >&2 <<'TEXT'
+usage: setup_s3_mirror.sh [--dir FOLDER] [--service NAME] [--image IMAGE] [--yes] [--dry-run]
+       setup_s3_mirror.sh --uninstall [--dir FOLDER] [--yes] [--dry-run]
+       setup_s3_mirror.sh --vendor-only [--image IMAGE]
+       setup_s3_mirror.sh demo [--keep]
+
+Run it in the folder of Frigate's compose file. Settings come from the environment (S3_BUCKET,
+S3_ACCESS_KEY, S3_SECRET_KEY, ...), then from .env; on a terminal it asks for what is missing.
+
+  --dir FOLDER     the folder of the compose file (default: where you are)
+  --service NAME   Frigate's service in it (default: frigate)
+  --image IMAGE    the Frigate image to fetch libraries with if this machine has no Python 3.11
+  --yes            do not ask before writing
+  --dry-run        show what would be written, write nothing
+  --uninstall      take away what this script wrote; state and bucket stay
+  --vendor-only    only bring the libraries into vendor/
+  demo             see the mirror work on this machine, without Docker and without a bucket
+
+exit codes: 0 done, 1 not done, 3 done but the doctor found faults, 64 wrong use
+TEXT
+}
+
+say() { printf '%s\n' "$*"; }
+complain() { printf '%s\n' "$*" >&2; }
+
+problems=() notes=()
+problem() { problems+=("$1"); }
+note() { notes+=("$1"); }
+
+on_terminal() { [[ -t 0 && -t 1 ]]; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# ---- what is here ------------------------------------------------------------------------------
+
+# usage: find_python [MODULE] ; prints a Python of 3.11 or later, one that has MODULE if named
+find_python() {
+  local candidate wanted='import sys; sys.exit(sys.version_info < (3, 11))'
+  for candidate in ${PYTHON:+"$PYTHON"} python3 python3.14 python3.13 python3.12 python3.11 python; do
+    if have "$candidate" && "$candidate" -c "$wanted${1:+; import $1}" 2>/dev/null; then
+      printf '%s\n' "$candidate"
+      return
+    fi
+  done
+  return 1
+}
+
+docker_answers() { have docker && docker info >/dev/null 2>&1; }
+
+# usage: compose ARGUMENT... ; Docker Compose in the user's folder, our file included
+compose() {
+  local files=()
+  if [[ -n $foreign_override && ${COMPOSE_FILE:-$(env_value COMPOSE_FILE)} != *"$override"* ]]; then
+    files=(-f "$compose_file" -f "$foreign_override" -f "$override")
+  fi
+  if docker compose version >/dev/null 2>&1; then
+    (cd "$project" && docker compose ${files[@]+"${files[@]}"} "$@")
+  else
+    (cd "$project" && docker-compose ${files[@]+"${files[@]}"} "$@")
+  fi
+}
+
+compose_answers() { docker compose version >/dev/null 2>&1 || docker-compose version >/dev/null 2>&1; }
+
+# usage: first_file NAME... ; prints the first of these that the user's folder has
+first_file() {
+  local name
+  for name; do
+    if [[ -e $project/$name ]]; then printf '%s\n' "$name"; return; fi
+  done
+  return 1
+}
+
+is_ours() { [[ -f $1 && $(head -n 1 -- "$1") == "$SIGNATURE" ]]; }
+
+# An override that somebody else wrote is left alone, and Compose reads just one by itself.
+choose_override() {
+  local name
+  override=docker-compose.override.yml foreign_override=""
+  for name in compose.override.yml compose.override.yaml docker-compose.override.yml docker-compose.override.yaml; do
+    if [[ -e $project/$name ]] && ! is_ours "$project/$name"; then
+      foreign_override=$name override=docker-compose.s3-mirror.yml
+      return
+    fi
+  done
+}
+
+# Prints the lines of the service's block in the user's compose file, comments left out.
+service_block() {
+  awk -v service="$service" '
+    { sub(/\r$/, "") }
+    /^[ ]*(#|$)/ { next }
+    { indent = match($0, /[^ ]/) - 1; key = $1; gsub(/["\047:]/, "", key) }
+    indent == 0 { section = key; level = -1; inside = 0; next }
+    section == "services" && level < 0 { level = indent }
+    section == "services" && indent == level { inside = (key == service); next }
+    inside { print }
+  ' "$project/$compose_file"
+}
+
+# usage: in_compose_file NAME ; does the user's compose file speak of this variable?
+in_compose_file() {
+  [[ -n $compose_file ]] || return 1
+  grep -v '^[[:space:]]*#' -- "$project/$compose_file" | grep -qE "(^|[^A-Z0-9_])$1([^A-Z0-9_]|\$)"
+}
+
+# Every variable that the mirror reads, from the one place where they stand.
+setting_names() {
+  local name
+  sed -n 's/.*_setting("\([A-Z0-9_]*\)".*/\1/p' "$here/frigate_mirror/settings.py" 2>/dev/null || true
+  for name in $SECRETS; do printf '%s_FILE\n' "$name"; done
+}
+
+# ---- .env --------------------------------------------------------------------------------------
+
+# The user's own lines of .env. A block without its end may hold some of them, so it counts as theirs.
+own_lines() {
+  [[ -f $env_file ]] || return 0
+  awk -v begin="$BLOCK_BEGIN" -v end="$BLOCK_END" '
+    { line = $0; sub(/\r$/, "", line) }
+    line == begin { printf "%s", held; held = ""; skip = 1 }
+    skip { held = held $0 "\n" }
+    !skip { print }
+    line == end { held = ""; skip = 0 }
+    END { printf "%s", held }
+  ' "$env_file"
+}
+
+# usage: value_in NAME < LINES ; prints what NAME is set to, quotes taken off
+value_in() {
+  local line value="" pattern="^(export )?$1=(.*)\$"
+  while IFS= read -r line || [[ -n $line ]]; do
+    if [[ ! $line =~ $pattern ]]; then continue; fi
+    value=${BASH_REMATCH[2]%$'\r'}
+    case $value in
+      \'*) value=${value#\'} value=${value%%\'*} ;;
+      \"*) value=${value#\"} value=${value%%\"*} ;;
+      *) value=${value%% \#*} value=${value%"${value##*[![:space:]]}"} ;;
+    esac
+  done
+  printf '%s' "$value"
+}
+
+env_value() { if [[ -f $env_file ]]; then value_in "$1" <"$env_file"; fi; }
+
+# Fills `values` from the environment, then .env; `owned` has the names that stand in lines of the user's.
+collect_settings() {
+  local name theirs
+  for name in $(setting_names); do
+    values[$name]=${!name:-}
+    theirs=$(own_lines | value_in "$name")
+    if [[ -n $theirs ]]; then
+      if [[ -n ${!name:-} && $theirs != "${!name}" ]]; then note ".env has a line of your own for $name: it stays as it is"; fi
+      owned[$name]=yes values[$name]=$theirs
+    elif [[ -z ${values[$name]} ]]; then
+      values[$name]=$(env_value "$name")
+    fi
+  done
+}
+
+# usage: ask NAME QUESTION [-s] ; asks on the terminal if nothing is known yet, -s without echo
+ask() {
+  if [[ -n ${values[$1]:-} || -n ${values[$1_FILE]:-} ]] || in_compose_file "$1"; then return; fi
+  # shellcheck disable=SC2229,SC2162
+  IFS= read -r ${3:+"$3"} -p "$2: " "values[$1]" || true
+  if [[ -n ${3:-} ]]; then complain ""; fi
+}
+
+ask_settings() {
+  ask S3_BUCKET "Bucket"
+  ask S3_ENDPOINT_URL "Endpoint, as https://host (empty for AWS)"
+  ask S3_REGION "Region (empty for us-east-1)"
+  ask S3_PATH_PREFIX "Prefix of every key (may be empty)"
+  ask S3_ACCESS_KEY "Access key id (empty for AWS profile or instance role)"
+  if [[ -n ${values[S3_ACCESS_KEY]} ]]; then ask S3_SECRET_KEY "Secret access key (not shown)" -s; fi
+}
+
+# .env as it should be: the user's lines, then our block.
+new_env() {
+  local name
+  own_lines
+  say "$BLOCK_BEGIN"
+  for name in $(setting_names); do
+    if [[ -n ${values[$name]} && -z ${owned[$name]:-} ]]; then printf "%s='%s'\n" "$name" "${values[$name]}"; fi
+  done
+  say "$BLOCK_END"
+}
+
+# ---- the override ------------------------------------------------------------------------------
+
+# usage: yaml_text TEXT ; as a quoted text in which Compose sees no variable
+yaml_text() {
+  local text=${1//\\/\\\\}
+  text=${text//\"/\\\"}
+  printf '"%s"' "${text//\$/\$\$}"
+}
+
+# Frigate needs up to 11 s to stop and Docker gives it 10; a time that the user chose stands.
+grace_period() {
+  if ! service_block | grep -q '^ *stop_grace_period:'; then printf '\n    stop_grace_period: 30s'; fi
+}
+
+# A variable without a value takes the one of .env, and is absent where that has none. One that the
+# user's own compose file sets is left out: naming it here would take precedence over it.
+new_override() {
+  local name
+  cat <<TEXT
+$SIGNATURE
+services:
+  $service:
+    entrypoint: ["/bin/bash", "$MOUNT/entrypoint.sh"]$(grace_period)
+    volumes:
+      - type: bind
+        source: $(yaml_text "$here")
+        target: $MOUNT
+        read_only: true
+    environment:
+TEXT
+  for name in $(setting_names); do
+    if ! in_compose_file "$name"; then printf '      %s:\n' "$name"; fi
+  done
+}
+
+# ---- preflight ---------------------------------------------------------------------------------
+
+check_ourselves() {
+  local file
+  for file in entrypoint.sh boot/sitecustomize.py frigate_s3_patcher.py s3_snapshot_mirror.py requirements.lock; do
+    if [[ ! -r $here/$file ]]; then problem "$here/$file is missing: download the project again, whole"; fi
+  done
+  if [[ $(setting_names | wc -l) -lt 4 ]]; then
+    problem "$here/frigate_mirror/settings.py is missing or damaged: download the project again, whole"
+  fi
+}
+
+check_vendoring() {
+  if vendor_is_current; then return; fi
+  if [[ ! -w $here ]]; then problem "$here is not writable, and the libraries must go into its folder vendor: run this as its owner"; fi
+  if find_python pip >/dev/null || docker_answers; then return; fi
+  problem "neither Python 3.11 or later with pip nor a running Docker is here to fetch the libraries with:
+    install one, or run --vendor-only on another machine and copy its folder vendor to $here"
+}
+
+check_compose_file() {
+  if ! compose_file=$(first_file compose.yaml compose.yml docker-compose.yml docker-compose.yaml); then
+    compose_file=""
+    problem "no compose file in $project: run this in the folder of Frigate's, or name it by --dir"
+  elif [[ -z $(service_block) ]]; then
+    problem "no service $service in $compose_file: name Frigate's by --service"
+  elif service_block | grep -qE '^ *entrypoint:'; then
+    note "the service $service has an entrypoint of its own in $compose_file; the mirror's takes its place and starts /init"
+  fi
+  if [[ ! -w $project ]]; then problem "$project is not writable: run this as its owner"; fi
+  if [[ -e $env_file && ! (-r $env_file && -w $env_file) ]]; then problem "$env_file cannot be read and written: run this as its owner"; fi
+}
+
+check_compose() {
+  local chosen=${COMPOSE_FILE:-$(env_value COMPOSE_FILE)}
+  if ! compose_answers; then note "Docker Compose was not found here: the files can be written, but not tried"; fi
+  if [[ -n $chosen && $chosen != *"$override"* ]]; then
+    note "COMPOSE_FILE is set, so Compose reads no override by itself: add :$override to it"
+  elif [[ -n $foreign_override && -z $chosen ]]; then
+    note "$foreign_override is yours and stays as it is; ours is $override. Make Compose read all three by a line in .env:
+    COMPOSE_FILE=$compose_file:$foreign_override:$override"
+  fi
+}
+
+check_settings() {
+  local name theirs=""
+  for name in $(setting_names); do
+    if in_compose_file "$name"; then theirs+=" $name"; fi
+  done
+  if [[ -n $theirs ]]; then note "left to $compose_file, which speaks of them itself:$theirs"; fi
+  if [[ -z ${values[S3_BUCKET]:-} ]] && ! in_compose_file S3_BUCKET; then
+    problem "S3_BUCKET is not set: give it in the environment or in .env"
+  fi
+  for name in S3_ACCESS_KEY:S3_SECRET_KEY S3_SECRET_KEY:S3_ACCESS_KEY; do
+    if is_given "${name%:*}" && ! is_given "${name#*:}"; then problem "${name%:*} is set, but ${name#*:} is not"; fi
+  done
+  if [[ -n ${values[S3_ENDPOINT_URL]:-} && ! ${values[S3_ENDPOINT_URL]} =~ ^https?://. ]]; then
+    problem "S3_ENDPOINT_URL must begin with https:// or http://"
+  fi
+  for name in "${!values[@]}"; do
+    if [[ -z ${owned[$name]:-} && ${values[$name]} == *[\'\\[:cntrl:]]* ]]; then
+      problem "$name has a quote, a backslash or a line break, which .env cannot hold: put it into a file and set ${name}_FILE"
+    fi
+  done
+}
+
+is_given() { [[ -n ${values[$1]:-} || -n ${values[$1_FILE]:-} ]] || in_compose_file "$1"; }
+
+# usage: tell_problems ; says all notes and problems at once, fails if there was a problem
+tell_problems() {
+  local text
+  for text in ${notes[@]+"${notes[@]}"}; do say "note: $text"; done
+  if ((${#problems[@]} == 0)); then return; fi
+  complain "Nothing was written. To be mended first:"
+  for text in "${problems[@]}"; do complain "  - $text"; done
+  return "$FAILED"
+}
+
+# ---- showing and writing -----------------------------------------------------------------------
+
+masked() {
+  sed -E -e "s/^((export )?[A-Za-z0-9_]*(KEY|SECRET|TOKEN|PASS)[A-Za-z0-9_]*=).*/\1'********'/" \
+    -e 's#://[^/@]*@#://********@#'
+}
+
+# usage: show_difference FILE < NEW ; what would change in FILE, secrets masked; fails if nothing would
+show_difference() {
+  local new old="" changed
+  new=$(cat)
+  if [[ -f $1 ]]; then old=$(<"$1"); fi
+  if [[ $new == "$old" ]]; then return 1; fi
+  say "$1:"
+  changed=$(diff -U0 <(printf '%s\n' "$old" | masked) <(printf '%s\n' "$new" | masked) | grep -E '^[-+]' | grep -vE '^(---|\+\+\+) ' || true)
+  if [[ -n $changed ]]; then printf '%s\n' "$changed" | sed -e '/^[-+]$/d' -e 's/^/  /'; else say "  (only secrets change)"; fi
+}
+
+# usage: write_file PATH MODE < TEXT ; whole or not at all, and never readable by others on the way
+write_file() {
+  local target=$1 new
+  if [[ -L $target ]]; then target=$(readlink -f -- "$target"); fi
+  new=$(umask 077 && mktemp "$target.XXXXXX")
+  if ! { cat >"$new" && keep_owner "$new" && chmod "$2" "$new" && mv -f -- "$new" "$target"; }; then
+    rm -f -- "$new"
+    complain "cannot write $target"
+    return "$FAILED"
+  fi
+}
+
+# Run as root, the files belong to whoever owns the compose file, who is to run Compose.
+keep_owner() {
+  if [[ $EUID -ne 0 || -z $compose_file ]]; then return 0; fi
+  chown "$(stat -c %u:%g -- "$project/$compose_file")" "$1"
+}
+
+# usage: go_ahead QUESTION ; asks on a terminal unless --yes was given
+go_ahead() {
+  local answer=""
+  if [[ -n $assume_yes ]] || ! on_terminal; then return 0; fi
+  read -r -p "$1 [y/N] " answer || true
+  [[ $answer == [yY]* ]]
+}
+
+# ---- the libraries -----------------------------------------------------------------------------
+
+# The lock file that vendor was made from lies in it.
+vendor_is_current() { cmp -s -- "$here/requirements.lock" "$here/vendor/requirements.lock"; }
+
+# usage: pip_install FOLDER ; the pinned libraries into FOLDER/vendor.new, where FOLDER is ours as seen by `$@`
+pip_install() {
+  local folder=$1
+  shift
+  "$@" -m pip install --quiet --no-input --disable-pip-version-check --require-hashes --no-deps \
+    --only-binary=:all: --target "$folder/vendor.new" -r "$folder/requirements.lock"
+}
+
+# usage: frigate_image ; prints the image of the user's service, as far as it can be told
+frigate_image() {
+  local named=""
+  if [[ -n $image ]]; then
+    named=$image
+  elif [[ -n $compose_file ]]; then
+    named=$(service_block | sed -n 's/^ *image: *["'\'']\{0,1\}\([^"'\'' ]*\).*/\1/p' | head -n 1)
+    if [[ $named == *'$'* ]]; then named=$(compose config --images "$service" 2>/dev/null | head -n 1); fi
+  fi
+  printf '%s\n' "${named:-$FRIGATE_IMAGE}"
+}
+
+fetch_libraries() {
+  local python
+  if python=$(find_python pip); then
+    say "Fetching the libraries into vendor/ with $python ..."
+    PIP_USER=0 pip_install "$here" "$python"
+  else
+    say "Fetching the libraries into vendor/ with $(frigate_image) ..."
+    pip_install /work docker run --rm --user "$(id -u):$(id -g)" --env HOME=/tmp \
+      --mount "type=bind,source=$here,target=/work" --entrypoint python3 "$(frigate_image)"
+  fi
+}
+
+vendor() {
+  if vendor_is_current; then
+    say "vendor/ is current."
+    return
+  fi
+  rm -rf -- "$here/vendor.new" "$here/vendor.old"
+  if ! { fetch_libraries && cp -- "$here/requirements.lock" "$here/vendor.new/"; }; then
+    rm -rf -- "$here/vendor.new"
+    complain "The libraries could not be fetched; what was in vendor/ is untouched."
+    return "$FAILED"
+  fi
+  if [[ -d $here/vendor ]]; then mv -- "$here/vendor" "$here/vendor.old" || return; fi
+  mv -- "$here/vendor.new" "$here/vendor" && rm -rf -- "$here/vendor.old"
+}
+
+# ---- commands ----------------------------------------------------------------------------------
+
+# Where the mirror will run if it can be, else here. The environment carries the settings, never the command line.
+doctor() {
+  local python name
+  if compose_answers && docker_answers; then
+    say "Asking the doctor in a container of the service $service ..."
+    compose run --rm --no-deps -T --entrypoint python3 "$service" "$MOUNT/s3_snapshot_mirror.py" check
+  elif python=$(find_python); then
+    say "Asking the doctor on this machine, since Docker does not answer; it cannot see Frigate's folders from here ..."
+    for name in "${!values[@]}"; do
+      if [[ -n ${values[$name]} ]]; then export "$name=${values[$name]}"; fi
+    done
+    "$python" "$here/s3_snapshot_mirror.py" check
+  else
+    say "The doctor was not asked: neither Docker nor Python 3.11 is here to run it."
+  fi
+}
+
+# Everything that can be wrong, before anything is written.
+preflight() {
+  check_ourselves
+  check_vendoring
+  check_compose_file
+  choose_override
+  collect_settings
+  if on_terminal && [[ -z $assume_yes ]]; then ask_settings; fi
+  check_compose
+  check_settings
+  tell_problems
+}
+
+# Shows what would change; fails if nothing would.
+show_plan() {
+  local status=1
+  if ! vendor_is_current; then status=0; say "$here/vendor: the libraries of requirements.lock"; fi
+  if new_env | show_difference "$env_file"; then status=0; fi
+  if new_override | show_difference "$project/$override"; then status=0; fi
+  return "$status"
+}
+
+write_all() {
+  vendor || return
+  new_env | write_file "$env_file" 600 || return
+  new_override | write_file "$project/$override" 644 || return
+  say "Written. Start Frigate anew by:  docker compose up -d"
+}
+
+install() {
+  local changes=yes
+  preflight || return
+  show_plan || changes=""
+  if [[ -n $dry_run ]]; then
+    say "Nothing was written (--dry-run)."
+    return
+  elif [[ -z $changes ]]; then
+    say "Everything is written already."
+  elif go_ahead "Write this?"; then
+    write_all || return
+  else
+    complain "Nothing was written."
+    return "$FAILED"
+  fi
+  if ! doctor; then
+    complain "The doctor found faults (above). Mend them, then run this again."
+    return "$UNWELL"
+  fi
+}
+
+uninstall() {
+  local file changes="" files=()
+  compose_file=$(first_file compose.yaml compose.yml docker-compose.yml docker-compose.yaml) || compose_file=""
+  for file in docker-compose.override.yml docker-compose.s3-mirror.yml; do
+    if is_ours "$project/$file"; then files+=("$project/$file"); fi
+  done
+  if [[ -f $here/vendor/requirements.lock ]]; then files+=("$here/vendor"); fi
+  for file in ${files[@]+"${files[@]}"}; do changes=yes; say "$file: taken away"; done
+  if [[ -f $env_file ]] && own_lines | show_difference "$env_file"; then changes=yes; fi
+  if [[ -z $changes ]]; then
+    say "Nothing of the mirror is set up in $project."
+  elif [[ -n $dry_run ]]; then
+    say "Nothing was taken away (--dry-run)."
+  elif ! go_ahead "Take this away?"; then
+    complain "Nothing was taken away."
+    return "$FAILED"
+  else
+    rm -rf -- ${files[@]+"${files[@]}"}
+    clean_env
+    say "Taken away; state and bucket are as they were. Start Frigate anew by:  docker compose up -d"
+  fi
+}
+
+# Takes our block out of .env, and the file if nothing else stood in it.
+clean_env() {
+  local rest
+  if ! [[ -f $env_file ]] || ! grep -qxF -- "$BLOCK_BEGIN" "$env_file"; then return 0; fi
+  rest=$(own_lines)
+  if [[ -z $rest ]]; then rm -f -- "$env_file"; else printf '%s\n' "$rest" | write_file "$env_file" 600; fi
+}
+
+vendor_only() {
+  check_vendoring
+  if [[ ! -r $here/requirements.lock ]]; then problem "$here/requirements.lock is missing"; fi
+  tell_problems || return
+  if [[ -n $dry_run ]]; then
+    say "Nothing was fetched (--dry-run)."
+  else
+    vendor
+  fi
+}
+
+# usage: parse ARGUMENT... ; fills the options, fails if they cannot be understood
+parse() {
+  while (($#)); do
+    case $1 in
+      --dir | --service | --image) if (($# < 2)); then return 1; fi ;;
+    esac
+    case $1 in
+      --dir) project=$2; shift ;;
+      --service) service=$2; shift ;;
+      --image) image=$2; shift ;;
+      --yes | -y) assume_yes=yes ;;
+      --dry-run | -n) dry_run=yes ;;
+      --uninstall) command=uninstall ;;
+      --vendor-only) command=vendor_only ;;
+      -h | --help) command=usage ;;
+      *) return 1 ;;
+    esac
+    shift
+  done
+  [[ $service =~ ^[A-Za-z0-9._-]+$ ]] && project=$(cd -- "$project" && pwd)
+}
+
+main() {
+  here=$(cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+  if [[ ${1:-} == demo ]]; then exec bash "$here/demo/demo.sh" "${@:2}"; fi
+  if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 402)); then
+    complain "bash $BASH_VERSION is too old: 4.2 or later is needed."
+    return "$FAILED"
+  fi
+  command=install project=$PWD service=frigate image="" dry_run="" assume_yes="" compose_file="" foreign_override=""
+  parse "$@" || { usage; return "$WRONG_USE"; }
+  env_file=$project/.env
+  declare -gA values=() owned=()
+  "$command"
+}
+
+if [[ ${BASH_SOURCE[0]} == "$0" ]]; then main "$@"; fi

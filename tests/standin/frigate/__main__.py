@@ -1,0 +1,30 @@
+"""`python3 -m frigate`"""
+
+import multiprocessing
+import signal
+import sys
+import threading
+
+from frigate import variant
+from frigate.app import FrigateApp
+from frigate.config import FrigateConfig
+from frigate.log import setup_logging
+
+
+def main() -> None:
+    if "--validate-config" in sys.argv:
+        print("Config is valid", flush=True)
+        sys.exit(0)
+    threading.current_thread().name = "frigate"
+    listener = setup_logging()  # only now: frigate.app and what it pulls in are imported already
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())
+    FrigateApp(FrigateConfig(), listener).start()
+
+
+if __name__ == "__main__":
+    if variant.FORKS:
+        multiprocessing.set_start_method("fork", force=True)
+    else:
+        multiprocessing.set_start_method("forkserver", force=True)
+        multiprocessing.set_forkserver_preload(["frigate.workers"])
+    main()

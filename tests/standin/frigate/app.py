@@ -1,0 +1,73 @@
+"""The main process: starts the event thread and the workers, plays the scenario, stops in order."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import queue
+import threading
+from logging.handlers import QueueListener
+from typing import Any
+
+from frigate import variant, workers
+from frigate.config import FrigateConfig
+from frigate.events.maintainer import EventProcessor, Message
+from frigate.scenario import Scenario
+from frigate.version import VERSION
+
+logger = logging.getLogger(__name__)
+
+
+class FrigateApp:
+    def __init__(self, config: FrigateConfig, listener: QueueListener) -> None:
+        self.config = config
+        self.listener = listener
+        self.stop_event = multiprocessing.Event()
+        self.messages: queue.Queue[Message] = queue.Queue()
+        self.workers = []
+
+    def start(self) -> None:
+        """Run until the scenario is over; SIGTERM ends it earlier by raising SystemExit here."""
+        logger.info("Starting Frigate (%s)", VERSION)
+        self.workers.append(workers.start("recording_manager", self.stop_event))
+        self.event_processor = EventProcessor(self.config, self.messages, self.stop_event)
+        self.event_processor.start()
+        # Detectors are started again at any time, so one worker comes after the event thread.
+        self.workers.append(workers.start("detector", self.stop_event))
+        try:
+            self.watch()
+        finally:
+            self.stop()
+
+    def watch(self) -> None:
+        """In Frigate the web server stands here."""
+        pause = threading.Event()
+        scenario = Scenario(self.send)
+        for index in range(variant.EVENTS):
+            if index:
+                pause.wait(variant.GAP)
+            scenario.play(index)
+        if variant.RAISES:
+            scenario.stumble()
+        logger.info("The scenario of %d events is over", variant.EVENTS)
+        pause.wait(variant.LINGER)
+
+    def send(self, source: str, event_type: str, camera: str | None, event_data: dict[str, Any]) -> None:
+        """Hand a message to the event thread and wait for it, so that stdout has one order only."""
+        message = Message(source, event_type, camera, event_data)
+        self.messages.put(message)
+        while not message.handled.wait(0.02) and self.event_processor.is_alive():
+            pass
+
+    def stop(self) -> None:
+        logger.info("Stopping...")
+        self.stop_event.set()
+        self.event_processor.join()
+        if self.event_processor.table is not None:
+            self.event_processor.table.abandon()
+        for worker in self.workers:
+            worker.join()
+        self.listener.stop()
+        if variant.FORKS:
+            os._exit(0)

@@ -1,0 +1,21 @@
+"""Logging as Frigate sets it up: one queue, one listener, its own format on stderr."""
+
+from __future__ import annotations
+
+import logging
+import queue
+from logging.handlers import QueueHandler, QueueListener
+
+LINE = logging.Formatter("[%(asctime)s] %(name)-30s %(levelname)-8s: %(message)s", "%Y-%m-%d %H:%M:%S")
+
+
+def setup_logging() -> QueueListener:
+    """Replace every root handler, also those that somebody installed earlier."""
+    records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    printer = logging.StreamHandler()
+    printer.setFormatter(LINE)
+    logging.basicConfig(level=logging.INFO, handlers=[], force=True)
+    logging.getLogger().addHandler(QueueHandler(records))
+    listener = QueueListener(records, printer)
+    listener.start()
+    return listener

@@ -1,0 +1,29 @@
+"""Frigate's other processes: they idle, but they are forked or spawned as the real ones are."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from frigate import variant
+
+
+def idle(stop_event: Any) -> None:
+    """Live until told to stop; after a parent that was killed, a while longer."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = os.getppid()
+    while os.getppid() == parent:
+        if stop_event.wait(0.5):
+            return
+    time.sleep(variant.ORPHAN_SECONDS)
+
+
+def start(name: str, stop_event: Any) -> BaseProcess:
+    worker = multiprocessing.Process(target=idle, args=(stop_event,), name=name, daemon=True)
+    worker.start()
+    return worker

@@ -76,7 +76,8 @@ TEXT
 
 start_server() {
   local master volume filer s3 words
-  read -r master volume filer s3 < <(python "$root/demo/bucket.py" ports)
+  ports=$(python "$root/demo/bucket.py" ports)
+  read -r master volume filer s3 <<<"$ports"
   export DEMO_ENDPOINT=http://127.0.0.1:$s3 DEMO_BUCKET=frigate-demo
   DEMO_OWNER_KEY=$(random_word) DEMO_OWNER_SECRET=$(random_word)
   S3_ACCESS_KEY=$(random_word) S3_SECRET_KEY=$(random_word)
@@ -87,7 +88,7 @@ start_server() {
     -master.port="$master" -volume.port="$volume" -volume.max=0 -filer -filer.port="$filer"
     -filer.localSocket="$scratch/filer.sock" -s3 -s3.port="$s3" -s3.localSocket="$scratch/s3.sock"
     -s3.config="$scratch/identities.json" -s3.autoCreateBucket=false -s3.port.iceberg=0 -s3.port.lance=0)
-  weed server "${words[@]}" >"$scratch/server.log" 2>&1 &
+  TMPDIR=$scratch weed server "${words[@]}" >"$scratch/server.log" 2>&1 &
   server=$!
   if ! python "$root/demo/bucket.py" make; then
     tail -n 20 "$scratch/server.log" >&2
@@ -121,12 +122,12 @@ tell_log() {
   done
 }
 
-# usage: wait_for TEXT ; until Frigate's log has it
+# usage: wait_for TEXT FILE ; until FILE has it
 wait_for() {
   local deadline=$((SECONDS + PATIENCE))
-  while ! grep -qsF "$1" "$scratch/frigate.log"; do
+  while ! grep -qsF -- "$1" "$2"; do
     if ((SECONDS > deadline)) || ! kill -0 "$frigate" 2>/dev/null; then
-      complain "Frigate's log never said: $1"
+      complain "This never appeared in ${2##*/}: $1"
       return 1
     fi
     sleep 0.2
@@ -170,10 +171,11 @@ run() {
   title "3. Frigate (a stand-in), started by entrypoint.sh; $EVENTS events end"
   configure_mirror
   start_frigate
-  wait_for "scenario of $EVENTS events is over"
+  wait_for "scenario of $EVENTS events is over" "$scratch/frigate.log"
   pictures=$(grep -c '"sha256": "' "$scratch/events")
-  wait_for "S3 Upload Stats - Success: $pictures,"
+  wait_for "S3 Upload Stats - Success: $pictures," "$scratch/frigate.log"
   printf '  %s events, one of them a false positive without a picture: %s pictures to mirror\n' "$EVENTS" "$pictures"
+  wait_for "\"uploaded\": $pictures" "$FRIGATE_CLIPS_DIR/cache/.s3_status.json"
   title "4. What the monitor says:  ./s3_monitor.sh"
   FORCE_COLOR=$(style 1) bash "$root/s3_monitor.sh" --local | sed 's/^/  /'
   title "5. Frigate is stopped"
@@ -182,12 +184,13 @@ run() {
 }
 
 clean_up() {
-  local status=$?
+  local status=$? port
   trap - EXIT INT TERM
   kill -TERM ${frigate:+"$frigate"} 2>/dev/null || true
   wait ${frigate:+"$frigate"} ${teller:+"$teller"} 2>/dev/null || true
   kill -KILL ${server:+"$server"} 2>/dev/null || true # its data go away with it
   wait ${server:+"$server"} 2>/dev/null || true
+  for port in $ports; do rm -f -- /tmp/seaweedfs-*-grpc-$((port + 10000)).sock; done # the server leaves them
   if [[ -n $keep ]]; then printf '\nLeft for you: %s\n' "$scratch"; else rm -rf -- "$scratch"; fi
   if ((status == 0)); then
     title "Every picture reached the bucket. Now with your own Frigate: ./setup_s3_mirror.sh --help"
@@ -196,7 +199,7 @@ clean_up() {
 }
 
 main() {
-  keep="" frigate="" teller="" server=""
+  keep="" frigate="" teller="" server="" ports=""
   while (($#)); do
     case $1 in
       --keep) keep=yes ;;

@@ -1,0 +1,110 @@
+"""A tiny HTTP server that answers as told and remembers what it was asked."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+LISTING = (
+    b'<?xml version="1.0"?><ListBucketResult><Name>b</Name><Prefix/><KeyCount>0</KeyCount>'
+    b"<MaxKeys>1</MaxKeys><IsTruncated>false</IsTruncated></ListBucketResult>"
+)
+
+
+@dataclass
+class Seen:
+    """One request as it came in; the names of `headers` are in small letters."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Reply:
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def error(status: int, code: str, message: str = "as told", **more: str) -> Reply:
+    """An S3 error; `more` are further elements of its XML."""
+    fields = {"Code": code, "Message": message, **more}
+    inner = "".join(f"<{name}>{escape(text)}</{name}>" for name, text in fields.items())
+    return Reply(status, f'<?xml version="1.0"?><Error>{inner}</Error>'.encode())
+
+
+class Stub:
+    """Gives `replies` in their order, then `default`; without one, what a healthy S3 would say."""
+
+    def __init__(self, certificate: tuple[Path, Path] | None = None) -> None:
+        self.reset()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        scheme = "https" if certificate else "http"
+        self.endpoint = f"{scheme}://127.0.0.1:{self._server.server_port}"
+        serve = {"poll_interval": 0.02}
+        threading.Thread(target=self._server.serve_forever, kwargs=serve, daemon=True).start()
+
+    def reset(self) -> None:
+        self.seen: list[Seen] = []
+        self.replies: deque[Reply] = deque()
+        self.default: Reply | None = None
+        self.connections = 0
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _next(self, method: str) -> Reply:
+        if self.replies:
+            return self.replies.popleft()
+        if self.default:
+            return self.default
+        return Reply(headers={"ETag": '"e"'}) if method == "PUT" else Reply(body=LISTING)
+
+    def _handler(stub) -> type[BaseHTTPRequestHandler]:  # noqa: N805
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+            wbufsize = -1
+
+            def setup(self) -> None:
+                stub.connections += 1
+                super().setup()
+
+            def handle_one_request(self) -> None:
+                try:
+                    super().handle_one_request()
+                except OSError:  # the client hung up
+                    self.close_connection = True
+
+            def answer(self) -> None:
+                body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                stub.seen.append(Seen(self.command, self.path, headers, body))
+                reply = stub._next(self.command)
+                self.send_response(reply.status)
+                for name, value in reply.headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(reply.body)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(reply.body)
+
+            do_PUT = do_GET = do_HEAD = answer
+
+            def log_message(self, *words: object) -> None:
+                pass
+
+        return Handler

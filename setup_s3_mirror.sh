@@ -114,10 +114,7 @@ service_block() {
 }
 
 # usage: in_compose_file NAME ; does the user's compose file speak of this variable?
-in_compose_file() {
-  [[ -n $compose_file ]] || return 1
-  grep -v '^[[:space:]]*#' -- "$project/$compose_file" | grep -qE "(^|[^A-Z0-9_])$1([^A-Z0-9_]|\$)"
-}
+in_compose_file() { [[ $compose_text =~ (^|[^A-Z0-9_])$1([^A-Z0-9_]|$) ]]; }
 
 # Every variable that the mirror reads, from the one place where they stand.
 setting_names() {
@@ -128,47 +125,48 @@ setting_names() {
 
 # ---- .env --------------------------------------------------------------------------------------
 
-# The user's own lines of .env. A block without its end may hold some of them, so it counts as theirs.
-own_lines() {
-  [[ -f $env_file ]] || return 0
-  awk -v begin="$BLOCK_BEGIN" -v end="$BLOCK_END" '
-    { line = $0; sub(/\r$/, "", line) }
-    line == begin { printf "%s", held; held = ""; skip = 1 }
-    skip { held = held $0 "\n" }
-    !skip { print }
-    line == end { held = ""; skip = 0 }
-    END { printf "%s", held }
-  ' "$env_file"
+# Reads .env: `own_text` gets the user's lines, `block_text` ours. A block without its end may hold some
+# of theirs, so it counts as theirs.
+read_env() {
+  local line inside=""
+  own_text="" block_text=""
+  if [[ ! -r $env_file ]]; then return; fi
+  while IFS= read -r line || [[ -n $line ]]; do
+    case ${line%$'\r'} in
+      "$BLOCK_BEGIN") own_text+=$block_text block_text="" inside=yes ;;
+    esac
+    if [[ -n $inside ]]; then block_text+=$line$'\n'; else own_text+=$line$'\n'; fi
+    if [[ ${line%$'\r'} == "$BLOCK_END" ]]; then inside=""; fi
+  done <"$env_file"
+  if [[ -n $inside ]]; then own_text+=$block_text block_text=""; fi
 }
 
-# usage: value_in NAME < LINES ; prints what NAME is set to, quotes taken off
+# usage: value_in NAME TEXT ; prints what the last line for NAME sets it to, quotes taken off
 value_in() {
-  local line value="" pattern="^(export )?$1=(.*)\$"
-  while IFS= read -r line || [[ -n $line ]]; do
-    if [[ ! $line =~ $pattern ]]; then continue; fi
-    value=${BASH_REMATCH[2]%$'\r'}
-    case $value in
-      \'*) value=${value#\'} value=${value%%\'*} ;;
-      \"*) value=${value#\"} value=${value%%\"*} ;;
-      *) value=${value%% \#*} value=${value%"${value##*[![:space:]]}"} ;;
-    esac
-  done
+  local value pattern=$'^(.*\n)?(export )?'$1$'=([^\n]*)'
+  if [[ ! $2 =~ $pattern ]]; then return; fi
+  value=${BASH_REMATCH[3]%$'\r'}
+  case $value in
+    \'*) value=${value#\'} value=${value%%\'*} ;;
+    \"*) value=${value#\"} value=${value%%\"*} ;;
+    *) value=${value%% \#*} value=${value%"${value##*[![:space:]]}"} ;;
+  esac
   printf '%s' "$value"
 }
 
-env_value() { if [[ -f $env_file ]]; then value_in "$1" <"$env_file"; fi; }
+env_value() { value_in "$1" "$own_text$block_text"; }
 
 # Fills `values` from the environment, then .env; `owned` has the names that stand in lines of the user's.
 collect_settings() {
   local name theirs
-  for name in $(setting_names); do
+  for name in $names; do
     values[$name]=${!name:-}
-    theirs=$(own_lines | value_in "$name")
+    theirs=$(value_in "$name" "$own_text")
     if [[ -n $theirs ]]; then
       if [[ -n ${!name:-} && $theirs != "${!name}" ]]; then note ".env has a line of your own for $name: it stays as it is"; fi
       owned[$name]=yes values[$name]=$theirs
     elif [[ -z ${values[$name]} ]]; then
-      values[$name]=$(env_value "$name")
+      values[$name]=$(value_in "$name" "$block_text")
     fi
   done
 }
@@ -193,9 +191,9 @@ ask_settings() {
 # .env as it should be: the user's lines, then our block.
 new_env() {
   local name
-  own_lines
+  printf '%s' "$own_text"
   say "$BLOCK_BEGIN"
-  for name in $(setting_names); do
+  for name in $names; do
     if [[ -n ${values[$name]} && -z ${owned[$name]:-} ]]; then printf "%s='%s'\n" "$name" "${values[$name]}"; fi
   done
   say "$BLOCK_END"
@@ -231,7 +229,7 @@ services:
         read_only: true
     environment:
 TEXT
-  for name in $(setting_names); do
+  for name in $names; do
     if ! in_compose_file "$name"; then printf '      %s:\n' "$name"; fi
   done
 }
@@ -243,7 +241,7 @@ check_ourselves() {
   for file in entrypoint.sh boot/sitecustomize.py frigate_s3_patcher.py s3_snapshot_mirror.py requirements.lock; do
     if [[ ! -r $here/$file ]]; then problem "$here/$file is missing: download the project again, whole"; fi
   done
-  if [[ $(setting_names | wc -l) -lt 4 ]]; then
+  if [[ $names != *S3_BUCKET* ]]; then
     problem "$here/frigate_mirror/settings.py is missing or damaged: download the project again, whole"
   fi
 }
@@ -256,9 +254,17 @@ check_vendoring() {
     install one, or run --vendor-only on another machine and copy its folder vendor to $here"
 }
 
+# What the folder holds already.
+look_around() {
+  names=$(setting_names)
+  compose_file=$(first_file compose.yaml compose.yml docker-compose.yml docker-compose.yaml) || compose_file=""
+  if [[ -n $compose_file ]]; then compose_text=$(grep -v '^[[:space:]]*#' -- "$project/$compose_file" || true); fi
+  read_env
+  choose_override
+}
+
 check_compose_file() {
-  if ! compose_file=$(first_file compose.yaml compose.yml docker-compose.yml docker-compose.yaml); then
-    compose_file=""
+  if [[ -z $compose_file ]]; then
     problem "no compose file in $project: run this in the folder of Frigate's, or name it by --dir"
   elif [[ -z $(service_block) ]]; then
     problem "no service $service in $compose_file: name Frigate's by --service"
@@ -282,7 +288,7 @@ check_compose() {
 
 check_settings() {
   local name theirs=""
-  for name in $(setting_names); do
+  for name in $names; do
     if in_compose_file "$name"; then theirs+=" $name"; fi
   done
   if [[ -n $theirs ]]; then note "left to $compose_file, which speaks of them itself:$theirs"; fi
@@ -431,10 +437,10 @@ doctor() {
 
 # Everything that can be wrong, before anything is written.
 preflight() {
+  look_around
   check_ourselves
   check_vendoring
   check_compose_file
-  choose_override
   collect_settings
   if on_terminal && [[ -z $assume_yes ]]; then ask_settings; fi
   check_compose
@@ -481,13 +487,13 @@ install() {
 
 uninstall() {
   local file changes="" files=()
-  compose_file=$(first_file compose.yaml compose.yml docker-compose.yml docker-compose.yaml) || compose_file=""
+  look_around
   for file in docker-compose.override.yml docker-compose.s3-mirror.yml; do
     if is_ours "$project/$file"; then files+=("$project/$file"); fi
   done
   if [[ -f $here/vendor/requirements.lock ]]; then files+=("$here/vendor"); fi
   for file in ${files[@]+"${files[@]}"}; do changes=yes; say "$file: taken away"; done
-  if [[ -f $env_file ]] && own_lines | show_difference "$env_file"; then changes=yes; fi
+  if [[ -n $block_text ]] && printf '%s' "$own_text" | show_difference "$env_file"; then changes=yes; fi
   if [[ -z $changes ]]; then
     say "Nothing of the mirror is set up in $project."
   elif [[ -n $dry_run ]]; then
@@ -504,13 +510,12 @@ uninstall() {
 
 # Takes our block out of .env, and the file if nothing else stood in it.
 clean_env() {
-  local rest
-  if ! [[ -f $env_file ]] || ! grep -qxF -- "$BLOCK_BEGIN" "$env_file"; then return 0; fi
-  rest=$(own_lines)
-  if [[ -z $rest ]]; then rm -f -- "$env_file"; else printf '%s\n' "$rest" | write_file "$env_file" 600; fi
+  if [[ -z $block_text ]]; then return 0; fi
+  if [[ -z $own_text ]]; then rm -f -- "$env_file"; else printf '%s' "$own_text" | write_file "$env_file" 600; fi
 }
 
 vendor_only() {
+  look_around
   check_vendoring
   if [[ ! -r $here/requirements.lock ]]; then problem "$here/requirements.lock is missing"; fi
   tell_problems || return
@@ -550,7 +555,8 @@ main() {
     complain "bash $BASH_VERSION is too old: 4.2 or later is needed."
     return "$FAILED"
   fi
-  command=install project=$PWD service=frigate image="" dry_run="" assume_yes="" compose_file="" foreign_override=""
+  command=install project=$PWD service=frigate image="" dry_run="" assume_yes=""
+  compose_file="" compose_text="" foreign_override="" own_text="" block_text=""
   parse "$@" || { usage; return "$WRONG_USE"; }
   env_file=$project/.env
   declare -gA values=() owned=()

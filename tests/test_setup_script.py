@@ -1,0 +1,500 @@
+"""setup_s3_mirror.sh: what it writes, what it leaves alone, and what it never lets anybody see."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import shutil
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+TOOLS = (
+    "bash", "dirname", "awk", "sed", "grep", "head", "tail", "cat", "diff", "mktemp", "mv", "rm", "cp",
+    "cmp", "chmod", "chown", "stat", "readlink", "wc", "id", "mkdir", "touch", "env",
+)  # fmt: skip
+BORROWED = ("setup_s3_mirror.sh", "entrypoint.sh", "frigate_mirror/settings.py", "requirements.lock")
+SECRET = "wJalrXUtnFEMI+K7MDENG$bPxRfiCY#EXAMPLE KEY"
+GIVEN = {"S3_BUCKET": "cams", "S3_ACCESS_KEY": "AKIAEXAMPLE", "S3_SECRET_KEY": SECRET}
+COMPOSE = """\
+services:
+  mqtt:
+    image: eclipse-mosquitto
+    entrypoint: /not/frigates
+  frigate:
+    image: "ghcr.io/blakeblackshear/frigate:0.17.2"
+    # entrypoint: [commented]
+    volumes:
+      - ./config:/config
+volumes:
+  other:
+    entrypoint: nonsense
+"""
+# Python: answers the two questions what it is, fetches like pip, and is the doctor otherwise.
+PYTHON = """\
+[[ $1 == -c ]] && exit "${NO_PYTHON:-0}"
+printf 'python3 %s\\n' "$*" >>"$NOTES/calls"
+if [[ $1 == -m ]]; then
+  while [[ $1 != --target ]]; do shift; done
+  mkdir -p "$2/boto3" && touch "$2/boto3/new"
+  exit "${PIP_STATUS:-0}"
+fi
+printf '%s|' "$S3_BUCKET" "$S3_SECRET_KEY" >"$NOTES/doctor"
+exit "${DOCTOR:-0}"
+"""
+DOCKER = """\
+case "$1 $2" in
+  "info "* | "compose version") exit 0 ;;
+esac
+printf 'docker %s\\n' "$*" >>"$NOTES/calls"
+case $1 in
+  run) mkdir -p "$OURS/vendor.new" ;;
+  compose) [[ $* != *check* ]] || exit "${DOCTOR:-0}" ;;
+esac
+"""
+
+
+class House:
+    """A user's folder with a compose file, our folder beside it, and a PATH of stubs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ours, self.project = folder / "ours $1", folder / "frigate"
+        self.bin, self.notes = folder / "bin", folder / "notes"
+        for each in (self.ours / "boot", self.ours / "frigate_mirror", self.project, self.bin, self.notes):
+            each.mkdir(parents=True)
+        for name in BORROWED:
+            shutil.copy(ROOT / name, self.ours / name)
+        for name in ("boot/sitecustomize.py", "frigate_s3_patcher.py", "s3_snapshot_mirror.py"):
+            (self.ours / name).touch()
+        for tool in TOOLS:
+            (self.bin / tool).symlink_to(shutil.which(tool) or tool)
+        self.stub("python3", PYTHON)
+        self.compose.write_text(COMPOSE)
+
+    @property
+    def compose(self) -> Path:
+        return self.project / "docker-compose.yml"
+
+    @property
+    def env(self) -> Path:
+        return self.project / ".env"
+
+    @property
+    def override(self) -> Path:
+        return self.project / "docker-compose.override.yml"
+
+    def stub(self, name: str, body: str) -> None:
+        (self.bin / name).write_text(f"#!/bin/bash\n{body}")
+        (self.bin / name).chmod(0o755)
+
+    def calls(self) -> str:
+        notes = self.notes / "calls"
+        return notes.read_text() if notes.exists() else ""
+
+    def environment(self, environ: dict[str, str]) -> dict[str, str]:
+        return {"PATH": str(self.bin), "NOTES": str(self.notes), "OURS": str(self.ours)} | environ
+
+    def setup(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", str(self.ours / "setup_s3_mirror.sh"), *arguments],
+            cwd=self.project, env=self.environment(environ), stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=30,
+        )  # fmt: skip
+
+    def files(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in self.project.iterdir()}
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+@pytest.fixture
+def docker(house: House) -> House:
+    house.stub("docker", DOCKER)
+    return house
+
+
+# -- what it writes
+
+
+def test_it_writes_settings_and_override_and_not_the_users_compose_file(house: House) -> None:
+    done = house.setup(**GIVEN)
+    assert done.returncode == 0, done.stderr
+    assert f"S3_BUCKET='cams'\nS3_ACCESS_KEY='AKIAEXAMPLE'\nS3_SECRET_KEY='{SECRET}'\n" in house.env.read_text()
+    assert 'entrypoint: ["/bin/bash", "/opt/frigate-s3-mirror/entrypoint.sh"]' in house.override.read_text()
+    assert house.compose.read_text() == COMPOSE
+    assert set(house.files()) == {"docker-compose.yml", ".env", "docker-compose.override.yml"}
+
+
+def test_only_the_owner_can_read_the_settings(house: House) -> None:
+    house.env.write_text("THEIRS=1\n")
+    house.env.chmod(0o644)
+    house.setup(**GIVEN)
+    assert stat.S_IMODE(house.env.stat().st_mode) == 0o600
+    assert stat.S_IMODE(house.override.stat().st_mode) == 0o644
+
+
+def test_a_second_run_changes_nothing_and_needs_no_settings(house: House) -> None:
+    house.setup(**GIVEN)
+    before, vendored = house.files(), house.calls().count(" pip ")
+    done = house.setup()
+    assert done.returncode == 0, done.stderr
+    assert "Everything is written already." in done.stdout
+    assert house.files() == before
+    assert house.calls().count(" pip ") == vendored == 1
+
+
+def test_a_setting_given_anew_replaces_the_old_one(house: House) -> None:
+    house.setup(**GIVEN)
+    done = house.setup(S3_BUCKET="other", S3_KEY_TIMEZONE="Europe/Berlin")
+    assert "  -S3_BUCKET='cams'\n  +S3_BUCKET='other'\n" in done.stdout
+    assert house.env.read_text().count("S3_BUCKET=") == 1
+    assert "S3_KEY_TIMEZONE='Europe/Berlin'\n" in house.env.read_text()
+
+
+def test_the_override_is_yaml_that_names_every_setting_and_mounts_our_folder_read_only(house: House) -> None:
+    yaml = pytest.importorskip("yaml")
+    house.setup(**GIVEN)
+    service = yaml.safe_load(house.override.read_text())["services"]["frigate"]
+    names = re.findall(r'_setting\("([A-Z0-9_]+)"', (ROOT / "frigate_mirror" / "settings.py").read_text())
+    assert len(names) > 30 and set(names) < set(service["environment"])
+    assert {"S3_ACCESS_KEY_FILE", "S3_SECRET_KEY_FILE"} < set(service["environment"])
+    assert set(service["environment"].values()) == {None}
+    [mount] = service["volumes"]
+    assert mount["source"] == str(house.ours).replace("$", "$$") and mount["read_only"] is True
+    assert service["stop_grace_period"] == "30s"
+
+
+def test_what_the_users_compose_file_sets_is_left_to_it(house: House) -> None:
+    theirs = COMPOSE.replace(
+        "    volumes:\n      - ./config",
+        "    stop_grace_period: 1m\n    environment:\n      S3_BUCKET: theirs\n    volumes:\n      - ./config",
+    )
+    house.compose.write_text(theirs)
+    done = house.setup()
+    assert done.returncode == 0, done.stderr
+    assert "left to docker-compose.yml, which speaks of them itself: S3_BUCKET\n" in done.stdout
+    override = house.override.read_text()
+    assert " S3_BUCKET:" not in override and " S3_REGION:" in override
+    assert "stop_grace_period" not in override
+
+
+def test_another_service_can_be_named(house: House) -> None:
+    house.compose.write_text(COMPOSE.replace("  frigate:", "  nvr:"))
+    assert house.setup("--service", "nvr", **GIVEN).returncode == 0
+    assert "\n  nvr:\n" in house.override.read_text()
+
+
+def test_the_folder_can_be_named(house: House, tmp_path: Path) -> None:
+    house.project.rename(tmp_path / "moved")
+    house.project.mkdir()
+    assert house.setup("--dir", str(tmp_path / "moved"), **GIVEN).returncode == 0
+    assert (tmp_path / "moved" / ".env").exists() and not house.env.exists()
+
+
+# -- what it leaves alone
+
+
+def test_the_users_own_lines_stay_as_they_are(house: House) -> None:
+    theirs = "# mine\nFRIGATE_RTSP_PASSWORD=geheim\r\nS3_REGION=eu-central-1\n"
+    house.env.write_bytes(theirs.encode())
+    done = house.setup(S3_REGION="us-west-2", **GIVEN)
+    assert house.env.read_bytes().startswith(theirs.encode())
+    assert house.env.read_text().count("S3_REGION") == 1
+    assert ".env has a line of your own for S3_REGION" in done.stdout
+
+
+def test_settings_may_all_stand_in_the_users_own_lines(house: House) -> None:
+    house.env.write_text("export S3_BUCKET=\"cams\"\nS3_ACCESS_KEY=a # key\nS3_SECRET_KEY='b'\n")
+    done = house.setup()
+    assert done.returncode == 0, done.stderr
+    assert (house.notes / "doctor").read_text() == "cams|b|"
+
+
+def test_a_block_that_lost_its_end_counts_as_the_users(house: House) -> None:
+    house.setup(**GIVEN)
+    damaged = house.env.read_text().rsplit("# <<<", 1)[0] + "THEIRS=1\n"
+    house.env.write_text(damaged)
+    house.setup()
+    assert house.env.read_text().startswith(damaged)
+
+
+def test_an_override_of_the_users_is_not_touched(docker: House) -> None:
+    theirs = "services:\n  frigate:\n    shm_size: 1gb\n"
+    docker.override.write_text(theirs)
+    done = docker.setup(**GIVEN)
+    assert docker.override.read_text() == theirs
+    assert "entrypoint.sh" in (docker.project / "docker-compose.s3-mirror.yml").read_text()
+    files = "docker-compose.yml:docker-compose.override.yml:docker-compose.s3-mirror.yml"
+    assert f"COMPOSE_FILE={files}" in done.stdout
+    assert "-f docker-compose.yml -f docker-compose.override.yml -f docker-compose.s3-mirror.yml run" in docker.calls()
+
+
+def test_a_compose_file_variable_without_our_override_is_pointed_out(house: House) -> None:
+    house.env.write_text("COMPOSE_FILE=docker-compose.yml\n")
+    assert "add :docker-compose.override.yml to it" in house.setup(**GIVEN).stdout
+
+
+def test_an_entrypoint_of_the_users_is_pointed_out(house: House) -> None:
+    assert "entrypoint of its own" not in house.setup("--dry-run", **GIVEN).stdout
+    house.compose.write_text(COMPOSE.replace("# entrypoint", "entrypoint"))
+    assert "entrypoint of its own" in house.setup("--dry-run", **GIVEN).stdout
+
+
+# -- what must be right before
+
+
+def test_every_problem_is_said_at_once_and_nothing_is_written(house: House) -> None:
+    house.compose.unlink()
+    (house.ours / "boot" / "sitecustomize.py").unlink()
+    done = house.setup(S3_ACCESS_KEY="half", S3_ENDPOINT_URL="minio:9000", NO_PYTHON="1")
+    assert done.returncode == 1
+    for said in ("no compose file", "boot/sitecustomize.py is missing", "S3_BUCKET is not set",
+                 "S3_SECRET_KEY is not", "S3_ENDPOINT_URL must begin", "Python 3.11"):  # fmt: skip
+        assert said in done.stderr
+    assert house.files() == {}
+    assert not (house.ours / "vendor").exists()
+
+
+def test_a_service_that_is_not_there_is_a_problem(house: House) -> None:
+    done = house.setup("--service", "other", **GIVEN)
+    assert (done.returncode, "no service other in docker-compose.yml" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("secret", ["it's", "back\\slash", "two\nlines"])
+def test_a_secret_that_env_cannot_hold_is_refused_with_a_way_out(house: House, secret: str) -> None:
+    done = house.setup(**GIVEN | {"S3_SECRET_KEY": secret})
+    assert done.returncode == 1
+    assert "S3_SECRET_KEY_FILE" in done.stderr and secret not in done.stderr
+
+
+def test_a_secret_in_a_file_counts_as_given(house: House) -> None:
+    done = house.setup(S3_BUCKET="cams", S3_ACCESS_KEY_FILE="/s/a", S3_SECRET_KEY_FILE="/s/b")
+    assert done.returncode == 0, done.stderr
+    assert "S3_SECRET_KEY_FILE='/s/b'" in house.env.read_text()
+
+
+def test_no_keys_at_all_leave_it_to_the_standard_chain(house: House) -> None:
+    assert house.setup(S3_BUCKET="cams").returncode == 0
+
+
+@pytest.mark.parametrize("wrong", [["--what"], ["--service"], ["--service", "a b"], ["--dir", "/no/such"]])
+def test_wrong_use_has_an_exit_code_of_its_own(house: House, wrong: list[str]) -> None:
+    done = house.setup(*wrong, **GIVEN)
+    assert done.returncode == 64
+    assert "usage: " in done.stderr and house.files().keys() == {"docker-compose.yml"}
+
+
+# -- what nobody may see
+
+
+def test_a_secret_is_neither_printed_nor_on_a_command_line(docker: House) -> None:
+    said = []
+    for arguments in (["--dry-run"], [], ["--uninstall", "--dry-run"], ["--uninstall"]):
+        done = docker.setup(*arguments, **GIVEN)
+        said += [done.stdout, done.stderr]
+    assert "S3_SECRET_KEY='********'" in "".join(said)
+    for text in (*said, docker.calls()):
+        assert SECRET not in text and "AKIAEXAMPLE" not in text
+
+
+def test_a_change_of_nothing_but_a_secret_is_shown_as_that(house: House) -> None:
+    house.setup(**GIVEN)
+    done = house.setup(S3_SECRET_KEY="another")
+    assert "(only secrets change)" in done.stdout
+    assert "another" in house.env.read_text() and "another" not in done.stdout
+
+
+def test_the_users_other_secrets_do_not_appear_in_the_difference(house: House) -> None:
+    house.env.write_text("FRIGATE_RTSP_PASSWORD=geheim")
+    assert "geheim" not in house.setup(**GIVEN).stdout
+
+
+# -- dry run and undoing
+
+
+def test_a_dry_run_shows_everything_and_does_nothing(docker: House) -> None:
+    done = docker.setup("--dry-run", **GIVEN)
+    assert done.returncode == 0
+    assert "+S3_BUCKET='cams'" in done.stdout and "entrypoint.sh" in done.stdout
+    assert docker.files().keys() == {"docker-compose.yml"}
+    assert docker.calls() == "" and not (docker.ours / "vendor").exists()
+
+
+def test_uninstall_takes_away_what_was_written_and_nothing_else(house: House) -> None:
+    house.env.write_text("THEIRS=1\n")
+    before = house.files()
+    house.setup(**GIVEN)
+    done = house.setup("--uninstall")
+    assert done.returncode == 0, done.stderr
+    assert house.files() == before
+    assert not (house.ours / "vendor").exists()
+
+
+def test_uninstall_removes_an_env_file_that_held_nothing_else(house: House) -> None:
+    house.setup(**GIVEN)
+    house.setup("--uninstall")
+    assert house.files().keys() == {"docker-compose.yml"}
+
+
+def test_uninstall_leaves_an_override_of_the_users(house: House) -> None:
+    house.override.write_text("services: {}\n")
+    done = house.setup("--uninstall")
+    assert house.override.exists()
+    assert "Nothing of the mirror is set up" in done.stdout
+
+
+def test_uninstall_can_be_tried_dry(house: House) -> None:
+    house.setup(**GIVEN)
+    before = house.files()
+    done = house.setup("--uninstall", "--dry-run")
+    assert "-S3_BUCKET='cams'" in done.stdout
+    assert house.files() == before and (house.ours / "vendor").exists()
+
+
+# -- the libraries
+
+
+def test_libraries_are_fetched_by_hash_without_building_and_put_in_place_whole(house: House) -> None:
+    (house.ours / "vendor" / "boto3").mkdir(parents=True)
+    (house.ours / "vendor" / "boto3" / "old").touch()
+    assert house.setup("--vendor-only").returncode == 0
+    assert {"--require-hashes", "--no-deps", "--only-binary=:all:"} <= set(house.calls().split())
+    assert [path.name for path in (house.ours / "vendor" / "boto3").iterdir()] == ["new"]
+    assert not list(house.ours.glob("vendor.*"))
+    assert house.files().keys() == {"docker-compose.yml"}
+
+
+def test_libraries_that_cannot_be_fetched_leave_the_old_ones_and_write_nothing(house: House) -> None:
+    (house.ours / "vendor").mkdir()
+    (house.ours / "vendor" / "old").touch()
+    done = house.setup(PIP_STATUS="1", **GIVEN)
+    assert done.returncode == 1 and "could not be fetched" in done.stderr
+    assert (house.ours / "vendor" / "old").exists() and not list(house.ours.glob("vendor.*"))
+    assert house.files().keys() == {"docker-compose.yml"}
+
+
+def test_a_new_lock_file_fetches_the_libraries_anew(house: House) -> None:
+    house.setup("--vendor-only")
+    with (house.ours / "requirements.lock").open("a") as lock:
+        lock.write("# newer\n")
+    house.setup("--vendor-only")
+    assert house.calls().count(" pip ") == 2
+
+
+def test_without_python_the_users_own_frigate_image_fetches_them(docker: House) -> None:
+    done = docker.setup(NO_PYTHON="1", **GIVEN)
+    assert done.returncode == 0, done.stderr
+    [run] = [line for line in docker.calls().splitlines() if line.startswith("docker run")]
+    assert "--entrypoint python3 ghcr.io/blakeblackshear/frigate:0.17.2 -m pip install" in run
+    assert f"source={docker.ours},target=/work" in run and "--require-hashes" in run
+
+
+def test_the_image_can_be_named(docker: House) -> None:
+    docker.setup("--vendor-only", "--image", "mine:1", NO_PYTHON="1")
+    assert "python3 mine:1 -m pip" in docker.calls()
+
+
+# -- the doctor
+
+
+def test_the_doctor_is_asked_in_the_container_where_docker_is(docker: House) -> None:
+    assert docker.setup(**GIVEN).returncode == 0
+    assert (
+        "docker compose run --rm --no-deps -T --entrypoint python3 frigate"
+        " /opt/frigate-s3-mirror/s3_snapshot_mirror.py check\n"
+    ) in docker.calls()
+
+
+def test_faults_that_the_doctor_finds_have_an_exit_code_of_their_own(docker: House) -> None:
+    done = docker.setup(DOCTOR="1", **GIVEN)
+    assert done.returncode == 3
+    assert docker.override.exists()
+
+
+def test_without_docker_the_doctor_is_asked_here_with_the_settings_in_its_environment(house: House) -> None:
+    house.setup(**GIVEN)
+    again = house.setup()
+    assert again.returncode == 0
+    assert (house.notes / "doctor").read_text() == f"cams|{SECRET}|"
+
+
+def test_a_doctor_who_cannot_be_asked_is_said_and_is_no_failure(house: House) -> None:
+    house.setup("--vendor-only")
+    done = house.setup(NO_PYTHON="1", **GIVEN)
+    assert done.returncode == 0
+    assert "The doctor was not asked" in done.stdout
+
+
+# -- on a terminal
+
+
+def converse(house: House, answers: dict[bytes, bytes], *arguments: str) -> tuple[bytes, int]:
+    """Run the script on a terminal and answer its questions; what was seen and the exit code."""
+    command = ["bash", str(house.ours / "setup_s3_mirror.sh"), *arguments]
+    child, screen = pty.fork()
+    if child == 0:
+        os.chdir(house.project)
+        os.execve(house.bin / "bash", command, house.environment({}))
+    seen, left = b"", dict(answers)
+    while True:
+        try:
+            seen += os.read(screen, 1024)
+        except OSError:  # the terminal is gone with the script
+            break
+        for question in [each for each in left if each in seen]:
+            os.write(screen, left.pop(question) + b"\n")
+    os.close(screen)
+    return seen, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+ANSWERS = {
+    b"Bucket: ": b"cams", b"AWS): ": b"", b"us-east-1): ": b"eu-west-1", b"Prefix": b"frigate",
+    b"Access key id": b"AKIAEXAMPLE", b"Secret access key": SECRET.encode(), b"[y/N] ": b"y",
+}  # fmt: skip
+
+
+def test_on_a_terminal_it_asks_for_what_is_missing_and_does_not_echo_the_secret(house: House) -> None:
+    seen, status = converse(house, ANSWERS)
+    assert status == 0, seen
+    assert SECRET.encode() not in seen
+    for line in ("S3_BUCKET='cams'", "S3_REGION='eu-west-1'", f"S3_SECRET_KEY='{SECRET}'"):
+        assert line in house.env.read_text()
+    assert "S3_ENDPOINT_URL" not in house.env.read_text()
+
+
+def test_on_a_terminal_it_writes_only_after_a_yes(house: House) -> None:
+    seen, status = converse(house, ANSWERS | {b"[y/N] ": b""})
+    assert status == 1 and b"Nothing was written." in seen
+    assert house.files().keys() == {"docker-compose.yml"}
+
+
+def test_yes_asks_nothing(house: House) -> None:
+    house.env.write_text("S3_BUCKET=cams\n")
+    seen, status = converse(house, {}, "--yes")
+    assert status == 0 and b"[y/N]" not in seen
+
+
+# -- the demo
+
+
+def test_demo_is_handed_to_its_own_script(house: House, run_demo: Callable[..., None]) -> None:
+    run_demo()
+    done = house.setup("demo", "--keep")
+    assert (done.stdout, done.returncode) == ("demo --keep\n", 5)
+
+
+@pytest.fixture
+def run_demo(house: House) -> Callable[..., None]:
+    def put() -> None:
+        (house.ours / "demo").mkdir()
+        (house.ours / "demo" / "demo.sh").write_text('echo demo "$@"; exit 5\n')
+
+    return put

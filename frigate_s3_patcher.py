@@ -36,6 +36,9 @@ SEAM = {
     "handle_object_detection": ("self", "event_type", "camera", "event_data"),
     "handle_external_detection": ("self", "event_type", "event_data"),
 }
+# Functions whose work is not done yet when they return.
+DEFERRED = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+LONGEST_ID = 255  # characters; Frigate's own ids have about 24, and a short write is never torn
 PAUSES = (1, 2, 5, 10, 30, 60)  # seconds before the child is started again
 LIVED_WELL = 300  # seconds after which the pauses begin anew
 EX_CONFIG = 78  # sysexits.h; the child's word that starting it again would not help
@@ -56,7 +59,7 @@ def arm(maintainer: ModuleType, environ: Mapping[str, str] = os.environ) -> bool
     if reason:
         _say(f"S3 snapshot mirror not armed: {reason}")
         return False
-    if _patched is None:
+    if maintainer.EventProcessor is not _patched:
         _patch(maintainer.EventProcessor)
     return True
 
@@ -95,13 +98,15 @@ def shape_fault(maintainer: ModuleType) -> str:
 
 def _method_fault(processor: type, name: str, wanted: tuple[str, ...]) -> str:
     expected = f"expected {name}({', '.join(wanted)})"
-    method = processor.__dict__.get(name)
+    if name not in processor.__dict__:
+        return f"no {name}, {expected}"
+    method = processor.__dict__[name]
     if not inspect.isfunction(method):
-        return f"{name} {type(method).__name__}, {expected}"
-    if inspect.iscoroutinefunction(method) or inspect.isgeneratorfunction(method):
+        return f"{name} a {type(method).__name__}, {expected}"
+    if any(kind(method) for kind in DEFERRED):
         return f"{name} asynchronous, {expected}"
     parameters = inspect.signature(method).parameters.values()
-    plain = all(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
+    plain = all(p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty for p in parameters)
     if not plain or tuple(p.name for p in parameters) != wanted:
         return f"{name}({', '.join(map(str, parameters))}), {expected}"
     return ""
@@ -178,7 +183,8 @@ class Observer:
     """
 
     def __init__(self) -> None:
-        self._reading = self._writing = -1
+        self._ends: set[int] = set()  # every descriptor of ours that is open
+        self._writing = -1
         self._stopping = threading.Event()
         self._complained = False
         # A fork of the main process (Frigate 0.16 makes its workers so) would hold the pipe open
@@ -188,64 +194,95 @@ class Observer:
     def start(self, environment: dict[str, str]) -> None:
         """Start the child, and the thread that starts it again should it die."""
         self._stopping = threading.Event()
-        self._reading, self._writing = os.pipe()  # neither end survives an exec
-        os.set_blocking(self._writing, False)
-        arguments = (environment, self._reading, self._stopping)
-        threading.Thread(target=_keep, args=arguments, name="s3_mirror_keeper", daemon=True).start()
-        version = environment.get("S3_MIRROR_FRIGATE", "of unknown version")
-        log.info(
-            "S3 snapshot mirror armed: Frigate %s, bucket %s", version, environment["S3_BUCKET"]
+        reading, writing = os.pipe()  # neither end survives an exec
+        self._ends |= {reading, writing}
+        os.set_blocking(writing, False)
+        keeper = threading.Thread(
+            target=self._keep,
+            args=(environment, reading, self._stopping),
+            name="s3_mirror_keeper",
+            daemon=True,
         )
+        try:
+            keeper.start()
+        except RuntimeError:  # no more threads
+            self._close(reading)
+            self._close(writing)
+            raise
+        self._writing = writing
+        version = environment.get("S3_MIRROR_FRIGATE", "of unknown version")
+        bucket = environment.get("S3_BUCKET", "")
+        log.info("S3 snapshot mirror armed: Frigate %s, bucket %s", version, bucket)
 
     def stop(self) -> None:
         """Close the pipe. The child drains by itself for a bounded time; nobody waits for it."""
         self._stopping.set()
-        pipe, self._writing = self._writing, -1
-        if pipe >= 0:
-            os.close(pipe)
+        writing, self._writing = self._writing, -1
+        if writing >= 0:
+            self._close(writing)
 
-    def notice(self, event_id: str) -> None:
-        """Hand an event's id to the child. A full pipe drops it: the sweep finds the event."""
-        if self._writing >= 0:
-            try:
-                os.write(self._writing, f"{event_id}\n".encode())
-            except BlockingIOError:
-                pass
+    def notice(self, event_id: Any) -> None:
+        """Hand an event's id to the child. A full pipe drops it: the sweep finds the event.
+
+        Raises ValueError for what is not one plain word: a line break in it would be two ids.
+        """
+        if self._writing < 0:
+            return
+        if not (isinstance(event_id, str) and event_id.isascii() and event_id.isprintable()):
+            raise ValueError(f"event id {event_id!r:.80}")
+        if len(event_id) > LONGEST_ID:
+            raise ValueError(f"event id of {len(event_id)} characters")
+        try:
+            os.write(self._writing, f"{event_id}\n".encode())
+        except (BlockingIOError, BrokenPipeError):  # no reader: that it is off was said
+            pass
 
     def complain(self, error: Exception) -> None:
         """Say once that our line failed; the sweep goes on finding what the hook does not."""
         if not self._complained:
             self._complained = True
-            log.warning("S3 snapshot mirror: hook failed, events are found by the sweep: %r", error)
+            with contextlib.suppress(Exception):
+                log.warning(
+                    "S3 snapshot mirror: hook failed, events are found by the sweep: %r", error
+                )
+
+    def _keep(self, environment: dict[str, str], reading: int, stopping: threading.Event) -> None:
+        try:
+            _run_children(environment, reading, stopping)
+        except Exception:
+            log.exception("S3 snapshot mirror is no longer started")
+        finally:
+            self._close(reading)
+
+    def _close(self, end: int) -> None:
+        """Forgotten first: the number may be a file of Frigate's as soon as it is closed, and a
+        fork at that moment would close that file."""
+        self._ends.discard(end)
+        os.close(end)
 
     def _forget(self) -> None:
-        for pipe in (self._reading, self._writing):
-            if pipe >= 0:
-                with contextlib.suppress(OSError):
-                    os.close(pipe)
-        self._reading = self._writing = -1
+        for end in self._ends:
+            with contextlib.suppress(OSError):
+                os.close(end)
+        self._ends.clear()
+        self._writing = -1
 
 
-def _keep(environment: dict[str, str], reading: int, stopping: threading.Event) -> None:
+def _run_children(environment: dict[str, str], reading: int, stopping: threading.Event) -> None:
     """Run one child after the other until Frigate stops or its settings make it pointless."""
-    try:
-        early_ends = 0
-        while not stopping.is_set():
-            began = time.monotonic()
-            status = _run_child(environment, reading)
-            if stopping.is_set():
-                return
-            if status == EX_CONFIG:
-                log.warning("S3 snapshot mirror stays off until what it said above is mended")
-                return
-            early_ends = 0 if time.monotonic() - began > LIVED_WELL else early_ends + 1
-            pause = PAUSES[min(max(early_ends - 1, 0), len(PAUSES) - 1)]
-            log.warning("S3 snapshot mirror ended (%s), starting again in %d s", status, pause)
-            stopping.wait(pause)
-    except Exception:
-        log.exception("S3 snapshot mirror is no longer started")
-    finally:
-        os.close(reading)
+    early_ends = 0
+    while not stopping.is_set():
+        began = time.monotonic()
+        status = _run_child(environment, reading)
+        if stopping.is_set():
+            return
+        if status == EX_CONFIG:
+            log.warning("S3 snapshot mirror stays off until what it said above is mended")
+            return
+        early_ends = 0 if time.monotonic() - began > LIVED_WELL else early_ends + 1
+        pause = PAUSES[min(max(early_ends - 1, 0), len(PAUSES) - 1)]
+        log.warning("S3 snapshot mirror ended (%s), starting again in %g s", status, pause)
+        stopping.wait(pause)
 
 
 def _run_child(environment: dict[str, str], reading: int) -> int | str:
@@ -265,7 +302,8 @@ def child_environment(processor: Any) -> dict[str, str]:
     where its database and its clips are, and its version. The owner's own words win."""
     environment = dict(os.environ)
     entries = environment.pop("PYTHONPATH", "").split(os.pathsep)
-    kept = [entry for entry in entries if entry and Path(entry).resolve() != HERE / "boot"]
+    boot = str(HERE / "boot")
+    kept = [entry for entry in entries if entry and os.path.realpath(entry) != boot]
     if kept:
         environment["PYTHONPATH"] = os.pathsep.join(kept)
     with contextlib.suppress(Exception):  # Frigate's own defaults serve where it tells us nothing

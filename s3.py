@@ -17,13 +17,8 @@ from typing import Any, BinaryIO, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 import boto3
+from botocore import exceptions as boto
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    InvalidEndpointConfigurationError,
-    NoCredentialsError,
-)
 from botocore.parsers import ResponseParserError
 
 from frigate_mirror import __version__
@@ -38,7 +33,8 @@ log = logging.getLogger("frigate_s3.s3")
 
 T = TypeVar("T")
 Keys = tuple[Secret, Secret, Secret]
-BotoFailure = (BotoCoreError, ClientError, ResponseParserError)
+KEY_NAMES = ("S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_SESSION_TOKEN")
+BotoFailure = (boto.BotoCoreError, boto.ClientError, ResponseParserError)
 # The one digest that every S3 server tried checks; botocore's own default is sent as a chunked
 # trailer, which some refuse and some store as the object's bytes.
 DIGESTS = {"md5": "ContentMD5", "sha256": "ChecksumSHA256"}
@@ -143,7 +139,7 @@ class S3Sink:
         chosen = _given(StorageClass=self._storage_class)
         try:
             answer: dict[str, Any] = client.put_object(**params, **chosen, Body=source.sendable())
-        except ClientError as error:
+        except boto.ClientError as error:
             if not chosen or not speaks_of_storage_class(error):
                 raise
             self._drop_storage_class()
@@ -192,13 +188,11 @@ class S3Sink:
     def _keys(self) -> Keys:
         """The secrets as they are now; those of the settings while their files are in flux."""
         try:
-            access = secret_of("S3_ACCESS_KEY", self._environ)
-            secret = secret_of("S3_SECRET_KEY", self._environ)
-            token = secret_of("S3_SESSION_TOKEN", self._environ)
+            access, secret, token = (secret_of(name, self._environ) for name in KEY_NAMES)
+            if access and secret:
+                return access, secret, token
         except ValueError:
-            access = secret = token = Secret("")
-        if access and secret:
-            return access, secret, token
+            pass
         kept = self._settings
         return kept.access_key, kept.secret_key, kept.session_token
 
@@ -251,7 +245,7 @@ def _connect(settings: Settings, keys: Keys, attempts: int) -> Link:
     )
     found = session.get_credentials()
     if found is None:
-        raise NoCredentialsError
+        raise boto.NoCredentialsError
     used = found.get_frozen_credentials()
     return Link(
         steady=_client(session, settings, _config(settings, attempts=attempts)),
@@ -262,7 +256,7 @@ def _connect(settings: Settings, keys: Keys, attempts: int) -> Link:
 
 def _client(session: boto3.Session, settings: Settings, config: Config) -> Any:
     try:
-        return session.client(
+        client = session.client(
             "s3",
             region_name=settings.region,
             endpoint_url=settings.endpoint_url or None,
@@ -270,9 +264,17 @@ def _client(session: boto3.Session, settings: Settings, config: Config) -> Any:
             config=config,
         )
     except ValueError as error:
-        if isinstance(error, BotoCoreError):
+        if isinstance(error, boto.BotoCoreError):
             raise
-        raise InvalidEndpointConfigurationError(msg=error) from error
+        raise boto.InvalidEndpointConfigurationError(msg=error) from error
+    client.meta.events.register("before-call.s3.HeadBucket", _end_of_redirects)
+    return client
+
+
+def _end_of_redirects(context: dict[str, Any], **_: object) -> None:
+    """botocore asks with HeadBucket where a redirect leads, and asks again where that answer is a
+    redirect too, until the stack is full: a captive portal redirects everything."""
+    context.get("s3_redirect", {})["redirected"] = True
 
 
 def _config(

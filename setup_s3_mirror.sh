@@ -425,11 +425,12 @@ doctor() {
     say "Asking the doctor in a container of the service $service ..."
     compose run --rm --no-deps -T --entrypoint python3 "$service" "$MOUNT/s3_snapshot_mirror.py" check
   elif python=$(find_python); then
-    say "Asking the doctor on this machine, since Docker does not answer; it cannot see Frigate's folders from here ..."
+    say "Asking the doctor on this machine, since Docker does not answer ..."
     for name in "${!values[@]}"; do
       if [[ -n ${values[$name]} ]]; then export "$name=${values[$name]}"; fi
     done
-    "$python" "$here/s3_snapshot_mirror.py" check
+    "$python" "$here/s3_snapshot_mirror.py" check || say "Frigate's folders cannot be seen from here. Once it runs, ask again where they can:
+  docker exec $service python3 $MOUNT/s3_snapshot_mirror.py check"
   else
     say "The doctor was not asked: neither Docker nor Python 3.11 is here to run it."
   fi

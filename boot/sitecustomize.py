@@ -5,32 +5,33 @@ interpreter has not loaded already, and only registers for the import of one mod
 when that import comes is the patcher's business.
 """
 
+import os
 import sys
 
 HOOKED = "frigate.events.maintainer"
-BOOT = __file__.rpartition("/")[0]
+BOOT = os.path.dirname(__file__)
 
 
 class _Finder:
-    """Waits on sys.meta_path for one import, then steps aside for good."""
+    """Stands on sys.meta_path and lets every import pass but one."""
 
     @classmethod
     def find_spec(cls, name, path=None, target=None):
         if name != HOOKED:
             return None
         try:
-            sys.meta_path.remove(cls)
-            return _armed_after_import(name, path, target)
-        except BaseException:
-            return None
-
-
-def _armed_after_import(name, path, target):
-    """The spec that the other finders give, with one step added after the module has run."""
-    found = (finder.find_spec(name, path, target) for finder in sys.meta_path)
-    spec = next(filter(None, found), None)
-    if spec is None:
+            # Those before us were asked already.
+            for finder in sys.meta_path[sys.meta_path.index(cls) + 1 :]:
+                spec = finder.find_spec(name, path, target)
+                if spec is not None:
+                    return _armed_after_import(spec)
+        except BaseException as error:
+            _say(error)
         return None
+
+
+def _armed_after_import(spec):
+    """`spec` with one step added after its module has run."""
     run_module = spec.loader.exec_module
 
     def exec_module(module):
@@ -38,7 +39,7 @@ def _armed_after_import(name, path, target):
         try:
             _patcher().arm(module)
         except BaseException as error:
-            sys.stderr.write(f"S3 snapshot mirror not armed: {error!r}\n")
+            _say(error)
 
     spec.loader.exec_module = exec_module
     return spec
@@ -48,35 +49,47 @@ def _patcher():
     from importlib.util import module_from_spec, spec_from_file_location
 
     name = "frigate_s3_patcher"
-    folder = BOOT.rpartition("/")[0] or "."
-    spec = spec_from_file_location(name, f"{folder}/{name}.py")
-    module = module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    if name not in sys.modules:
+        path = os.path.join(os.path.dirname(BOOT), f"{name}.py")
+        spec = spec_from_file_location(name, path)
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        sys.modules[name] = module
+    return sys.modules[name]
 
 
-def _shadowed():
-    """The sitecustomize that would have run without us, or None."""
-    elsewhere = [entry for entry in sys.path if entry.rstrip("/") != BOOT]
-    for finder in sys.meta_path:
-        spec = finder.find_spec("sitecustomize", elsewhere)
-        if spec is not None and spec.origin != __file__:
-            return spec
-    return None
+def _say(error):
+    try:
+        sys.stderr.write(f"S3 snapshot mirror not armed: {error!r}\n")
+    except BaseException:
+        pass
+
+
+def _step_aside():
+    """Take ourselves off sys.path, by whatever name we are there, and out of sys.modules."""
+    sys.path[:] = [entry for entry in sys.path if not _is_boot(entry)]
+    return sys.modules.pop("sitecustomize")
+
+
+def _is_boot(entry):
+    try:
+        return os.path.samefile(entry, BOOT)
+    except OSError:
+        return False
 
 
 try:
     sys.meta_path.insert(0, _Finder)
-    _other = _shadowed()
+    _ours = _step_aside()
 except BaseException:
-    _other = None
+    _ours = None
 
-# Outside the guard: whatever it does or raises, it does and raises as it would without us.
-if _other is not None:
-    _module = type(sys)("sitecustomize")
-    _module.__spec__ = _other
-    _module.__loader__ = _other.loader
-    _module.__file__ = _other.origin
-    sys.modules["sitecustomize"] = _module
-    _other.loader.exec_module(_module)
+# Outside the guard: what the sitecustomize that we shadow does or raises, it does and raises as it
+# would without us.
+if _ours is not None:
+    try:
+        import sitecustomize  # noqa: F401
+    except ImportError as error:
+        if error.name != "sitecustomize":
+            raise
+        sys.modules["sitecustomize"] = _ours

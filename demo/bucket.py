@@ -1,9 +1,9 @@
-"""What the demo does at the bucket, as its owner and not as the mirror: by boto3 alone, so that what
-it shows is what anybody would see there.
+"""What the demo does at the bucket, as its owner and not as the mirror: by boto3 alone, so that
+what it shows is what anybody would see there.
 
     ports           four free ports, each with its neighbour 10,000 higher free as well
     make            wait for the server and make the bucket
-    show EVENTS     list the bucket and compare it with what the stand-in wrote; exit 1 if they differ
+    show EVENTS     compare the bucket with what the stand-in wrote; exit 1 if they differ
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def show(events: Path) -> int:
         answer = client.get_object(Bucket=bucket, Key=entry["Key"])
         event = wanted.pop(hashlib.sha256(answer["Body"].read()).hexdigest(), None)
         verdict = "same bytes as on disk" if event else "ON DISK THERE IS NO SUCH PICTURE"
-        print(f"  {entry['Size'] / 1024:4.0f} KB  {answer['ContentType']}  {verdict}  {entry['Key']}")
+        size = f"{entry['Size'] / 1024:4.0f} KB"
+        print(f"  {size}  {answer['ContentType']}  {verdict}  {entry['Key']}")
         if event is None:
             wanted["?"] = {"file": entry["Key"]}
     for event in wanted.values():

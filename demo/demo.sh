@@ -186,10 +186,11 @@ run() {
 clean_up() {
   local status=$? port
   trap - EXIT INT TERM
-  kill -TERM ${frigate:+"$frigate"} 2>/dev/null || true
-  wait ${frigate:+"$frigate"} ${teller:+"$teller"} 2>/dev/null || true
-  kill -KILL ${server:+"$server"} 2>/dev/null || true # its data go away with it
-  wait ${server:+"$server"} 2>/dev/null || true
+  if [[ -n $frigate ]]; then stop_frigate; fi
+  if [[ -n $server ]]; then
+    kill -KILL "$server" 2>/dev/null || true # its data go away with it
+    wait "$server" 2>/dev/null || true
+  fi
   for port in $ports; do rm -f -- /tmp/seaweedfs-*-grpc-$((port + 10000)).sock; done # the server leaves them
   if [[ -n $keep ]]; then printf '\nLeft for you: %s\n' "$scratch"; else rm -rf -- "$scratch"; fi
   if ((status == 0)); then

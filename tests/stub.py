@@ -40,13 +40,17 @@ def error(status: int, code: str, message: str = "as told", **more: str) -> Repl
     return Reply(status, f'<?xml version="1.0"?><Error>{inner}</Error>'.encode())
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+
 class Stub:
     """Gives `replies` in their order, then `default`; without one, what a healthy S3 would say."""
 
     def __init__(self, certificate: tuple[Path, Path] | None = None) -> None:
         self.reset()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*certificate)
@@ -77,7 +81,6 @@ class Stub:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
-            wbufsize = -1
 
             def setup(self) -> None:
                 stub.connections += 1
@@ -94,10 +97,11 @@ class Stub:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 stub.seen.append(Seen(self.command, self.path, headers, body))
                 reply = stub._next(self.command)
-                self.send_response(reply.status)
-                for name, value in reply.headers.items():
+                self.send_response_only(reply.status)
+                length = str(len(reply.body))
+                told = {"Date": self.date_time_string(), "Content-Length": length, **reply.headers}
+                for name, value in told.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", str(len(reply.body)))
                 self.end_headers()
                 if self.command != "HEAD":
                     self.wfile.write(reply.body)

@@ -149,7 +149,9 @@ def test_json_from_a_mirror_that_does_not_answer_is_nothing_at_all(machine: Mach
 
 
 @pytest.mark.parametrize(("status", "colour"), [(0, "1;32"), (1, "1;33"), (2, "1;31")])
-def test_the_first_line_has_the_colour_of_the_health(machine: Machine, status: int, colour: str) -> None:
+def test_the_first_line_has_the_colour_of_the_health(
+    machine: Machine, status: int, colour: str
+) -> None:
     machine.answers("S3 mirror: SUCH\n  as it is", status)
     done = machine.monitor(FORCE_COLOR="1")
     assert done.stdout == f"\033[{colour}mS3 mirror: SUCH\033[0m\n  as it is\n"
@@ -178,7 +180,7 @@ def test_watch_goes_on_while_the_mirror_is_down(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("wrong", [["--what"], ["--container"], ["--container", ""], ["now"]])
-def test_wrong_use_is_told_apart_from_a_mirror_that_is_down(machine: Machine, wrong: list[str]) -> None:
+def test_wrong_use_is_told_apart_from_being_down(machine: Machine, wrong: list[str]) -> None:
     done = machine.monitor(*wrong)
     assert done.returncode == 64
     assert done.stderr.startswith("usage: ") and done.stdout == ""

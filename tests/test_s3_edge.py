@@ -200,6 +200,8 @@ def test_a_page_that_is_not_s3s_is_the_ways_fault(stub: Stub, shared: S3Sink, st
         caught = failure_of(attempt)
         assert type(caught) is Unavailable
         assert "captive portal" in caught.hint
+    # botocore alone would follow the redirects of its own question until the stack is full.
+    assert len(stub.seen) <= 4
 
 
 @pytest.mark.parametrize("page", [
@@ -657,7 +659,8 @@ def test_connections_are_kept_alive_by_the_kernel(
         made.append(connection.sock)
 
     monkeypatch.setattr(urllib3.connection.HTTPConnection, "connect", connect)
-    put(sink_for(environ_for(stub.endpoint)))
+    sink = sink_for(environ_for(stub.endpoint))
+    put(sink)
     assert [sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) for sock in made] == [1]
 
 
@@ -717,8 +720,9 @@ def test_a_plain_seaweedfs_works_as_well_as_one_over_https(
 ) -> None:
     environ = bucket.environ | {"S3_ENDPOINT_URL": seaweedfs.plain_endpoint}
     put(sink_for(environ), "k", b"plain")
-    put(sink_for(environ | {"S3_ENDPOINT_URL": environ["S3_ENDPOINT_URL"].replace("127.0.0.1", "localhost")}), "l")
-    assert bucket.keys() == ["k", "l"]
+    by_name = seaweedfs.plain_endpoint.replace("127.0.0.1", "localhost")
+    put(sink_for(environ | {"S3_ENDPOINT_URL": by_name}), "l", b"named")
+    assert bucket.objects() == {"k": b"plain", "l": b"named"}
 
 
 def test_classify_knows_a_code_before_its_status() -> None:

@@ -53,7 +53,9 @@ class FrigateApp:
         logger.info("The scenario of %d events is over", variant.EVENTS)
         pause.wait(variant.LINGER)
 
-    def send(self, source: str, event_type: str, camera: str | None, event_data: dict[str, Any]) -> None:
+    def send(
+        self, source: str, event_type: str, camera: str | None, event_data: dict[str, Any]
+    ) -> None:
         """Hand a message to the event thread and wait for it, so that stdout has one order only."""
         message = Message(source, event_type, camera, event_data)
         self.messages.put(message)

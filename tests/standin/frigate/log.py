@@ -6,7 +6,8 @@ import logging
 import queue
 from logging.handlers import QueueHandler, QueueListener
 
-LINE = logging.Formatter("[%(asctime)s] %(name)-30s %(levelname)-8s: %(message)s", "%Y-%m-%d %H:%M:%S")
+FORMAT = "[%(asctime)s] %(name)-30s %(levelname)-8s: %(message)s"
+LINE = logging.Formatter(FORMAT, "%Y-%m-%d %H:%M:%S")
 
 
 def setup_logging() -> QueueListener:

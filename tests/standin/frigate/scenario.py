@@ -16,6 +16,7 @@ from frigate.const import CLIPS_DIR
 
 Send = Callable[[str, str, str | None, dict[str, Any]], None]
 
+LETTERS = string.ascii_lowercase + string.digits
 KINDS = ("tracked", "manual", "tracked", "false-positive", "api")
 CAMERAS = ("front_door", "back_yard", "garage")
 LABELS = {"front_door": "person", "back_yard": "dog", "garage": "car"}
@@ -32,10 +33,9 @@ class Scenario:
         """One event, from its first message to its line on stdout."""
         kind, camera = KINDS[index % len(KINDS)], CAMERAS[index % len(CAMERAS)]
         start = round(variant.EPOCH + index if variant.EPOCH else time.time() - 1, 6)
-        event_id = f"{start}-{''.join(self._random.choices(string.ascii_lowercase + string.digits, k=6))}"
-        file = {"tracked": self._tracked, "false-positive": self._false_positive}.get(kind, self._external)(
-            event_id, camera, start, kind
-        )
+        event_id = f"{start}-{''.join(self._random.choices(LETTERS, k=6))}"
+        playing = {"tracked": self._tracked, "false-positive": self._false_positive}
+        file = playing.get(kind, self._external)(event_id, camera, start, kind)
         told = {"event": event_id, "kind": kind, "camera": camera, "file": None, "sha256": None}
         if file is not None:
             told["file"], told["sha256"] = file.name, hashlib.sha256(file.read_bytes()).hexdigest()
@@ -47,7 +47,8 @@ class Scenario:
 
     def _tracked(self, event_id: str, camera: str, start: float, kind: str) -> Path:
         seen = _tracked_data(event_id, camera, start)
-        self._send("tracked_object", "start", camera, seen | {"has_clip": False, "has_snapshot": False})
+        unsaved = {"has_clip": False, "has_snapshot": False}
+        self._send("tracked_object", "start", camera, seen | unsaved)
         self._send("tracked_object", "update", camera, dict(seen))
         file = write_snapshot(camera, event_id)
         self._send("tracked_object", "end", camera, seen | {"end_time": start + 0.75})
@@ -63,10 +64,10 @@ class Scenario:
         """`manual` was given a duration, so it never ends by a message; `api` does."""
         file = write_snapshot(camera, event_id)
         data = {
-            "id": event_id, "label": "visitor" if kind == "manual" else "doorbell", "sub_label": "Grüße, Zoë",
-            "score": 1, "camera": camera, "start_time": start, "end_time": None,
-            "has_clip": False, "has_snapshot": True, "type": "api",
-        }
+            "id": event_id, "camera": camera, "label": "visitor", "sub_label": "Grüße, Zoë",
+            "score": 1, "start_time": start, "end_time": None, "type": "api",
+            "has_clip": False, "has_snapshot": True,
+        }  # fmt: skip
         if kind == "manual":
             self._send("api", "start", camera, data | {"end_time": start + 30})
         else:
@@ -91,11 +92,13 @@ def write_snapshot(camera: str, event_id: str) -> Path:
 def _tracked_data(event_id: str, camera: str, start: float) -> dict[str, Any]:
     box = [412, 208, 566, 590]
     return {
-        "id": event_id, "camera": camera, "frame_time": start, "label": LABELS[camera], "sub_label": None,
-        "top_score": 0.87, "score": 0.84, "false_positive": False, "start_time": start, "end_time": None,
-        "box": box, "area": 58828, "ratio": 0.4, "region": [300, 120, 700, 640], "active": True,
-        "stationary": False, "motionless_count": 0, "position_changes": 2, "attributes": {},
-        "current_attributes": [], "current_zones": ["steps"], "entered_zones": ["drive", "steps"],
-        "has_clip": True, "has_snapshot": True, "pending_loitering": False, "max_severity": "alert",
-        "snapshot": {"frame_time": start, "box": box, "score": 0.84, "attributes": []},
-    }
+        "id": event_id, "camera": camera, "label": LABELS[camera], "sub_label": None,
+        "start_time": start, "end_time": None, "frame_time": start, "false_positive": False,
+        "top_score": 0.87, "score": 0.84, "box": box, "area": 58828, "ratio": 0.4,
+        "region": [300, 120, 700, 640], "active": True, "stationary": False,
+        "motionless_count": 0, "position_changes": 2,
+        "attributes": {}, "current_attributes": [], "current_zones": ["steps"],
+        "entered_zones": ["drive", "steps"], "has_clip": True, "has_snapshot": True,
+        "pending_loitering": False, "max_severity": "alert",
+        "snapshot": {"frame_time": start, "box": box, "score": 0.84},
+    }  # fmt: skip

@@ -29,6 +29,7 @@ ON CONFLICT (id) DO UPDATE SET
     top_score = excluded.top_score, zones = excluded.zones, has_clip = excluded.has_clip,
     has_snapshot = excluded.has_snapshot, data = excluded.data
 """
+PLAIN = ("id", "label", "camera", "start_time", "end_time")
 FINISH = "UPDATE event SET end_time = :end_time WHERE id = :id"
 # What a start does to events that a crash left open, and a stop to those still in progress.
 ADOPT = "UPDATE event SET end_time = start_time + 30 WHERE end_time IS NULL"
@@ -54,7 +55,7 @@ class EventTable:
 
     def upsert(self, event: dict[str, Any], source: str) -> None:
         """Insert or update the row of `event`, a message's data; `source` is `object` or `api`."""
-        row = {name: event.get(name) for name in ("id", "label", "camera", "start_time", "end_time")}
+        row = {name: event.get(name) for name in PLAIN}
         sub_label = event.get("sub_label")
         row["sub_label"] = sub_label[0] if isinstance(sub_label, (list, tuple)) else sub_label
         row["top_score"] = event.get("top_score", event.get("score"))
@@ -64,7 +65,7 @@ class EventTable:
             "type": source, "score": event["score"], "top_score": row["top_score"],
             "box": event.get("box"), "region": event.get("region"), "attributes": [],
             "max_severity": "alert",
-        })
+        })  # fmt: skip
         self._database.execute(UPSERT, row)
 
     def finish(self, event_id: str, end_time: float) -> None:

@@ -16,8 +16,9 @@ def idle(stop_event: Any) -> None:
     """Live until told to stop; after a parent that was killed, a while longer."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = os.getppid()
-    while os.getppid() == parent:
+    forked_by, parent = os.getppid(), multiprocessing.parent_process()
+    # The forkserver outlives the main process as long as we do; a fork's sentinel may be held open.
+    while os.getppid() == forked_by and parent.is_alive():
         if stop_event.wait(0.5):
             return
     time.sleep(variant.ORPHAN_SECONDS)

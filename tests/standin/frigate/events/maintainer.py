@@ -1,4 +1,4 @@
-"""The event thread: one message after the other becomes a row, committed before the handler returns.
+"""The event thread: message by message becomes a row, committed before the handler returns.
 
 Nothing here catches what a handler raises: in Frigate too that ends the thread.
 """
@@ -34,7 +34,9 @@ class Message:
 
 
 class EventProcessor(threading.Thread):
-    def __init__(self, config: FrigateConfig, messages: queue.Queue[Message], stop_event: Any) -> None:
+    def __init__(
+        self, config: FrigateConfig, messages: queue.Queue[Message], stop_event: Any
+    ) -> None:
         super().__init__(name="event_processor")
         self.config = config
         self.messages = messages
@@ -70,7 +72,9 @@ class EventProcessor(threading.Thread):
             raise
         print(json.dumps(told | {"returned": result}), flush=True)
 
-    def handle_object_detection(self, event_type: str, camera: str, event_data: dict[str, Any]) -> str | None:
+    def handle_object_detection(
+        self, event_type: str, camera: str, event_data: dict[str, Any]
+    ) -> str | None:
         """The id of the event if its row was written, which Frigate's own does not tell."""
         if event_type == EventStateEnum.start:
             self.events_in_process[event_data["id"]] = event_data
@@ -86,7 +90,7 @@ class EventProcessor(threading.Thread):
         return event_data["id"] if worth_keeping else None
 
     def handle_external_detection(self, event_type: str, event_data: dict[str, Any]) -> str | None:
-        """A manual, API or audio event: its picture is there at `start`; `end` carries two fields."""
+        """A manual, API or audio event: the picture is there at `start`, `end` has two fields."""
         if event_type == EventStateEnum.start:
             self.table.upsert(event_data, event_data["type"])
         elif event_type == EventStateEnum.end:

@@ -1,12 +1,12 @@
 from enum import Enum
 
 
-class EventTypeEnum(str, Enum):
+class EventTypeEnum(str, Enum):  # noqa: UP042  as Frigate has it
     api = "api"
     tracked_object = "tracked_object"
 
 
-class EventStateEnum(str, Enum):
+class EventStateEnum(str, Enum):  # noqa: UP042
     start = "start"
     update = "update"
     end = "end"

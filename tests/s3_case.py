@@ -1,0 +1,38 @@
+"""Shared by the tests of the S3 edge: a sink over a stub or a bucket, and what it is asked for."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from frigate_mirror import settings
+from frigate_mirror.sink import SinkError
+from s3 import S3Sink
+from servers import self_signed
+from stub import Stub
+
+ACCESS, SECRET = "AKIDSTUBSTUBSTUB", "stub-secret-key"
+
+
+def environ_for(endpoint: str, **more: str) -> dict[str, str]:
+    return {
+        "S3_BUCKET": "bkt", "S3_ENDPOINT_URL": endpoint, "S3_ACCESS_KEY": ACCESS,
+        "S3_SECRET_KEY": SECRET, "S3_CONNECT_TIMEOUT": "0.2", "S3_READ_TIMEOUT": "5",
+    } | more  # fmt: skip
+
+
+def sink_for(environ: dict[str, str], attempts: int = 1) -> S3Sink:
+    return S3Sink(settings.load(environ), environ, attempts=attempts)
+
+
+def put(sink: S3Sink, key: str = "k", data: bytes = b"x") -> str:
+    return sink.put(key, io.BytesIO(data), content_type="image/jpeg", metadata={}).etag
+
+
+def failure_of(attempt: Callable[[], object]) -> SinkError:
+    with pytest.raises(SinkError) as caught:
+        attempt()
+    return caught.value

@@ -1,0 +1,145 @@
+"""The main job on real parts: entrypoint, boot file, hook, child, SQLite, pictures, S3 server. Only
+Frigate is a stand-in here; test_real_frigate.py has the real one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from servers import Bucket
+
+ROOT = Path(__file__).resolve().parent.parent
+STANDIN = ROOT / "tests" / "standin"
+EVENTS = 6
+ENDINGS = {"0.16": ".jpg", "0.17": ".jpg", "0.18": "-clean.webp"}
+
+
+class Frigate:
+    """A stand-in Frigate, started as s6 would start it, with the mirror mounted."""
+
+    def __init__(self, folder: Path, version: str, bucket: Bucket) -> None:
+        self.version, self.bucket = version, bucket
+        self.media, self.log_path = folder / "media", folder / "frigate.log"
+        init = folder / "init"
+        init.write_text(f'#!/bin/sh\ncd "{STANDIN}" && exec "{sys.executable}" -m frigate "$@"\n')
+        init.chmod(0o755)
+        for name in ("media", "config"):
+            (folder / name).mkdir()
+        environ = os.environ | bucket.environ
+        environ |= {
+            "S3_MIRROR_INIT": str(init),
+            "S3_PATH_PREFIX": "frigate/snapshots",
+            "S3_STATS_INTERVAL": "1",
+            "STANDIN_VERSION": version,
+            "STANDIN_MEDIA": str(self.media),
+            "STANDIN_DB": str(folder / "config" / "frigate.db"),
+            "STANDIN_EVENTS": str(EVENTS),
+            "STANDIN_LINGER": "60",
+        }
+        with self.log_path.open("wb") as log, (folder / "events").open("wb") as events:
+            command = ["bash", str(ROOT / "entrypoint.sh")]
+            self.process = subprocess.Popen(command, env=environ, stdout=events, stderr=log)
+        self.events_path = folder / "events"
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    @property
+    def pictures(self) -> dict[str, bytes]:
+        """The snapshots that the stand-in wrote, by event id."""
+        lines = [json.loads(one) for one in self.events_path.read_text().splitlines()]
+        return {
+            one["event"]: (self.media / "clips" / Path(one["file"]).name).read_bytes()
+            for one in lines
+            if one.get("file")
+        }
+
+    @property
+    def cache(self) -> Path:
+        return self.media / "clips" / "cache"
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20)
+
+
+def eventually(true: Callable[[], bool], what: str, within: float = 30.0) -> None:
+    until = time.monotonic() + within
+    while not true():
+        assert time.monotonic() < until, what
+        time.sleep(0.02)
+
+
+@pytest.fixture(params=list(ENDINGS))
+def frigate(request: pytest.FixtureRequest, tmp_path: Path, bucket: Bucket) -> Iterator[Frigate]:
+    host = Frigate(tmp_path, request.param, bucket)
+    yield host
+    if host.process.poll() is None:
+        host.process.kill()
+        host.process.wait()
+
+
+def test_every_event_that_ends_with_a_picture_is_in_the_bucket_byte_for_byte(
+    frigate: Frigate,
+) -> None:
+    bucket, ending = frigate.bucket, ENDINGS[frigate.version]
+    eventually(lambda: "is over" in frigate.log, "the scenario's end")
+    pictures = frigate.pictures
+    line = f"S3 Upload Stats - Success: {len(pictures)}, Failed: 0, Retry Queue: 0"
+    eventually(lambda: line in frigate.log, f"{line}\n{frigate.log}")
+    assert frigate.stop() == 0
+
+    objects = bucket.objects()
+    assert sorted(objects.values()) == sorted(pictures.values())
+    by_event = {key.split("/")[-1].rsplit("-", 1)[0]: data for key, data in objects.items()}
+    assert by_event == pictures
+    assert all(key.startswith("frigate/snapshots/") for key in objects)
+    assert all(key.endswith(ending.rpartition(".")[2]) for key in objects)
+
+    told = (frigate.cache / ".s3_uploaded_events").read_text().splitlines()
+    assert sorted(one.split("\t")[2] for one in told) == sorted(objects)
+    assert (frigate.cache / ".s3_failed_events").read_text() == ""
+    assert_greps_of_the_readme_find_their_lines(frigate.log)
+
+
+def assert_greps_of_the_readme_find_their_lines(log: str) -> None:
+    lines = log.splitlines()
+    assert [one for one in lines if "S3 Upload Stats" in one and one.endswith("Health: OK")]
+    assert [one for one in lines if "S3 snapshot mirror armed" in one]
+    assert [one for one in lines if "S3" in one and "front_door" in one and "INFO" in one]
+    assert not [one for one in lines if "Traceback" in one]
+
+
+def test_nothing_of_the_mirror_is_left_running_after_frigate_has_stopped(
+    tmp_path: Path, bucket: Bucket
+) -> None:
+    host = Frigate(tmp_path, "0.16", bucket)
+    eventually(lambda: "S3 snapshot mirror started" in host.log, "the child's start")
+    assert host.stop() == 0
+    eventually(lambda: "S3 snapshot mirror stopped" in host.log, "the child's end")
+    eventually(lambda: not processes_with(str(tmp_path)), "a process is left")
+
+
+def processes_with(word: str) -> list[int]:
+    """Front-door processes whose environment has `word`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if (
+                entry.name.isdigit()
+                and b"s3_snapshot_mirror" in (entry / "cmdline").read_bytes()
+                and word.encode() in (entry / "environ").read_bytes()
+            ):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found

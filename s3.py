@@ -35,7 +35,7 @@ T = TypeVar("T")
 Keys = tuple[Secret, Secret, Secret]
 KEY_NAMES = ("S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_SESSION_TOKEN")
 BotoFailure = (boto.BotoCoreError, boto.ClientError, ResponseParserError)
-# The one digest that every S3 server tried checks; botocore's own default is sent as a chunked
+# MD5 is the one digest that every server tried checks; botocore's own default goes as a chunked
 # trailer, which some refuse and some store as the object's bytes.
 DIGESTS = {"md5": "ContentMD5", "sha256": "ChecksumSHA256"}
 
@@ -202,8 +202,7 @@ class S3Sink:
         message = f"{verb} {what}: {cause.code}: {cause.reason}"
         for word in self._secrets():
             message = message.replace(word, "***")
-        region = f" {cause.region}" if cause.region else ""
-        hint = hint.format(action=self._action(verb), region=region)
+        hint = hint.format(action=self._action(verb), region=cause.region).rstrip()
         return kind(message, code=cause.code, hint=hint)
 
     def _secrets(self) -> set[str]:
@@ -240,9 +239,7 @@ def _connect(settings: Settings, keys: Keys, attempts: int) -> Link:
     A new session each time, since a session keeps what it once found, or did not find.
     """
     access, secret, token = (key.reveal() or None for key in keys)
-    session = boto3.Session(
-        aws_access_key_id=access, aws_secret_access_key=secret, aws_session_token=token
-    )
+    session = boto3.Session(access, secret, token)
     found = session.get_credentials()
     if found is None:
         raise boto.NoCredentialsError
@@ -263,17 +260,17 @@ def _client(session: boto3.Session, settings: Settings, config: Config) -> Any:
             verify=settings.ca_bundle or None,  # None, unlike True, leaves AWS_CA_BUNDLE its say
             config=config,
         )
+    except boto.BotoCoreError:
+        raise
     except ValueError as error:
-        if isinstance(error, boto.BotoCoreError):
-            raise
         raise boto.InvalidEndpointConfigurationError(msg=error) from error
     client.meta.events.register("before-call.s3.HeadBucket", _end_of_redirects)
     return client
 
 
 def _end_of_redirects(context: dict[str, Any], **_: object) -> None:
-    """botocore asks with HeadBucket where a redirect leads, and asks again where that answer is a
-    redirect too, until the stack is full: a captive portal redirects everything."""
+    """botocore asks by HeadBucket where a redirect leads, and where that is redirected too, asks
+    again, until the stack is full. A captive portal redirects everything."""
     context.get("s3_redirect", {})["redirected"] = True
 
 

@@ -65,7 +65,7 @@ docker_answers() { have docker && docker info >/dev/null 2>&1; }
 # usage: compose ARGUMENT... ; Docker Compose in the user's folder, our file included
 compose() {
   local files=()
-  if [[ -n $foreign_override && ${COMPOSE_FILE:-$(env_value COMPOSE_FILE)} != *"$override"* ]]; then
+  if [[ -n $foreign_override && $chosen_files != *"$override"* ]]; then
     files=(-f "$compose_file" -f "$foreign_override" -f "$override")
   fi
   if docker compose version >/dev/null 2>&1; then
@@ -119,7 +119,8 @@ in_compose_file() { [[ $compose_text =~ (^|[^A-Z0-9_])$1([^A-Z0-9_]|$) ]]; }
 # Every variable that the mirror reads, from the one place where they stand.
 setting_names() {
   local name
-  sed -n 's/.*_setting("\([A-Z0-9_]*\)".*/\1/p' "$here/frigate_mirror/settings.py" 2>/dev/null || true
+  awk -F '"' '{ for (i = 2; i < NF; i += 2) if ($i ~ /^(S3|FRIGATE)_[A-Z0-9_]+$/ && !seen[$i]++) print $i }' \
+    "$here/frigate_mirror/settings.py" 2>/dev/null || true
   for name in $SECRETS; do printf '%s_FILE\n' "$name"; done
 }
 
@@ -156,14 +157,16 @@ value_in() {
 
 env_value() { value_in "$1" "$own_text$block_text"; }
 
-# Fills `values` from the environment, then .env; `owned` has the names that stand in lines of the user's.
+# Fills `values` from the environment, then .env; `owned` has the names that lines of the user's set.
 collect_settings() {
   local name theirs
   for name in $names; do
     values[$name]=${!name:-}
     theirs=$(value_in "$name" "$own_text")
     if [[ -n $theirs ]]; then
-      if [[ -n ${!name:-} && $theirs != "${!name}" ]]; then note ".env has a line of your own for $name: it stays as it is"; fi
+      if [[ -n ${!name:-} && $theirs != "${!name}" ]]; then
+        note ".env has a line of your own for $name: it stays as it is"
+      fi
       owned[$name]=yes values[$name]=$theirs
     elif [[ -z ${values[$name]} ]]; then
       values[$name]=$(value_in "$name" "$block_text")
@@ -194,7 +197,9 @@ new_env() {
   printf '%s' "$own_text"
   say "$BLOCK_BEGIN"
   for name in $names; do
-    if [[ -n ${values[$name]} && -z ${owned[$name]:-} ]]; then printf "%s='%s'\n" "$name" "${values[$name]}"; fi
+    if [[ -n ${values[$name]} && -z ${owned[$name]:-} ]]; then
+      printf "%s='%s'\n" "$name" "${values[$name]}"
+    fi
   done
   say "$BLOCK_END"
 }
@@ -248,7 +253,9 @@ check_ourselves() {
 
 check_vendoring() {
   if vendor_is_current; then return; fi
-  if [[ ! -w $here ]]; then problem "$here is not writable, and the libraries must go into its folder vendor: run this as its owner"; fi
+  if [[ ! -w $here ]]; then
+    problem "$here is not writable, and the libraries go into its folder vendor: run this as its owner"
+  fi
   if find_python pip >/dev/null || docker_answers; then return; fi
   problem "neither Python 3.11 or later with pip nor a running Docker is here to fetch the libraries with:
     install one, or run --vendor-only on another machine and copy its folder vendor to $here"
@@ -257,9 +264,15 @@ check_vendoring() {
 # What the folder holds already.
 look_around() {
   names=$(setting_names)
-  compose_file=$(first_file compose.yaml compose.yml docker-compose.yml docker-compose.yaml) || compose_file=""
-  if [[ -n $compose_file ]]; then compose_text=$(grep -v '^[[:space:]]*#' -- "$project/$compose_file" || true); fi
   read_env
+  chosen_files=${COMPOSE_FILE:-$(env_value COMPOSE_FILE)}
+  compose_file=${chosen_files%%:*}
+  if [[ ! -f $project/$compose_file ]]; then
+    compose_file=$(first_file compose.yaml compose.yml docker-compose.yml docker-compose.yaml) || compose_file=""
+  fi
+  if [[ -n $compose_file ]]; then
+    compose_text=$(grep -v '^[[:space:]]*#' -- "$project/$compose_file" || true)
+  fi
   choose_override
 }
 
@@ -269,20 +282,23 @@ check_compose_file() {
   elif [[ -z $(service_block) ]]; then
     problem "no service $service in $compose_file: name Frigate's by --service"
   elif service_block | grep -qE '^ *entrypoint:'; then
-    note "the service $service has an entrypoint of its own in $compose_file; the mirror's takes its place and starts /init"
+    note "$service has an entrypoint of its own in $compose_file: the mirror's takes its place, and starts /init"
   fi
   if [[ ! -w $project ]]; then problem "$project is not writable: run this as its owner"; fi
-  if [[ -e $env_file && ! (-r $env_file && -w $env_file) ]]; then problem "$env_file cannot be read and written: run this as its owner"; fi
+  if [[ -e $env_file && ! (-r $env_file && -w $env_file) ]]; then
+    problem "$env_file cannot be read and written: run this as its owner"
+  fi
 }
 
 check_compose() {
-  local chosen=${COMPOSE_FILE:-$(env_value COMPOSE_FILE)}
-  if ! compose_answers; then note "Docker Compose was not found here: the files can be written, but not tried"; fi
-  if [[ -n $chosen && $chosen != *"$override"* ]]; then
+  if ! compose_answers; then
+    note "Docker Compose was not found here: the files can be written, but not tried"
+  fi
+  if [[ -n $chosen_files && $chosen_files != *"$override"* ]]; then
     note "COMPOSE_FILE is set, so Compose reads no override by itself: add :$override to it"
-  elif [[ -n $foreign_override && -z $chosen ]]; then
-    note "$foreign_override is yours and stays as it is; ours is $override. Make Compose read all three by a line in .env:
-    COMPOSE_FILE=$compose_file:$foreign_override:$override"
+  elif [[ -n $foreign_override && -z $chosen_files ]]; then
+    note "$foreign_override is yours and stays as it is; ours is $override. Have Compose read all
+    three by this line in .env:  COMPOSE_FILE=$compose_file:$foreign_override:$override"
   fi
 }
 
@@ -301,12 +317,14 @@ check_settings() {
   if [[ -n ${values[S3_ENDPOINT_URL]:-} && ! ${values[S3_ENDPOINT_URL]} =~ ^https?://. ]]; then
     problem "S3_ENDPOINT_URL must begin with https:// or http://"
   fi
-  for name in "${!values[@]}"; do
+  for name in $names; do
     if [[ -z ${owned[$name]:-} && ${values[$name]} == *[\'\\[:cntrl:]]* ]]; then
-      problem "$name has a quote, a backslash or a line break, which .env cannot hold: put it into a file and set ${name}_FILE"
+      problem "$name has a quote, a backslash or a line break, which .env cannot hold$(way_out "$name")"
     fi
   done
 }
+
+way_out() { if [[ " $SECRETS " == *" $1 "* ]]; then printf ': put it into a file and set %s_FILE' "$1"; fi; }
 
 is_given() { [[ -n ${values[$1]:-} || -n ${values[$1_FILE]:-} ]] || in_compose_file "$1"; }
 
@@ -334,8 +352,9 @@ show_difference() {
   if [[ -f $1 ]]; then old=$(<"$1"); fi
   if [[ $new == "$old" ]]; then return 1; fi
   say "$1:"
-  changed=$(diff -U0 <(printf '%s\n' "$old" | masked) <(printf '%s\n' "$new" | masked) | grep -E '^[-+]' | grep -vE '^(---|\+\+\+) ' || true)
-  if [[ -n $changed ]]; then printf '%s\n' "$changed" | sed -e '/^[-+]$/d' -e 's/^/  /'; else say "  (only secrets change)"; fi
+  changed=$(diff -U0 <(printf '%s\n' "$old" | masked) <(printf '%s\n' "$new" | masked) |
+    sed -n -e '/^--- /d' -e '/^+++ /d' -e 's/^[-+]./  &/p') || true
+  say "${changed:-  (only secrets change)}"
 }
 
 # usage: write_file PATH MODE < TEXT ; whole or not at all, and never readable by others on the way
@@ -369,7 +388,8 @@ go_ahead() {
 # The lock file that vendor was made from lies in it.
 vendor_is_current() { cmp -s -- "$here/requirements.lock" "$here/vendor/requirements.lock"; }
 
-# usage: pip_install FOLDER ; the pinned libraries into FOLDER/vendor.new, where FOLDER is ours as seen by `$@`
+# usage: pip_install FOLDER PYTHON... ; the pinned libraries into FOLDER/vendor.new, FOLDER being our folder
+# as PYTHON sees it
 pip_install() {
   local folder=$1
   shift
@@ -407,7 +427,8 @@ vendor() {
     return
   fi
   rm -rf -- "$here/vendor.new" "$here/vendor.old"
-  if ! { fetch_libraries && cp -- "$here/requirements.lock" "$here/vendor.new/"; }; then
+  if ! { fetch_libraries && rm -rf -- "$here/vendor.new/bin" &&
+    cp -- "$here/requirements.lock" "$here/vendor.new/"; }; then
     rm -rf -- "$here/vendor.new"
     complain "The libraries could not be fetched; what was in vendor/ is untouched."
     return "$FAILED"
@@ -418,7 +439,7 @@ vendor() {
 
 # ---- commands ----------------------------------------------------------------------------------
 
-# Where the mirror will run if it can be, else here. The environment carries the settings, never the command line.
+# Asked where the mirror will run if that can be, else here, with the settings in the environment.
 doctor() {
   local python name
   if compose_answers && docker_answers; then
@@ -429,7 +450,8 @@ doctor() {
     for name in "${!values[@]}"; do
       if [[ -n ${values[$name]} ]]; then export "$name=${values[$name]}"; fi
     done
-    "$python" "$here/s3_snapshot_mirror.py" check || say "Frigate's folders cannot be seen from here. Once it runs, ask again where they can:
+    "$python" "$here/s3_snapshot_mirror.py" check || say "Frigate's folders cannot be seen from here. \
+Once it runs, ask again where they can:
   docker exec $service python3 $MOUNT/s3_snapshot_mirror.py check"
   else
     say "The doctor was not asked: neither Docker nor Python 3.11 is here to run it."
@@ -486,16 +508,22 @@ install() {
   fi
 }
 
-uninstall() {
-  local file changes="" files=()
-  look_around
+# Shows what would be taken away, and fills `files`; fails if that is nothing.
+show_remains() {
+  local file
   for file in docker-compose.override.yml docker-compose.s3-mirror.yml; do
     if is_ours "$project/$file"; then files+=("$project/$file"); fi
   done
+  if [[ ${#files[@]} -eq 0 && -z $block_text ]]; then return 1; fi
   if [[ -f $here/vendor/requirements.lock ]]; then files+=("$here/vendor"); fi
-  for file in ${files[@]+"${files[@]}"}; do changes=yes; say "$file: taken away"; done
-  if [[ -n $block_text ]] && printf '%s' "$own_text" | show_difference "$env_file"; then changes=yes; fi
-  if [[ -z $changes ]]; then
+  for file in ${files[@]+"${files[@]}"}; do say "$file: taken away"; done
+  if [[ -n $block_text ]]; then printf '%s' "$own_text" | show_difference "$env_file" || true; fi
+}
+
+uninstall() {
+  local files=()
+  look_around
+  if ! show_remains; then
     say "Nothing of the mirror is set up in $project."
   elif [[ -n $dry_run ]]; then
     say "Nothing was taken away (--dry-run)."
@@ -503,8 +531,11 @@ uninstall() {
     complain "Nothing was taken away."
     return "$FAILED"
   else
-    rm -rf -- ${files[@]+"${files[@]}"}
     clean_env
+    rm -rf -- ${files[@]+"${files[@]}"}
+    if [[ $chosen_files == *docker-compose.s3-mirror.yml* ]]; then
+      say "COMPOSE_FILE still names docker-compose.s3-mirror.yml: take it out there."
+    fi
     say "Taken away; state and bucket are as they were. Start Frigate anew by:  docker compose up -d"
   fi
 }
@@ -512,7 +543,11 @@ uninstall() {
 # Takes our block out of .env, and the file if nothing else stood in it.
 clean_env() {
   if [[ -z $block_text ]]; then return 0; fi
-  if [[ -z $own_text ]]; then rm -f -- "$env_file"; else printf '%s' "$own_text" | write_file "$env_file" 600; fi
+  if [[ -z $own_text ]]; then
+    rm -f -- "$env_file"
+  else
+    printf '%s' "$own_text" | write_file "$env_file" 600
+  fi
 }
 
 vendor_only() {
@@ -557,7 +592,7 @@ main() {
     return "$FAILED"
   fi
   command=install project=$PWD service=frigate image="" dry_run="" assume_yes=""
-  compose_file="" compose_text="" foreign_override="" own_text="" block_text=""
+  compose_file="" compose_text="" foreign_override="" chosen_files="" own_text="" block_text=""
   parse "$@" || { usage; return "$WRONG_USE"; }
   env_file=$project/.env
   declare -gA values=() owned=()

@@ -22,7 +22,7 @@ _NOT_S3 = (
 _KEY = "S3_ACCESS_KEY and S3_SECRET_KEY do not fit this endpoint"
 _FRESH = "the credentials have expired: renew them, S3_SESSION_TOKEN included"
 _CHAIN = "set S3_ACCESS_KEY and S3_SECRET_KEY, or mend the AWS profile or role"
-_REGION = "set S3_REGION to the bucket's region{region}"
+_REGION = "set S3_REGION to the bucket's region {region}"
 _KMS = "mend the key that S3_SSE_KMS_KEY_ID names, or choose another"
 _TAGS = "correct S3_OBJECT_TAGS"
 _SUPPORT = (
@@ -87,8 +87,7 @@ CODES: dict[str, tuple[Kind, str]] = {
     **_rows(Misconfigured, _SECRETS, """
         ConfigParse ConfigNotFound InvalidConfig InvalidProxiesConfig UnknownEndpoint
         EndpointProvider InvalidEndpointConfiguration EndpointVariant UnsupportedS3Configuration
-        UnsupportedS3AccesspointConfiguration UnsupportedS3Arn InvalidDNSName InvalidHostLabel
-        InvalidSettings"""),
+        UnsupportedS3AccesspointConfiguration UnsupportedS3Arn InvalidDNSName InvalidHostLabel"""),
     # The service refuses what every one of our uploads asks for, not one object.
     **_rows(Misconfigured, _SUPPORT, "InvalidRequest InvalidArgument NotImplemented"),
     **_rows(Misconfigured, "correct S3_STORAGE_CLASS", "InvalidStorageClass"),
@@ -100,7 +99,7 @@ CODES: dict[str, tuple[Kind, str]] = {
     **_rows(Misconfigured, _QUOTA, """
         QuotaExceeded ServiceQuotaExceededException XMinioAdminBucketQuotaExceeded
         StorageCapExceeded"""),
-    # One object, for what it is. A proxy's bare 413 is treated in classify().
+    # One object, for what it is. A proxy's bare 413 is in classify().
     **_rows(Rejected, "the object is larger than the service takes in one upload",
             "EntityTooLarge RequestEntityTooLarge"),
     **_rows(Rejected, "the key is longer than 1024 bytes: shorten S3_PATH_PREFIX",

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from servers import Bucket, Moto, SeaweedFS
+from s3 import S3Sink
+from s3_case import environ_for, sink_for
+from servers import Bucket, Moto, SeaweedFS, self_signed
+from stub import Stub
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +33,48 @@ def moto_server() -> Iterator[Moto]:
 def bucket(seaweedfs: SeaweedFS) -> Bucket:
     """A fresh bucket in SeaweedFS."""
     return seaweedfs.bucket()
+
+
+@pytest.fixture
+def no_aws_of_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The standard chain finds nothing here unless a test puts it there."""
+    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "PROFILE", "CA_BUNDLE"):
+        monkeypatch.delenv(f"AWS_{name}", raising=False)
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+
+
+@pytest.fixture(scope="module")
+def module_stub() -> Iterator[Stub]:
+    server = Stub()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def stub(module_stub: Stub) -> Stub:
+    """A server that answers as told, and has seen nothing yet."""
+    module_stub.reset()
+    return module_stub
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return self_signed(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def tls_stub(certificate: tuple[Path, Path]) -> Iterator[Stub]:
+    """The same over https, with a certificate that only S3_CA_BUNDLE can make trusted."""
+    server = Stub(certificate)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def shared(module_stub: Stub) -> S3Sink:
+    """One sink for the long tables, since making a client takes a while."""
+    return sink_for(environ_for(module_stub.endpoint))

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from frigate_mirror import settings
 from frigate_mirror.sink import SinkError
 from s3 import S3Sink
-from servers import self_signed
-from stub import Stub
 
 ACCESS, SECRET = "AKIDSTUBSTUBSTUB", "stub-secret-key"
 

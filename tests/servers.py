@@ -148,7 +148,7 @@ class SeaweedFS(_Server):
         flags = {
             "ip": "127.0.0.1", "ip.bind": "127.0.0.1", "dir": data, "filer": "true", "s3": "true",
             "master.port": master, "volume.port": volume, "filer.port": filer,
-            # Every bucket takes volumes of its own: many and small, or the second finds none left.
+            # Each bucket takes volumes of its own: many and small, or a second finds none.
             "volume.max": 1_000, "master.volumeSizeLimitMB": 64, "master.telemetry": "false",
             "filer.localSocket": self.folder / "filer.sock",
             "s3.port": plain, "s3.port.https": secure, "s3.localSocket": self.folder / "s3.sock",
@@ -159,11 +159,9 @@ class SeaweedFS(_Server):
             "s3.autoCreateBucket": "false", "s3.port.iceberg": 0, "s3.port.lance": 0,
         }  # fmt: skip
         words = [_weed(), "server", *(f"-{name}={value}" for name, value in flags.items())]
-        grow_by_one = {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
+        environ = os.environ | {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
         with (self.folder / "log").open("ab") as log:
-            return subprocess.Popen(
-                words, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=os.environ | grow_by_one
-            )
+            return subprocess.Popen(words, stdout=log, stderr=log, env=environ)
 
     def _ready(self) -> bool:
         """Wait until a bucket can be made and written to."""
@@ -188,7 +186,7 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     built = (
         x509.CertificateBuilder()
         .subject_name(name)

@@ -77,7 +77,7 @@ class Stub:
             return self.default
         return Reply(headers={"ETag": '"e"'}) if method == "PUT" else Reply(body=LISTING)
 
-    def _handler(stub) -> type[BaseHTTPRequestHandler]:  # noqa: N805
+    def _handler(stub) -> type[BaseHTTPRequestHandler]:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True

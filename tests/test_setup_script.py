@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pty
-import re
 import shutil
 import stat
 import subprocess
@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from frigate_mirror.settings import SECRETS, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = (
@@ -165,9 +167,8 @@ def test_the_override_names_every_setting_and_mounts_our_folder_read_only(house:
     yaml = pytest.importorskip("yaml")
     house.setup(**GIVEN)
     service = yaml.safe_load(house.override.read_text())["services"]["frigate"]
-    names = re.findall(r'_setting\("([A-Z0-9_]+)"', (ROOT / SETTINGS).read_text())
-    assert len(names) > 30 and set(names) < set(service["environment"])
-    assert {"S3_ACCESS_KEY_FILE", "S3_SECRET_KEY_FILE"} < set(service["environment"])
+    names = {item.metadata["env"] for item in dataclasses.fields(Settings)}
+    assert set(service["environment"]) == names | {f"{name}_FILE" for name in SECRETS}
     assert set(service["environment"].values()) == {None}
     [mount] = service["volumes"]
     assert mount["source"] == str(house.ours).replace("$", "$$") and mount["read_only"] is True
@@ -234,6 +235,14 @@ def test_an_override_of_the_users_is_not_touched(docker: House) -> None:
     files = "docker-compose.yml:docker-compose.override.yml:docker-compose.s3-mirror.yml"
     assert f"COMPOSE_FILE={files}" in done.stdout
     assert f"compose -f {files.replace(':', ' -f ')} run" in docker.calls()
+
+
+def test_a_compose_file_variable_says_where_the_service_stands(house: House) -> None:
+    house.compose.rename(house.project / "nvr.yml")
+    house.env.write_text("COMPOSE_FILE=nvr.yml:docker-compose.override.yml\n")
+    done = house.setup(**GIVEN)
+    assert done.returncode == 0, done.stderr
+    assert "COMPOSE_FILE is set" not in done.stdout
 
 
 def test_a_compose_file_variable_without_our_override_is_pointed_out(house: House) -> None:
@@ -348,6 +357,13 @@ def test_uninstall_leaves_an_override_of_the_users(house: House) -> None:
     done = house.setup("--uninstall")
     assert house.override.exists()
     assert "Nothing of the mirror is set up" in done.stdout
+
+
+def test_uninstall_in_a_folder_that_was_never_set_up_leaves_the_libraries(house: House) -> None:
+    house.setup("--vendor-only")
+    done = house.setup("--uninstall")
+    assert "Nothing of the mirror is set up" in done.stdout
+    assert (house.ours / "vendor").exists()
 
 
 def test_uninstall_can_be_tried_dry(house: House) -> None:

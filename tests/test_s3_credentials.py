@@ -1,0 +1,127 @@
+"""The S3 edge: where credentials come from, how they change, that none is told."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from pathlib import Path
+
+import pytest
+
+from frigate_mirror.sink import Misconfigured
+from s3_case import ACCESS, SECRET, environ_for, failure_of, put, sink_for
+from stub import Stub, error
+
+pytestmark = pytest.mark.usefixtures("no_aws_of_the_host")
+
+
+def rotating(stub: Stub, tmp_path: Path) -> dict[str, str]:
+    """Settings whose secrets lie in files."""
+    environ = environ_for(stub.endpoint)
+    for name in ("S3_ACCESS_KEY", "S3_SECRET_KEY"):
+        (tmp_path / name).write_text(environ.pop(name))
+        environ[f"{name}_FILE"] = str(tmp_path / name)
+    return environ
+
+
+@pytest.mark.parametrize("code", ["ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"])
+def test_a_rotated_secret_is_noticed_within_the_same_put(
+    stub: Stub, tmp_path: Path, code: str
+) -> None:
+    sink = sink_for(rotating(stub, tmp_path))
+    put(sink)
+    (tmp_path / "S3_ACCESS_KEY").write_text("AKIDROTATED")
+    stub.replies.append(error(403, code))
+    put(sink)
+    signers = [seen.headers["authorization"].split("Credential=")[1] for seen in stub.seen]
+    assert [text.split("/")[0] for text in signers] == [ACCESS, ACCESS, "AKIDROTATED"]
+
+
+def test_a_rotated_secret_is_noticed_by_the_check(stub: Stub, tmp_path: Path) -> None:
+    sink = sink_for(rotating(stub, tmp_path))
+    sink.check()
+    (tmp_path / "S3_SECRET_KEY").write_text("rotated-secret")
+    stub.replies.append(error(403, "SignatureDoesNotMatch"))
+    sink.check()
+    assert len(stub.seen) == 3
+
+
+def test_a_secret_that_stayed_the_same_is_not_tried_again(stub: Stub, tmp_path: Path) -> None:
+    sink = sink_for(rotating(stub, tmp_path))
+    stub.default = error(403, "InvalidAccessKeyId")
+    assert type(failure_of(lambda: put(sink))) is Misconfigured
+    assert len(stub.seen) == 1
+
+
+def test_a_secret_file_that_is_gone_for_a_moment_keeps_the_old_one(
+    stub: Stub, tmp_path: Path
+) -> None:
+    sink = sink_for(rotating(stub, tmp_path))
+    put(sink)
+    (tmp_path / "S3_SECRET_KEY").unlink()
+    stub.replies.append(error(403, "ExpiredToken"))
+    assert failure_of(lambda: put(sink)).code == "ExpiredToken"
+    put(sink)
+
+
+def test_without_a_key_the_standard_chain_is_asked_again_until_it_answers(
+    stub: Stub, tmp_path: Path
+) -> None:
+    environ = environ_for(stub.endpoint, S3_ACCESS_KEY="", S3_SECRET_KEY="")
+    sink = sink_for(environ)
+    caught = failure_of(lambda: put(sink))
+    assert (type(caught), caught.code) == (Misconfigured, "NoCredentials")
+    (tmp_path / "credentials").write_text(
+        "[default]\naws_access_key_id = AKIDFROMFILE\naws_secret_access_key = s\n"
+    )
+    put(sink)
+    assert "AKIDFROMFILE" in stub.seen[-1].headers["authorization"]
+
+
+def test_a_profile_of_the_credentials_file_is_used(
+    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environ = environ_for(stub.endpoint, S3_ACCESS_KEY="", S3_SECRET_KEY="")
+    monkeypatch.setenv("AWS_PROFILE", "camera")
+    assert failure_of(sink_for(environ).check).code == "ProfileNotFound"
+    (tmp_path / "credentials").write_text(
+        "[camera]\naws_access_key_id = AKIDCAMERA\naws_secret_access_key = s\n"
+        "aws_session_token = tok\n"
+    )
+    put(sink_for(environ))
+    assert "AKIDCAMERA" in stub.seen[-1].headers["authorization"]
+    assert stub.seen[-1].headers["x-amz-security-token"] == "tok"
+
+
+def test_the_keys_of_aws_own_variables_are_used_when_ours_are_absent(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDFROMENV")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    put(sink_for(environ_for(stub.endpoint, S3_ACCESS_KEY="", S3_SECRET_KEY="")))
+    put(sink_for(environ_for(stub.endpoint)))
+    signers = [seen.headers["authorization"] for seen in stub.seen]
+    assert "AKIDFROMENV" in signers[0]
+    assert ACCESS in signers[1]
+
+
+def test_a_session_token_goes_with_the_request(stub: Stub) -> None:
+    put(sink_for(environ_for(stub.endpoint, S3_SESSION_TOKEN="session-token")))
+    assert stub.seen[0].headers["x-amz-security-token"] == "session-token"
+
+
+def test_no_error_and_no_log_line_tells_a_secret(
+    stub: Stub, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="frigate_s3")
+    secrets = (ACCESS, SECRET, "session-token")
+    sink = sink_for(environ_for(stub.endpoint, S3_SESSION_TOKEN="session-token"))
+    told = " ".join(secrets)
+    signed = {"StringToSign": told, "AWSAccessKeyId": ACCESS}
+    stub.default = error(403, "SignatureDoesNotMatch", told, **signed)
+    for attempt in (lambda: put(sink), sink.check):
+        caught = failure_of(attempt)
+        trace = "".join(traceback.format_exception(caught))
+        texts = [str(caught), repr(caught), trace, caplog.text]
+        assert "***" in str(caught)
+        assert not [word for word in secrets for text in texts if word in text]

@@ -1,0 +1,165 @@
+"""The S3 edge: what goes over the wire, and how often."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import botocore.awsrequest
+import botocore.exceptions
+import botocore.httpsession
+import pytest
+import urllib3.connection
+
+from frigate_mirror import settings
+from s3 import S3Sink
+from s3_case import environ_for, failure_of, put, sink_for
+from servers import Bucket, SeaweedFS
+from stub import LISTING, Reply, Stub, error
+
+pytestmark = pytest.mark.usefixtures("no_aws_of_the_host")
+
+
+def test_encryption_tags_and_owner_go_with_every_put_and_the_owner_with_every_listing(
+    stub: Stub,
+) -> None:
+    sink = sink_for(environ_for(
+        stub.endpoint, S3_SSE="aws:kms", S3_SSE_KMS_KEY_ID="key-1",
+        S3_OBJECT_TAGS="source=frigate&where=g\u00e5rd b", S3_EXPECTED_BUCKET_OWNER="123456789012",
+    ))  # fmt: skip
+    put(sink)
+    sink.check()
+    headers, listing = stub.seen[0].headers, stub.seen[1].headers
+    assert headers["x-amz-server-side-encryption"] == "aws:kms"
+    assert headers["x-amz-server-side-encryption-aws-kms-key-id"] == "key-1"
+    assert headers["x-amz-tagging"] == "source=frigate&where=g%C3%A5rd+b"
+    owners = [seen["x-amz-expected-bucket-owner"] for seen in (headers, listing)]
+    assert owners == ["123456789012"] * 2
+
+
+def test_nothing_is_asked_for_that_was_not_set(stub: Stub, shared: S3Sink) -> None:
+    put(shared)
+    asked = {name for name in stub.seen[0].headers if name.startswith("x-amz-")}
+    assert asked == {"x-amz-content-sha256", "x-amz-date"}
+
+
+def test_the_project_names_itself_to_the_service(stub: Stub, shared: S3Sink) -> None:
+    put(shared)
+    assert "frigate-s3-mirror/" in stub.seen[0].headers["user-agent"]
+
+
+def test_many_puts_share_one_connection(stub: Stub) -> None:
+    sink = sink_for(environ_for(stub.endpoint))
+    for _ in range(20):
+        put(sink)
+    assert stub.connections == 1
+
+
+def test_the_pool_is_as_large_as_the_threads_so_no_connection_is_thrown_away(
+    stub: Stub, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink = sink_for(environ_for(stub.endpoint, S3_UPLOAD_THREADS="12"))
+    together = threading.Barrier(12)
+
+    def put_some(_: int) -> None:
+        for _ in range(5):
+            together.wait(10)
+            put(sink)
+
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(put_some, range(12)))
+    assert stub.connections <= 12
+    assert "pool is full" not in caplog.text
+
+
+def test_connections_are_kept_alive_by_the_kernel(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[socket.socket] = []
+    plain_connect = urllib3.connection.HTTPConnection.connect
+
+    def connect(connection: urllib3.connection.HTTPConnection) -> None:
+        plain_connect(connection)
+        made.append(connection.sock)
+
+    monkeypatch.setattr(urllib3.connection.HTTPConnection, "connect", connect)
+    sink = sink_for(environ_for(stub.endpoint))
+    put(sink)
+    assert [sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) for sock in made] == [1]
+
+
+def test_botocore_tries_three_times_unless_told_otherwise(stub: Stub) -> None:
+    stub.default = error(500, "InternalError")
+    environ = environ_for(stub.endpoint)
+    failure_of(lambda: put(S3Sink(settings.load(environ), environ)))
+    assert len(stub.seen) == 3
+
+
+def test_the_check_asks_once_for_one_key_under_the_prefix(stub: Stub) -> None:
+    stub.default = error(500, "InternalError")
+    failure_of(sink_for(environ_for(stub.endpoint, S3_PATH_PREFIX="nvr"), attempts=3).check)
+    [seen] = stub.seen
+    assert "max-keys=1&" in seen.path + "&"
+    assert "prefix=nvr%2F" in seen.path
+
+
+def test_the_check_measures_how_far_the_clocks_are_apart(stub: Stub) -> None:
+    environ = environ_for(stub.endpoint)
+    for ours, skew in ((1_000_000_000.0, 784_111_777 - 1_000_000_000), (784_111_777.0, 0)):
+        stub.default = Reply(200, LISTING, {"Date": "Sun, 06 Nov 1994 08:49:37 GMT"})
+        sink = S3Sink(settings.load(environ), environ, attempts=1, clock=lambda now=ours: now)
+        found = sink.check().clock_skew
+        assert found is not None
+        assert abs(found - skew) < 5
+
+
+@pytest.mark.parametrize("style, line", [("auto", "/bkt/k"), ("path", "/bkt/k")])
+def test_a_custom_endpoint_by_name_needs_no_name_for_each_bucket(
+    stub: Stub, style: str, line: str
+) -> None:
+    endpoint = stub.endpoint.replace("127.0.0.1", "localhost")
+    put(sink_for(environ_for(endpoint, S3_ADDRESSING_STYLE=style)))
+    assert stub.seen[0].path == line
+
+
+def test_virtual_addressing_puts_the_bucket_into_the_hosts_name(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    resolve = socket.getaddrinfo
+
+    def to_loopback(host: str, *more: object, **options: object) -> object:
+        asked.append(host)
+        return resolve("127.0.0.1", *more, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", to_loopback)
+    endpoint = stub.endpoint.replace("127.0.0.1", "s3.example.test")
+    put(sink_for(environ_for(endpoint, S3_ADDRESSING_STYLE="virtual", S3_BUCKET="my-bucket")))
+    assert asked == ["my-bucket.s3.example.test"]
+    assert stub.seen[0].path == "/k"
+
+
+def test_a_plain_seaweedfs_works_as_well_as_one_over_https(
+    seaweedfs: SeaweedFS, bucket: Bucket
+) -> None:
+    environ = bucket.environ | {"S3_ENDPOINT_URL": seaweedfs.plain_endpoint}
+    put(sink_for(environ), "k", b"plain")
+    by_name = seaweedfs.plain_endpoint.replace("127.0.0.1", "localhost")
+    put(sink_for(environ | {"S3_ENDPOINT_URL": by_name}), "l", b"named")
+    assert bucket.objects() == {"k": b"plain", "l": b"named"}
+
+
+def test_on_aws_the_bucket_is_in_the_hosts_name_and_the_class_is_standard_ia(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def send(_: object, request: botocore.awsrequest.AWSPreparedRequest) -> None:
+        asked.append((request.url, request.headers["x-amz-storage-class"].decode()))
+        raise botocore.exceptions.ConnectionClosedError(endpoint_url=request.url)
+
+    monkeypatch.setattr(botocore.httpsession.URLLib3Session, "send", send)
+    environ = environ_for("", S3_REGION="eu-north-1", S3_BUCKET="my-bucket")
+    failure_of(lambda: put(sink_for(environ)))
+    assert asked == [("https://my-bucket.s3.eu-north-1.amazonaws.com/k", "STANDARD_IA")]

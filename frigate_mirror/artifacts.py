@@ -20,6 +20,7 @@ from frigate_mirror.events import Event
 from frigate_mirror.keys import KeyCodec, KeyFault, is_event_id
 
 SNAPSHOT = "snapshot"
+KINDS = frozenset({SNAPSHOT})
 _SNAPSHOT_FILES = (
     (".jpg", "image/jpeg"),
     ("-clean.webp", "image/webp"),
@@ -98,6 +99,6 @@ def _size_of_file(path: Path) -> int | None:
     """Bytes of a regular file; None for nothing, a link, a pipe, a folder, a name too long."""
     try:
         found = path.lstat()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no file can have this name
         return None
     return found.st_size if stat.S_ISREG(found.st_mode) else None

@@ -1,6 +1,7 @@
 """Doctor: looks at everything the mirror needs, and says every fault at once with what to do.
 
-Nothing is changed but one tiny object under the prefix, which proves the right to put.
+Nothing is changed but one tiny object under the prefix, which proves the right to put, and the
+mirror's own folders, which are made where they are missing.
 """
 
 from __future__ import annotations
@@ -59,22 +60,19 @@ def credentials(settings: Settings) -> Finding:
 def paths(settings: Settings) -> Iterator[Finding]:
     """Database readable, clips folder there, our own places writable, links possible."""
     try:
-        catalog = Catalog(settings.db_path)
-        catalog.event("0-check")
-        catalog.close()
+        Catalog(settings.db_path).event("0-check")
         yield Finding(OK, f"Frigate's database {settings.db_path} can be read")
     except CatalogError as error:
         yield Finding(
             FAULT, str(error), "run this inside Frigate's container, or set FRIGATE_DB_PATH"
         )
-    if settings.clips_dir.is_dir():
-        yield Finding(OK, f"Frigate's clips folder {settings.clips_dir} is there")
-    else:
+    yield _writable(settings.state_dir, "ledger")
+    if not settings.clips_dir.is_dir():
         advice = "run this inside Frigate's container, or set FRIGATE_CLIPS_DIR"
         yield Finding(FAULT, f"no folder {settings.clips_dir}", advice)
         return
+    yield Finding(OK, f"Frigate's clips folder {settings.clips_dir} is there")
     yield _writable(settings.cache_dir, "state files")
-    yield _writable(settings.state_dir, "ledger")
     if settings.spool_limit_mb:
         yield _linkable(settings)
 
@@ -160,20 +158,30 @@ def seam_fault(maintainer: Path, seam: Mapping[str, tuple[str, ...]]) -> str:
     except (OSError, SyntaxError, ValueError) as error:
         return f"cannot read {maintainer}: {error}"
     methods = {
-        method.name: tuple(one.arg for one in method.args.args)
+        method.name: _parameters(method.args)
         for node in tree.body
         if isinstance(node, ast.ClassDef) and node.name == "EventProcessor"
         for method in node.body
         if isinstance(method, ast.FunctionDef)
     }
+    expected = {name: f"({', '.join(names)})" for name, names in seam.items()}
     faults = [
-        f"{name}{methods.get(name, ' absent')}, expected {wanted}"
-        for name, wanted in seam.items()
+        f"{name}{methods.get(name, ' absent')}, expected {name}{wanted}"
+        for name, wanted in expected.items()
         if methods.get(name) != wanted
     ]
     if (maintainer.parent / "external.py").exists():
         faults.append("events/external.py, expected Frigate 0.16 or later, which has none")
     return "; ".join(faults)
+
+
+def _parameters(given: ast.arguments) -> str:
+    """The names as in the source, with `/`, `*` and `**`; annotations and defaults do not count."""
+    for one in ast.walk(given):
+        if isinstance(one, ast.arg):
+            one.annotation = None
+    given.defaults, given.kw_defaults = [], [None for _ in given.kwonlyargs]
+    return f"({ast.unparse(given)})"
 
 
 def _version_in(path: Path) -> str | None:

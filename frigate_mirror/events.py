@@ -12,22 +12,28 @@ import json
 import logging
 import math
 import os
-import sqlite3
+import stat
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import peewee
+from peewee import sqlite3  # type: ignore[attr-defined]  # pysqlite3 where peewee found it
 
 log = logging.getLogger("frigate_s3.catalog")
 BUSY_SECONDS = 5
 
 
 class CatalogError(Exception):
-    """Frigate's database could not be read; the next try opens it anew."""
+    """Frigate's database could not be read; it is opened anew for each try."""
+
+
+class _Unfit(Exception):
+    """What lies there is no database of Frigate's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,7 @@ class _Row(peewee.Model):
 
 
 _NEEDED = {"id", "camera", "start_time", "has_snapshot"}
+_rowid = peewee.SQL("rowid")
 
 
 class Catalog:
@@ -80,8 +87,6 @@ class Catalog:
         self._path = path
         self._batch = batch
         self._turn = threading.Lock()
-        self._database: peewee.SqliteDatabase | None = None
-        self._columns: list[Any] = []
         self._file: tuple[int, int] | None = None
         self._lost = False
 
@@ -94,86 +99,73 @@ class Catalog:
         found: list[Event] = []
         for at in range(0, len(event_ids), self._batch):
             some = list(event_ids[at : at + self._batch])
-            rows = self._read(lambda query, ids=some: query.where(_Row.id.in_(ids)))
-            found += filter(None, map(_event_of, rows))
+            found += filter(None, map(_event_of, self._read(some)))
         return found
 
     def window(self, since: float, until: float = math.inf) -> Iterator[list[str]]:
         """Ids of all events with a snapshot that started from `since` to before `until`, in pages
         of at most the batch size, oldest first. Raises CatalogError.
 
-        Pages go by (start_time, id) and not by offset, so rows that come and go meanwhile neither
-        repeat nor hide another.
+        Pages go by (start_time, rowid) and not by offset, so rows that come and go meanwhile
+        neither repeat nor hide another. An id could not mark the place: it may be no UTF-8.
         """
-        place: tuple[Any, Any] = (since, "")
+        start, place = since, -(2**63)
         while True:
-            start, event_id = place
-            seen = (_Row.start_time == start) & (_Row.id <= event_id)
-            wanted = (_Row.start_time >= start) & ~seen & (_Row.has_snapshot == 1)
-            if until != math.inf:
-                wanted &= _Row.start_time < until
+            seen = (_Row.start_time == start) & (_rowid <= place)
+            # To SQLite every text is greater than infinity, so only numbers pass.
+            wanted = (_Row.start_time >= start) & (_Row.start_time < until) & ~seen
             rows = self._read(
-                lambda query, wanted=wanted: (
-                    query.where(wanted).order_by(_Row.start_time, _Row.id).limit(self._batch)
-                ),
-                [_Row.id, _Row.start_time],
+                _Row.select(_Row.id, _Row.start_time, _rowid.alias("place"))
+                .where(wanted & (_Row.has_snapshot != 0))
+                .order_by(_Row.start_time, _rowid)
+                .limit(self._batch)
             )
             if rows:
                 yield [row["id"] for row in rows if isinstance(row["id"], str)]
             if len(rows) < self._batch:
                 return
-            place = (rows[-1]["start_time"], rows[-1]["id"])
+            start, place = rows[-1]["start_time"], rows[-1]["place"]
 
-    def close(self) -> None:
-        with self._turn:
-            self._close()
-
-    def _read(self, narrow: Any, columns: list[Any] | None = None) -> list[dict[str, Any]]:
+    def _read(self, wanted: Any) -> list[dict[str, Any]]:
+        """The answer to a query, or all that is known of the events with these ids."""
         with self._turn:
             try:
-                database = self._open()
-                with database.bind_ctx([_Row]):
-                    query = narrow(_Row.select(*(columns or self._columns)))
-                    return list(query.dicts())
-            except (peewee.PeeweeException, sqlite3.Error, OSError) as error:
-                self._close()
+                with closing(self._connect()) as database:
+                    columns = self._columns(database)
+                    if isinstance(wanted, list):
+                        wanted = _Row.select(*columns).where(_Row.id.in_(wanted))
+                    return list(wanted.bind(database).dicts())
+            # Not every error of SQLite comes wrapped in one of peewee's.
+            except (peewee.PeeweeException, sqlite3.Error, OSError, _Unfit) as error:
                 self._lost = True
                 raise CatalogError(f"read {self._path}: {error}") from error
-            except CatalogError:
-                self._close()
-                self._lost = True
-                raise
 
-    def _open(self) -> peewee.SqliteDatabase:
-        """The open database; opened anew if it was lost or another file stands in its place."""
-        status = os.stat(self._path)
-        file = (status.st_dev, status.st_ino)
-        if self._database is not None and file == self._file:
-            return self._database
-        again = self._lost or self._database is not None
-        self._close()
-        # A relative `?` or `#` in the path would end it early in a URI.
-        database = _Database(
-            f"file:{quote(str(self._path))}?mode=ro",
+    def _connect(self) -> peewee.SqliteDatabase:
+        """For one read only: were ours open when Frigate closes its own, the WAL would stay behind
+        and whoever copies the file then would miss the last rows."""
+        found = os.stat(self._path)
+        if not stat.S_ISREG(found.st_mode):
+            raise _Unfit("no regular file")
+        file = (found.st_dev, found.st_ino)
+        self._lost |= self._file not in (None, file)
+        self._file = file
+        return _Database(
+            f"file://{quote(os.fsencode(self._path))}?mode=ro",
             uri=True,
             timeout=BUSY_SECONDS,
             check_same_thread=False,
             thread_safe=False,
         )
-        self._database, self._file = database, file
+
+    def _columns(self, database: peewee.SqliteDatabase) -> list[Any]:
+        """Those of our columns that the table has. Says so if it was lost before."""
         present = {column.name for column in database.get_columns("event")}
         if missing := sorted(_NEEDED - present):
-            raise CatalogError(f"read {self._path}: no {', '.join(missing)} in table event")
-        self._columns = [f for f in _Row._meta.sorted_fields if f.name in present]
-        if again:
+            raise _Unfit(f"no {', '.join(missing)} in table event")
+        if self._lost:
             log.info("Successfully reconnected to database %s", self._path)
         self._lost = False
-        return database
-
-    def _close(self) -> None:
-        if self._database is not None:
-            self._database.close()
-        self._database = None
+        return [field for field in _Row._meta.sorted_fields if field.name in present]
 
 
 class _Database(peewee.SqliteDatabase):
@@ -211,7 +203,7 @@ def _event_of(row: dict[str, Any]) -> Event | None:
 def _number(value: Any) -> float | None:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 import logging
-import os
+import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from frigate_mirror.entries import Counts
+from frigate_mirror.files import open_regular, replacing
 from frigate_mirror.service import Fault
 
 log = logging.getLogger("frigate_s3")
@@ -38,7 +39,8 @@ class Troubles:
         self._now[name] = trouble
 
     def all(self) -> list[str]:
-        return [trouble for trouble in self._now.values() if trouble]
+        # A copy first: another thread may note something new meanwhile.
+        return [trouble for trouble in list(self._now.values()) if trouble]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,23 +94,29 @@ class Status:
         return document | asdict(self)
 
 
+_KEYS = {"health", "reasons"} | {one.name for one in fields(Status)}
+
+
 def write(document: Mapping[str, Any], path: Path) -> None:
     """Replace the status file atomically. Raises OSError."""
-    partial = path.with_name(f"{path.name}.part")
-    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump(document, file, indent=1, sort_keys=True)
-    partial.replace(path)
+    with replacing(path) as file:
+        file.write(json.dumps(document, indent=1, sort_keys=True).encode())
 
 
 def read(path: Path, now: float | None = None) -> dict[str, Any]:
     """The status document; one that is missing, unreadable or stale says DOWN, and why."""
     try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        with open_regular(path) as file:
+            document: dict[str, Any] = json.loads(file.read())
         age = (time.time() if now is None else now) - float(document["written_at"])
+        if not math.isfinite(age):
+            raise ValueError("no time")
     except FileNotFoundError:
         return _down("the mirror has never run here: no status file", path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return _down(f"the status file cannot be read: {error}", path)
+    except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
+        return _down(f"the status file cannot be read: {error!r}", path)
+    if not document.keys() >= _KEYS:
+        return _down("the status file is not of this version's making", path)
     if document.get("stopped"):
         return document | {"health": DOWN, "reasons": ["the mirror was stopped with Frigate"]}
     if abs(age) > STALE_AFTER:

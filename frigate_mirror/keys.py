@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from urllib.parse import quote, unquote
 from zoneinfo import ZoneInfo
 
@@ -56,7 +56,7 @@ class KeyCodec:
             raise KeyFault(f"event id {event_id!r} cannot stand in a key")
         if not 0 <= started < _LATEST:
             raise KeyFault(f"start time {started!r} is no time of an event")
-        local = datetime.fromtimestamp(int(started), ZoneInfo(self.timezone))
+        local = datetime.fromtimestamp(int(started), zone(self.timezone))
         name = f"{event_id}-{local:%Y%m%d_%H%M%S}.{ext}"
         parts = [self.prefix, quote_camera(camera), f"{local:%Y-%m-%d}", name]
         key = "/".join(part for part in parts if part)
@@ -65,30 +65,37 @@ class KeyCodec:
         return key
 
     def parse(self, key: str) -> KeyParts:
-        """The parts that `key` was made of. Raises KeyFault."""
+        """The parts that `key` was made of. Raises KeyFault, also for a key that `key` would have
+        written otherwise."""
         head = f"{self.prefix}/" if self.prefix else ""
         pieces = key.removeprefix(head).split("/")
-        if not key.startswith(head) or len(pieces) != 3:
-            raise KeyFault(f"{key!r} is not {head}camera/date/name")
-        camera, _, name = pieces
-        match = _NAME.fullmatch(name)
-        if match is None or not is_event_id(match["event"]):
-            raise KeyFault(f"{name!r} is not event-timestamp.ext")
+        match = _NAME.fullmatch(pieces[-1])
+        if not key.startswith(head) or len(pieces) != 3 or match is None:
+            raise KeyFault(f"{key!r} is not {head}camera/date/event-timestamp.ext")
+        event_id, stamp, ext = match["event"], match["stamp"], match["ext"]
         try:
-            local = datetime.strptime(match["stamp"], "%Y%m%d_%H%M%S")
+            camera = unquote(pieces[0], errors="surrogatepass")
+            local = datetime.strptime(stamp, "%Y%m%d_%H%M%S")
         except ValueError:
-            raise KeyFault(f"{match['stamp']!r} is no time") from None
-        started = self._instant(local, match["event"])
-        return KeyParts(self.prefix, unquote(camera), match["event"], started, match["ext"])
+            raise KeyFault(f"{key!r} has no name or no time that could be read") from None
+        started = self._instant(local, event_id)
+        if self.key(camera, event_id, started, ext) != key:
+            raise KeyFault(f"{key!r} is not as this mirror writes keys")
+        return KeyParts(self.prefix, camera, event_id, started, ext)
 
     def _instant(self, local: datetime, event_id: str) -> int:
         """Unix seconds of a local time. In the hour that a clock change repeats, the one nearer
         to the time that Frigate's event id begins with."""
-        zone = ZoneInfo(self.timezone)
-        both = {int(local.replace(tzinfo=zone, fold=fold).timestamp()) for fold in (0, 1)}
+        there = zone(self.timezone)
+        both = {int(local.replace(tzinfo=there, fold=fold).timestamp()) for fold in (0, 1)}
         head = event_id.partition("-")[0]
         near = float(head) if re.fullmatch(r"\d+(\.\d+)?", head) else 0.0
         return min(both, key=lambda second: abs(second - near))
+
+
+def zone(name: str) -> tzinfo:
+    """The IANA time zone; UTC needs no database of them. Raises KeyError, ValueError, OSError."""
+    return UTC if name == "UTC" else ZoneInfo(name)
 
 
 def quote_camera(camera: str) -> str:

@@ -6,11 +6,13 @@ A name in any script survives the round trip by percent-encoding, which leaves p
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote, unquote
 
 LIMIT = 2048  # bytes of all names and values together
-_PLAIN = "".join(chr(c) for c in range(0x21, 0x7F) if chr(c) not in "%,")
+_PLAIN = "".join(chr(c) for c in range(0x20, 0x7F) if chr(c) not in "%,?")
+_FRAGILE_BLANK = re.compile(r"\A |(?<= ) | \Z")
 
 
 def encode(values: Mapping[str, str], zones: Sequence[str] = ()) -> dict[str, str]:
@@ -30,7 +32,8 @@ def encode(values: Mapping[str, str], zones: Sequence[str] = ()) -> dict[str, st
             continue
         encoded[name] = text
         room -= len(name) + len(text)
-    fitting = _fitting([_quoted(zone) for zone in zones], room - len("zones"))
+    zones = [_quoted(zone) for zone in zones if zone]
+    fitting = _fitting(zones, room - len("zones"))
     if fitting:
         encoded["zones"] = ",".join(fitting)
     if len(fitting) < len(zones):
@@ -48,15 +51,12 @@ def decode(metadata: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
 
 
 def _quoted(text: str) -> str:
-    """Blanks inside stay readable; one at either end would be trimmed on the way."""
-    quoted = quote(text, safe=_PLAIN + " ", errors="replace")
-    inner = quoted.strip(" ")
-    start = len(quoted) - len(quoted.lstrip(" "))
-    end = len(quoted) - len(inner) - start
-    return "%20" * start + inner + "%20" * end if inner else "%20" * start
+    """Blanks stay readable, but at either end they would be trimmed and in a row folded, on the way
+    or in the request's signature; `=?` would be taken for a word encoded as RFC 2047 has it."""
+    return _FRAGILE_BLANK.sub("%20", quote(text, safe=_PLAIN, errors="replace"))
 
 
-def _fitting(zones: list[str], room: int) -> list[str]:
+def _fitting(zones: Sequence[str], room: int) -> list[str]:
     kept: list[str] = []
     for zone in zones:
         room -= len(zone) + 1

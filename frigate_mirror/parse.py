@@ -9,7 +9,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
-from zoneinfo import ZoneInfo
+
+from frigate_mirror.keys import zone
+
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+_LONGEST_PREFIX = 240  # bytes; then every camera of which a file can exist has a key (`keys`)
 
 
 class Secret:
@@ -36,6 +41,13 @@ class Secret:
         return "Secret(***)" if self._text else "Secret()"
 
     __str__ = __repr__
+
+
+def secret(text: str) -> Secret:
+    """Printable and of one piece, since it ends in a header; what it is not is all that is said."""
+    if not re.fullmatch(r"[\x21-\x7e]*", text):
+        raise ValueError("has blanks, line ends or characters that no key has")
+    return Secret(text)
 
 
 def boolean(text: str) -> bool:
@@ -86,6 +98,12 @@ def token(text: str) -> str:
     return text
 
 
+def region(text: str) -> str:
+    if not re.fullmatch(_LABEL, text):
+        raise ValueError(f"{text!r} is not a region such as eu-central-1")
+    return text
+
+
 def bucket(text: str) -> str:
     """Looser than AWS's own rule, since the compatible services are: no path, no URL."""
     if text and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}", text):
@@ -108,15 +126,17 @@ def storage_class(text: str) -> str:
 def endpoint(text: str) -> str:
     if not text:
         return text
+    if "@" in text:
+        raise ValueError("an address must not hold a user or password")
     try:
         parts = urlsplit(text)
         port_is_a_number = parts.port is None or parts.port > 0
     except ValueError:
-        raise ValueError("not an address such as https://s3.example.com:9000") from None
-    if "@" in parts.netloc:
-        raise ValueError("an address must not hold a user or password")
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_a_number:
+        raise ValueError(f"{text!r} is not an address") from None
+    if parts.scheme not in ("http", "https") or not port_is_a_number or not text.isprintable():
         raise ValueError(f"{text!r} is not an address such as https://s3.example.com:9000")
+    if not _HOST.fullmatch(parts.hostname or ""):
+        raise ValueError(f"{text!r}: a host's name has letters, digits and hyphens between dots")
     if parts.query or parts.fragment or parts.path.strip("/"):
         raise ValueError(f"{text!r} goes on after the host; the bucket belongs in S3_BUCKET")
     return text.rstrip("/")
@@ -125,12 +145,12 @@ def endpoint(text: str) -> str:
 def prefix(text: str) -> str:
     """Slashes at both ends are dropped; each part must be one that a file system could name."""
     trimmed = text.strip("/")
-    if len(trimmed.encode()) > 512:
-        raise ValueError("longer than 512 bytes")
-    if any(part in ("", ".", "..") for part in trimmed.split("/")) and trimmed:
-        raise ValueError(f"{text!r} has an empty part, '.' or '..'")
     if not trimmed.isprintable():
         raise ValueError(f"{text!r} has control characters")
+    if len(trimmed.encode()) > _LONGEST_PREFIX:
+        raise ValueError(f"longer than {_LONGEST_PREFIX} bytes")
+    if any(part in ("", ".", "..") for part in trimmed.split("/")) and trimmed:
+        raise ValueError(f"{text!r} has an empty part, '.' or '..'")
     return trimmed
 
 
@@ -141,6 +161,8 @@ def tags(text: str) -> str:
         pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=True)
     except ValueError:
         raise ValueError(f"{text!r} is not of the form a=b&c=d") from None
+    if len(pairs) != len(dict(pairs)) or not text.isprintable():
+        raise ValueError(f"{text!r} names a tag twice or has control characters")
     if len(pairs) > 10 or any(len(k) > 128 or len(v) > 256 or not k for k, v in pairs):
         raise ValueError("at most 10 tags, names of 1 to 128 and values of at most 256 characters")
     return text
@@ -148,7 +170,7 @@ def tags(text: str) -> str:
 
 def timezone(text: str) -> str:
     try:
-        ZoneInfo(text)
+        zone(text)
     except (KeyError, ValueError, OSError):
         raise ValueError(f"{text!r} is not an IANA time zone such as Europe/Berlin") from None
     return text
@@ -161,8 +183,8 @@ def readable_file(text: str) -> str:
 
 
 def absolute_path(text: str) -> Path:
-    if not text.startswith("/") or "\0" in text:
-        raise ValueError(f"{text!r} is not an absolute path")
+    if not text.startswith("/") or not text.isprintable():
+        raise ValueError(f"{text!r} is not an absolute path of printable characters")
     return Path(text)
 
 

@@ -38,12 +38,13 @@ def _setting(env: str, default: str, read: Callable[[str], Any], about: str) -> 
 class Settings:
     """All settings. Seconds, bytes and counts are plain numbers; an empty text means "not set"."""
 
+    # fmt: off
     enabled: bool = _setting("S3_MIRROR_ENABLED", "true", parse.boolean, "`false` switches the mirror off")
     bucket: str = _setting("S3_BUCKET", "", parse.bucket, "name of the bucket; without it the mirror stays off")
-    access_key: Secret = _setting("S3_ACCESS_KEY", "", Secret, "access key id; without it the standard AWS chain is asked")
-    secret_key: Secret = _setting("S3_SECRET_KEY", "", Secret, "secret access key")
-    session_token: Secret = _setting("S3_SESSION_TOKEN", "", Secret, "session token of temporary credentials")
-    region: str = _setting("S3_REGION", "us-east-1", parse.token, "region of the bucket")
+    access_key: Secret = _setting("S3_ACCESS_KEY", "", parse.secret, "access key id; without it the standard AWS chain is asked")
+    secret_key: Secret = _setting("S3_SECRET_KEY", "", parse.secret, "secret access key")
+    session_token: Secret = _setting("S3_SESSION_TOKEN", "", parse.secret, "session token of temporary credentials")
+    region: str = _setting("S3_REGION", "us-east-1", parse.region, "region of the bucket")
     endpoint_url: str = _setting("S3_ENDPOINT_URL", "", parse.endpoint, "endpoint of an S3-compatible service")
     prefix: str = _setting("S3_PATH_PREFIX", "", parse.prefix, "what every key begins with")
     addressing_style: str = _setting("S3_ADDRESSING_STYLE", "auto", parse.one_of("auto", "path", "virtual"), "`auto`, `path` or `virtual`")
@@ -69,6 +70,7 @@ class Settings:
     db_path: Path = _setting("FRIGATE_DB_PATH", "/config/frigate.db", parse.absolute_path, "Frigate's database; in Frigate's container its own setting is taken")
     clips_dir: Path = _setting("FRIGATE_CLIPS_DIR", "/media/frigate/clips", parse.absolute_path, "Frigate's folder of snapshots")
     state_dir: Path = _setting("S3_STATE_DIR", "", parse.optional_path, "folder of ledger and status; `s3_mirror` beside Frigate's database unless set")
+    # fmt: on
 
     @property
     def ledger_path(self) -> Path:
@@ -118,7 +120,7 @@ def load(environ: Mapping[str, str]) -> Settings:
     faults += _contradictions(values)
     if faults:
         raise SettingsError(faults)
-    if not values["state_dir"].name:
+    if values["state_dir"] == Path():
         values["state_dir"] = values["db_path"].parent / "s3_mirror"
     if not environ.get("S3_STORAGE_CLASS", "").strip() and not _is_aws(values["endpoint_url"]):
         values["storage_class"] = ""
@@ -132,7 +134,7 @@ def _is_aws(endpoint_url: str) -> bool:
 
 def secret_of(name: str, environ: Mapping[str, str]) -> Secret:
     """A secret as it is now: read again, so that a rotated file is noticed. Raises ValueError."""
-    return Secret(_text_of(name, environ))
+    return parse.secret(_text_of(name, environ))
 
 
 def _text_of(name: str, environ: Mapping[str, str]) -> str:
@@ -145,24 +147,24 @@ def _text_of(name: str, environ: Mapping[str, str]) -> str:
     if text:
         return text
     if pointer:
-        return _read_secret(Path(pointer))
-    folders = [RUN_SECRETS]
-    if environ.get("CREDENTIALS_DIRECTORY"):
-        folders.append(Path(environ["CREDENTIALS_DIRECTORY"]))
-    for folder in folders:
-        if (folder / name).is_file():
-            return _read_secret(folder / name)
+        # Not by its name: some put the secret itself there.
+        return _read_secret(pointer, f"the file that {name}_FILE names")
+    for folder in (str(RUN_SECRETS), environ.get("CREDENTIALS_DIRECTORY", "").strip()):
+        path = os.path.join(folder, name)
+        if folder and os.path.isfile(path):
+            return _read_secret(path, path)
     return ""
 
 
-def _read_secret(path: Path) -> str:
+def _read_secret(path: str, called: str) -> str:
     try:
-        text = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not text"
-        raise ValueError(f"cannot read {path}: {reason}") from None
+        text = Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ValueError(f"cannot read {called}: {error.strerror}") from None
+    except ValueError:  # no UTF-8, or no path that could exist
+        raise ValueError(f"cannot read {called}: not text") from None
     if not text:
-        raise ValueError(f"{path} is empty")
+        raise ValueError(f"{called} is empty")
     return text
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import stat
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from frigate_mirror.artifacts import Artifact
+from frigate_mirror.files import open_regular, replacing
 
 log = logging.getLogger("frigate_s3.spool")
 
@@ -29,9 +29,10 @@ log = logging.getLogger("frigate_s3.spool")
 class Spool:
     """The folder `folder`, holding at most `limit` bytes (0: nothing at all)."""
 
-    def __init__(self, folder: Path, limit: int) -> None:
+    def __init__(self, folder: Path, limit: int, clock: Callable[[], float] = time.time) -> None:
         self._folder = folder
         self._limit = limit
+        self._clock = clock
         self._lock = threading.Lock()
         self._sizes: dict[str, int] = {}
         self._full = False
@@ -58,39 +59,50 @@ class Spool:
         """Keep the artifact's file until `release`. A failure is said once, never raised."""
         if not self._limit:
             return
+        target = self._path(artifact.id)
         with self._lock:
-            full = self.bytes + artifact.size > self._limit
-            self._tell_full(full)
-        if full:
-            return
-        try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._link_or_copy(artifact.source, self._path(artifact.id))
-        except FileNotFoundError:
-            return  # deleted just now; the upload will find out
-        except OSError as error:
-            if not self._broken:
-                log.warning("S3 spool: cannot keep %s: %s", artifact.source.name, error)
-            self._broken = True
-            return
-        with self._lock:
-            name = self._path(artifact.id).name
-            self.bytes += artifact.size - self._sizes.get(name, 0)
-            self._sizes[name] = artifact.size
-        self._broken = False
+            grown = self.bytes + artifact.size - self._sizes.get(target.name, 0)
+            if grown > self._limit:
+                self._tell_full()
+                return
+            try:
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _link_or_copy(artifact.source, target)
+            except FileNotFoundError:
+                return  # deleted just now; the upload will find out
+            except OSError as error:
+                self._tell_broken(artifact, error)
+                return
+            self.bytes, self._sizes[target.name] = grown, artifact.size
+            self._broken = False
 
     def open(self, artifact: Artifact) -> BinaryIO:
         """The artifact's bytes, from the spool or else from Frigate's own file. Raises OSError:
-        FileNotFoundError when neither is there (any more)."""
-        with suppress(FileNotFoundError):
-            return _open_regular(self._path(artifact.id))
-        return _open_regular(artifact.source)
+        FileNotFoundError only when neither is there any more, though Frigate's folder is."""
+        trouble: OSError | None = None
+        try:
+            return open_regular(self._path(artifact.id))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            trouble = error
+        try:
+            return open_regular(artifact.source)
+        except FileNotFoundError:
+            if trouble is not None:
+                raise trouble from None  # it is still there, and may be readable later
+            if not artifact.source.parent.is_dir():
+                raise OSError(f"no folder {artifact.source.parent}") from None
+            raise
 
     def release(self, artifact_id: str) -> None:
         """Let go of the artifact's file: it is in the bucket, or never will be."""
         path = self._path(artifact_id)
         with self._lock:
-            self.bytes -= self._sizes.pop(path.name, 0)
+            held = self._sizes.pop(path.name, 0)
+            self.bytes -= held
+            if held and self.bytes <= self._limit // 2:
+                self._full = False
         # Whether or not it is in our books: another process may have held it (`backfill`).
         with suppress(OSError):
             path.unlink()
@@ -101,9 +113,10 @@ class Spool:
         removed = 0
         for path in self._files():
             with suppress(OSError):
-                age = time.time() - path.lstat().st_ctime
-                if age > older_than and not wanted(path.name.replace("_", ":", 1)):
-                    self.release(path.name.replace("_", ":", 1))
+                age = self._clock() - path.lstat().st_ctime
+                artifact_id = path.name.replace("_", ":", 1)
+                if age > older_than and not wanted(artifact_id):
+                    self.release(artifact_id)
                     removed += 1
         return removed
 
@@ -113,40 +126,32 @@ class Spool:
 
     def _files(self) -> list[Path]:
         try:
-            return [Path(entry.path) for entry in os.scandir(self._folder) if entry.is_file()]
+            with os.scandir(self._folder) as entries:
+                return [Path(entry) for entry in entries if not entry.is_dir(follow_symlinks=False)]
         except OSError:
             return []
 
-    def _link_or_copy(self, source: Path, target: Path) -> None:
-        try:
-            os.link(source, target, follow_symlinks=False)
-        except FileExistsError:
-            return
-        except FileNotFoundError:
-            raise
-        except OSError:
-            partial = target.with_name(f".{target.name}.part")
-            try:
-                with _open_regular(source) as original, partial.open("wb") as copy:
-                    shutil.copyfileobj(original, copy)
-                partial.replace(target)
-            except OSError:
-                with suppress(OSError):
-                    partial.unlink()
-                raise
-
-    def _tell_full(self, full: bool) -> None:
-        if full and not self._full:
+    def _tell_full(self) -> None:
+        if not self._full:
             log.warning("S3 spool full at %d MB: pictures wait where Frigate keeps them",
                         self._limit // 1_000_000)  # fmt: skip
-        self._full = full
+        self._full = True
+
+    def _tell_broken(self, artifact: Artifact, error: OSError) -> None:
+        if not self._broken:
+            log.warning("S3 spool: cannot keep %s: %s", artifact.source.name, error)
+        self._broken = True
 
 
-def _open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading, but nothing that a name could have been swapped for: no link, no
-    pipe (which would block), no folder."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(f"{path} is no regular file")
-    return os.fdopen(descriptor, "rb")
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except FileExistsError:
+        pass  # held already; Frigate does not write a picture twice
+    except FileNotFoundError:
+        raise
+    except OSError:
+        with open_regular(source) as original, replacing(target, f".{os.getpid()}") as copy:
+            shutil.copyfileobj(original, copy)
+            copy.flush()
+            os.fsync(copy.fileno())  # a power cut must not leave half a picture under its name

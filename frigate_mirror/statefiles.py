@@ -13,18 +13,25 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
+import stat
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from datetime import datetime
-from io import RawIOBase
 from pathlib import Path
 
+from frigate_mirror.artifacts import KINDS
 from frigate_mirror.entries import Settled
+from frigate_mirror.files import open_regular, replacing
 from frigate_mirror.keys import is_event_id, utc
 
 log = logging.getLogger("frigate_s3.state")
 _LONGEST_LINE = 8192
+_LONGEST_ERROR = 1000
+_LINE = re.compile(
+    rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)\t(([a-z]+):([^\t\n]+))\t([^\t\n]+)"
+    rb"(?:\t(\d{1,9})\t([^\n]*))?\n"
+)
 
 
 class StateFile:
@@ -41,36 +48,28 @@ class StateFile:
         """Add a line for each. Lines of one call appear together or, on a full disk, in part."""
         data = b"".join(self._line(one) for one in done)
         try:
-            with self._turn, _open_for_append(self.path) as file:
-                if _ends_in_the_middle(self.path):
-                    data = b"\n" + data
-                if file.write(data) != len(data):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            with self._turn:
+                _append(self.path, data)
             self.trouble = ""
         except OSError as error:
             self._failed(error)
 
     def replace(self, rows: Iterable[Settled]) -> None:
-        """Write the file anew: temporary file, fsync, rename."""
-        partial = self.path.with_name(f"{self.path.name}.part")
+        """Write the file anew. What `rows` raises passes, and the file stays as it was."""
         try:
-            with self._turn, partial.open("wb") as file:
-                os.chmod(partial, 0o600)
+            with self._turn, replacing(self.path) as file:
                 file.writelines(self._line(one) for one in rows)
                 file.flush()
                 os.fsync(file.fileno())
-                partial.replace(self.path)
             self.trouble = ""
         except OSError as error:
-            with suppress(OSError):
-                partial.unlink()
             self._failed(error)
 
     def read(self) -> Iterator[Settled]:
         """Every line that can be understood; the others are summed up in one warning."""
         damaged = 0
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 while raw := file.readline(_LONGEST_LINE):
                     one = _parse(raw)
                     if one is not None:
@@ -87,7 +86,7 @@ class StateFile:
     def _line(self, one: Settled) -> bytes:
         fields = [utc(one.at), one.id, one.key]
         if self._with_errors:
-            fields += [str(one.tries), " ".join(one.error.split())]
+            fields += [str(one.tries), " ".join(one.error.split())[:_LONGEST_ERROR]]
         return ("\t".join(fields) + "\n").encode("utf-8", "backslashreplace")
 
     def _failed(self, error: OSError) -> None:
@@ -96,29 +95,34 @@ class StateFile:
         self.trouble = f"{self.path.name} cannot be written: {error}"
 
 
-def _open_for_append(path: Path) -> RawIOBase:
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    return os.fdopen(os.open(path, flags, 0o600), "ab", buffering=0)
-
-
-def _ends_in_the_middle(path: Path) -> bool:
-    """Whether a write was cut short before its line end."""
-    with path.open("rb") as file:
-        if file.seek(0, os.SEEK_END) == 0:
-            return False
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) != b"\n"
+def _append(path: Path, data: bytes) -> None:
+    """Write `data` at the end; a line that an earlier write left unfinished is marked so."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    file = os.open(path, flags, 0o600)
+    try:
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "no regular file")
+        if found.st_size and os.pread(file, 1, found.st_size - 1) != b"\n":
+            data = b"\tcut short\n" + data  # lest half a key passes for a whole one
+        if os.write(file, data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    finally:
+        os.close(file)
 
 
 def _parse(raw: bytes) -> Settled | None:
+    """A line's entry. The key repeats the id, so a flipped bit cannot name another event."""
+    match = _LINE.fullmatch(raw)
+    if match is None:
+        return None
     try:
-        fields = raw.decode("utf-8").rstrip("\n").split("\t")
-        at = datetime.strptime(fields[0], "%Y-%m-%dT%H:%M:%S%z").timestamp()
-        artifact_id, key = fields[1], fields[2]
-        tries = int(fields[3]) if len(fields) > 3 else 0
-    except (ValueError, IndexError):
+        at, artifact_id, kind, event_id, key, tries, error = (
+            (field or b"").decode("utf-8") for field in match.groups()
+        )
+        when = datetime.fromisoformat(at).timestamp()
+    except ValueError:
         return None
-    kind, colon, event_id = artifact_id.partition(":")
-    if not raw.endswith(b"\n") or not (kind.isalnum() and colon and is_event_id(event_id) and key):
+    if kind not in KINDS or not is_event_id(event_id) or f"/{event_id}-" not in f"/{key}":
         return None
-    return Settled(at, artifact_id, key, tries, "\t".join(fields[4:]))
+    return Settled(when, artifact_id, key, int(tries or 0), error)

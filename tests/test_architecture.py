@@ -1,0 +1,179 @@
+"""The house's law, read from the source: who may know whom, and how large things may grow."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent.parent
+EDGES = {"frigate_s3_patcher", "s3", "s3_snapshot_mirror"}
+LONGEST_MODULE, LONGEST_FUNCTION = 300, 28
+LONG_FOR_A_REASON = {
+    ("frigate_mirror/mirror.py", "__init__"),  # wires all parts together, and decides nothing
+}
+CORE = sorted((HERE / "frigate_mirror").glob("*.py"))
+OURS = [*sorted(HERE.glob("*.py")), *CORE, HERE / "boot" / "sitecustomize.py"]
+NAMES = [str(path.relative_to(HERE)) for path in OURS]
+CATCH_ALL = {  # and the boot file: the guard round the hook, the top of each own loop
+    "frigate_s3_patcher.py": {"run", "handle_object_detection", "handle_external_detection",
+                              "_keep"},
+    "frigate_mirror/process.py": {"_call"},
+    "frigate_mirror/uploader.py": {"_run"},
+}  # fmt: skip
+SQL = re.compile(
+    r"\b(SELECT .* FROM|INSERT (OR \w+ )?INTO|UPDATE \w+ SET|DELETE FROM|CREATE \w+)\b", re.DOTALL
+)
+
+
+def tree_of(name: str) -> ast.Module:
+    return ast.parse((HERE / name).read_text(encoding="utf-8"))
+
+
+def imports_of(name: str) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(tree_of(name)):
+        if isinstance(node, ast.Import):
+            found |= {one.name for one in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            module = node.module or ""
+            found |= {module} | {f"{module}.{one.name}" for one in node.names}
+    return found
+
+
+def roots_of(name: str) -> set[str]:
+    return {one.partition(".")[0] for one in imports_of(name)}
+
+
+def texts_of(name: str) -> Iterator[str]:
+    """Every text in the code that is no docstring."""
+    tree = tree_of(name)
+    bare = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in bare:
+            yield node.value
+
+
+def functions_of(name: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(tree_of(name)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield node
+
+
+def importers(root: str) -> set[str]:
+    return {name for name in NAMES if root in roots_of(name)}
+
+
+def test_the_law_looks_at_every_module() -> None:
+    assert {"s3.py", "frigate_s3_patcher.py", "s3_snapshot_mirror.py", "boot/sitecustomize.py",
+            "frigate_mirror/ledger.py", "frigate_mirror/events.py"} <= set(NAMES)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("frigate_mirror/")])
+def test_the_core_knows_none_of_the_edges(name: str) -> None:
+    assert not roots_of(name) & (EDGES | {"sitecustomize"})
+
+
+def test_only_the_bucket_edge_says_boto() -> None:
+    for root in ("boto3", "botocore", "s3transfer", "urllib3"):
+        assert importers(root) <= {"s3.py"}
+    assert "boto3" in roots_of("s3.py")
+
+
+def test_only_the_host_edge_says_frigate() -> None:
+    assert importers("frigate") == set(), "even there it is found in sys.modules, not imported"
+    speakers = {name for name in NAMES for text in texts_of(name) if text.startswith("frigate.")}
+    assert speakers == {"frigate_s3_patcher.py", "boot/sitecustomize.py"}
+
+
+def test_the_host_edge_and_the_boot_file_need_nothing_but_python() -> None:
+    assert not roots_of("frigate_s3_patcher.py") & {"frigate_mirror", "sqlite3", "peewee", "s3"}
+    assert roots_of("boot/sitecustomize.py") <= {"os", "sys", "importlib", "sitecustomize"}
+
+
+def test_only_the_catalog_knows_frigates_database_and_only_the_store_our_own() -> None:
+    assert importers("peewee") == {"frigate_mirror/events.py"}
+    assert importers("sqlite3") == {"frigate_mirror/store.py"}
+
+
+def test_only_the_ledger_says_sql() -> None:
+    speakers = {name for name in NAMES for text in texts_of(name) if SQL.search(text)}
+    assert speakers == {"frigate_mirror/ledger.py"}
+
+
+def test_only_the_front_door_joins_core_and_bucket() -> None:
+    assert importers("s3") == {"s3_snapshot_mirror.py"}
+    assert importers("s3_snapshot_mirror") == set()
+
+
+def test_the_modules_of_the_core_make_no_circle() -> None:
+    arrows = {
+        name: {
+            f"frigate_mirror/{one.split('.')[1]}.py"
+            for one in imports_of(name)
+            if one.startswith("frigate_mirror.")
+        }
+        & set(NAMES)
+        for name in NAMES
+    }
+    while arrows:
+        ready = {name for name, below in arrows.items() if not below & arrows.keys()}
+        assert ready, f"a circle among {sorted(arrows)}"
+        arrows = {name: below for name, below in arrows.items() if name not in ready}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_module_stays_small_and_says_what_it_is_for(name: str) -> None:
+    assert len((HERE / name).read_text(encoding="utf-8").splitlines()) <= LONGEST_MODULE
+    assert ast.get_docstring(tree_of(name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_function_fits_a_screen(name: str) -> None:
+    too_long = {
+        one.name: (one.end_lineno or 0) - one.lineno + 1
+        for one in functions_of(name)
+        if (one.end_lineno or 0) - one.lineno + 1 > LONGEST_FUNCTION
+        and (name, one.name) not in LONG_FOR_A_REASON
+    }
+    assert too_long == {}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "boot/sitecustomize.py"])
+def test_every_exception_is_caught_in_the_named_places_only(name: str) -> None:
+    found: set[str] = set()
+
+    def look(node: ast.AST, within: str) -> None:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            within = node.name
+        if isinstance(node, ast.ExceptHandler) and _catches_all(node) and not _raises(node):
+            found.add(within)
+        for child in ast.iter_child_nodes(node):
+            look(child, within)
+
+    look(tree_of(name), "module")
+    assert found <= CATCH_ALL.get(name, set())
+
+
+def _catches_all(handler: ast.ExceptHandler) -> bool:
+    kind = handler.type
+    return kind is None or (
+        isinstance(kind, ast.Name) and kind.id in ("Exception", "BaseException")
+    )
+
+
+def _raises(handler: ast.ExceptHandler) -> bool:
+    """Whether it only tidies up and lets the exception go on."""
+    last = handler.body[-1]
+    return isinstance(last, ast.Raise) and last.exc is None
+
+
+def test_nothing_swallows_every_exception_by_suppress() -> None:
+    for name in set(NAMES) - {"frigate_s3_patcher.py"}:
+        for node in ast.walk(tree_of(name)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("suppress"):
+                assert not {ast.unparse(one) for one in node.args} & {"Exception", "BaseException"}

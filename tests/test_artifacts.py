@@ -1,0 +1,146 @@
+"""Artifacts: which file an event's snapshot is, and what is never taken for one."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+
+from frigate_mirror.artifacts import Artifact, describe, event_of, snapshot_id, snapshot_of
+from frigate_mirror.events import Event
+from frigate_mirror.keys import KeyCodec, KeyFault
+from frigate_mirror.metadata import decode
+
+ID = "1705329022.123456-abc123"
+EVENT = Event(
+    id=ID,
+    camera="front_door",
+    label="person",
+    sub_label="Zoë",
+    started=1705329022.123456,
+    ended=1705329030.5,
+    score=0.87654,
+    zones=("yard", "Straße"),
+    has_snapshot=True,
+    tracked=True,
+)
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    return folder
+
+
+def lay(clips: Path, *endings: str, camera: str = "front_door") -> None:
+    for ending in endings:
+        (clips / f"{camera}-{ID}{ending}").write_bytes(b"picture" + ending.encode())
+
+
+def found(clips: Path, event: Event = EVENT) -> Artifact | None:
+    return snapshot_of(event, clips, KeyCodec("p"))
+
+
+@pytest.mark.parametrize(
+    ("endings", "taken", "content_type"),
+    [
+        ([".jpg"], ".jpg", "image/jpeg"),
+        ([".jpg", "-clean.png"], ".jpg", "image/jpeg"),
+        ([".jpg", "-clean.webp"], ".jpg", "image/jpeg"),
+        (["-clean.webp"], "-clean.webp", "image/webp"),
+        (["-clean.png"], "-clean.png", "image/png"),
+        (["-clean.webp", "-clean.png"], "-clean.webp", "image/webp"),
+    ],
+)
+def test_the_snapshot_is_the_file_that_this_version_of_frigate_wrote(
+    clips: Path, endings: list[str], taken: str, content_type: str
+) -> None:
+    lay(clips, *endings)
+    artifact = found(clips)
+    assert artifact is not None
+    assert artifact.source == clips / f"front_door-{ID}{taken}"
+    assert artifact.size == len("picture" + taken)
+    assert artifact.content_type == content_type
+    ext = taken.rpartition(".")[2]
+    assert artifact.key == f"p/front_door/2024-01-15/{ID}-20240115_143022.{ext}"
+    assert (artifact.id, artifact.camera) == (f"snapshot:{ID}", "front_door")
+    assert artifact.started == EVENT.started
+
+
+def test_without_a_file_there_is_no_artifact(clips: Path) -> None:
+    lay(clips, ".gif", "-clean.jpg", ".jpg.part")
+    assert found(clips) is None
+    assert snapshot_of(EVENT, clips / "gone", KeyCodec("p")) is None
+
+
+def test_a_link_is_never_followed(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("not yours")
+    (clips / f"front_door-{ID}.jpg").symlink_to(tmp_path / "secret")
+    assert found(clips) is None
+    lay(clips, "-clean.webp")
+    artifact = found(clips)
+    assert artifact is not None and artifact.content_type == "image/webp"
+
+
+def test_a_pipe_or_a_folder_is_no_picture(clips: Path) -> None:
+    os.mkfifo(clips / f"front_door-{ID}.jpg")
+    (clips / f"front_door-{ID}-clean.webp").mkdir()
+    assert found(clips) is None
+
+
+@pytest.mark.parametrize("camera", ["../clips2/x", "/etc/x", "a/b", "a\0b", "../x"])
+def test_a_camera_whose_name_leads_out_of_the_clips_folder_is_refused(
+    clips: Path, camera: str
+) -> None:
+    outside = clips.parent / "clips2"
+    outside.mkdir()
+    (outside / f"x-{ID}.jpg").write_bytes(b"outside")
+    (clips.parent / f"x-{ID}.jpg").write_bytes(b"outside")
+    with pytest.raises(KeyFault):
+        found(clips, dataclasses.replace(EVENT, camera=camera))
+
+
+@pytest.mark.parametrize("camera", ["..", ".", "...", "-", "a b", "קדמי", "🎥", "%2F", "\\..\\"])
+def test_an_odd_camera_name_still_finds_its_picture_inside(clips: Path, camera: str) -> None:
+    lay(clips, ".jpg", camera=camera)
+    artifact = found(clips, dataclasses.replace(EVENT, camera=camera))
+    assert artifact is not None
+    assert artifact.source.parent == clips
+    assert KeyCodec("p").parse(artifact.key).camera == camera
+
+
+@pytest.mark.parametrize("camera", ["x" * 4096, "\ud800"])
+def test_a_camera_of_which_no_file_can_exist_has_no_artifact(clips: Path, camera: str) -> None:
+    assert found(clips, dataclasses.replace(EVENT, camera=camera)) is None
+
+
+@pytest.mark.parametrize("event_id", ["../../x", "a/b", "", "a\nb", "x" * 100])
+def test_an_event_id_that_is_none_is_refused(clips: Path, event_id: str) -> None:
+    with pytest.raises(KeyFault):
+        found(clips, dataclasses.replace(EVENT, id=event_id))
+
+
+def test_the_metadata_tells_the_event() -> None:
+    values, zones = decode(describe(EVENT))
+    assert values == {
+        "event-id": ID,
+        "camera": "front_door",
+        "label": "person",
+        "start-time": "1705329022.123456",
+        "end-time": "1705329030.5",
+        "score": "0.8765",
+        "sub-label": "Zoë",
+    }
+    assert zones == ["yard", "Straße"]
+
+
+def test_what_an_event_does_not_have_is_left_away() -> None:
+    bare = dataclasses.replace(EVENT, ended=None, score=None, sub_label="", zones=())
+    assert set(describe(bare)) == {"event-id", "camera", "label", "start-time"}
+
+
+def test_an_artifacts_id_is_its_kind_and_its_event() -> None:
+    assert event_of(snapshot_id(ID)) == ID

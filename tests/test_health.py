@@ -1,0 +1,287 @@
+"""Health: one line, one word, one document, and no trust in what lies there instead."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frigate_mirror import health
+from frigate_mirror.entries import Counts
+from frigate_mirror.health import DEGRADED, DOWN, OK, Status, Troubles, report, span
+from frigate_mirror.service import Fault
+
+NOW = 1_705_329_063.0
+GOOD = Status(
+    written_at=NOW,
+    started_at=NOW - 3600,
+    pid=42,
+    success=1523,
+    failed=2,
+    counts=Counts(waiting=1, pending=5, uploaded=1523, failed=3, gone=4, retrying=2),
+    behind=12.0,
+    last_success=NOW - 61,
+    last_error=None,
+    service_down=False,
+    service_since=NOW - 3600,
+    spool_files=5,
+    spool_bytes=1_250_000,
+    versions={"mirror": "0.1.0", "frigate": "0.17.2"},
+    target={"bucket": "pictures", "endpoint": "AWS", "prefix": ""},
+    paths={"database": "/config/frigate.db"},
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / ".s3_status.json"
+
+
+def status(**other: Any) -> Status:
+    return dataclasses.replace(GOOD, **other)
+
+
+def test_the_statistics_line_has_exactly_the_form_that_people_grep_for() -> None:
+    form = (
+        r"S3 Upload Stats - Success: \d+, Failed: \d+, Retry Queue: \d+, Tracked Events: \d+, "
+        r"Failed Events: \d+, Health: (OK|DEGRADED|DOWN)"
+    )
+    assert re.fullmatch(form, GOOD.line())
+    assert GOOD.line() == (
+        "S3 Upload Stats - Success: 1523, Failed: 2, Retry Queue: 2, Tracked Events: 1523, "
+        "Failed Events: 3, Health: OK"
+    )
+
+
+@pytest.mark.parametrize(
+    ("other", "word", "reasons"),
+    [
+        ({}, OK, []),
+        ({"behind": 900.0}, OK, []),
+        ({"behind": 901.0}, DEGRADED, ["the oldest picture has been waiting for 15 min 1 s"]),
+        ({"troubles": ["spool full"]}, DEGRADED, ["spool full"]),
+        (
+            {"service_down": True, "troubles": ["spool full"]},
+            DOWN,
+            ["the bucket cannot be reached or does not let us in", "spool full"],
+        ),
+    ],
+)
+def test_health_is_down_without_a_bucket_degraded_with_a_reason_and_else_ok(
+    other: dict[str, Any], word: str, reasons: list[str]
+) -> None:
+    found = status(**other)
+    assert (found.health, found.reasons) == (word, reasons)
+    assert found.line().endswith(f"Health: {word}")
+    assert found.document()["health"] == word
+    assert found.document()["reasons"] == reasons
+
+
+# -- the status file
+
+
+def test_the_document_is_written_and_read_back(path: Path) -> None:
+    written = status(last_error=Fault(NOW - 5, "no such bucket", "make it"))
+    health.write(written.document() | {"stopped": False}, path)
+    document = health.read(path, NOW + 60)
+    assert document == json.loads(json.dumps(written.document())) | {"stopped": False}
+    assert document["counts"]["uploaded"] == 1523
+    assert document["last_error"] == {"at": NOW - 5, "message": "no such bucket", "hint": "make it"}
+
+
+def test_the_status_file_is_for_its_owner_only_and_leaves_nothing_beside_it(path: Path) -> None:
+    path.with_name(f"{path.name}.part").write_text("left by a crash")
+    health.write(GOOD.document(), path)
+    health.write(GOOD.document(), path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+
+def test_a_link_laid_in_its_way_is_not_followed(path: Path) -> None:
+    victim = path.with_name("victim")
+    victim.write_text("precious")
+    path.with_name(f"{path.name}.part").symlink_to(victim)
+    path.symlink_to(victim)
+    health.write(GOOD.document(), path)
+    assert victim.read_text() == "precious"
+    assert health.read(path, NOW)["health"] == OK
+
+
+def test_a_reader_never_sees_half_a_document(path: Path) -> None:
+    health.write(GOOD.document(), path)
+    seen: set[str] = set()
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.is_set():
+            seen.add(health.read(path, NOW)["health"])
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    for _ in range(200):
+        health.write(GOOD.document(), path)
+    ended.set()
+    reader.join()
+    assert seen == {OK}
+
+
+def test_what_cannot_be_written_is_an_error_and_leaves_the_old_document(path: Path) -> None:
+    health.write(GOOD.document(), path)
+    with pytest.raises(TypeError):
+        health.write({"health": object()}, path)
+    assert health.read(path, NOW)["health"] == OK
+    with pytest.raises(OSError, match="Not a directory"):
+        health.write(GOOD.document(), path / "deeper")
+
+
+@pytest.mark.parametrize(
+    ("at", "word"),
+    [(NOW + 60, OK), (NOW + 61, DOWN), (NOW + 86_400, DOWN), (NOW - 60, OK), (NOW - 3600, DOWN)],
+)
+def test_a_document_from_another_time_means_that_the_mirror_does_not_run(
+    path: Path, at: float, word: str
+) -> None:
+    health.write(GOOD.document(), path)
+    document = health.read(path, at)
+    assert document["health"] == word
+    if word == DOWN:
+        assert document["reasons"][0].startswith("the mirror is not running: its last word is")
+        assert document["counts"]["uploaded"] == 1523, "what was known then is still told"
+
+
+def test_a_mirror_that_was_stopped_is_down(path: Path) -> None:
+    health.write(GOOD.document() | {"stopped": True}, path)
+    document = health.read(path, NOW)
+    assert (document["health"], document["reasons"]) == (
+        DOWN,
+        ["the mirror was stopped with Frigate"],
+    )
+
+
+def test_without_a_status_file_the_mirror_never_ran_here(path: Path) -> None:
+    document = health.read(path, NOW)
+    assert document["health"] == DOWN
+    assert document["reasons"] == [f"the mirror has never run here: no status file ({path})"]
+
+
+GARBAGE = [
+    b"",
+    b"{",
+    b"[]",
+    b"7",
+    b'"text"',
+    b"null",
+    b"{}",
+    b"\xff\xfe\x00",
+    b"[" * 100_000,
+    b'{"written_at": %d}' % NOW,
+    b'{"written_at": "now"}',
+    b'{"written_at": null}',
+    b'{"written_at": 1' + b"0" * 400 + b"}",
+    json.dumps(GOOD.document() | {"written_at": float("nan")}).encode(),
+    json.dumps({k: v for k, v in GOOD.document().items() if k != "counts"}).encode(),
+]
+
+
+@pytest.mark.parametrize("raw", GARBAGE, ids=range(len(GARBAGE)))
+def test_a_garbled_status_file_is_down_and_can_be_told(path: Path, raw: bytes) -> None:
+    path.write_bytes(raw)
+    document = health.read(path, NOW)
+    assert document["health"] == DOWN
+    assert report(document, NOW).startswith("S3 mirror: DOWN\n  because      ")
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
+def test_what_stands_in_its_place_is_down_and_not_waited_for(path: Path, make: Any) -> None:
+    make(path)
+    assert health.read(path, NOW)["health"] == DOWN
+
+
+# -- for people
+
+
+def told(document: dict[str, Any]) -> dict[str, str]:
+    lines = report(document, NOW).splitlines()[1:]
+    return {line[:15].strip(): line[15:] for line in lines}
+
+
+def test_the_report_tells_what_an_owner_wants_to_know() -> None:
+    found = report(GOOD.document(), NOW)
+    assert found == "\n".join(
+        [
+            "S3 mirror: OK",
+            "  bucket       pictures at AWS, up for 1 h",
+            "  in bucket    1523, the last one 1 min 1 s ago",
+            "  on the way   5, 2 of them to be tried again",
+            "  behind by    12 s",
+            "  failed       3 for good, 4 had no file",
+            "  spool        5 files, 1.2 MB",
+            "  versions     mirror 0.1.0, frigate 0.17.2",
+        ]
+    )
+
+
+def test_the_report_of_an_outage_says_what_happened_and_what_to_do() -> None:
+    fault = Fault(NOW - 30, "list bucket pictures: access denied", "grant s3:ListBucket")
+    lines = told(status(service_down=True, last_success=None, last_error=fault).document())
+    assert lines["because"] == "the bucket cannot be reached or does not let us in"
+    assert lines["bucket"].endswith("down for 1 h")
+    assert lines["in bucket"].endswith("the last one never")
+    assert lines["last error"] == "30 s ago: list bucket pictures: access denied"
+    assert lines["what to do"] == "grant s3:ListBucket"
+
+
+def test_an_error_without_a_hint_has_no_line_of_advice() -> None:
+    assert "what to do" not in told(status(last_error=Fault(NOW, "timed out", "")).document())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-5, "0 s"),
+        (0.4, "0 s"),
+        (59.6, "1 min"),
+        (61, "1 min 1 s"),
+        (3600, "1 h"),
+        (3601, "1 h 1 s"),
+        (86_400 * 3 + 4 * 3600 + 59, "3 d 4 h"),
+    ],
+)
+def test_a_length_of_time_is_told_in_its_two_largest_units(seconds: float, text: str) -> None:
+    assert span(seconds) == text
+
+
+# -- troubles
+
+
+def test_a_trouble_is_said_when_it_begins_and_again_only_after_it_was_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    troubles = Troubles()
+    for trouble in ("locked", "locked", "gone", "", "locked"):
+        troubles.note("database", trouble)
+    troubles.note("ledger", "")
+    assert [one.getMessage() for one in caplog.records] == ["S3 snapshot mirror: locked"] * 2
+    assert {one.levelno for one in caplog.records} == {logging.WARNING}
+    assert troubles.all() == ["locked"]
+
+
+def test_troubles_can_be_asked_for_while_others_are_noted() -> None:
+    troubles = Troubles()
+
+    class Interrupted(str):
+        """While it is looked at, another thread would note something new."""
+
+        def __bool__(self) -> bool:
+            troubles._now[f"new {len(troubles._now)}"] = ""
+            return True
+
+    troubles._now["old"] = Interrupted("old")
+    assert troubles.all() == ["old"]

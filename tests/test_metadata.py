@@ -1,0 +1,99 @@
+"""Metadata: any script there and back, in ASCII, in 2 KB, and as headers leave it."""
+
+from __future__ import annotations
+
+import re
+from email.header import decode_header
+
+import hypothesis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frigate_mirror.metadata import LIMIT, decode, encode
+
+unhurried = hypothesis.settings(
+    deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+
+NAMES = ["event-id", "camera", "label", "start-time", "end-time", "score", "sub-label"]
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | st.sampled_from(
+    [" ", "   ", " a ", "a  b", "a,b", "50%", "%20", "=?UTF-8?B?eA==?=", "\t", "\r\nx: y", "日本語"]
+)
+values_of = st.dictionaries(st.sampled_from(NAMES), texts, max_size=7)
+
+
+def size_of(encoded: dict[str, str]) -> int:
+    return sum(len(name.encode()) + len(text.encode()) for name, text in encoded.items())
+
+
+@unhurried
+@given(values_of, st.lists(texts, max_size=5))
+def test_names_in_any_script_survive_the_round_trip(
+    values: dict[str, str], zones: list[str]
+) -> None:
+    encoded = encode(values, zones)
+    if "left-out" not in encoded:
+        wanted = {name: text for name, text in values.items() if text}
+        assert decode(encoded) == (wanted, [zone for zone in zones if zone])
+
+
+@unhurried
+@given(st.dictionaries(st.sampled_from(NAMES), st.text(max_size=700), max_size=7),
+       st.lists(st.text(max_size=300), max_size=30))  # fmt: skip
+def test_all_of_it_fits_into_2_kb_and_what_does_not_is_named(
+    values: dict[str, str], zones: list[str]
+) -> None:
+    encoded = encode(values, zones)
+    assert size_of(encoded) <= LIMIT
+    kept, kept_zones = decode(encoded)
+    left_out = encoded.get("left-out", "").split(",")
+    assert {name for name, text in values.items() if text} - kept.keys() == set(left_out) - {
+        "", "zones",
+    }  # fmt: skip
+    assert ("zones" in left_out) == (len(kept_zones) < len([zone for zone in zones if zone]))
+
+
+@unhurried
+@given(values_of, st.lists(texts, max_size=5))
+def test_no_header_on_the_way_would_trim_fold_or_decode_a_value(
+    values: dict[str, str], zones: list[str]
+) -> None:
+    for text in encode(values, zones).values():
+        assert re.fullmatch(r"[\x20-\x7e]+", text)
+        assert " ".join(text.split()) == text, "the signature folds blanks in a row"
+        assert [found for found, charset in decode_header(text) if charset] == []
+
+
+def test_plain_text_stays_readable() -> None:
+    encoded = encode({"camera": "front_door", "sub-label": "Anna's dog (brown)"}, ["yard", "gate"])
+    assert encoded == {
+        "camera": "front_door", "sub-label": "Anna's dog (brown)", "zones": "yard,gate",
+    }  # fmt: skip
+
+
+def test_a_zone_with_a_comma_stays_one_zone() -> None:
+    assert decode(encode({}, ["a,b", "c"])) == ({}, ["a,b", "c"])
+
+
+def test_the_zones_go_first_when_there_is_no_room() -> None:
+    encoded = encode({"event-id": "1-a", "sub-label": "x" * 1900}, ["near", "z" * 100, "far"])
+    assert encoded["sub-label"] == "x" * 1900
+    assert decode(encoded)[1] == ["near"]
+    assert encoded["left-out"] == "zones"
+
+
+def test_a_value_too_long_makes_room_for_the_next() -> None:
+    encoded = encode({"event-id": "1-a", "label": "日" * 300, "score": "0.9"})
+    assert encoded == {"event-id": "1-a", "score": "0.9", "left-out": "label"}
+
+
+@pytest.mark.parametrize("broken", ["\ud800", "a\udcffb"])
+def test_half_a_character_is_no_fault(broken: str) -> None:
+    assert decode(encode({"camera": broken}))[0]["camera"] == broken.replace("\ud800", "?").replace(
+        "\udcff", "?"
+    )
+
+
+def test_nothing_of_an_event_is_no_metadata() -> None:
+    assert encode({"sub-label": "", "end-time": ""}, [""]) == {}

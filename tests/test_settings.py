@@ -1,0 +1,384 @@
+"""Settings: defaults, all faults at once, and secrets that never show."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frigate_mirror import settings
+from frigate_mirror.parse import Secret
+from frigate_mirror.settings import Settings, SettingsError, load, secret_of, usable_state_dir
+
+unhurried = hypothesis.settings(
+    deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+
+NAMES = [one.metadata["env"] for one in dataclasses.fields(Settings)]
+POINTERS = [f"{name}_FILE" for name in sorted(settings.SECRETS)] + ["CREDENTIALS_DIRECTORY"]
+KEYS = {"S3_ACCESS_KEY": "AKIDEXAMPLE", "S3_SECRET_KEY": "wJalrXUtnFEMI/K7MDENG+x"}
+DEFAULTS: dict[str, Any] = {
+    "enabled": True,
+    "bucket": "",
+    "access_key": Secret(""),
+    "secret_key": Secret(""),
+    "session_token": Secret(""),
+    "region": "us-east-1",
+    "endpoint_url": "",
+    "prefix": "",
+    "addressing_style": "auto",
+    "ca_bundle": "",
+    "storage_class": "STANDARD_IA",
+    "sse": "",
+    "sse_kms_key_id": "",
+    "object_tags": "",
+    "bucket_owner": "",
+    "key_timezone": "UTC",
+    "upload_threads": 8,
+    "batch_size": 50,
+    "max_failed_retries": 3,
+    "sweep_interval": 60.0,
+    "sweep_days": 7.0,
+    "stats_interval": 300.0,
+    "check_interval": 60.0,
+    "connect_timeout": 10.0,
+    "read_timeout": 60.0,
+    "drain_seconds": 5.0,
+    "spool_limit_mb": 2048,
+    "log_level": "INFO",
+    "db_path": Path("/config/frigate.db"),
+    "clips_dir": Path("/media/frigate/clips"),
+    "state_dir": Path("/config/s3_mirror"),
+}
+
+
+@pytest.fixture(autouse=True)
+def run_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A /run/secrets of this test's own."""
+    folder = tmp_path / "run-secrets"
+    folder.mkdir()
+    monkeypatch.setattr(settings, "RUN_SECRETS", folder)
+    return folder
+
+
+def faults_of(environ: dict[str, str]) -> list[str]:
+    with pytest.raises(SettingsError) as raised:
+        load(environ)
+    assert str(raised.value) == "; ".join(raised.value.faults)
+    return raised.value.faults
+
+
+def written(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+def test_every_setting_has_the_default_that_is_promised() -> None:
+    loaded = load({})
+    assert {one.name: getattr(loaded, one.name) for one in dataclasses.fields(loaded)} == DEFAULTS
+
+
+def test_a_value_with_blanks_around_it_is_trimmed_and_a_blank_one_is_not_set() -> None:
+    loaded = load({"S3_BUCKET": "  pictures\n", "S3_UPLOAD_THREADS": " 16 ", "S3_BATCH_SIZE": "  "})
+    assert (loaded.bucket, loaded.upload_threads, loaded.batch_size) == ("pictures", 16, 50)
+
+
+def test_all_faults_are_told_at_once_each_with_the_name_of_its_variable() -> None:
+    wrong = {
+        "S3_MIRROR_ENABLED": "perhaps",
+        "S3_BUCKET": "s3://pictures/",
+        "S3_REGION": "eu central",
+        "S3_ENDPOINT_URL": "minio:9000",
+        "S3_PATH_PREFIX": "a/../b",
+        "S3_UPLOAD_THREADS": "65",
+        "S3_STATS_INTERVAL": "nan",
+        "S3_KEY_TIMEZONE": "Mars/Olympus",
+        "S3_CA_BUNDLE": "/no/such/file",
+        "FRIGATE_DB_PATH": "frigate.db",
+        "S3_SECRET_KEY": "a secret with blanks",
+    }
+    assert [fault.split(":")[0] for fault in faults_of(wrong)] == sorted(wrong, key=NAMES.index)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("S3_BUCKET", "with/slash"),
+        ("S3_BUCKET", "-begins"),
+        ("S3_REGION", "EU_west"),
+        ("S3_ENDPOINT_URL", "ftp://example.com"),
+        ("S3_ENDPOINT_URL", "https://example.com/bucket"),
+        ("S3_ENDPOINT_URL", "https://example.com:0"),
+        ("S3_ENDPOINT_URL", "https://example.com:port"),
+        ("S3_ENDPOINT_URL", "https://minio_server:9000"),
+        ("S3_ENDPOINT_URL", "https://exam\nple.com"),
+        ("S3_ENDPOINT_URL", "https://[::1"),
+        ("S3_PATH_PREFIX", "a//b"),
+        ("S3_PATH_PREFIX", "."),
+        ("S3_PATH_PREFIX", "a\x1b[31m"),
+        ("S3_PATH_PREFIX", "ü" * 121),
+        ("S3_ADDRESSING_STYLE", "magic"),
+        ("S3_STORAGE_CLASS", "cold storage"),
+        ("S3_SSE", "ROT13"),
+        ("S3_SSE_KMS_KEY_ID", "a b"),
+        ("S3_OBJECT_TAGS", "nothing"),
+        ("S3_OBJECT_TAGS", "a=b&a=c"),
+        ("S3_OBJECT_TAGS", "a=b\nc"),
+        ("S3_OBJECT_TAGS", "&".join(f"t{n}=x" for n in range(11))),
+        ("S3_OBJECT_TAGS", "=x"),
+        ("S3_EXPECTED_BUCKET_OWNER", "12345678901"),
+        ("S3_KEY_TIMEZONE", "../../etc/passwd"),
+        ("S3_KEY_TIMEZONE", "America"),
+        ("S3_KEY_TIMEZONE", "x" * 5000),
+        ("S3_UPLOAD_THREADS", "0"),
+        ("S3_UPLOAD_THREADS", "-1"),
+        ("S3_UPLOAD_THREADS", "8.0"),
+        ("S3_BATCH_SIZE", "10001"),
+        ("S3_MAX_FAILED_RETRIES", "9" * 5000),
+        ("S3_SWEEP_DAYS", "0"),
+        ("S3_READ_TIMEOUT", "inf"),
+        ("S3_SPOOL_LIMIT_MB", "all"),
+        ("S3_LOG_LEVEL", "LOUD"),
+        ("S3_STATE_DIR", "relative"),
+        ("FRIGATE_CLIPS_DIR", "/a\0b"),
+    ],
+)
+def test_a_wrong_value_is_a_fault(name: str, text: str) -> None:
+    faults = faults_of({name: text})
+    assert len(faults) >= 1
+    assert faults[0].startswith(f"{name}: ")
+    assert all(fault.isprintable() for fault in faults)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "field", "value"),
+    [
+        ("S3_MIRROR_ENABLED", "No", "enabled", False),
+        ("S3_MIRROR_ENABLED", "ON", "enabled", True),
+        ("S3_ENDPOINT_URL", "http://127.0.0.1:9000/", "endpoint_url", "http://127.0.0.1:9000"),
+        ("S3_ENDPOINT_URL", "https://[::1]:9000", "endpoint_url", "https://[::1]:9000"),
+        ("S3_PATH_PREFIX", "/frigate/snapshots/", "prefix", "frigate/snapshots"),
+        ("S3_PATH_PREFIX", "/", "prefix", ""),
+        ("S3_ADDRESSING_STYLE", "PATH", "addressing_style", "path"),
+        ("S3_SSE", "aes256", "sse", "AES256"),
+        ("S3_OBJECT_TAGS", "a=b&c=d%20e", "object_tags", "a=b&c=d%20e"),
+        ("S3_EXPECTED_BUCKET_OWNER", "012345678901", "bucket_owner", "012345678901"),
+        ("S3_KEY_TIMEZONE", "Asia/Kathmandu", "key_timezone", "Asia/Kathmandu"),
+        ("S3_SPOOL_LIMIT_MB", "0", "spool_limit_mb", 0),
+        ("S3_DRAIN_SECONDS", "0", "drain_seconds", 0.0),
+        ("S3_LOG_LEVEL", "debug", "log_level", "DEBUG"),
+        ("S3_STATE_DIR", "/var/lib/mirror", "state_dir", Path("/var/lib/mirror")),
+        ("S3_STATE_DIR", "/", "state_dir", Path("/")),
+        ("S3_CA_BUNDLE", __file__, "ca_bundle", __file__),
+    ],
+)
+def test_a_right_value_is_taken(name: str, text: str, field: str, value: Any) -> None:
+    assert getattr(load({name: text}), field) == value
+
+
+def test_the_ledger_lies_beside_frigates_database_unless_it_is_told_where() -> None:
+    assert load({"FRIGATE_DB_PATH": "/db/frigate.db"}).ledger_path == Path(
+        "/db/s3_mirror/ledger.db"
+    )
+    assert load({"S3_STATE_DIR": "/s"}).lock_path == Path("/s/mirror.lock")
+
+
+def test_what_people_read_lies_in_frigates_clips_cache() -> None:
+    loaded = load({"FRIGATE_CLIPS_DIR": "/clips"})
+    names = {loaded.status_path, loaded.spool_dir, loaded.uploaded_file, loaded.failed_file}
+    assert {path.parent for path in names} == {Path("/clips/cache")}
+    assert loaded.uploaded_file.name == ".s3_uploaded_events"
+    assert loaded.failed_file.name == ".s3_failed_events"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "wanted", "storage_class"),
+    [
+        ("", "", "STANDARD_IA"),
+        ("https://s3.eu-central-1.amazonaws.com", "", "STANDARD_IA"),
+        ("https://s3.cn-north-1.amazonaws.com.cn", "", "STANDARD_IA"),
+        ("https://minio.example.com", "", ""),
+        ("https://minio.example.com", "  ", ""),
+        ("https://notamazonaws.com", "", ""),
+        ("https://minio.example.com", "GLACIER_IR", "GLACIER_IR"),
+        ("", "STANDARD", "STANDARD"),
+    ],
+)
+def test_a_custom_endpoint_gets_no_storage_class_unless_it_is_set(
+    endpoint: str, wanted: str, storage_class: str
+) -> None:
+    environ = {"S3_ENDPOINT_URL": endpoint, "S3_STORAGE_CLASS": wanted}
+    assert load(environ).storage_class == storage_class
+
+
+# -- secrets
+
+
+def test_a_secret_shows_only_when_it_is_asked_to() -> None:
+    loaded = load({**KEYS, "S3_SESSION_TOKEN": "FwoGZXIvYXdzEXAMPLE"})
+    assert loaded.secret_key.reveal() == KEYS["S3_SECRET_KEY"]
+    for shown in (repr(loaded), str(loaded), f"{loaded.secret_key}", f"{loaded.secret_key!r:>40}",
+                  repr(dataclasses.asdict(loaded)),
+                  repr(copy.copy(loaded))):  # fmt: skip
+        for secret in (*KEYS.values(), "FwoGZXIvYXdzEXAMPLE"):
+            assert secret not in shown
+
+
+def test_secrets_compare_by_what_they_hold() -> None:
+    assert Secret("a") == Secret("a") != Secret("b")
+    assert Secret("a") != "a"
+    assert len({Secret("a"), Secret("a")}) == 1
+    assert (bool(Secret("")), repr(Secret(""))) == (False, "Secret()")
+
+
+@pytest.mark.parametrize(
+    "broken", ["sec ret-hidden", "sec\nret-hidden", "sécret-hidden", "\0hidden"]
+)
+def test_a_secret_that_no_header_could_carry_is_refused_without_being_told(broken: str) -> None:
+    for name in sorted(settings.SECRETS):
+        assert "hidden" not in str(faults_of({**KEYS, name: broken}))
+
+
+def test_a_secret_given_as_a_file_name_is_not_told() -> None:
+    faults = faults_of({"S3_ACCESS_KEY": "AKID", "S3_SECRET_KEY_FILE": KEYS["S3_SECRET_KEY"]})
+    assert KEYS["S3_SECRET_KEY"] not in str(faults)
+    assert faults[0].startswith("S3_SECRET_KEY: cannot read the file that S3_SECRET_KEY_FILE names")
+
+
+@pytest.mark.parametrize("address", ["https://me:hidden@s3.example.com", "https://me:1/hidden@x"])
+def test_a_password_in_the_endpoint_is_refused_without_being_told(address: str) -> None:
+    (fault,) = faults_of({"S3_ENDPOINT_URL": address})
+    assert "hidden" not in fault
+
+
+def test_a_secret_comes_from_the_file_that_is_named(tmp_path: Path) -> None:
+    path = written(tmp_path / "key", f"{KEYS['S3_SECRET_KEY']}\n")
+    loaded = load({"S3_ACCESS_KEY": "AKID", "S3_SECRET_KEY_FILE": path})
+    assert loaded.secret_key.reveal() == KEYS["S3_SECRET_KEY"]
+
+
+def test_a_secret_comes_from_run_secrets_or_the_credentials_directory(
+    run_secrets: Path, tmp_path: Path
+) -> None:
+    written(run_secrets / "S3_ACCESS_KEY", "AKID-run")
+    written(tmp_path / "S3_SECRET_KEY", "secret-credentials")
+    written(tmp_path / "S3_ACCESS_KEY", "AKID-credentials")
+    loaded = load({"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert loaded.access_key.reveal() == "AKID-run"
+    assert loaded.secret_key.reveal() == "secret-credentials"
+    assert load(KEYS).access_key.reveal() == KEYS["S3_ACCESS_KEY"], "the variable wins"
+
+
+def test_a_setting_that_is_no_secret_is_not_read_from_a_file(
+    run_secrets: Path, tmp_path: Path
+) -> None:
+    written(run_secrets / "S3_BUCKET", "elsewhere")
+    assert load({"S3_BUCKET_FILE": written(tmp_path / "b", "elsewhere")}).bucket == ""
+
+
+def test_a_secret_and_its_file_at_once_are_a_fault(tmp_path: Path) -> None:
+    faults = faults_of({**KEYS, "S3_SECRET_KEY_FILE": written(tmp_path / "key", "other")})
+    assert faults == ["S3_SECRET_KEY: set either S3_SECRET_KEY or S3_SECRET_KEY_FILE, not both"]
+
+
+def test_an_unreadable_secret_file_is_a_fault_with_its_reason(
+    run_secrets: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bytes").write_bytes(b"\xff\xfehidden")
+    written(run_secrets / "S3_SESSION_TOKEN", "\n")
+    faults = faults_of(
+        {"S3_ACCESS_KEY_FILE": str(tmp_path), "S3_SECRET_KEY_FILE": str(tmp_path / "bytes")}
+    )
+    assert [fault.rpartition(": ")[2] for fault in faults] == [
+        "Is a directory",
+        "not text",
+        f"{run_secrets / 'S3_SESSION_TOKEN'} is empty",
+    ]
+    assert "hidden" not in str(faults)
+
+
+def test_a_credentials_directory_that_cannot_be_is_passed_over() -> None:
+    for folder in ("x" * 5000, "/a\0b", "/dev/null", "\udcff", "\ud800"):
+        assert not load({"CREDENTIALS_DIRECTORY": folder}).access_key
+
+
+def test_a_rotated_secret_file_is_read_anew(tmp_path: Path) -> None:
+    environ = {"S3_SECRET_KEY_FILE": written(tmp_path / "key", "first")}
+    assert secret_of("S3_SECRET_KEY", environ) == Secret("first")
+    written(tmp_path / "key", "second")
+    assert secret_of("S3_SECRET_KEY", environ) == Secret("second")
+    (tmp_path / "key").unlink()
+    with pytest.raises(ValueError, match="cannot read"):
+        secret_of("S3_SECRET_KEY", environ)
+
+
+@pytest.mark.parametrize(
+    ("environ", "fault"),
+    [
+        ({"S3_ACCESS_KEY": "AKID"}, "S3_SECRET_KEY: missing, though S3_ACCESS_KEY is set"),
+        ({"S3_SECRET_KEY": "x"}, "S3_ACCESS_KEY: missing, though S3_SECRET_KEY is set"),
+        ({"S3_SESSION_TOKEN": "x"}, "S3_SESSION_TOKEN: needs S3_ACCESS_KEY and S3_SECRET_KEY"),
+        ({"S3_SSE_KMS_KEY_ID": "k"}, "S3_SSE_KMS_KEY_ID: needs S3_SSE=aws:kms"),
+        ({"S3_SSE_KMS_KEY_ID": "k", "S3_SSE": "AES256"}, "S3_SSE_KMS_KEY_ID: needs S3_SSE=aws:kms"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_a_fault(
+    environ: dict[str, str], fault: str
+) -> None:
+    assert faults_of(environ) == [fault]
+
+
+def test_settings_that_belong_together_are_no_fault() -> None:
+    load({**KEYS, "S3_SESSION_TOKEN": "t", "S3_SSE": "aws:kms", "S3_SSE_KMS_KEY_ID": "arn:aws:k"})
+
+
+words = st.text(max_size=40) | st.text(st.characters(max_codepoint=127), max_size=12)
+shapes = st.builds("".join, st.lists(words | st.sampled_from(
+    ["http://", "https://", "/", ":", "@", "[", "]", "%", "=", "&", "..", "1", "-", "é", "\ud800"]
+), max_size=6))  # fmt: skip
+
+
+@unhurried
+@given(st.dictionaries(st.sampled_from(NAMES + POINTERS), words | shapes, max_size=5))
+def test_any_text_for_any_variable_either_loads_or_is_a_settings_error(
+    environ: dict[str, str],
+) -> None:
+    try:
+        loaded = load(environ)
+    except SettingsError as error:
+        assert error.faults
+        assert all(fault.isprintable() for fault in error.faults)
+    else:
+        assert loaded.endpoint_url.isprintable() and loaded.prefix.isprintable()
+        assert all(map(str.isprintable, map(str, (loaded.db_path, loaded.clips_dir))))
+
+
+# -- the state folder
+
+
+def test_the_state_folder_is_made_for_its_owner_only(tmp_path: Path) -> None:
+    folder = tmp_path / "config" / "s3_mirror"
+    loaded = usable_state_dir(load({"S3_STATE_DIR": str(folder)}))
+    assert loaded.state_dir == folder
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_state_folder_that_cannot_be_made_moves_into_frigates_clips_cache(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("a file, where a folder should be")
+    environ = {"S3_STATE_DIR": f"{tmp_path}/config/s3", "FRIGATE_CLIPS_DIR": f"{tmp_path}/clips"}
+    loaded = usable_state_dir(load(environ))
+    assert loaded.state_dir == tmp_path / "clips/cache/.s3_mirror"
+    assert os.access(loaded.state_dir, os.W_OK)
+
+
+def test_without_any_place_for_state_the_settings_stay_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    environ = {"S3_STATE_DIR": f"{tmp_path}/file/s3", "FRIGATE_CLIPS_DIR": f"{tmp_path}/file/c"}
+    assert usable_state_dir(load(environ)) == load(environ)

@@ -1,0 +1,290 @@
+"""Spool: what waits for its upload outlives Frigate's retention, within bounds."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from frigate_mirror.artifacts import Artifact
+from frigate_mirror.spool import Spool
+
+PICTURE = b"\xff\xd8" + b"picture" * 100
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def spool(clips: Path) -> Spool:
+    return Spool(clips / "cache" / ".s3_spool", 10_000)
+
+
+def artifact(clips: Path, event_id: str = "1-a", data: bytes = PICTURE) -> Artifact:
+    source = clips / f"cam-{event_id}.jpg"
+    source.write_bytes(data)
+    return of(source, event_id, len(data))
+
+
+def of(source: Path, event_id: str = "1-a", size: int = len(PICTURE)) -> Artifact:
+    return Artifact(
+        f"snapshot:{event_id}", "cam", 1.0, f"cam/{event_id}.jpg", source, size, "image/jpeg", {}
+    )
+
+
+def content(spool: Spool, one: Artifact) -> bytes:
+    with spool.open(one) as file:
+        return file.read()
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> int:
+    return sum(one.levelno >= logging.WARNING for one in caplog.records)
+
+
+def test_a_held_picture_survives_frigates_deletion_and_costs_no_space(
+    spool: Spool, clips: Path
+) -> None:
+    one = artifact(clips)
+    spool.hold(one)
+    assert one.source.stat().st_nlink == 2
+    one.source.unlink()
+    assert content(spool, one) == PICTURE
+    assert (spool.files, spool.bytes) == (1, len(PICTURE))
+    assert spool.trouble == ""
+
+
+def test_released_it_is_gone_and_frigates_own_file_is_not(spool: Spool, clips: Path) -> None:
+    one = artifact(clips)
+    spool.hold(one)
+    spool.release(one.id)
+    spool.release(one.id)
+    assert (spool.files, spool.bytes, one.source.stat().st_nlink) == (0, 0, 1)
+    assert content(spool, one) == PICTURE
+
+
+def test_holding_twice_counts_once(spool: Spool, clips: Path) -> None:
+    one = artifact(clips)
+    spool.hold(one)
+    spool.hold(one)
+    assert (spool.files, spool.bytes) == (1, len(PICTURE))
+    assert one.source.stat().st_nlink == 2, "still a link, not a copy over it"
+
+
+def test_the_spool_is_for_its_owner_only(spool: Spool, clips: Path) -> None:
+    spool.hold(artifact(clips))
+    assert (clips / "cache/.s3_spool").stat().st_mode & 0o777 == 0o700
+
+
+def test_what_was_never_held_is_read_from_frigates_own_file(spool: Spool, clips: Path) -> None:
+    assert content(spool, artifact(clips)) == PICTURE
+
+
+def test_a_picture_deleted_before_it_was_held_is_not_found_and_no_trouble(
+    spool: Spool, clips: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = artifact(clips)
+    one.source.unlink()
+    spool.hold(one)
+    with pytest.raises(FileNotFoundError):
+        spool.open(one)
+    assert (spool.files, spool.trouble, warnings(caplog)) == (0, "", 0)
+
+
+def test_while_frigates_folder_is_away_nothing_counts_as_deleted(spool: Spool, clips: Path) -> None:
+    one = artifact(clips)
+    shutil.rmtree(clips)
+    with pytest.raises(OSError, match="no folder") as raised:
+        spool.open(one)
+    assert not isinstance(raised.value, FileNotFoundError)
+
+
+# -- the bound
+
+
+def test_past_its_bound_it_holds_no_more_and_says_so_once(
+    clips: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spool = Spool(clips / "spool", 3 * len(PICTURE))
+    all_of_them = [artifact(clips, f"{n}-a") for n in range(6)]
+    for one in all_of_them:
+        spool.hold(one)
+    assert (spool.files, spool.bytes) == (3, 3 * len(PICTURE))
+    assert "full" in spool.trouble
+    assert warnings(caplog) == 1
+    assert [content(spool, one) for one in all_of_them] == [PICTURE] * 6
+    spool.hold(all_of_them[0])
+    assert spool.files == 3, "what is held already needs no room"
+
+
+def test_room_that_comes_and_goes_is_not_told_each_time(
+    clips: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spool = Spool(clips / "spool", 4 * len(PICTURE))
+    all_of_them = [artifact(clips, f"{n}-a") for n in range(10)]
+    for one in all_of_them[:5]:
+        spool.hold(one)
+    for before, one in zip(all_of_them, all_of_them[5:], strict=False):
+        spool.release(before.id)
+        spool.hold(one)
+        spool.hold(all_of_them[4])
+    assert warnings(caplog) == 1
+    for one in all_of_them:
+        spool.release(one.id)
+    assert (spool.bytes, spool.trouble) == (0, "")
+
+
+def test_a_bound_of_nothing_switches_it_off(clips: Path) -> None:
+    spool = Spool(clips / "spool", 0)
+    one = artifact(clips)
+    spool.hold(one)
+    assert not (clips / "spool").exists()
+    assert (content(spool, one), spool.trouble) == (PICTURE, "")
+
+
+def test_a_spool_opened_again_knows_what_it_holds(spool: Spool, clips: Path) -> None:
+    one, other = artifact(clips, "1-a"), artifact(clips, "2-b", b"x" * 50)
+    spool.hold(one)
+    spool.hold(other)
+    again = Spool(clips / "cache/.s3_spool", 10_000)
+    assert (again.files, again.bytes) == (2, len(PICTURE) + 50)
+    again.release(one.id)
+    assert (again.files, again.bytes) == (1, 50)
+
+
+# -- what a crash left behind
+
+
+def test_what_nobody_wants_is_swept_away_once_it_is_old(clips: Path) -> None:
+    clock = [0.0]
+    spool = Spool(clips / "spool", 10_000, lambda: clock[0])
+    kept, orphan = artifact(clips, "1-a_b"), artifact(clips, "2-b_c")
+    for one in (kept, orphan):
+        spool.hold(one)
+    (clips / "spool/snapshot_3-c.77.part").write_bytes(b"half a copy")
+    asked: list[str] = []
+
+    def wanted(artifact_id: str) -> bool:
+        asked.append(artifact_id)
+        return artifact_id == kept.id
+
+    clock[0] = orphan.source.stat().st_ctime + 3599
+    assert (spool.sweep(wanted), asked) == (0, [])
+    clock[0] += 2
+    assert spool.sweep(wanted) == 2
+    assert set(asked) == {"snapshot:1-a_b", "snapshot:2-b_c", "snapshot:3-c.77.part"}
+    assert [path.name for path in (clips / "spool").iterdir()] == ["snapshot_1-a_b"]
+    assert (spool.files, spool.bytes) == (1, len(PICTURE))
+
+
+def test_there_is_nothing_to_sweep_without_a_folder(spool: Spool) -> None:
+    assert spool.sweep(lambda one: False) == 0
+
+
+# -- another file system
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
+    """A folder on another file system than the spool's."""
+    shared = Path("/dev/shm")
+    if not os.access(shared, os.W_OK) or shared.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("/dev/shm is no other file system here")
+    folder = shared / f"s3-mirror-test-{os.getpid()}"
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_across_file_systems_it_is_copied(spool: Spool, elsewhere: Path) -> None:
+    one = artifact(elsewhere)
+    spool.hold(one)
+    spool.hold(one)
+    one.source.unlink()
+    assert content(spool, one) == PICTURE
+    assert (spool.files, spool.bytes, spool.trouble) == (1, len(PICTURE), "")
+
+
+def test_a_copy_never_follows_a_link(spool: Spool, elsewhere: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("not yours")
+    (elsewhere / "link.jpg").symlink_to(tmp_path / "secret")
+    spool.hold(of(elsewhere / "link.jpg"))
+    assert spool.files == 0
+    assert not list((tmp_path / "clips/cache/.s3_spool").iterdir())
+
+
+def test_threads_that_copy_the_same_picture_leave_it_whole(spool: Spool, elsewhere: Path) -> None:
+    big = os.urandom(5000)
+    one = artifact(elsewhere, data=big)
+    threads = [threading.Thread(target=spool.hold, args=(one,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (content(spool, one), spool.files, spool.bytes) == (big, 1, len(big))
+
+
+# -- what may have been swapped in
+
+
+def test_a_link_swapped_in_is_never_read(spool: Spool, clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("not yours")
+    one = artifact(clips)
+    one.source.unlink()
+    one.source.symlink_to(tmp_path / "secret")
+    for _ in range(2):
+        with pytest.raises(OSError, match="symbolic links"):
+            spool.open(one)
+        spool.hold(one)
+
+
+def test_a_pipe_or_a_folder_swapped_in_is_refused_and_not_waited_for(
+    spool: Spool, clips: Path
+) -> None:
+    for make in (os.mkfifo, os.mkdir):
+        one = artifact(clips, make.__name__)
+        one.source.unlink()
+        make(one.source)
+        with pytest.raises(OSError, match="no regular file"):
+            spool.open(one)
+
+
+def test_a_spool_file_that_cannot_be_read_is_made_up_for_by_frigates_own(
+    spool: Spool, clips: Path
+) -> None:
+    one = artifact(clips)
+    spool.hold(one)
+    held = clips / "cache/.s3_spool/snapshot_1-a"
+    held.unlink()
+    held.mkdir()
+    assert content(spool, one) == PICTURE
+    one.source.unlink()
+    with pytest.raises(OSError, match="no regular file"):
+        spool.open(one)
+
+
+# -- a spool that cannot be written
+
+
+def test_without_a_spool_pictures_are_read_where_they_lie_and_it_is_said_once(
+    clips: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (clips / "cache").write_text("a file where a folder should be")
+    spool = Spool(clips / "cache" / ".s3_spool", 10_000)
+    both = [artifact(clips, "1-a"), artifact(clips, "2-b")]
+    for one in both:
+        spool.hold(one)
+    assert [content(spool, one) for one in both] == [PICTURE] * 2
+    assert spool.trouble == "spool cannot be written"
+    assert warnings(caplog) == 1
+    (clips / "cache").unlink()
+    spool.hold(both[0])
+    assert (spool.trouble, spool.files) == ("", 1)

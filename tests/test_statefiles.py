@@ -1,0 +1,256 @@
+"""State files: readable with `cat`, never half replaced, and survivors of whatever disks do."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import hypothesis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frigate_mirror.entries import Settled
+from frigate_mirror.statefiles import StateFile
+
+unhurried = hypothesis.settings(
+    deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+HERE = Path(__file__).resolve().parent.parent
+
+
+def done(number: int, tries: int = 0, error: str = "") -> Settled:
+    event_id = f"17053290{number:02}.5-abc12{number % 10}"
+    key = f"p/front_door/2024-01-15/{event_id}-20240115_143022.jpg"
+    return Settled(1705329063.0 + number, f"snapshot:{event_id}", key, tries, error)
+
+
+ROWS = [done(number) for number in range(5)]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> StateFile:
+    return StateFile(tmp_path / ".s3_uploaded_events", with_errors=False)
+
+
+@pytest.fixture
+def failed(tmp_path: Path) -> StateFile:
+    return StateFile(tmp_path / ".s3_failed_events", with_errors=True)
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
+
+
+def test_a_line_says_when_which_artifact_and_which_key(file: StateFile) -> None:
+    file.append(ROWS[:1])
+    assert file.path.read_text() == (
+        "2024-01-15T14:31:03Z\tsnapshot:1705329000.5-abc120\t"
+        "p/front_door/2024-01-15/1705329000.5-abc120-20240115_143022.jpg\n"
+    )
+
+
+def test_a_dead_letter_also_says_how_often_and_why_on_one_line(failed: StateFile) -> None:
+    failed.replace([done(1, 3, "too large\n\tFORGED 2024-01-15T14:31:03Z  snapshot:x")])
+    (line,) = failed.path.read_text().splitlines()
+    assert line.split("\t")[3:] == ["3", "too large FORGED 2024-01-15T14:31:03Z snapshot:x"]
+
+
+def test_what_is_appended_or_replaced_is_read_back(file: StateFile, failed: StateFile) -> None:
+    file.append(ROWS[:2])
+    file.append([])
+    file.append(ROWS[2:])
+    assert list(file.read()) == ROWS
+    file.replace(ROWS[3:])
+    file.append(ROWS[:1])
+    assert list(file.read()) == [*ROWS[3:], ROWS[0]]
+    letters = [done(1, 3, "too large"), done(2, 1, ""), done(3, 999, "日本 é")]
+    failed.replace(letters)
+    assert list(failed.read()) == letters
+
+
+def test_the_files_are_for_their_owner_only(file: StateFile, failed: StateFile) -> None:
+    file.append(ROWS)
+    failed.replace(ROWS)
+    assert {path.stat().st_mode & 0o777 for path in (file.path, failed.path)} == {0o600}
+
+
+def test_a_long_error_is_cut_so_that_its_line_stays_readable(failed: StateFile) -> None:
+    failed.replace([done(1, 3, "日" * 10_000)])
+    (read,) = failed.read()
+    assert read.error == "日" * 1000
+
+
+def test_a_key_in_any_script_is_read_back(file: StateFile) -> None:
+    row = Settled(0.0, "snapshot:1-a", "日本 ü/cam/1970-01-01/1-a-19700101_000000.jpg")
+    file.append([row])
+    assert list(file.read()) == [row]
+
+
+def test_no_file_is_nothing_to_say(file: StateFile, caplog: pytest.LogCaptureFixture) -> None:
+    assert list(file.read()) == []
+    assert warnings(caplog) == []
+
+
+# -- damage
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "garbage",
+        "2024-01-15T14:31:03Z\tsnapshot:1-a",
+        "2024-01-15T14:31:03Z\tsnapshot:1-a\t",
+        "2024-01-15T14:31:03Z\tsnapshot:1-a\tp/c/d/2-b-20240115_143022.jpg",
+        "2024-01-15T14:31:03Z\tsnapshot:../x\tp/c/d/../x-20240115_143022.jpg",
+        "2024-01-15T14:31:03Z\t:1-a\tp/c/d/1-a-20240115_143022.jpg",
+        "2024-01-15T14:31:03Z\t1-a\tp/c/d/1-a-20240115_143022.jpg",
+        "2024-01-15T14:31:03Z\trnapshot:1-a\tp/c/d/1-a-20240115_143022.jpg",
+        "2024-13-15T14:31:03Z\tsnapshot:1-a\tp/c/d/1-a-20240115_143022.jpg",
+        "yesterday\tsnapshot:1-a\tp/c/d/1-a-20240115_143022.jpg",
+        "2024-01-15T14:31:03Z\tsnapshot:1-a\tp/c/d/1-a-20240115_143022.jpg\t-3\tx",
+        "2024-01-15T14:31:03Z\tsnapshot:1-a\tp/c/d/1-a-20240115_143022.jpg\tmany\tx",
+        "2024-01-15T14:31:03Z\tsnapshot:1-a\tp/c/d/1-a-20240115_143022.jpg\t" + "9" * 5000 + "\tx",
+        "2024-01-15T14:31:03Z\tsnapshot:1-a\tp/c/d/1-a-20240115_143022.jpg" + "x" * 20_000,
+    ],
+)
+def test_a_damaged_line_costs_itself_and_is_counted(
+    file: StateFile, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    file.append(ROWS[:2])
+    with file.path.open("a") as raw:
+        raw.write(f"{line}\n\n")
+    file.append(ROWS[2:])
+    assert list(file.read()) == ROWS
+    (warning,) = warnings(caplog)
+    assert "damaged line(s)" in warning and str(file.path) in warning
+
+
+def test_a_line_that_was_cut_short_is_lost_alone(
+    file: StateFile, caplog: pytest.LogCaptureFixture
+) -> None:
+    file.append(ROWS[:3])
+    os.truncate(file.path, file.path.stat().st_size - 10)
+    assert list(file.read()) == ROWS[:2]
+    file.append(ROWS[3:])
+    assert list(file.read()) == [*ROWS[:2], *ROWS[3:]]
+    assert len(warnings(caplog)) == 2
+
+
+@unhurried
+@given(st.data())
+def test_a_file_with_flipped_bits_never_names_another_event(data: st.DataObject) -> None:
+    with TemporaryDirectory() as folder:
+        file = StateFile(Path(folder, "file"), with_errors=True)
+        file.replace([done(number, number, "too large") for number in range(5)])
+        raw = bytearray(file.path.read_bytes())
+        for place in data.draw(st.lists(st.integers(0, len(raw) - 1), min_size=1, max_size=4)):
+            raw[place] ^= 1 << data.draw(st.integers(0, 7))
+        file.path.write_bytes(raw[: data.draw(st.integers(0, len(raw)))])
+        assert {one.id for one in file.read()} <= {one.id for one in ROWS}
+
+
+@unhurried
+@given(st.binary(max_size=300))
+def test_any_bytes_are_read_without_an_exception(raw: bytes) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "file")
+        path.write_bytes(b"2024-01-15T14:31:03Z\tsnapshot:" + raw + b"\n" + raw)
+        for one in StateFile(path, with_errors=True).read():
+            assert one.id.partition(":")[2] in one.key
+
+
+# -- places that cannot be written or read
+
+
+@pytest.mark.parametrize(
+    "make", [os.mkdir, os.mkfifo, lambda path: os.symlink("/etc/passwd", path)]
+)
+def test_what_stands_in_its_place_is_neither_read_nor_waited_for(
+    file: StateFile, make: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(file.path)  # type: ignore[operator]
+    assert list(file.read()) == []
+    file.append(ROWS)
+    file.append(ROWS)
+    assert file.trouble.startswith(".s3_uploaded_events cannot be written")
+    assert len(warnings(caplog)) == 2, "one for reading, one for writing"
+
+
+def test_a_link_laid_in_the_way_of_a_replacement_is_not_followed(file: StateFile) -> None:
+    victim = file.path.with_name("victim")
+    victim.write_text("precious")
+    file.path.with_name(f"{file.path.name}.part").symlink_to(victim)
+    file.replace(ROWS)
+    assert victim.read_text() == "precious"
+    assert list(file.read()) == ROWS
+
+
+def test_a_replacement_that_fails_half_way_leaves_the_file_as_it_was(file: StateFile) -> None:
+    def rows() -> Iterator[Settled]:
+        yield ROWS[0]
+        raise RuntimeError("the ledger went away")
+
+    file.append(ROWS)
+    with pytest.raises(RuntimeError):
+        file.replace(rows())
+    assert list(file.read()) == ROWS
+    assert [one.name for one in file.path.parent.iterdir()] == [file.path.name]
+    file.append(ROWS[:1])
+
+
+def test_trouble_is_said_once_and_over_when_a_write_works_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = StateFile(tmp_path / "folder" / "file", with_errors=False)
+    for _ in range(3):
+        file.append(ROWS)
+        file.replace(ROWS)
+    assert "No such file" in file.trouble
+    assert len(warnings(caplog)) == 1
+    (tmp_path / "folder").mkdir()
+    file.append(ROWS)
+    assert file.trouble == ""
+    assert list(file.read()) == ROWS
+
+
+FULL_DISK = """
+import json, resource, signal, sys
+from pathlib import Path
+from frigate_mirror.entries import Settled
+from frigate_mirror.statefiles import StateFile
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+rows = [Settled(*row) for row in json.loads(sys.argv[2])]
+file = StateFile(Path(sys.argv[1]), with_errors=False)
+file.append(rows[:2])
+size = file.path.stat().st_size
+soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (size + 30, hard))
+file.append(rows[2:4])
+print(bool(file.trouble))
+file.replace(rows)
+print(len(list(file.read())))
+resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+file.append(rows[4:])
+print(bool(file.trouble))
+print(json.dumps([row.id for row in file.read()]))
+"""
+
+
+def test_a_full_disk_is_said_and_survived(tmp_path: Path) -> None:
+    """The limit on a file's size stands in for the disk's: a write is cut short, the next fails."""
+    rows = json.dumps([[one.at, one.id, one.key] for one in ROWS])
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "file"), rows]
+    ran = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True)
+    trouble, left, trouble_after, found = ran.stdout.splitlines()
+    assert (trouble, left, trouble_after) == ("True", "2", "False")
+    assert json.loads(found) == [ROWS[0].id, ROWS[1].id, ROWS[4].id]
+    assert ran.stderr.count("cannot write") == 1
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]

@@ -67,9 +67,8 @@ def arm(maintainer: ModuleType, environ: Mapping[str, str] = os.environ) -> bool
 def unpatch() -> None:
     """Put Frigate's own methods back. A child that runs is left to the `run` that started it."""
     global _patched
-    if _patched is not None:
-        for name, method in _original.items():
-            setattr(_patched, name, method)
+    for name, method in _original.items():
+        setattr(_patched, name, method)
     _original.clear()
     _patched = None
 
@@ -77,16 +76,13 @@ def unpatch() -> None:
 def _not_wanted(environ: Mapping[str, str]) -> str:
     if environ.get("S3_MIRROR_ENABLED", "").strip().lower() in ("false", "0", "no", "off"):
         return "S3_MIRROR_ENABLED is false"
-    if not environ.get("S3_BUCKET", "").strip():
-        return "S3_BUCKET is not set"
-    return ""
+    return "" if environ.get("S3_BUCKET", "").strip() else "S3_BUCKET is not set"
 
 
 def shape_fault(maintainer: ModuleType) -> str:
     """What differs from the seam that we know, as `<found>, expected <...>`; empty if nothing."""
     if sys.version_info < (3, 11):  # noqa: UP036 (it may well run in an older Frigate)
         return f"Python {sys.version.split()[0]}, expected 3.11 or later (Frigate 0.16 or later)"
-    # 0.15 and older made manual events in a module of their own; 0.16 did away with it.
     if importlib.util.find_spec("frigate.events.external") is not None:
         return "frigate.events.external, expected Frigate 0.16 or later, which has none"
     processor = getattr(maintainer, "EventProcessor", None)
@@ -98,11 +94,9 @@ def shape_fault(maintainer: ModuleType) -> str:
 
 def _method_fault(processor: type, name: str, wanted: tuple[str, ...]) -> str:
     expected = f"expected {name}({', '.join(wanted)})"
-    if name not in processor.__dict__:
-        return f"no {name}, {expected}"
-    method = processor.__dict__[name]
+    method = processor.__dict__.get(name)
     if not inspect.isfunction(method):
-        return f"{name} a {type(method).__name__}, {expected}"
+        return f"{'no' if method is None else type(method).__name__} {name}, {expected}"
     if any(kind(method) for kind in DEFERRED):
         return f"{name} asynchronous, {expected}"
     parameters = inspect.signature(method).parameters.values()
@@ -115,11 +109,7 @@ def _method_fault(processor: type, name: str, wanted: tuple[str, ...]) -> str:
 def _patch(processor: type) -> None:
     global _patched
     observer = Observer()
-    for name, wrap in (
-        ("run", _wrap_run),
-        ("handle_object_detection", _wrap_object),
-        ("handle_external_detection", _wrap_external),
-    ):
+    for name, wrap in zip(SEAM, (_wrap_run, _wrap_object, _wrap_external), strict=True):
         _original[name] = processor.__dict__[name]
         setattr(processor, name, wrap(_original[name], observer))
     _patched = processor
@@ -135,10 +125,8 @@ def _wrap_run(host: Callable[..., Any], observer: Observer) -> Callable[..., Any
         try:
             return host(self)
         finally:
-            try:
+            with contextlib.suppress(Exception):
                 observer.stop()
-            except Exception:
-                log.exception("S3 snapshot mirror not stopped cleanly")
 
     return run
 
@@ -176,10 +164,9 @@ def _wrap_external(host: Callable[..., Any], observer: Observer) -> Callable[...
 class Observer:
     """Frigate's end of the pipe. `notice` is one non-blocking write and takes no lock.
 
-    One pipe serves every child of a run, so ids written while none lives wait for the next one,
-    and its write end is opened and closed by the event thread alone: a descriptor closed by
-    another thread could be reused between our look at it and our write, and the id would land in
-    a file of Frigate's.
+    One pipe serves every child of a run, so ids written while none lives wait for the next one.
+    The event thread alone opens and closes its write end: closed by another thread, its number
+    could be a file of Frigate's by the time we write.
     """
 
     def __init__(self) -> None:
@@ -194,22 +181,17 @@ class Observer:
     def start(self, environment: dict[str, str]) -> None:
         """Start the child, and the thread that starts it again should it die."""
         self._stopping = threading.Event()
-        reading, writing = os.pipe()  # neither end survives an exec
-        self._ends |= {reading, writing}
-        os.set_blocking(writing, False)
-        keeper = threading.Thread(
-            target=self._keep,
-            args=(environment, reading, self._stopping),
-            name="s3_mirror_keeper",
-            daemon=True,
-        )
+        reading, self._writing = os.pipe()  # neither end survives an exec
+        self._ends |= {reading, self._writing}
+        os.set_blocking(self._writing, False)
+        arguments = (environment, reading, self._stopping)
+        keeper = threading.Thread(target=self._keep, args=arguments, daemon=True)
+        keeper.name = "s3_mirror_keeper"
         try:
             keeper.start()
         except RuntimeError:  # no more threads
             self._close(reading)
-            self._close(writing)
             raise
-        self._writing = writing
         version = environment.get("S3_MIRROR_FRIGATE", "of unknown version")
         bucket = environment.get("S3_BUCKET", "")
         log.info("S3 snapshot mirror armed: Frigate %s, bucket %s", version, bucket)
@@ -222,16 +204,13 @@ class Observer:
             self._close(writing)
 
     def notice(self, event_id: Any) -> None:
-        """Hand an event's id to the child. A full pipe drops it: the sweep finds the event.
-
-        Raises ValueError for what is not one plain word: a line break in it would be two ids.
-        """
+        """Hand an event's id to the child; a full pipe drops it, and the sweep finds the event.
+        Raises ValueError for what is not one plain word: a line break in it would be two ids."""
         if self._writing < 0:
             return
-        if not (isinstance(event_id, str) and event_id.isascii() and event_id.isprintable()):
+        plain = isinstance(event_id, str) and event_id.isascii() and event_id.isprintable()
+        if not plain or len(event_id) > LONGEST_ID:
             raise ValueError(f"event id {event_id!r:.80}")
-        if len(event_id) > LONGEST_ID:
-            raise ValueError(f"event id of {len(event_id)} characters")
         try:
             os.write(self._writing, f"{event_id}\n".encode())
         except (BlockingIOError, BrokenPipeError):  # no reader: that it is off was said
@@ -241,14 +220,26 @@ class Observer:
         """Say once that our line failed; the sweep goes on finding what the hook does not."""
         if not self._complained:
             self._complained = True
+            words = "S3 snapshot mirror: hook failed, events are found by the sweep: %r"
             with contextlib.suppress(Exception):
-                log.warning(
-                    "S3 snapshot mirror: hook failed, events are found by the sweep: %r", error
-                )
+                log.warning(words, error)
 
     def _keep(self, environment: dict[str, str], reading: int, stopping: threading.Event) -> None:
+        """Run one child after the other until Frigate stops or its settings make it pointless."""
+        early_ends = 0
         try:
-            _run_children(environment, reading, stopping)
+            while not stopping.is_set():
+                began = time.monotonic()
+                status = _run_child(environment, reading)
+                if stopping.is_set():
+                    return
+                if status == EX_CONFIG:
+                    log.warning("S3 snapshot mirror stays off until what it said above is mended")
+                    return
+                early_ends = 0 if time.monotonic() - began > LIVED_WELL else early_ends + 1
+                pause = PAUSES[min(max(early_ends - 1, 0), len(PAUSES) - 1)]
+                log.warning("S3 snapshot mirror ended (%s), starting again in %g s", status, pause)
+                stopping.wait(pause)
         except Exception:
             log.exception("S3 snapshot mirror is no longer started")
         finally:
@@ -268,23 +259,6 @@ class Observer:
         self._writing = -1
 
 
-def _run_children(environment: dict[str, str], reading: int, stopping: threading.Event) -> None:
-    """Run one child after the other until Frigate stops or its settings make it pointless."""
-    early_ends = 0
-    while not stopping.is_set():
-        began = time.monotonic()
-        status = _run_child(environment, reading)
-        if stopping.is_set():
-            return
-        if status == EX_CONFIG:
-            log.warning("S3 snapshot mirror stays off until what it said above is mended")
-            return
-        early_ends = 0 if time.monotonic() - began > LIVED_WELL else early_ends + 1
-        pause = PAUSES[min(max(early_ends - 1, 0), len(PAUSES) - 1)]
-        log.warning("S3 snapshot mirror ended (%s), starting again in %g s", status, pause)
-        stopping.wait(pause)
-
-
 def _run_child(environment: dict[str, str], reading: int) -> int | str:
     """The exit status of one child, or why it could not be started."""
     command = [sys.executable or "python3", str(HERE / "s3_snapshot_mirror.py"), "run"]
@@ -302,8 +276,7 @@ def child_environment(processor: Any) -> dict[str, str]:
     where its database and its clips are, and its version. The owner's own words win."""
     environment = dict(os.environ)
     entries = environment.pop("PYTHONPATH", "").split(os.pathsep)
-    boot = str(HERE / "boot")
-    kept = [entry for entry in entries if entry and os.path.realpath(entry) != boot]
+    kept = [entry for entry in entries if entry and os.path.realpath(entry) != f"{HERE}/boot"]
     if kept:
         environment["PYTHONPATH"] = os.pathsep.join(kept)
     with contextlib.suppress(Exception):  # Frigate's own defaults serve where it tells us nothing
@@ -315,12 +288,10 @@ def child_environment(processor: Any) -> dict[str, str]:
 
 def _known_to_frigate(processor: Any) -> dict[str, Any]:
     config = getattr(processor, "config", None)
-    const = sys.modules.get("frigate.const")
-    version = sys.modules.get("frigate.version")
     return {
         "FRIGATE_DB_PATH": getattr(getattr(config, "database", None), "path", None),
-        "FRIGATE_CLIPS_DIR": getattr(const, "CLIPS_DIR", None),
-        "S3_MIRROR_FRIGATE": getattr(version, "VERSION", None),
+        "FRIGATE_CLIPS_DIR": getattr(sys.modules.get("frigate.const"), "CLIPS_DIR", None),
+        "S3_MIRROR_FRIGATE": getattr(sys.modules.get("frigate.version"), "VERSION", None),
     }
 
 

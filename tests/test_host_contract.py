@@ -1,0 +1,398 @@
+"""Frigate never notices: stand-in hosts of each supported shape, run whole with and without us."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from servers import Bucket
+
+ROOT = Path(__file__).resolve().parents[1]
+STANDIN = ROOT / "tests" / "standin"
+VERSIONS = ("0.16", "0.17", "0.18")
+FORKS_AND_SERVES = ("0.16", "0.17")  # the two ways in which Frigate makes its other processes
+DRAIN = 1
+EPOCH = str(int(time.time()) - 60)
+NOBODY = {
+    "S3_BUCKET": "pictures",
+    "S3_ENDPOINT_URL": "http://127.0.0.1:1",
+    "S3_ACCESS_KEY": "a",
+    "S3_SECRET_KEY": "b",
+}
+
+
+class Host:
+    """A stand-in, started; `boot=False` starts it as if we did not exist."""
+
+    def __init__(self, folder: Path, version: str, *words: str, boot: bool = True, **environ: str):
+        folder.mkdir()
+        self.clips = folder / "media" / "clips"
+        self._out, self._err = folder / "out", folder / "err"
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": f"{ROOT / 'boot'}:/owners" if boot else "/owners",
+            "STANDIN_VERSION": version,
+            "STANDIN_EPOCH": EPOCH,
+            "STANDIN_MEDIA": str(folder / "media"),
+            "STANDIN_DB": str(folder / "config" / "frigate.db"),
+            "STANDIN_ORPHAN_SECONDS": "30",
+            "S3_DRAIN_SECONDS": str(DRAIN),
+        }
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "frigate", *words],
+                cwd=STANDIN,
+                env=environment | environ,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+
+    @property
+    def out(self) -> bytes:
+        return self._out.read_bytes()
+
+    @property
+    def err(self) -> str:
+        return self._err.read_text()
+
+    def finish(self) -> tuple[bytes, int]:
+        """Its stdout and its exit code, once it has ended."""
+        status = self.process.wait(30)
+        return self.out, status
+
+    def family(self) -> set[int]:
+        """Every process that it made, and those made since."""
+        found, size = {self.process.pid}, 0
+        while size != len(found):
+            size = len(found)
+            found |= {pid for pid, parent in parents().items() if parent in found}
+        return found - {self.process.pid}
+
+    def mirrors(self) -> list[int]:
+        return [pid for pid in self.family() if b"s3_snapshot_mirror.py" in command_of(pid)]
+
+    def mirror(self) -> int:
+        """Its child of ours, once that is at work."""
+        wait_until(lambda: "S3 snapshot mirror started" in self.err)
+        return self.mirrors()[0]
+
+    def kill_all(self) -> None:
+        family = self.family()
+        self.process.kill()
+        self.process.wait(10)
+        for pid in family:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+
+def wait_until(met: Callable[[], Any], seconds: float = 15) -> None:
+    until = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < until, f"not within {seconds} s"
+        select.select([], [], [], 0.02)
+
+
+def parents() -> dict[int, int]:
+    """The parent of every process that has not ended."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            state, parent = (entry / "stat").read_text().rpartition(") ")[2].split()[:2]
+        except OSError:
+            continue
+        if state not in "ZX":
+            found[int(entry.name)] = int(parent)
+    return found
+
+
+def alive(pid: int) -> bool:
+    return pid in parents()
+
+
+def command_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def files_of(pid: int) -> dict[str, str]:
+    """What each descriptor of a process is."""
+    found = {}
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found[entry.name] = os.readlink(entry)
+        except OSError:
+            continue
+    return found
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Host]]:
+    """Start hosts, each in a folder of its own; what is left of them is killed afterwards."""
+    started: list[Host] = []
+
+    def begin(version: str, *words: str, **options: Any) -> Host:
+        started.append(Host(tmp_path / f"host{len(started)}", version, *words, **options))
+        return started[-1]
+
+    yield begin
+    for host in started:
+        host.kill_all()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_host_with_a_mirror_at_work_says_and_ends_as_without(
+    start: Callable[..., Host], bucket: Bucket, version: str
+) -> None:
+    plain, mirrored = start(version, boot=False), start(version, **bucket.environ)
+    assert mirrored.finish() == plain.finish()
+    assert b"false-positive" in plain.out
+    pictures = {file.read_bytes() for file in mirrored.clips.iterdir() if file.is_file()}
+    wait_until(lambda: len(bucket.keys()) == 4)
+    assert set(bucket.objects().values()) <= pictures
+    wait_until(lambda: "S3 snapshot mirror stopped" in mirrored.err)
+
+
+def test_a_host_whose_s3_is_unreachable_says_and_ends_as_without(
+    start: Callable[..., Host],
+) -> None:
+    hosts = [(start(version, boot=False), start(version, **NOBODY)) for version in VERSIONS]
+    for version, (plain, mirrored) in zip(VERSIONS, hosts, strict=True):
+        assert mirrored.finish() == plain.finish()
+        assert "S3 snapshot mirror armed: Frigate " + version in mirrored.err
+
+
+def test_a_host_whose_event_thread_crashes_does_so_as_without(start: Callable[..., Host]) -> None:
+    environ = {"STANDIN_RAISE": "1", **NOBODY}
+    hosts = [start(v, boot=boot, **environ) for v in FORKS_AND_SERVES for boot in (False, True)]
+    ends = [host.finish() for host in hosts]
+    assert ends[0] == ends[1] and ends[2] == ends[3]
+    for host in hosts:
+        assert "KeyError: '0.5-nobody'" in host.err
+
+
+def test_a_crashed_event_thread_leaves_no_child_behind_in_a_host_that_lives_on(
+    start: Callable[..., Host],
+) -> None:
+    host = start("0.17", STANDIN_RAISE="1", STANDIN_LINGER="60", **NOBODY)
+    mirror = host.mirror()
+    wait_until(lambda: not Path(f"/proc/{mirror}").exists())  # a zombie would still be there
+    assert host.process.poll() is None and not host.mirrors()
+    assert not [name for name in files_of(host.process.pid).values() if "s3_" in name]
+
+
+def test_whatever_keeps_it_from_arming_costs_one_line_on_stderr(start: Callable[..., Host]) -> None:
+    cases = {
+        "handle_object_detection, expected": NOBODY | {"STANDIN_SHAPE": "renamed"},
+        "frame_name=''), expected": NOBODY | {"STANDIN_SHAPE": "extra-parameter"},
+        "asynchronous, expected": NOBODY | {"STANDIN_SHAPE": "async"},
+        "frigate.events.external, expected": NOBODY | {"STANDIN_SHAPE": "old"},
+        "S3_BUCKET is not set": {},
+        "S3_MIRROR_ENABLED is false": NOBODY | {"S3_MIRROR_ENABLED": "false"},
+    }
+    plain = {why: start("0.17", boot=False, **environ) for why, environ in cases.items()}
+    ours = {why: start("0.17", **environ) for why, environ in cases.items()}
+    for why in cases:
+        assert ours[why].finish() == plain[why].finish()
+        assert ours[why].err.count("\n") == plain[why].err.count("\n") + 1
+        assert re.search(rf"mirror not armed: .*{re.escape(why)}", ours[why].err)
+
+
+def test_settings_that_the_child_refuses_leave_the_host_as_it_is(
+    start: Callable[..., Host],
+) -> None:
+    plain = start("0.17", boot=False)
+    ours = start("0.17", **NOBODY | {"S3_UPLOAD_THREADS": "many"})
+    assert ours.finish() == plain.finish()
+    assert ours.err.count("wrong setting S3_UPLOAD_THREADS") == 1
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_validating_the_config_starts_nothing(start: Callable[..., Host], version: str) -> None:
+    plain = start(version, "--validate-config", boot=False)
+    ours = start(version, "--validate-config", **NOBODY)
+    assert ours.finish() == plain.finish() == (b"Config is valid\n", 0)
+    assert ours.err == plain.err == ""
+    assert not ours.clips.parent.exists()
+
+
+@pytest.mark.parametrize("version", FORKS_AND_SERVES)
+def test_no_other_process_of_the_host_holds_the_pipe(
+    start: Callable[..., Host], version: str
+) -> None:
+    host = start(version, STANDIN_LINGER="60", **NOBODY)
+    mirror = host.mirror()
+    pipe = files_of(mirror)["0"]
+    assert pipe.startswith("pipe:")
+    others = host.family() - {mirror}
+    assert len(others) >= 2
+    assert not [pid for pid in others if pipe in files_of(pid).values()]
+    assert list(files_of(host.process.pid).values()).count(pipe) == 2
+
+
+@pytest.mark.parametrize("version", FORKS_AND_SERVES)
+def test_a_host_that_is_killed_takes_the_mirror_along_though_its_children_live_on(
+    start: Callable[..., Host], version: str
+) -> None:
+    host = start(version, STANDIN_LINGER="60", **NOBODY)
+    mirror = host.mirror()
+    others = host.family() - {mirror}
+    host.process.kill()
+    try:
+        wait_until(lambda: not alive(mirror), DRAIN + 5)
+        if version == "0.16":
+            assert all(alive(pid) for pid in others)
+    finally:
+        for pid in others & parents().keys():
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_the_child_steps_back_speaks_through_the_host_and_cannot_arm_again(
+    start: Callable[..., Host],
+) -> None:
+    host = start("0.17", STANDIN_LINGER="60", **NOBODY)
+    mirror = host.mirror()
+    mine, theirs = files_of(mirror), files_of(host.process.pid)
+    assert (mine["1"], mine["2"]) == (theirs["1"], theirs["2"])
+    assert os.getpriority(os.PRIO_PROCESS, mirror) >= 10
+    environ = Path(f"/proc/{mirror}/environ").read_bytes().split(b"\0")
+    assert b"PYTHONPATH=/owners" in environ
+    assert os.getsid(mirror) == mirror
+
+
+def test_a_mirror_that_is_killed_is_replaced(start: Callable[..., Host]) -> None:
+    host = start("0.17", STANDIN_LINGER="60", **NOBODY)
+    mirror = host.mirror()
+    os.kill(mirror, signal.SIGKILL)
+    wait_until(lambda: host.err.count("S3 snapshot mirror started") == 2)
+    assert "S3 snapshot mirror ended (-9), starting again in 1 s" in host.err
+    assert mirror not in host.mirrors()
+
+
+@pytest.fixture
+def black_hole() -> Iterator[str]:
+    """An endpoint that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_host_that_is_told_to_stop_is_not_held_up_and_the_drain_is_bounded(
+    start: Callable[..., Host], black_hole: str
+) -> None:
+    environ = NOBODY | {"S3_ENDPOINT_URL": black_hole, "STANDIN_LINGER": "60"}
+    pairs = [
+        (start(version, boot=False, **environ), start(version, **environ))
+        for version in FORKS_AND_SERVES
+    ]
+    for plain, ours in pairs:
+        mirror = ours.mirror()
+        wait_until(lambda host=plain: b"api" in host.out)  # the last event of the scenario
+        without, with_us = stopping(plain), stopping(ours)
+        assert with_us < without + 1.5  # it looks for its end once a second
+        assert ours.finish() == plain.finish()
+        wait_until(lambda pid=mirror: not alive(pid), DRAIN + 4)
+
+
+def stopping(host: Host) -> float:
+    """Seconds from SIGTERM to the end of a host."""
+    began = time.monotonic()
+    host.process.send_signal(signal.SIGTERM)
+    host.finish()
+    return time.monotonic() - began
+
+
+STORM = """
+import importlib.util, os, signal, sys, threading, types
+from pathlib import Path
+for name in ("frigate", "frigate.events"):
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = []
+spec = importlib.util.spec_from_file_location("patcher", sys.argv[1])
+patcher = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(patcher)
+patcher.HERE = Path(sys.argv[2])
+
+class EventProcessor:
+    def run(self):
+        self.handle_object_detection("end", "garage", {"id": "1.5-a", "has_snapshot": True})
+        if self.last:
+            print("storm over", flush=True)
+            signal.pause()
+    def handle_object_detection(self, event_type, camera, event_data): pass
+    def handle_external_detection(self, event_type, event_data): pass
+
+maintainer = types.ModuleType("frigate.events.maintainer")
+maintainer.EventProcessor = EventProcessor
+assert patcher.arm(maintainer)
+over = threading.Event()
+
+def fork_on():
+    for _ in range(150):
+        if os.fork() == 0:
+            signal.alarm(60)
+            while True: signal.pause()
+    over.set()
+
+threading.Thread(target=fork_on).start()
+processor = EventProcessor()
+runs = 0
+while not over.is_set() or runs < 15:
+    processor.last = False
+    processor.run()
+    runs += 1
+processor.last = True
+processor.run()
+"""
+WATCHER = """
+import sys
+sys.path.insert(0, {root!r})
+from frigate_mirror.process import Parent
+with open({log!r}, "a") as log: log.write(str(__import__("os").getpid()) + "\\n")
+parent = Parent(0)
+while not parent.gone: parent.ids(0.2)
+"""
+
+
+def test_a_fork_at_any_moment_never_keeps_a_mirror_alive(tmp_path: Path) -> None:
+    log = tmp_path / "pids"
+    (tmp_path / "s3_snapshot_mirror.py").write_text(WATCHER.format(root=str(ROOT), log=str(log)))
+    storm = subprocess.Popen(
+        [sys.executable, "-c", STORM, str(ROOT / "frigate_s3_patcher.py"), str(tmp_path)],
+        env={"PATH": os.environ["PATH"], "S3_BUCKET": "pictures"},
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        assert storm.stdout and storm.stdout.readline() == b"storm over\n"
+        wait_until(lambda: any(alive(pid) for pid in logged(log)))
+        forked = [pid for pid, parent in parents().items() if parent == storm.pid]
+        forked = [pid for pid in forked if os.getpgid(pid) == storm.pid]
+        assert len(forked) == 150
+        storm.kill()
+        wait_until(lambda: not any(alive(pid) for pid in logged(log)))
+        assert all(alive(pid) for pid in forked)
+    finally:
+        os.killpg(storm.pid, signal.SIGKILL)
+        storm.wait(10)
+        storm.stdout and storm.stdout.close()
+
+
+def logged(log: Path) -> list[int]:
+    return [int(line) for line in log.read_text().split()] if log.exists() else []

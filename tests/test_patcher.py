@@ -1,0 +1,793 @@
+"""The patcher inside a host: all of the seam or nothing, the host first, our line guarded, and one
+child at the other end of a pipe."""
+
+from __future__ import annotations
+
+import gc
+import importlib.machinery
+import importlib.util
+import inspect
+import logging
+import os
+import re
+import select
+import sys
+import threading
+import time
+import tracemalloc
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ON = {"S3_BUCKET": "pictures"}
+PLAIN = """
+class EventProcessor:
+    def __init__(self, work=None): self.work = work
+    def run(self): return self.work(self)
+    def handle_object_detection(self, event_type, camera, event_data):
+        return "object", event_type, camera, event_data
+    def handle_external_detection(self, event_type, event_data):
+        return "external", event_type, event_data
+"""
+# The seam with one thing changed: its text, what it becomes, what is found.
+OBJECT = "def handle_object_detection(self, event_type, camera, event_data)"
+EXTERNAL = "def handle_external_detection(self, event_type, event_data)"
+BROKEN = [
+    (OBJECT, "def handle_tracked_object(self, a, b, c)", "no handle_object_detection"),
+    (OBJECT, OBJECT[:-1] + ", frame)", "handle_object_detection(self, event_type, camera, ev"),
+    (OBJECT, OBJECT[:-1] + ", frame=None)", "handle_object_detection(self, event_type, camera,"),
+    (OBJECT, OBJECT[:-1] + "=None)", "handle_object_detection(self, event_type, camera, event_dat"),
+    (OBJECT, OBJECT.replace("camera", "device"), "handle_object_detection(self, event_type, devi"),
+    (OBJECT, OBJECT.replace("camera", "*, camera"), "handle_object_detection(self, event_type, ca"),
+    (OBJECT, OBJECT.replace("event_data", "*event_data"), "handle_object_detection(self, event_ty"),
+    (OBJECT, OBJECT.replace("self, ", ""), "handle_object_detection(event_type, camera, eve"),
+    (OBJECT, "async " + OBJECT, "handle_object_detection asynchronous"),
+    (OBJECT, "@staticmethod\n    " + OBJECT, "staticmethod handle_object_detection"),
+    (OBJECT, "@classmethod\n    " + OBJECT, "classmethod handle_object_detection"),
+    (OBJECT, "@property\n    " + OBJECT, "property handle_object_detection"),
+    ('return "object"', 'yield "object"', "handle_object_detection asynchronous"),
+    (EXTERNAL, EXTERNAL.replace("event_data", "data"), "handle_external_detection(self, event_"),
+    (EXTERNAL, "handle_external_detection = None\n    def other(self, event_type, event_data)",
+     "no handle_external_detection"),
+    ("def run(self)", "def run(self, stop)", "run(self, stop)"),
+    ("def run(self)", "def main(self)", "no run"),
+    ("class EventProcessor:", "class Processor:", "EventProcessor None"),
+    ("class EventProcessor:", "def EventProcessor(): pass\nclass Processor:", "EventProcessor <fu"),
+]  # fmt: skip
+CHILD = """
+import os, sys
+if sys.argv[1:] != ["run"]: sys.exit("wrong arguments")
+for line in sys.stdin:
+    with open("{log}", "a") as log: log.write(line)
+"""
+
+
+@pytest.fixture
+def patcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The patcher, fresh, in a process that has a package `frigate.events` and settings."""
+    for name in ("frigate", "frigate.events"):
+        package = types.ModuleType(name)
+        package.__path__ = []
+        monkeypatch.setitem(sys.modules, name, package)
+    monkeypatch.setenv("S3_BUCKET", "pictures")
+    spec = importlib.util.spec_from_file_location("patcher", ROOT / "frigate_s3_patcher.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "PAUSES", (0.01, 0.02, 0.03))
+    yield module
+    module.unpatch()
+    wait_until(lambda: not keepers())
+
+
+def keepers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "s3_mirror_keeper"]
+
+
+def wait_until(met: Callable[[], Any], seconds: float = 10) -> None:
+    until = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < until, f"not within {seconds} s: {inspect.getsource(met)}"
+        select.select([], [], [], 0.01)
+
+
+def host(code: str = PLAIN) -> Any:
+    """A module like frigate.events.maintainer."""
+    module = types.ModuleType("frigate.events.maintainer")
+    exec(code, module.__dict__)
+    return module
+
+
+def read(pipe: int) -> list[str]:
+    """What waits in the pipe, line by line."""
+    ready = select.select([pipe], [], [], 0)[0]
+    return os.read(pipe, 1_000_000).decode().splitlines() if ready else []
+
+
+@pytest.fixture
+def during_run(patcher: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Call it with a function (processor, pipe): it runs within the host's `run`, with nobody but
+    the test at the other end of the pipe."""
+    pipes: list[int] = []
+
+    def read_it_yourself(environment: object, reading: int) -> int:
+        pipes.append(reading)
+        over.wait()
+        return 0
+
+    over = threading.Event()
+    monkeypatch.setattr(patcher, "_run_child", read_it_yourself)
+    module = host()
+    assert patcher.arm(module, ON)
+
+    def work_of(test: Callable[[Any, int], Any]) -> Callable[[Any], Any]:
+        def work(processor: Any) -> Any:
+            wait_until(lambda: pipes)
+            try:
+                return test(processor, pipes[0])
+            finally:
+                over.set()
+
+        return work
+
+    return lambda test: module.EventProcessor(work_of(test)).run()
+
+
+@pytest.fixture
+def child_log(patcher: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Makes the child a script that writes down what it reads; `CHILD.format` is its code."""
+    log = tmp_path / "log"
+    (tmp_path / "s3_snapshot_mirror.py").write_text(CHILD.format(log=log))
+    monkeypatch.setattr(patcher, "HERE", tmp_path)
+    return log
+
+
+def end(event_id: Any, **more: Any) -> tuple[Any, ...]:
+    return "end", "garage", {"id": event_id, "has_snapshot": True} | more
+
+
+def open_pipes() -> set[str]:
+    """Every pipe that this process holds, by its inode."""
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            found.add(os.readlink(entry))
+        except OSError:
+            continue
+    return {name for name in found if name.startswith("pipe:")}
+
+
+# Armed or not
+
+
+@pytest.mark.parametrize(
+    ("environ", "why"),
+    [
+        ({}, "S3_BUCKET is not set"),
+        ({"S3_BUCKET": "  "}, "S3_BUCKET is not set"),
+        (ON | {"S3_MIRROR_ENABLED": "false"}, "S3_MIRROR_ENABLED is false"),
+        (ON | {"S3_MIRROR_ENABLED": " No "}, "S3_MIRROR_ENABLED is false"),
+    ],
+)
+def test_an_owner_who_does_not_want_it_gets_one_line_and_frigate_untouched(
+    patcher: Any, capfd: pytest.CaptureFixture[str], environ: dict[str, str], why: str
+) -> None:
+    module = host()
+    before = dict(vars(module.EventProcessor))
+    assert not patcher.arm(module, environ)
+    assert dict(vars(module.EventProcessor)) == before
+    stamp = r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] frigate_s3 {20} INFO {4}: "
+    out, err = capfd.readouterr()
+    assert re.fullmatch(rf"{stamp}S3 snapshot mirror not armed: {why}\n", err)
+    assert out == ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "found"), BROKEN, ids=[f"{new[:60]}" for _, new, _ in BROKEN]
+)
+def test_a_seam_with_one_thing_changed_is_left_alone_whole(
+    patcher: Any, capfd: pytest.CaptureFixture[str], old: str, new: str, found: str
+) -> None:
+    assert old in PLAIN
+    module = host(PLAIN.replace(old, new))
+    before = dict(vars(module)), dict(vars(getattr(module, "EventProcessor", object)))
+    assert not patcher.arm(module, ON)
+    assert (dict(vars(module)), dict(vars(getattr(module, "EventProcessor", object)))) == before
+    line = capfd.readouterr().err
+    assert f"S3 snapshot mirror not armed: {found}" in line
+    assert re.search(r"not armed: .+, expected \S.+\n", line)
+    assert line.count("\n") == 1
+
+
+def test_every_difference_is_named_in_the_one_line(patcher: Any) -> None:
+    fault = patcher.shape_fault(host("class EventProcessor: pass"))
+    assert [part.split(",")[0] for part in fault.split("; ")] == [
+        f"no {name}" for name in patcher.SEAM
+    ]
+
+
+def test_an_asynchronous_generator_is_no_handler(patcher: Any) -> None:
+    code = PLAIN.replace(OBJECT, "async " + OBJECT).replace('return "object"', 'yield "object"')
+    assert "asynchronous" in patcher.shape_fault(host(code))
+
+
+def test_a_run_that_is_only_inherited_is_not_wrapped(patcher: Any) -> None:
+    code = PLAIN.replace("def run(self)", "def work(self)") + "import threading\n"
+    module = host(
+        code.replace("EventProcessor:", "EventProcessor(__import__('threading').Thread):")
+    )
+    assert patcher.shape_fault(module) == "no run, expected run(self)"
+
+
+def test_a_frigate_that_still_has_its_external_module_is_too_old(
+    patcher: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    external = types.ModuleType("frigate.events.external")
+    external.__spec__ = importlib.machinery.ModuleSpec("frigate.events.external", None)
+    monkeypatch.setitem(sys.modules, "frigate.events.external", external)
+    assert "expected Frigate 0.16 or later" in patcher.shape_fault(host())
+
+
+def test_a_python_that_is_too_old_is_named(patcher: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = types.SimpleNamespace(
+        version_info=(3, 9, 2), version="3.9.2 (default)", modules=sys.modules
+    )
+    monkeypatch.setattr(patcher, "sys", old)
+    assert patcher.shape_fault(host()).startswith("Python 3.9.2, expected 3.11 or later")
+
+
+def test_arming_twice_wraps_once(patcher: Any) -> None:
+    module = host()
+    originals = {name: vars(module.EventProcessor)[name] for name in patcher.SEAM}
+    assert patcher.arm(module, ON) and patcher.arm(module, ON)
+    for name, original in originals.items():
+        assert vars(module.EventProcessor)[name].__wrapped__ is original
+
+
+def test_unpatching_gives_the_very_same_functions_back(patcher: Any) -> None:
+    module = host()
+    before = dict(vars(module.EventProcessor))
+    patcher.unpatch()
+    for _ in range(2):
+        assert patcher.arm(module, ON)
+        assert dict(vars(module.EventProcessor)) != before
+        patcher.unpatch()
+        patcher.unpatch()
+        after = dict(vars(module.EventProcessor))
+        assert after.keys() == before.keys()
+        assert all(after[name] is before[name] for name in before)
+
+
+def test_a_class_that_a_reload_made_anew_is_wrapped_too(patcher: Any) -> None:
+    first, second = host(), host()
+    assert patcher.arm(first, ON) and patcher.arm(second, ON)
+    assert hasattr(second.EventProcessor.run, "__wrapped__")
+
+
+def test_the_wrapped_methods_look_like_the_hosts(patcher: Any) -> None:
+    module, plain = host(), host()
+    patcher.arm(module, ON)
+    for name in patcher.SEAM:
+        ours, theirs = (getattr(one.EventProcessor, name) for one in (module, plain))
+        assert inspect.signature(ours) == inspect.signature(theirs)
+        assert (ours.__name__, ours.__qualname__) == (theirs.__name__, theirs.__qualname__)
+
+
+# The host first
+
+
+def test_positional_and_keyword_calls_return_what_the_host_returned(
+    during_run: Callable[..., Any],
+) -> None:
+    data = {"id": "1.5-abc", "has_snapshot": True}
+
+    def work(processor: Any, pipe: int) -> str:
+        called = processor.handle_object_detection("end", "garage", data)
+        assert called == ("object", "end", "garage", data) and called[3] is data
+        called = processor.handle_object_detection(event_type="end", camera=None, event_data=data)
+        assert called == ("object", "end", None, data)
+        assert processor.handle_external_detection("start", data)[2] is data
+        assert processor.handle_external_detection(event_data=data, event_type="end")[1] == "end"
+        assert read(pipe) == ["1.5-abc"] * 4
+        return "what run returned"
+
+    assert during_run(work) == "what run returned"
+
+
+@pytest.mark.parametrize("kind", [KeyError, SystemExit, KeyboardInterrupt])
+@pytest.mark.parametrize("name", ["run", "handle_object_detection", "handle_external_detection"])
+def test_what_the_host_raises_reaches_its_caller_as_it_was(
+    patcher: Any, monkeypatch: pytest.MonkeyPatch, kind: type[BaseException], name: str
+) -> None:
+    monkeypatch.setattr(patcher, "_run_child", lambda *_: 0)
+    module = host()
+    raised = kind("theirs")
+
+    def fail(*words: object) -> None:
+        raise raised
+
+    code = "def {}({}): fail()".format(name, ", ".join(patcher.SEAM[name]))
+    scope: dict[str, Any] = {"fail": fail}
+    exec(code, scope)
+    setattr(module.EventProcessor, name, scope[name])
+    assert patcher.arm(module, ON)
+    with pytest.raises(kind) as caught:
+        getattr(module.EventProcessor(), name)(*[None] * (len(patcher.SEAM[name]) - 1))
+    assert caught.value is raised
+    assert [frame.name for frame in caught.traceback][-2:] == [name, "fail"]
+    assert caught.value.__context__ is None and caught.value.__cause__ is None
+
+
+def test_a_wrong_call_fails_with_the_hosts_own_words(patcher: Any) -> None:
+    module, plain = host(), host()
+    patcher.arm(module, ON)
+    for words in ((), (1, 2, 3, 4)):
+        with pytest.raises(TypeError) as ours:
+            module.EventProcessor().handle_object_detection(*words)
+        with pytest.raises(TypeError) as theirs:
+            plain.EventProcessor().handle_object_detection(*words)
+        assert str(ours.value) == str(theirs.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "words", "told"),
+    [
+        ("object", end("1.5-a"), ["1.5-a"]),
+        ("object", end("1.5-a", has_snapshot=False), []),
+        ("object", ("start", *end("1.5-a")[1:]), []),
+        ("object", ("update", *end("1.5-a")[1:]), []),
+        ("external", ("start", {"id": "1.5-a", "has_snapshot": True}), ["1.5-a"]),
+        ("external", ("start", {"id": "1.5-a", "has_snapshot": False}), []),
+        ("external", ("start", {"id": "1.5-a"}), []),
+        ("external", ("end", {"id": "1.5-a", "end_time": 2}), ["1.5-a"]),
+        ("external", ("end", {"id": "1.5-a", "has_snapshot": False}), []),
+    ],
+)
+def test_an_id_is_told_when_its_picture_is_there(
+    during_run: Callable[..., Any], method: str, words: tuple[Any, ...], told: list[str]
+) -> None:
+    def work(processor: Any, pipe: int) -> None:
+        getattr(processor, f"handle_{method}_detection")(*words)
+        assert read(pipe) == told
+
+    during_run(work)
+
+
+# Our line fails
+
+
+class Awkward:
+    def __bool__(self) -> bool:
+        raise ArithmeticError("weird")
+
+    def __repr__(self) -> str:
+        return "awkward"
+
+    __eq__ = __getitem__ = __bool__  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("end", "garage", None),
+        ("end", "garage", {}),
+        ("end", "garage", []),
+        ("end", "garage", {"has_snapshot": True}),
+        ("end", "garage", Awkward()),
+        ("end", "garage", {"id": "1.5-a", "has_snapshot": Awkward()}),
+        (Awkward(), "garage", {"id": "1.5-a", "has_snapshot": True}),
+        end("1.5-a\n2.5-forged"),
+        end("1.5-a\r"),
+        end("1.5-a\0"),
+        end("1.5-\ud800"),
+        end("1.5-ä"),
+        end("1" * 5000),
+        end(None),
+        end(1.5),
+        end(b"1.5-a"),
+    ],
+    ids=repr,
+)
+def test_whatever_our_line_stumbles_over_the_host_never_feels_it(
+    during_run: Callable[..., Any], caplog: pytest.LogCaptureFixture, words: tuple[Any, ...]
+) -> None:
+    def work(processor: Any, pipe: int) -> None:
+        for _ in range(3):
+            assert processor.handle_object_detection(*words)[0] == "object"
+        assert read(pipe) == []
+        processor.handle_object_detection(*end("3.5-next"))
+        assert read(pipe) == ["3.5-next"]
+
+    during_run(work)
+    said = [one for one in caplog.messages if "hook failed, events are found by the sweep" in one]
+    assert len(said) == 1
+    assert "\n" not in said[0] and len(said[0]) < 250
+
+
+def test_a_failure_that_cannot_even_be_logged_stays_ours(during_run: Callable[..., Any]) -> None:
+    def refuse(record: logging.LogRecord) -> bool:
+        raise OSError("no log")
+
+    def work(processor: Any, pipe: int) -> None:
+        logger = logging.getLogger("frigate_s3")
+        logger.addFilter(refuse)
+        try:
+            assert processor.handle_object_detection("end", "garage", None)[0] == "object"
+            assert processor.handle_external_detection("end", None)[0] == "external"
+        finally:
+            logger.removeFilter(refuse)
+
+    during_run(work)
+
+
+def fill(processor: Any) -> None:
+    """Let more events end than the pipe takes."""
+
+    def tell() -> None:
+        for number in range(10_000):
+            processor.handle_object_detection(*end(f"{number}.5-abcdef"))
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    teller.join(10)
+    assert not teller.is_alive(), "a full pipe blocks the host"
+
+
+def test_a_full_pipe_drops_ids_and_says_nothing(
+    during_run: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    def work(processor: Any, pipe: int) -> None:
+        fill(processor)
+        told = read(pipe)
+        assert 1_000 < len(told) < 10_000
+        assert told == [f"{number}.5-abcdef" for number in range(len(told))]
+        processor.handle_object_detection(*end("1.5-after"))
+        assert read(pipe)[-1] == "1.5-after"
+
+    during_run(work)
+    assert "hook failed" not in caplog.text
+
+
+def test_200_000_events_leave_memory_flat(during_run: Callable[..., Any]) -> None:
+    def work(processor: Any, pipe: int) -> None:
+        words, broken = end("1.5-abcdef"), end("two\nlines")
+        fill(processor)
+        gc.collect()
+        tracemalloc.start()
+        try:
+            for _ in range(100_000):
+                processor.handle_object_detection(*words)
+                processor.handle_object_detection(*broken)
+            gc.collect()
+            assert tracemalloc.get_traced_memory()[0] < 50_000
+        finally:
+            tracemalloc.stop()
+
+    during_run(work)
+
+
+def test_outside_of_a_run_nothing_is_told_and_nothing_fails(
+    patcher: Any, child_log: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = host()
+    patcher.arm(module, ON)
+    processor = module.EventProcessor(lambda self: None)
+    processor.handle_object_detection(*end("1.5-a"))
+    processor.run()
+    processor.handle_object_detection(*end("1.5-a"))
+    wait_until(lambda: not keepers())
+    assert not child_log.exists()
+    assert "hook failed" not in caplog.text
+
+
+@pytest.mark.parametrize("broken", ["pipe", "start"])
+def test_a_host_that_cannot_give_a_thread_or_a_pipe_runs_without_us(
+    patcher: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, broken: str
+) -> None:
+    def fail(*words: object) -> None:
+        raise OSError("too many open files") if broken == "pipe" else RuntimeError("no thread")
+
+    module = host()
+    patcher.arm(module, ON)
+    before = open_pipes()
+    with monkeypatch.context() as context:
+        owner = os if broken == "pipe" else threading.Thread
+        context.setattr(owner, broken, fail)
+        processor = module.EventProcessor(lambda self: self.handle_object_detection(*end("1.5-a")))
+        assert processor.run()[0] == "object"
+    assert open_pipes() <= before
+    assert "S3 snapshot mirror not started" in caplog.text
+    assert "hook failed" not in caplog.text
+
+
+# The child
+
+
+def lines(log: Path) -> list[str]:
+    return log.read_text().splitlines() if log.exists() else []
+
+
+def processes_of(patcher: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every child that the patcher starts from now on."""
+    started: list[Any] = []
+    popen = patcher.subprocess.Popen
+
+    def remember(*words: Any, **options: Any) -> Any:
+        started.append(popen(*words, **options))
+        return started[-1]
+
+    monkeypatch.setattr(patcher.subprocess, "Popen", remember)
+    return started
+
+
+def test_the_child_gets_the_ids_ends_with_the_run_and_leaves_nothing(
+    patcher: Any, monkeypatch: pytest.MonkeyPatch, child_log: Path
+) -> None:
+    started = processes_of(patcher, monkeypatch)
+    before = open_pipes()
+    module = host()
+    patcher.arm(module, ON)
+
+    def work(processor: Any) -> None:
+        for number in range(100):
+            processor.handle_object_detection(*end(f"{number}.5-a"))
+
+    module.EventProcessor(work).run()
+    wait_until(lambda: not keepers())
+    assert lines(child_log) == [f"{number}.5-a" for number in range(100)]
+    assert [child.returncode for child in started] == [0]
+    assert not Path(f"/proc/{started[0].pid}").exists()  # a zombie would still be there
+    assert open_pipes() <= before
+
+
+def test_a_run_that_raises_ends_the_child_all_the_same(
+    patcher: Any, monkeypatch: pytest.MonkeyPatch, child_log: Path
+) -> None:
+    started = processes_of(patcher, monkeypatch)
+    module = host()
+    patcher.arm(module, ON)
+
+    def work(processor: Any) -> None:
+        processor.handle_object_detection(*end("1.5-a"))
+        raise KeyError("theirs")
+
+    with pytest.raises(KeyError, match="theirs"):
+        module.EventProcessor(work).run()
+    wait_until(lambda: not keepers())
+    assert lines(child_log) == ["1.5-a"]
+    assert not Path(f"/proc/{started[0].pid}").exists()
+
+
+def test_the_end_of_a_run_does_not_wait_for_a_child_that_drains(
+    patcher: Any, monkeypatch: pytest.MonkeyPatch, child_log: Path
+) -> None:
+    script = child_log.with_name("s3_snapshot_mirror.py")
+    script.write_text("import sys, time\nsys.stdin.read()\ntime.sleep(30)")
+    started = processes_of(patcher, monkeypatch)
+    module = host()
+    patcher.arm(module, ON)
+    began = time.monotonic()
+    module.EventProcessor(lambda self: wait_until(lambda: started)).run()
+    assert time.monotonic() - began < 10
+    assert started[0].poll() is None
+    started[0].kill()
+
+
+def test_ids_written_while_no_child_lives_reach_the_next(
+    patcher: Any, monkeypatch: pytest.MonkeyPatch, child_log: Path
+) -> None:
+    started = processes_of(patcher, monkeypatch)
+    script = child_log.with_name("s3_snapshot_mirror.py")
+    reader = script.read_text()
+    script.write_text("raise SystemExit(1)")
+    module = host()
+    patcher.arm(module, ON)
+
+    def work(processor: Any) -> None:
+        wait_until(lambda: started and started[0].returncode == 1)
+        processor.handle_object_detection(*end("1.5-a"))
+        processor.handle_object_detection(*end("2.5-b"))
+        script.write_text(reader)
+        wait_until(lambda: lines(child_log) == ["1.5-a", "2.5-b"])
+
+    module.EventProcessor(work).run()
+
+
+def lives(patcher: Any, monkeypatch: pytest.MonkeyPatch, *statuses: int | str) -> None:
+    """Make the child end with each of `statuses` in turn, and then the run."""
+    module = host()
+    patcher.arm(module, ON)
+    left = list(statuses)
+    over = threading.Event()
+
+    def run_child(environment: object, reading: int) -> int | str:
+        if len(left) == 1:
+            over.set()
+        return left.pop(0)
+
+    monkeypatch.setattr(patcher, "_run_child", run_child)
+    module.EventProcessor(lambda self: over.wait(10)).run()
+    wait_until(lambda: not keepers())
+
+
+def test_a_child_that_dies_again_and_again_is_started_with_growing_pauses(
+    patcher: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lives(patcher, monkeypatch, 1, -9, "not started: no memory", 0, 1, 1)
+    said = re.findall(r"mirror ended \((.*)\), starting again in (\S+) s", caplog.text)
+    assert said[:5] == [
+        ("1", "0.01"), ("-9", "0.02"), ("not started: no memory", "0.03"), ("0", "0.03"),
+        ("1", "0.03"),
+    ]  # fmt: skip
+
+
+def test_after_a_long_life_the_pauses_begin_anew(
+    patcher: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(patcher, "LIVED_WELL", -1)
+    lives(patcher, monkeypatch, 1, 1, 1, 1)
+    assert re.findall(r"starting again in (\S+) s", caplog.text)[:3] == ["0.01"] * 3
+
+
+def test_a_program_that_cannot_be_started_is_said_and_tried_again(
+    patcher: Any, monkeypatch: pytest.MonkeyPatch, child_log: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = host()
+    patcher.arm(module, ON)
+
+    python = sys.executable
+    monkeypatch.setattr(sys, "executable", "/nowhere/python3")
+
+    def work(processor: Any) -> None:
+        wait_until(lambda: caplog.text.count("ended (not started: [Errno 2]") >= 2)
+        monkeypatch.setattr(sys, "executable", python)
+        processor.handle_object_detection(*end("1.5-a"))
+        wait_until(lambda: lines(child_log) == ["1.5-a"])
+
+    module.EventProcessor(work).run()
+
+
+def test_wrong_settings_end_it_for_good_said_once(
+    patcher: Any, monkeypatch: pytest.MonkeyPatch, child_log: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    child_log.with_name("s3_snapshot_mirror.py").write_text("raise SystemExit(78)")
+    started = processes_of(patcher, monkeypatch)
+    module = host()
+    patcher.arm(module, ON)
+
+    def work(processor: Any) -> None:
+        wait_until(lambda: started and not keepers())
+        for _ in range(10):
+            assert processor.handle_object_detection(*end("1.5-a"))[0] == "object"
+
+    module.EventProcessor(work).run()
+    assert len(started) == 1
+    assert [one.levelname for one in caplog.records] == ["INFO", "WARNING"]
+    assert "stays off until what it said above is mended" in caplog.text
+
+
+# Forks
+
+
+def in_a_fork(look: Callable[[], bool]) -> bool:
+    """What `look` finds in a forked child of this process."""
+    pid = os.fork()
+    if pid == 0:
+        status = 2
+        try:
+            status = 0 if look() else 1
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_a_forked_child_of_the_host_holds_no_end_of_the_pipe(
+    during_run: Callable[..., Any],
+) -> None:
+    def work(processor: Any, pipe: int) -> None:
+        name = os.readlink(f"/proc/self/fd/{pipe}")
+
+        def look() -> bool:
+            processor.handle_object_detection(*end("1.5-from-the-fork"))
+            return name not in open_pipes()
+
+        assert in_a_fork(look)
+        processor.handle_object_detection(*end("1.5-a"))
+        assert read(pipe) == ["1.5-a"]
+
+    during_run(work)
+
+
+def test_a_fork_closes_no_file_of_the_host_that_took_over_a_number_of_ours(
+    patcher: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers: list[int] = []
+    monkeypatch.setattr(patcher, "_run_child", lambda _, reading: numbers.append(reading) or 78)
+    module = host()
+    patcher.arm(module, ON)
+
+    def work(processor: Any) -> None:
+        wait_until(lambda: numbers and not keepers())
+        theirs = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(theirs, numbers[0])  # which it may have got anyhow
+        assert in_a_fork(lambda: bool(os.fstat(numbers[0])))
+        for number in {theirs, numbers[0]}:
+            os.close(number)
+
+    module.EventProcessor(work).run()
+
+
+# The child's environment
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("{boot}", None),
+        ("{boot}:/x", "/x"),
+        ("/x:{boot}/:/y", "/x:/y"),
+        ("{link}:/x", "/x"),
+        ("/x::/loop", "/x:/loop"),
+        ("", None),
+    ],
+)
+def test_the_child_cannot_arm_the_hook_again_and_keeps_the_owners_path(
+    patcher: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: str, kept: str | None
+) -> None:
+    (tmp_path / "link").symlink_to(ROOT / "boot")
+    boot, link = ROOT / "boot", tmp_path / "link"
+    monkeypatch.setenv("PYTHONPATH", given.format(boot=boot, link=link))
+    assert patcher.child_environment(None).get("PYTHONPATH") == kept
+    assert os.environ["PYTHONPATH"] == given.format(boot=boot, link=link)
+
+
+def processor_with(path: str) -> Any:
+    database = types.SimpleNamespace(path=path)
+    return types.SimpleNamespace(config=types.SimpleNamespace(database=database))
+
+
+def frigate_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    const, version = types.ModuleType("frigate.const"), types.ModuleType("frigate.version")
+    const.CLIPS_DIR, version.VERSION = "/m/clips", "0.17.2-abc"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "frigate.const", const)
+    monkeypatch.setitem(sys.modules, "frigate.version", version)
+
+
+KNOWN = ("FRIGATE_DB_PATH", "FRIGATE_CLIPS_DIR", "S3_MIRROR_FRIGATE")
+
+
+def test_what_only_frigate_knows_is_handed_over(
+    patcher: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in KNOWN:
+        monkeypatch.delenv(name, raising=False)
+    frigate_says(monkeypatch)
+    environment = patcher.child_environment(processor_with("/c/frigate.db"))
+    assert [environment[name] for name in KNOWN] == ["/c/frigate.db", "/m/clips", "0.17.2-abc"]
+    assert {name: value for name, value in environment.items() if name not in KNOWN} == {
+        name: value for name, value in os.environ.items() if name != "PYTHONPATH"
+    }
+
+
+def test_the_owners_own_words_win(patcher: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    frigate_says(monkeypatch)
+    for name in KNOWN:
+        monkeypatch.setenv(name, "/owner")
+    monkeypatch.setenv("FRIGATE_CLIPS_DIR", " ")
+    environment = patcher.child_environment(processor_with("/c/frigate.db"))
+    assert [environment[name] for name in KNOWN] == ["/owner", "/m/clips", "/owner"]
+
+
+@pytest.mark.parametrize("processor", [None, object(), processor_with("")])
+def test_a_frigate_that_tells_nothing_leaves_the_defaults(
+    patcher: Any, monkeypatch: pytest.MonkeyPatch, processor: Any
+) -> None:
+    for name in KNOWN:
+        monkeypatch.delenv(name, raising=False)
+    assert not patcher.child_environment(processor).keys() & set(KNOWN)

@@ -1,0 +1,191 @@
+"""The hook on Frigate's own code: its event thread, models, migrations and messages.
+
+Needs a source tree of Frigate 0.16, 0.17 or 0.18, named by FRIGATE_SRC, and a Python 3.11 that has
+Frigate's wheels, named by FRIGATE_PYTHON (the one that runs the tests unless set). Nothing of
+Frigate is part of this project.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = os.environ.get("FRIGATE_SRC", "")
+PYTHON = os.environ.get("FRIGATE_PYTHON", sys.executable)
+# What Frigate imports and this test never calls; too large to ask for.
+EMPTY = ("transformers", "sherpa_onnx", "librosa", "soundfile", "faster_whisper", "tflite_runtime")
+LACKING = 77  # exit code of PLAY when an import is missing
+
+pytestmark = pytest.mark.skipif(not SOURCE, reason="FRIGATE_SRC names no source tree of Frigate")
+
+CHILD = """
+import sys
+from pathlib import Path
+for line in sys.stdin:
+    with open(Path(__file__).with_name("ids"), "a") as log: log.write(line)
+"""
+# Runs in Frigate's interpreter with the boot file on PYTHONPATH; arguments: a folder to work in.
+PLAY = """
+import json, multiprocessing, sys, threading, time
+from pathlib import Path
+
+folder = Path(sys.argv[1])
+try:
+    import frigate.comms.zmq_proxy as proxy
+    from frigate.events import maintainer
+    from frigate.comms.events_updater import EventUpdatePublisher
+    from frigate.config import FrigateConfig
+    from frigate.db.sqlitevecq import SqliteVecQueueDatabase
+    from frigate.events.types import EventStateEnum, EventTypeEnum
+    from frigate.models import Event, Timeline
+    from peewee_migrate import Router
+    from playhouse.sqlite_ext import SqliteExtDatabase
+except ImportError as error:
+    print(error)
+    raise SystemExit(77)
+
+patcher = sys.modules["frigate_s3_patcher"]
+patcher.HERE = folder  # its child is the script there
+proxy.SOCKET_PUB, proxy.SOCKET_SUB = f"ipc://{folder}/pub", f"ipc://{folder}/sub"
+seam = [(name, getattr(maintainer.EventProcessor, name)) for name in patcher.SEAM]
+told = {name: method.__wrapped__.__module__ for name, method in seam}
+
+config = FrigateConfig.parse_object({
+    "mqtt": {"enabled": False},
+    "database": {"path": str(folder / "frigate.db")},
+    "detectors": {"none": {"type": "deepstack", "api_url": "http://127.0.0.1:1/"}},
+    "snapshots": {"enabled": True},
+    "cameras": {"front": {
+        "ffmpeg": {"inputs": [{"path": "rtsp://127.0.0.1:1/front", "roles": ["detect"]}]},
+        "detect": {"enabled": True, "width": 1280, "height": 720, "fps": 5},
+    }},
+})
+migrated = SqliteExtDatabase(config.database.path)
+Router(migrated).run()
+migrated.close()
+database = SqliteVecQueueDatabase(config.database.path, timeout=60)
+database.bind([Event, Timeline])
+
+stop = multiprocessing.Event()
+messages = proxy.ZmqProxy()
+processor = maintainer.EventProcessor(config, multiprocessing.Queue(), stop)
+publisher = EventUpdatePublisher()
+
+def send(source, state, camera, data):
+    publisher.publish((source, state, camera, "frame", data))
+
+def until(met):
+    end = time.monotonic() + 20
+    while not met():
+        if time.monotonic() > end: raise SystemExit("too late")
+        threading.Event().wait(0.02)
+
+box = [100, 100, 200, 300]
+seen = {
+    "id": "1700000000.5-object", "camera": "front", "label": "person", "sub_label": None,
+    "start_time": 1700000000.5, "end_time": None, "frame_time": 1700000000.5, "top_score": 0.9,
+    "score": 0.8, "false_positive": False, "has_clip": False, "has_snapshot": True, "area": 20000,
+    "entered_zones": [], "current_zones": [], "attributes": {}, "current_attributes": [],
+    "stationary": False, "position_changes": 2, "max_severity": None, "path_data": [],
+    "average_estimated_speed": 0, "velocity_angle": 0, "recognized_license_plate": None, "box": box,
+    "pending_loitering": False, "snapshot_clean": True,
+    "snapshot": {"frame_time": 1700000000.5, "box": box, "region": [0, 0, 720, 720], "score": 0.8,
+                 "area": 20000, "attributes": [], "current_estimated_speed": 0},
+}
+unsaved = {"id": "1700000001.5-false", "has_snapshot": False, "false_positive": True}
+manual = {
+    "id": "1700000002.5-manual", "label": "bell", "sub_label": "", "score": 1, "camera": "front",
+    "start_time": 1700000002.5, "end_time": 1700000032.5, "has_clip": False, "has_snapshot": True,
+    "type": "api", "thumbnail": None, "snapshot_clean": True,
+}
+processor.start()
+# A subscriber that has just connected misses what is sent before it is known.
+first = seen | {"id": "1700000000.1-first", "has_snapshot": False}
+def received():
+    send(EventTypeEnum.tracked_object, EventStateEnum.start, "front", first)
+    return first["id"] in processor.events_in_process
+until(received)
+for event, changed in ((seen, {}), (seen | unsaved, {})):
+    began = event | {"has_snapshot": False}
+    send(EventTypeEnum.tracked_object, EventStateEnum.start, "front", began)
+    send(EventTypeEnum.tracked_object, EventStateEnum.update, "front", event)
+    ended = event | {"end_time": 1700000009.5}
+    send(EventTypeEnum.tracked_object, EventStateEnum.end, "front", ended)
+send(EventTypeEnum.api, EventStateEnum.start, "front", manual)
+until(lambda: Event.select().where(Event.id == manual["id"]).count())
+stop.set()
+processor.join(20)
+publisher.stop()
+messages.stop()
+told["rows"] = [[e.id, e.has_snapshot, e.end_time] for e in Event.select().order_by(Event.id)]
+told["fault"] = patcher.shape_fault(maintainer)
+patcher.unpatch()
+now = [getattr(maintainer.EventProcessor, name) for name in patcher.SEAM]
+told["unpatched"] = [method is was.__wrapped__ for method, (_, was) in zip(now, seam, strict=True)]
+told["unpatched_fault"] = patcher.shape_fault(maintainer)
+(folder / "told").write_text(json.dumps(told))
+database.stop()
+"""
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What PLAY told, with the ids that reached the child and what was said on stderr."""
+    folder = tmp_path_factory.mktemp("frigate")
+    for name in EMPTY:
+        (folder / "empty" / name).mkdir(parents=True)
+        (folder / "empty" / name / "__init__.py").touch()
+    (folder / "s3_snapshot_mirror.py").write_text(CHILD)
+    (folder / "play.py").write_text(PLAY)
+    path = [ROOT / "boot", SOURCE, folder / "empty"]
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": os.pathsep.join(map(str, path)),
+        "CONFIG_FILE": str(folder / "config.yml"),
+        "S3_BUCKET": "pictures",
+    }
+    done = subprocess.run(
+        [PYTHON, str(folder / "play.py"), str(folder)],
+        env=environment,
+        cwd=SOURCE,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    if done.returncode == LACKING:
+        pytest.skip(f"{PYTHON} cannot import Frigate: {done.stdout.strip()}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads((folder / "told").read_text())
+    return told | {"ids": (folder / "ids").read_text().split(), "stderr": done.stderr}
+
+
+def test_frigates_own_event_thread_has_the_shape_that_we_know(played: Any) -> None:
+    assert played["fault"] == played["unpatched_fault"] == ""
+    assert "not armed" not in played["stderr"]
+
+
+def test_all_three_methods_were_wrapped_by_the_import_alone(played: Any) -> None:
+    for name in ("run", "handle_object_detection", "handle_external_detection"):
+        assert played[name] == "frigate.events.maintainer"
+
+
+def test_each_row_with_a_picture_had_its_id_told_once(played: Any) -> None:
+    rows = [
+        ["1700000000.5-object", True, 1700000009.5],
+        ["1700000002.5-manual", True, 1700000032.5],
+    ]
+    assert played["rows"] == rows
+    assert played["ids"] == [row[0] for row in rows]
+
+
+def test_unpatching_gives_frigate_its_own_methods_back(played: Any) -> None:
+    assert played["unpatched"] == [True, True, True]

@@ -394,7 +394,9 @@ pip_install() {
   local folder=$1
   shift
   "$@" -m pip install --quiet --no-input --disable-pip-version-check --require-hashes --no-deps \
-    --only-binary=:all: --target "$folder/vendor.new" -r "$folder/requirements.lock"
+    --only-binary=:all: --target "$folder/vendor.new" -r "$folder/requirements.lock" || return
+  # The folder is mounted read-only, so Frigate's Pythons could never keep what they compile.
+  "$@" -m compileall -q -l "$folder" "$folder/boot" "$folder/frigate_mirror" || true
 }
 
 # usage: frigate_image ; prints the image of the user's service, as far as it can be told

@@ -29,8 +29,12 @@ HERE = Path(__file__).resolve().parent
 if (HERE / "vendor").is_dir():
     sys.path.insert(1, str(HERE / "vendor"))  # on this process's path only, never on Frigate's
 
-from frigate_mirror import __version__, doctor, health, process, settings, spans  # noqa: E402
-from frigate_mirror.settings import Settings, SettingsError  # noqa: E402
+try:
+    from frigate_mirror import __version__, doctor, health, process, settings, spans
+    from frigate_mirror.settings import Settings, SettingsError
+except ImportError as error:
+    print(f"Failed to import S3 modules: {error}; run setup_s3_mirror.sh again", file=sys.stderr)
+    sys.exit(78)
 
 log = logging.getLogger("frigate_s3")
 EX_USAGE, EX_SOFTWARE, EX_CONFIG = 64, 70, 78
@@ -195,5 +199,9 @@ def rebuild(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL) if sys.argv[1:2] != ["run"] else None
-    sys.exit(main())
+    if sys.argv[1:2] != ["run"]:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    code = main()
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(code)  # at once, whatever a thread with a hung upload is doing

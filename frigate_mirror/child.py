@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-import threading
+import time
 
 from frigate_mirror import rebuild
 from frigate_mirror.mirror import Mirror
@@ -16,14 +16,24 @@ from frigate_mirror.store import LedgerError, RunLock
 
 log = logging.getLogger("frigate_s3")
 EX_OK, EX_FAILED = 0, 1
-STATUS_EVERY, SUM_UP_EVERY, TEND_EVERY, PRUNE_EVERY = 10.0, 60.0, 1.0, 3600.0
+STATUS_EVERY, SUM_UP_EVERY, TEND_EVERY, PRUNE_EVERY = 5.0, 60.0, 1.0, 3600.0
+
+
+class Stop:
+    """Whether a signal has said so. No Event: its lock may be held by the very thread in which
+    Python runs the signal's function."""
+
+    wanted = False
+
+    def __call__(self, *_: object) -> None:
+        self.wanted = True
 
 
 def serve(settings: Settings, sink: Sink, versions: dict[str, str]) -> int:
     """Mirror until Frigate closes our stdin, is gone, or a signal says to stop."""
-    stop = threading.Event()
+    stop = Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, stop)
     parent = Parent(sys.stdin.fileno())
     lock = RunLock(settings.lock_path)
     try:
@@ -41,21 +51,20 @@ def serve(settings: Settings, sink: Sink, versions: dict[str, str]) -> int:
     return EX_FAILED if mirror.ledger.damaged else EX_OK
 
 
-def _take_turn(lock: RunLock, parent: Parent, stop: threading.Event) -> bool:
+def _take_turn(lock: RunLock, parent: Parent, stop: Stop) -> bool:
     """Wait for an earlier mirror to finish its drain; False if Frigate ends before that."""
     waited = False
     while not lock.acquire():
-        if parent.gone or stop.wait(0.1):
+        if parent.hung_up or stop.wanted:
             return False
         if not waited:
             log.info("S3 snapshot mirror waits for an earlier one to end")
         waited = True
+        time.sleep(0.1)
     return True
 
 
-def _mirror_until(
-    parent: Parent, stop: threading.Event, mirror: Mirror, settings: Settings
-) -> None:
+def _mirror_until(parent: Parent, stop: Stop, mirror: Mirror, settings: Settings) -> None:
     rounds = [
         Rounds(
             "pulse",
@@ -72,12 +81,13 @@ def _mirror_until(
     mirror.start()
     for one in rounds:
         one.start()
-    while not (parent.gone or stop.is_set() or mirror.ledger.damaged):
+    while not (parent.gone or stop.wanted or mirror.ledger.damaged):
         for event_id in parent.ids(timeout=0.5):
-            mirror.intake.offer(event_id)
-    log.info(
-        "S3 snapshot mirror stopping, up to %g s for what is under way", settings.drain_seconds
-    )
+            # A database that is locked or slow must not keep us from ending; the sweep finds them.
+            if stop.wanted or parent.dead or not mirror.intake.offer(event_id):
+                break
+    log.info("S3 snapshot mirror stopping, up to %g s for what is under way",
+             settings.drain_seconds)  # fmt: skip
     for one in rounds:
         one.stop()
     mirror.stop(settings.drain_seconds)

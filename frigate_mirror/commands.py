@@ -16,6 +16,7 @@ from frigate_mirror.ledger import Ledger, LedgerError
 from frigate_mirror.mirror import Mirror
 from frigate_mirror.settings import Settings
 from frigate_mirror.sink import Sink, SinkError
+from frigate_mirror.statefiles import StateFile
 from frigate_mirror.store import RunLock
 
 EX_OK, EX_LEFT, EX_SOFTWARE = 0, 1, 70
@@ -38,7 +39,11 @@ def rebuild(settings: Settings, sink: Sink) -> int:
     """Take what the bucket lists as uploaded, so that it is not uploaded again."""
     keys = KeyCodec(settings.prefix, settings.key_timezone)
     try:
-        ledger = Ledger(settings.ledger_path)
+        ledger = rebuilding.open_ledger(
+            settings.ledger_path,
+            StateFile(settings.uploaded_file, with_errors=False),
+            StateFile(settings.failed_file, with_errors=True),
+        )
         listing = sink.list(f"{settings.prefix}/" if settings.prefix else "")
         count = ledger.add_settled(rebuilding.from_listing(listing, keys))
     except (LedgerError, SinkError) as error:
@@ -55,40 +60,43 @@ def backfill(settings: Settings, sink: Sink, since: float, until: float | None) 
     try:
         ours = lock.acquire()
         mirror = Mirror(settings, sink)
-        found = mirror.intake.sweep(since, end)
-        print(f"{found} event(s) of that time were not in the ledger yet")
-        if ours:
-            mirror.start()
-        left = _watch(mirror, since, end)
-        if ours:
-            mirror.uploader.stop()
-            mirror.uploader.join(5.0)
+        try:
+            _see_through(mirror, since, end, ours=ours)
+        except KeyboardInterrupt:
+            print("\ninterrupted; the rest stays in the queue", file=sys.stderr)
+        mirror.uploader.stop()
+        mirror.uploader.join(5.0)
+        counts = mirror.ledger.between(since, end)
     except (LedgerError, CatalogError, OSError) as error:
         return _told(str(error))
     finally:
         lock.release()
-    failed = mirror.ledger.counts().failed
+    left, failed = counts.pending + counts.waiting, counts.failed
     print(
         f"{left} left, {failed} failed for good" if left or failed else "all of it is in the bucket"
     )
     return EX_LEFT if left or failed else EX_OK
 
 
-def _watch(mirror: Mirror, since: float, until: float) -> int:
-    """Show the progress until nothing is left or an interrupt; returns what is left."""
-    total = left = mirror.ledger.unsettled_between(since, until)
-    try:
-        while left:
-            _bar(total - left, total, mirror)
-            time.sleep(POLL)
-            mirror.tend()
-            left = mirror.ledger.unsettled_between(since, until)
-            total = max(total, left)
-    except KeyboardInterrupt:
-        print("\ninterrupted; the rest stays in the queue", file=sys.stderr)
-    else:
-        _bar(total, total, mirror)
-    return left
+def _see_through(mirror: Mirror, since: float, until: float, *, ours: bool) -> None:
+    """Queue, and show the progress until nothing is left. `ours`: the uploading is ours too."""
+    found = mirror.intake.sweep(since, until)
+    print(f"{found} event(s) of that time were not in the ledger yet", flush=True)
+    if ours:
+        mirror.start()
+    total = left = _left(mirror, since, until)
+    while left:
+        _bar(total - left, total, mirror)
+        time.sleep(POLL)
+        mirror.tend()
+        left = _left(mirror, since, until)
+        total = max(total, left)
+    _bar(total, total, mirror)
+
+
+def _left(mirror: Mirror, since: float, until: float) -> int:
+    counts = mirror.ledger.between(since, until)
+    return counts.pending + counts.waiting
 
 
 def _bar(done: int, total: int, mirror: Mirror) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
+from typing import Any
 
 from frigate_mirror.artifacts import Artifact
 
@@ -26,6 +29,21 @@ class Entry:
     tries: int
     attempts: int
     added: float
+
+
+COLUMNS = (
+    "id, camera, started, priority, tries, attempts, added, "
+    "key, source, size, content_type, metadata"
+)
+
+
+def entry_of(row: tuple[Any, ...]) -> Entry:
+    """The entry in a row of the COLUMNS."""
+    (one, camera, started, priority, tries, attempts, added, key, source, size, kind, text) = row
+    artifact = Artifact(
+        one, camera, started, key, Path(source), size, content_type=kind, metadata=json.loads(text)
+    )
+    return Entry(artifact, Priority(priority), tries, attempts, added)
 
 
 @dataclass(frozen=True, slots=True)

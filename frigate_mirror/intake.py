@@ -25,6 +25,7 @@ log = logging.getLogger("frigate_s3.intake")
 LIVE_FOR = 300.0  # seconds after its end in which an event that a sweep finds still counts as live
 FILE_LOOKS = 12  # for a picture that is not there, doubling from 1 s: about 10 minutes in all
 LONGEST_LOOK = 120.0
+LOOKS_AT_ONCE = 1000
 
 
 class Intake:
@@ -51,48 +52,59 @@ class Intake:
         self._wake = wake
         self._clock = clock
 
-    def offer(self, event_id: str) -> None:
-        """An event may have its picture now. Never raises: the sweep finds what this misses."""
+    def offer(self, event_id: str) -> bool:
+        """An event may have its picture now. Never raises: the sweep finds what this misses.
+        False where database or ledger fail, which the next event would have to wait for too."""
         if not is_event_id(event_id):
             log.warning("S3 snapshot mirror: %r is no event id, passed over", event_id[:80])
-            return
+            return True
         try:
             event = self._catalog.event(event_id)
             if event is not None and event.picture_is_final:
                 self._admit(event, Priority.LIVE)
+            return True
         except CatalogError as error:
             self._troubles.note("database", str(error))
         except LedgerError as error:
             self._troubles.note("ledger", str(error))
+        return False
 
     def sweep(self, since: float, until: float = math.inf) -> int:
         """Queue every snapshot of the window that the ledger does not know; returns how many
         events were new. Raises CatalogError and LedgerError."""
-        now, found = self._clock(), 0
+        found = 0
         for page in self._catalog.window(since, until):
             wanted = [snapshot_id(event_id) for event_id in page if is_event_id(event_id)]
             unknown = [event_of(one) for one in self._ledger.unknown(wanted)]
             for event in self._catalog.events(unknown):
                 if event.picture_is_final:
-                    recent = event.ended is not None and now - event.ended < LIVE_FOR
-                    self._admit(event, Priority.LIVE if recent else Priority.BACKLOG)
+                    self._admit(event, self._priority_of(event))
                     found += 1
         return found
 
     def tend(self) -> None:
         """Look again for the pictures that were not there. Raises CatalogError, LedgerError."""
         now = self._clock()
-        for artifact_id, camera, started, looks in self._ledger.waiting(now, 100):
-            event = self._catalog.event(event_of(artifact_id))
+        waiting = self._ledger.waiting(now, LOOKS_AT_ONCE)
+        events = {
+            one.id: one for one in self._catalog.events([event_of(row[0]) for row in waiting])
+        }
+        for artifact_id, camera, started, looks in waiting:
+            event = events.get(event_of(artifact_id))
             artifact = self._snapshot(event) if event else None
-            if artifact is not None:
-                self._queue(artifact, Priority.LIVE, now)
+            if event is not None and artifact is not None:
+                self._queue(artifact, self._priority_of(event), now)
             elif event is None or looks >= FILE_LOOKS:
                 log.debug("event %s has no snapshot file", event_of(artifact_id))
                 self._ledger.give_up(artifact_id, "no snapshot file", now)
             else:
                 due = now + min(2.0**looks, LONGEST_LOOK)
-                self._ledger.wait(artifact_id, camera, started, now, due)
+                self._ledger.wait(artifact_id, camera, started, due, looks + 1)
+
+    def look_again(self, since: float) -> int:
+        """One more look for the pictures of events from `since` on that were given up, lest a
+        disk that was away for a while costs them. Raises LedgerError."""
+        return self._ledger.look_again(since, self._clock(), FILE_LOOKS)
 
     def _admit(self, event: Event, priority: Priority) -> None:
         """Queue the event's snapshot, or remember to look for it again. Raises LedgerError."""
@@ -101,7 +113,13 @@ class Intake:
         if artifact is not None:
             self._queue(artifact, priority, now)
         elif is_event_id(event.id):
-            self._ledger.wait(snapshot_id(event.id), event.camera, event.started, now, now + 1.0)
+            looks = FILE_LOOKS if priority is Priority.BACKLOG else 1
+            self._ledger.wait(snapshot_id(event.id), event.camera, event.started, now + 1.0, looks)
+
+    def _priority_of(self, event: Event) -> Priority:
+        """Of an event that no hook told of. A manual one need not have ended yet."""
+        age = self._clock() - (event.started if event.ended is None else event.ended)
+        return Priority.LIVE if abs(age) < LIVE_FOR else Priority.BACKLOG
 
     def _snapshot(self, event: Event) -> Artifact | None:
         try:
@@ -115,7 +133,7 @@ class Intake:
         self._spool.hold(artifact)
         try:
             wanted = self._ledger.add(artifact, priority, now)
-            wanted = wanted or self._ledger.is_pending(artifact.id)
+            wanted = wanted or self._ledger.wants_file(artifact.id)
         except LedgerError:
             self._spool.release(artifact.id)
             raise

@@ -2,7 +2,7 @@
 
     waiting ──> pending ──> uploaded
        │           ├──────> failed     a dead letter, until `revive`
-       └──> gone <─┘                   no file (any more): nothing left to upload
+       └──> gone <─┘                   no file (any more), until `look_again`
 
 What is being uploaded stays `pending`; only this process's memory knows that it is claimed. So a
 crash needs no repair. One process claims at a time (see `store.RunLock`); others may add and
@@ -15,12 +15,14 @@ repeated upload of the same bytes to the same key, or the sweep adds a row again
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from frigate_mirror.artifacts import Artifact
-from frigate_mirror.entries import Counts, Entry, Priority, Settled
+from frigate_mirror.entries import COLUMNS, Counts, Entry, Priority, Settled, entry_of
 from frigate_mirror.store import LedgerError, Store
 
 __all__ = ["Ledger", "LedgerError"]
@@ -51,10 +53,6 @@ CREATE INDEX IF NOT EXISTS artifact_added ON artifact (added) WHERE state = 'pen
 CREATE INDEX IF NOT EXISTS artifact_state ON artifact (state, started);
 PRAGMA user_version = 1;
 """
-_COLUMNS = (
-    "id, camera, started, priority, tries, attempts, added, "
-    "key, source, size, content_type, metadata"
-)
 VERSION = 1
 
 
@@ -86,36 +84,51 @@ class Ledger:
                VALUES (?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?)
                ON CONFLICT (id) DO UPDATE SET
                    state = 'pending', due = excluded.due, attempts = 0, error = NULL,
-                   key = excluded.key, source = excluded.source, size = excluded.size,
-                   content_type = excluded.content_type, metadata = excluded.metadata
+                   priority = excluded.priority, key = excluded.key, source = excluded.source,
+                   size = excluded.size, content_type = excluded.content_type,
+                   metadata = excluded.metadata
                WHERE state IN ('waiting', 'gone')""",
             (a.id, a.camera, a.started, priority, now, now, a.key, str(a.source), a.size,
              a.content_type, json.dumps(dict(a.metadata))),
         )  # fmt: skip
         return changed > 0
 
-    def wait(self, artifact_id: str, camera: str, started: float, now: float, due: float) -> None:
-        """Remember an event whose file is not there yet, to be looked at again at `due`."""
+    def wait(
+        self, artifact_id: str, camera: str, started: float, due: float, looks: int = 1
+    ) -> None:
+        """Remember an event whose file is not there yet after so many looks, to be looked at
+        again at `due`."""
         self._store.change(
             """INSERT INTO artifact (id, camera, started, state, priority, due, added, attempts)
-               VALUES (?, ?, ?, 'waiting', 0, ?, ?, 1)
-               ON CONFLICT (id) DO UPDATE SET due = excluded.due, attempts = attempts + 1
+               VALUES (?, ?, ?, 'waiting', 0, ?4, ?4, ?5)
+               ON CONFLICT (id) DO UPDATE SET due = excluded.due, attempts = excluded.attempts
                WHERE state = 'waiting'""",
-            (artifact_id, camera, started, due, now),
+            (artifact_id, camera, started, due, looks),
+        )
+
+    def look_again(self, since: float, now: float, looks: int) -> int:
+        """Wait once more for the files of events that started from `since` on and were given up,
+        as if after so many looks: a disk may have been away. Returns for how many."""
+        return self._store.change(
+            """UPDATE artifact SET state = 'waiting', due = ?, attempts = ?, settled = NULL
+               WHERE state = 'gone' AND started >= ?""",
+            (now, looks, since),
         )
 
     def add_settled(self, rows: Iterable[tuple[str, str, str, float, float, str]]) -> int:
         """Take over artifacts settled in an earlier life, as (id, camera, key, started, settled,
         state); those known already stay as they are. Returns how many came in."""
-        with self._store.writing() as sql:
-            before = sql.total_changes
-            sql.executemany(
-                """INSERT OR IGNORE INTO artifact
-                       (id, camera, key, started, settled, state, priority, due, added)
-                   VALUES (?, ?, ?, ?, ?5, ?6, 2, ?5, ?5)""",
-                rows,
-            )
-            return int(sql.total_changes - before)
+        total, source = 0, iter(rows)
+        # In pages, gathered outside the transaction: a bucket's listing may take its time.
+        while page := list(islice(source, 1000)):
+            with self._store.writing() as sql:
+                total += sql.executemany(
+                    """INSERT OR IGNORE INTO artifact
+                           (id, camera, key, started, settled, state, priority, due, added)
+                       VALUES (?, ?, ?, ?, ?5, ?6, 2, ?5, ?5)""",
+                    page,
+                ).rowcount
+        return total
 
     def unknown(self, artifact_ids: Collection[str]) -> list[str]:
         """Those of the ids that have no row, in their order."""
@@ -127,24 +140,21 @@ class Ledger:
     # -- the queue
 
     def claim(self, now: float) -> Entry | None:
-        """The next pending artifact that is due and that nobody else has claimed, or None.
-
-        Live ones before retries before backlog; newest first among the live, so that after an
-        outage what happens now does not wait behind what happened then.
-        """
+        """The next pending artifact that is due and that nobody else has claimed, or None. Live
+        ones before retries before backlog; newest first among the live, so that after an outage
+        what happens now does not wait behind what happened then."""
         with self._store.turn:
             for priority in Priority:
                 order = "DESC" if priority is Priority.LIVE else "ASC"
                 rows = self._store.rows(
-                    f"""SELECT {_COLUMNS} FROM artifact
+                    f"""SELECT {COLUMNS} FROM artifact
                         WHERE state = 'pending' AND priority = ? AND due <= ?
                         ORDER BY due {order} LIMIT ?""",
                     (priority, now, len(self._claimed) + 1),
                 )
-                for row in rows:
-                    if row[0] not in self._claimed:
-                        self._claimed.add(row[0])
-                        return _entry(row)
+                for row in (row for row in rows if row[0] not in self._claimed):
+                    self._claimed.add(row[0])
+                    return entry_of(row)
         return None
 
     @property
@@ -178,30 +188,22 @@ class Ledger:
 
     def defer(self, artifact_id: str, due: float, error: str, *, charged: bool) -> None:
         """Not this time: again at `due`, behind the live ones. `charged`: it cost a try."""
-        self._store.change(
-            """UPDATE artifact SET due = ?, error = ?, attempts = attempts + 1, tries = tries + ?,
-                   priority = max(priority, 1)
-               WHERE id = ?""",
-            (due, error, int(charged), artifact_id),
-        )
-        self.release(artifact_id)
+        change = """due = ?, error = ?, tries = tries + ?, attempts = attempts + 1,
+                    priority = max(priority, 1)"""
+        self._decide(artifact_id, change, due, error, int(charged))
 
     def bury(self, artifact_id: str, error: str, now: float) -> None:
         """Its tries are used up: a dead letter, until it is revived."""
-        self._store.change(
-            """UPDATE artifact SET state = 'failed', settled = ?, error = ?, tries = tries + 1,
-                   attempts = attempts + 1
-               WHERE id = ?""",
-            (now, error, artifact_id),
-        )
-        self.release(artifact_id)
+        change = """state = 'failed', settled = ?, error = ?, tries = tries + 1,
+                    attempts = attempts + 1"""
+        self._decide(artifact_id, change, now, error)
 
     def give_up(self, artifact_id: str, error: str, now: float) -> None:
         """There is no file (any more): nothing that a try could change."""
-        self._store.change(
-            "UPDATE artifact SET state = 'gone', settled = ?, error = ? WHERE id = ?",
-            (now, error, artifact_id),
-        )
+        self._decide(artifact_id, "state = 'gone', settled = ?, error = ?", now, error)
+
+    def _decide(self, artifact_id: str, change: str, *values: object) -> None:
+        self._store.change(f"UPDATE artifact SET {change} WHERE id = ?", (*values, artifact_id))
         self.release(artifact_id)
 
     def release(self, artifact_id: str) -> None:
@@ -212,14 +214,13 @@ class Ledger:
     def revive(self, event_id: str = "", camera: str = "", now: float = 0.0) -> int:
         """Dead letters are due again, with all their tries: all, or of one event or camera. One
         that was taken over from a state file has to be looked for again."""
-        with self._store.writing() as sql:
-            return sql.execute(
-                """UPDATE artifact SET due = ?, tries = 0, priority = 1, settled = NULL,
-                       state = CASE WHEN source IS NULL THEN 'waiting' ELSE 'pending' END
-                   WHERE state = 'failed'
-                     AND (? = '' OR id LIKE '%:' || ?) AND (? = '' OR camera = ?)""",
-                (now, event_id, event_id, camera, camera),
-            ).rowcount
+        return self._store.change(
+            """UPDATE artifact SET due = ?1, tries = 0, attempts = 0, priority = 1, settled = NULL,
+                   state = CASE WHEN source IS NULL THEN 'waiting' ELSE 'pending' END
+               WHERE state = 'failed' AND ?3 IN ('', camera)
+                   AND ?2 IN ('', substr(id, instr(id, ':') + 1))""",
+            (now, event_id, camera),
+        )
 
     def hasten(self, now: float) -> None:
         """The service is back: whatever it alone held up is due at once."""
@@ -229,52 +230,49 @@ class Ledger:
         )
 
     def mend_clock(self, now: float, farthest: float) -> None:
-        """What is due later than `farthest`, farther than any pause, was put off by a clock that
-        has been set back since: it is due at once."""
+        """What is due later than `farthest`, farther than any pause, or was never tried and is
+        not due yet, met a clock that has been set back since: it is due at once."""
         self._store.change(
-            "UPDATE artifact SET due = ? WHERE state IN ('pending', 'waiting') AND due > ?",
+            """UPDATE artifact SET due = ?1 WHERE state IN ('pending', 'waiting')
+                   AND (due > ?2 OR (due > ?1 AND attempts = 0))""",
             (now, farthest),
         )
 
     def waiting(self, now: float, most: int) -> list[tuple[str, str, float, int]]:
-        """Events still without their file that are due, as (id, camera, added, looks so far)."""
+        """Events still without their file that are due, as (id, camera, started, looks so far)."""
         return self._store.select(
-            """SELECT id, camera, added, attempts FROM artifact
+            """SELECT id, camera, started, attempts FROM artifact
                WHERE state = 'waiting' AND due <= ? ORDER BY due LIMIT ?""",
             (now, most),
         )
 
-    # -- what people and files ask
-
     def counts(self) -> Counts:
-        found = dict(self._store.select("SELECT state, count(*) FROM artifact GROUP BY state"))
-        retrying = self._store.select(
-            "SELECT count(*) FROM artifact WHERE state = 'pending' AND priority = ?",
-            (Priority.RETRY,),
-        )
-        return Counts(**found, retrying=retrying[0][0])
+        query = "SELECT count(*) FROM artifact WHERE state = 'pending' AND priority = ?"
+        [(retrying,)] = self._store.select(query, (Priority.RETRY,))
+        return replace(self._count("1"), retrying=retrying)
+
+    def _count(self, condition: str, *values: object) -> Counts:
+        query = f"SELECT state, count(*) FROM artifact WHERE {condition} GROUP BY state"
+        return Counts(**dict(self._store.select(query, values)))
 
     def oldest_pending(self) -> float | None:
         """When the artifact that has been pending for longest was added, None if none is."""
-        rows = self._store.select("SELECT min(added) FROM artifact WHERE state = 'pending'")
-        return None if rows[0][0] is None else float(rows[0][0])
+        oldest: float | None
+        [(oldest,)] = self._store.select("SELECT min(added) FROM artifact WHERE state = 'pending'")
+        return oldest
 
-    def unsettled_between(self, since: float, until: float) -> int:
-        """How many artifacts of events that started in this span are not settled yet."""
-        rows = self._store.select(
-            """SELECT count(*) FROM artifact
-               WHERE state IN ('pending', 'waiting') AND started >= ? AND started < ?""",
-            (since, until),
-        )
-        return int(rows[0][0])
+    def between(self, since: float, until: float) -> Counts:
+        """The counts of the artifacts of events that started in this span."""
+        return self._count("started >= ? AND started < ?", since, until)
 
-    def is_pending(self, artifact_id: str) -> bool:
+    def wants_file(self, artifact_id: str) -> bool:
+        """Whether the artifact's file will be read again: it is pending, or a dead letter."""
         rows = self._store.select("SELECT state FROM artifact WHERE id = ?", (artifact_id,))
-        return bool(rows) and rows[0][0] == "pending"
+        return bool(rows) and rows[0][0] in ("pending", "failed")
 
     def settled(self, state: str, page: int = 1000) -> Iterator[Settled]:
         """All rows of a settled state, oldest event first, read in pages."""
-        place: tuple[float, str] = (-1.0, "")
+        place: tuple[float, str] = (-math.inf, "")
         while True:
             rows = self._store.select(
                 """SELECT settled, id, key, tries, error, started FROM artifact
@@ -291,31 +289,10 @@ class Ledger:
         """Forget settled artifacts of events that started before `before`, dead letters before
         `failed_before`, a page at a time. What is not uploaded yet is never forgotten."""
         total = 0
-        while True:
-            with self._store.writing() as sql:
-                done = sql.execute(
-                    """DELETE FROM artifact WHERE id IN (
-                           SELECT id FROM artifact
-                           WHERE (state IN ('uploaded', 'gone') AND started < ?)
-                              OR (state = 'failed' AND started < ?) LIMIT 1000)""",
-                    (before, failed_before),
-                ).rowcount
+        page = """DELETE FROM artifact WHERE id IN (
+                      SELECT id FROM artifact
+                      WHERE (state IN ('uploaded', 'gone') AND started < ?)
+                         OR (state = 'failed' AND started < ?) LIMIT 1000)"""
+        while done := self._store.change(page, (before, failed_before)):
             total += done
-            if done < 1000:
-                return total
-
-
-def _entry(row: tuple[Any, ...]) -> Entry:
-    (artifact_id, camera, started, priority, tries, attempts, added, key, source, size,
-     content_type, described) = row  # fmt: skip
-    artifact = Artifact(
-        id=artifact_id,
-        camera=camera,
-        started=started,
-        key=key,
-        source=Path(source),
-        size=size,
-        content_type=content_type,
-        metadata=json.loads(described),
-    )
-    return Entry(artifact, Priority(priority), tries, attempts, added)
+        return total

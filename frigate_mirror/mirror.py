@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 
 from frigate_mirror import health, rebuild
 from frigate_mirror.backoff import Backoff
+from frigate_mirror.entries import Settled
 from frigate_mirror.events import Catalog, CatalogError
 from frigate_mirror.health import Troubles
 from frigate_mirror.intake import Intake
@@ -64,7 +66,7 @@ class Mirror:
             self.service,
             backoff=ARTIFACT_BACKOFF,
             max_tries=settings.max_failed_retries,
-            on_settled=self._uploaded.append,
+            on_settled=self._record,
             clock=clock,
         )
         self.intake = Intake(
@@ -78,7 +80,10 @@ class Mirror:
             clock=clock,
         )
         self._summed_up = 0
-        self._failed_told = -1
+        self._failed_told = (-1, -1)
+        self._telling = threading.Lock()
+        self._stopped = False
+        self._lines_missing = False
         self._versions = versions or {}
 
     def start(self) -> None:
@@ -90,7 +95,7 @@ class Mirror:
         while time.monotonic() < until and self._drainable():
             time.sleep(0.05)
         self.uploader.stop()
-        self.uploader.join(max(0.5, until - time.monotonic()))
+        self.uploader.join(max(0.0, until - time.monotonic()))
         self.sum_up()
         self.write_status(stopped=True)
 
@@ -104,6 +109,11 @@ class Mirror:
             return False
         return self.ledger.claimed > 0 or (due is not None and due <= self._clock())
 
+    def _record(self, batch: list[Settled]) -> None:
+        """Append what was uploaded to its state file; what does not fit there now comes later."""
+        self._uploaded.append(batch)
+        self._lines_missing |= bool(self._uploaded.trouble)
+
     # -- what has to be done now and then
 
     def housekeep(self) -> None:
@@ -112,10 +122,8 @@ class Mirror:
         try:
             self.ledger.mend_clock(now, now + ARTIFACT_BACKOFF.cap)
             found = self.intake.sweep(now - self._settings.sweep_days * DAY)
-        except CatalogError as error:
-            self._troubles.note("database", str(error))
-        except LedgerError as error:
-            self._troubles.note("ledger", str(error))
+        except (CatalogError, LedgerError) as error:
+            self._note(error)
         else:
             self._troubles.note("database", "")
             self._troubles.note("ledger", "")
@@ -126,58 +134,57 @@ class Mirror:
         """One look for the pictures that were not there."""
         try:
             self.intake.tend()
-        except CatalogError as error:
-            self._troubles.note("database", str(error))
-        except LedgerError as error:
-            self._troubles.note("ledger", str(error))
+        except (CatalogError, LedgerError) as error:
+            self._note(error)
 
     def prune(self) -> None:
-        """Forget what is older than the window plus a margin, in ledger, files and spool."""
+        """Forget what is older than the window plus a margin, in ledger, files and spool; look
+        again for what was given up within it."""
         now = self._clock()
-        before = now - self._settings.sweep_days * DAY - PRUNE_MARGIN
+        since = now - self._settings.sweep_days * DAY
         try:
-            forgotten = self.ledger.prune(before, now - KEEP_FAILED)
-            self.spool.sweep(self.ledger.is_pending)
-            if forgotten:
+            forgotten = self.ledger.prune(since - PRUNE_MARGIN, now - KEEP_FAILED)
+            self.spool.sweep(self.ledger.wants_file)
+            if forgotten or self._lines_missing:
                 self._uploaded.replace(self.ledger.settled("uploaded"))
+                self._lines_missing = bool(self._uploaded.trouble)
+            self.intake.look_again(since)
         except LedgerError as error:
-            self._troubles.note("ledger", str(error))
+            self._note(error)
 
     def check(self) -> None:
         """Ask the bucket for a sign of life, so that an outage shows before the next event.
 
         A put is the better witness: while puts get through, a key that may not list is a remark.
         """
+        service, remark = self.service, ""
         try:
             self._sink.check()
             idle = self.ledger.next_due() is None and self.ledger.claimed == 0
-        except Misconfigured as error:
-            if self.uploader.tally.last_success is None or self.service.down:
-                self.service.failed(error)
-            else:
-                self._troubles.note("check", str(error))
-        except SinkError as error:
-            self.service.failed(error)
-        except LedgerError as error:
-            self._troubles.note("ledger", str(error))
-        else:
-            self._troubles.note("check", "")
-            if idle:
-                self.service.worked()
-            else:
-                self.service.hurry()
+            if service.check_worked(idle=idle):
+                self.uploader.back()
             self.uploader.wake()
+        except SinkError as error:
+            if isinstance(error, Misconfigured) and service.proven and not service.doubted:
+                remark = str(error)
+            else:
+                service.check_failed(error)
+        except LedgerError as error:
+            self._note(error)
+        self._troubles.note("check", remark)
 
     def tell(self) -> None:
         """The statistics line."""
         try:
             log.info("%s", self.status().line())
         except LedgerError as error:
-            self._troubles.note("ledger", str(error))
+            self._note(error)
 
     def sum_up(self) -> None:
         """One line for the backlog and retries that were uploaded since the last one."""
-        done = self.uploader.tally.success - self.uploader.tally.live
+        tally = self.uploader.tally
+        with tally.lock:
+            done = tally.success - tally.live
         new, self._summed_up = done - self._summed_up, done
         with suppress(LedgerError):
             if new:
@@ -211,20 +218,33 @@ class Mirror:
         )  # fmt: skip
 
     def write_status(self, *, stopped: bool = False) -> None:
-        """Write the status file; a failure is noted, never raised."""
-        try:
-            status = self.status()
-            self._tell_failed(status.counts.failed)
-            health.write(status.document() | {"stopped": stopped}, self._settings.status_path)
-            self._troubles.note("status", "")
-        except (LedgerError, OSError) as error:
-            self._troubles.note("status", f"status file cannot be written: {error}")
+        """Write the status file; a failure is noted, never raised. Once it says `stopped`, that
+        is the last word."""
+        with self._telling:
+            if self._stopped:
+                return
+            self._stopped = stopped
+            try:
+                status = self.status()
+                self._tell_failed(status.counts.failed)
+                health.write(status.document() | {"stopped": stopped}, self._settings.status_path)
+                self._troubles.note("status", "")
+            except (LedgerError, OSError) as error:
+                self._troubles.note("status", f"status file cannot be written: {error}")
 
     def _tell_failed(self, count: int) -> None:
-        """Bring the file of dead letters up to date when their number has changed."""
-        if count != self._failed_told:
+        """Bring the file of dead letters up to date when they have changed."""
+        now = (count, self.uploader.tally.buried)
+        if now != self._failed_told:
             self._failed.replace(self.ledger.settled("failed"))
-            self._failed_told = count
+            if not self._failed.trouble:
+                self._failed_told = now
+
+    def _note(self, error: CatalogError | LedgerError) -> None:
+        """Say it, unless it is only that a late round met a mirror that has stopped."""
+        if not self._stopped:
+            name = "database" if isinstance(error, CatalogError) else "ledger"
+            self._troubles.note(name, str(error))
 
     def _every_trouble(self) -> list[str]:
         files = [self._uploaded.trouble, self._failed.trouble]

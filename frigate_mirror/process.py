@@ -53,13 +53,22 @@ class Parent:
         self._poll.register(pipe, select.POLLIN)
         self._rest = b""
         self._ended = False
-        self._ready: list[str] = []
+
+    @property
+    def dead(self) -> bool:
+        """Whether it died, even if some third process still holds the pipe open."""
+        return os.getppid() != self._pid
 
     @property
     def gone(self) -> bool:
-        """Whether it closed the pipe, or died. The second look is for a pipe that some third
-        process still holds open."""
-        return self._ended or os.getppid() != self._pid
+        """Whether it died, or closed the pipe and all that it wrote was read."""
+        return self._ended or self.dead
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether it died or closed the pipe, whatever is still to be read."""
+        found = self._poll.poll(0)
+        return self.gone or bool(found and found[0][1] & select.POLLHUP)
 
     def ids(self, timeout: float) -> list[str]:
         """The lines that arrive within `timeout` seconds, as soon as there are any."""

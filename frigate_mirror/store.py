@@ -48,7 +48,8 @@ class Store:
                 found = self._sql.execute("PRAGMA user_version").fetchone()[0]
                 if found > version:
                     raise LedgerDamaged(f"open {path}: made by a newer version ({found})")
-                self._sql.executescript(ddl)
+                if found < version:  # no write where none is needed: the disk may be full
+                    self._sql.executescript(ddl)
         except LedgerError:
             self._sql.close()
             raise
@@ -90,7 +91,8 @@ class Store:
             yield
         except (sqlite3.Error, OSError) as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            damage = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+            if damage or isinstance(error, IsADirectoryError):
                 self.damaged = True
             kind = LedgerDamaged if self.damaged else LedgerError
             raise kind(f"{verb} {self.path}: {error}") from error

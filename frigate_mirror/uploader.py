@@ -11,18 +11,19 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 from frigate_mirror.backoff import Backoff
 from frigate_mirror.entries import Entry, Priority, Settled
 from frigate_mirror.keys import quote_camera
 from frigate_mirror.ledger import Ledger, LedgerError
-from frigate_mirror.service import Fault, Service
-from frigate_mirror.sink import Rejected, Sink, SinkError
+from frigate_mirror.service import Fault, Leave, Service
+from frigate_mirror.sink import Rejected, Sink, SinkError, Unavailable
 from frigate_mirror.spool import Spool
 
 log = logging.getLogger("frigate_s3.uploader")
 LONGEST_IDLE = 2.0  # seconds; how soon work that another process added is seen
-SHORTEST_IDLE = 0.05  # seconds; while another thread's upload is the probe
+SHORTEST_IDLE = 0.05
 MOST_UNSETTLED = 10_000
 
 
@@ -33,6 +34,7 @@ class Tally:
     success: int = 0
     failed: int = 0
     live: int = 0
+    buried: int = 0
     last_success: float | None = None
     last_fault: Fault | None = None
     trouble: str = ""
@@ -66,6 +68,7 @@ class Uploader:
         self._done: list[Settled] = []
         self._settling = threading.Lock()
         self._wake = threading.Condition()
+        self._calls = 0
         self._stopping = False
         self._threads: list[threading.Thread] = []
 
@@ -89,58 +92,69 @@ class Uploader:
     def wake(self) -> None:
         """There may be something to do."""
         with self._wake:
+            self._calls += 1
             self._wake.notify()
 
     def step(self) -> bool:
         """Upload the next artifact that is due, if the service admits one; False if nothing was
-        done. Raises LedgerError when the queue cannot be read."""
+        done. Raises LedgerError when the queue cannot be read or written."""
         self._settle()
-        if len(self._done) >= MOST_UNSETTLED or not self._service.admits():
+        leave = None if self._overfull else self._service.admit()
+        if leave is None:
             return False
         try:
             entry = self._ledger.claim(self._clock())
-        except LedgerError:
-            self._service.idle()
-            raise
-        if entry is None:
-            self._service.idle()
-            return False
-        try:
-            self._upload(entry)
-        except BaseException:
-            self._ledger.release(entry.artifact.id)
-            self._service.idle()
-            raise
-        return True
+            if entry is None:
+                return False
+            try:
+                self._upload(entry, leave)
+            finally:
+                self._let_go(entry)
+            return True
+        finally:
+            self._service.idle(leave)  # unless it has said more by now
 
-    def _upload(self, entry: Entry) -> None:
-        artifact = entry.artifact
-        began = time.monotonic()
+    def _upload(self, entry: Entry, leave: Leave) -> None:
         try:
-            with self._spool.open(artifact) as body:
-                receipt = self._sink.put(
-                    artifact.key,
-                    body,
-                    content_type=artifact.content_type,
-                    metadata=artifact.metadata,
-                )
+            body = self._spool.open(entry.artifact)
         except FileNotFoundError:
             self._deleted(entry)
+            return
         except OSError as error:
-            self._put_off(
-                entry, f"read {artifact.source}: {error.strerror or error}", charged=False
+            self._unreadable(entry, error)
+            return
+        with body:
+            self._put(entry, body, leave)
+
+    def _put(self, entry: Entry, body: BinaryIO, leave: Leave) -> None:
+        artifact, began = entry.artifact, time.monotonic()
+        try:
+            receipt = self._sink.put(
+                artifact.key,
+                body,
+                content_type=artifact.content_type,
+                metadata=artifact.metadata,
             )
-            self._service.idle()
+        except OSError as error:
+            self._unreadable(entry, error)
         except Rejected as error:
             self._rejected(entry, error)
         except SinkError as error:
-            self._service.failed(error)
-            self._put_off(entry, str(error), charged=False)
+            self._service.failed(error, leave, artifact.id)
+            self._put_off(entry, Fault(self._clock(), str(error.args[0]), error.hint))
+        except Exception as error:
+            # Ours or the library's: it must not cost the artifact a try, nor come at full speed.
+            kind = type(error).__name__
+            self._service.failed(Unavailable(f"unexpected {kind}"), leave, artifact.id)
+            self._put_off(entry, Fault(self._clock(), f"unexpected {kind}", ""))
+            raise
         else:
             self._uploaded(entry, receipt.size, time.monotonic() - began)
 
     def _uploaded(self, entry: Entry, size: int, took: float) -> None:
         artifact, now = entry.artifact, self._clock()
+        with self._settling:
+            self._done.append(Settled(now, artifact.id, artifact.key))
         level = logging.INFO if entry.priority is Priority.LIVE else logging.DEBUG
         log.log(level, "S3 upload: %s %s %d KB in %.2f s",
                 quote_camera(artifact.camera), artifact.key, -(-size // 1000), took)  # fmt: skip
@@ -148,12 +162,24 @@ class Uploader:
             self.tally.success += 1
             self.tally.live += entry.priority is Priority.LIVE
             self.tally.last_success = now
-        with self._settling:
-            self._done.append(Settled(now, artifact.id, artifact.key))
         self._settle()
         if self._service.worked():
-            self._ledger.hasten(now)
-            self._wake_all()
+            self.back()
+
+    def back(self) -> None:
+        """The service is back: go on with what it held up. Raises LedgerError."""
+        self._ledger.hasten(self._clock())
+        self._wake_all()
+
+    @property
+    def _overfull(self) -> bool:
+        return len(self._done) >= MOST_UNSETTLED
+
+    def _let_go(self, entry: Entry) -> None:
+        """Unclaim it, unless it is uploaded: then it stays claimed until it is settled."""
+        with self._settling:
+            if not any(one.id == entry.artifact.id for one in self._done):
+                self._ledger.release(entry.artifact.id)
 
     def _settle(self) -> None:
         """Settle all that is done and not settled yet, whoever did it: under load one commit
@@ -170,39 +196,42 @@ class Uploader:
                 self._tell_trouble(str(error))
                 return
             del self._done[: len(batch)]
-            self._tell_trouble("")
-            for one in batch:
-                self._spool.release(one.id)
-            self._on_settled(batch)
+        for one in batch:
+            self._spool.release(one.id)
+        self._on_settled(batch)
 
     def _deleted(self, entry: Entry) -> None:
-        self._service.idle()
-        log.warning("S3 upload: %s was deleted before it could be uploaded", entry.artifact.key)
-        self._ledger.give_up(
-            entry.artifact.id, "deleted before it could be uploaded", self._clock()
-        )
+        reason = "deleted before it could be uploaded"
+        self._ledger.give_up(entry.artifact.id, reason, self._clock())
+        log.warning("S3 upload: %s was %s", entry.artifact.key, reason)
+
+    def _unreadable(self, entry: Entry, error: OSError) -> None:
+        message = f"read {entry.artifact.source}: {error.strerror or error}"
+        self._put_off(entry, Fault(self._clock(), message, ""))
 
     def _rejected(self, entry: Entry, error: Rejected) -> None:
         if self._service.worked():  # it answered
-            self._wake_all()
+            self.back()
+        fault = Fault(self._clock(), str(error.args[0]), error.hint)
         if entry.tries + 1 < self._max_tries:
-            self._put_off(entry, str(error), charged=True)
+            self._put_off(entry, fault, charged=True)
             return
-        self._count_failure(str(error.args[0]), error.hint)
+        self._ledger.bury(entry.artifact.id, str(error), self._clock())
+        self._count_failure(fault, buried=True)
         log.error("S3 upload: %s failed for good after %d tries: %s",
                   entry.artifact.key, entry.tries + 1, error)  # fmt: skip
-        self._ledger.bury(entry.artifact.id, str(error), self._clock())
 
-    def _put_off(self, entry: Entry, error: str, *, charged: bool) -> None:
-        self._count_failure(error, "")
-        log.debug("S3 upload: %s put off: %s", entry.artifact.key, error)
+    def _put_off(self, entry: Entry, fault: Fault, *, charged: bool = False) -> None:
+        self._count_failure(fault)
+        log.debug("S3 upload: %s put off: %s", entry.artifact.key, fault.message)
         due = self._clock() + self._backoff.pause(entry.attempts + 1)
-        self._ledger.defer(entry.artifact.id, due, error, charged=charged)
+        self._ledger.defer(entry.artifact.id, due, fault.message, charged=charged)
 
-    def _count_failure(self, message: str, hint: str) -> None:
+    def _count_failure(self, fault: Fault, *, buried: bool = False) -> None:
         with self.tally.lock:
             self.tally.failed += 1
-            self.tally.last_fault = Fault(self._clock(), message, hint)
+            self.tally.buried += buried
+            self.tally.last_fault = fault
 
     def _tell_trouble(self, trouble: str) -> None:
         if trouble and not self.tally.trouble:
@@ -211,28 +240,32 @@ class Uploader:
 
     def _run(self) -> None:
         while not self._stopping:
+            calls, pause = self._calls, LONGEST_IDLE
             try:
-                if self.step():
-                    continue
-                pause = self._pause()
+                pause = 0.0 if self.step() else self._pause()
+                if not self._done:
+                    self._tell_trouble("")
             except LedgerError as error:
                 self._tell_trouble(str(error))
-                pause = LONGEST_IDLE
             except Exception:
                 log.exception("S3 upload: unexpected")
-                pause = LONGEST_IDLE
-            with self._wake:
-                if not self._stopping:
-                    self._wake.wait(pause)
+            self._rest(calls, pause)
+
+    def _rest(self, calls: int, pause: float) -> None:
+        """Wait, unless somebody has called since `calls` was read."""
+        with self._wake:
+            if pause and calls == self._calls and not self._stopping:
+                self._wake.wait(pause)
 
     def _pause(self) -> float:
         """Seconds until something may be due, the service may be tried, or a look is in order."""
-        due = self._ledger.next_due()
-        if due is None:
-            return LONGEST_IDLE
-        pause = max(due, self._service.open_at) - self._clock()
+        pause = LONGEST_IDLE if self._overfull else self._service.pause()
+        if pause <= 0.0:
+            due = self._ledger.next_due()
+            pause = LONGEST_IDLE if due is None else due - self._clock()
         return min(max(pause, SHORTEST_IDLE), LONGEST_IDLE)
 
     def _wake_all(self) -> None:
         with self._wake:
+            self._calls += 1
             self._wake.notify_all()

@@ -1,0 +1,416 @@
+"""The child as Frigate's hook starts it: a real process, a real pipe, a real S3 server."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frigate_mirror.process import Parent, Rounds
+from servers import ACCESS, SECRET, Bucket, Moto
+from worlds import ROOT, Child, World, clean_environ, until
+
+Start = Callable[..., Child]
+
+
+@pytest.fixture
+def bucket(moto_server: Moto) -> Bucket:
+    return moto_server.bucket()
+
+
+@pytest.fixture
+def world(tmp_path: Path, bucket: Bucket) -> World:
+    return World(tmp_path / "world", dict(bucket.environ))
+
+
+@pytest.fixture
+def start(world: World) -> Iterator[Start]:
+    children: list[Child] = []
+
+    def started(**environ: str) -> Child:
+        children.append(Child(world, **environ))
+        return children[-1]
+
+    yield started
+    for child in children:
+        child.kill()
+
+
+@pytest.fixture
+def hole() -> Iterator[str]:
+    """An endpoint that takes connections and never answers."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(100)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def in_bucket(world: World, bucket: Bucket, ids: set[str]) -> bool:
+    """Whether each event has exactly one object, byte for byte its picture."""
+    objects = bucket.objects()
+    found = {key.rpartition("/")[2].rpartition("-")[0]: data for key, data in objects.items()}
+    return len(found) == len(objects) and all(found.get(n) == world.pictures[n] for n in ids)
+
+
+def events(world: World, count: int, ago: float = 3.0) -> set[str]:
+    return {world.event(f"cam_{n % 3}", time.time() - ago - n / 1000) for n in range(count)}
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[Parent, Callable[[bytes], object], Callable[[], None]]]:
+    """A parent seen through a pipe, a way to write into it and one to close it."""
+    reading, writing = os.pipe()
+    ends = [reading, writing]
+
+    def close() -> None:
+        os.close(writing)
+        ends.remove(writing)
+
+    yield Parent(reading), lambda data: os.write(writing, data), close
+    for end in ends:
+        os.close(end)
+
+
+def test_ids_arrive_whole_however_the_pipe_cuts_them(pipe: Any) -> None:
+    parent, write, close = pipe
+    write(b"1.5-abc\n2.5-")
+    assert parent.ids(1.0) == ["1.5-abc"]
+    write(b"def\n\n3.5-x\n4.5-cut")
+    close()
+    assert parent.hung_up and not parent.gone  # there is still something to read
+    assert parent.ids(1.0) == ["2.5-def", "3.5-x"]
+    assert parent.ids(1.0) == [] and parent.gone
+
+
+def test_bytes_without_an_end_do_not_pile_up(pipe: Any) -> None:
+    parent, write, _ = pipe
+    for _ in range(100):
+        write(b"x" * 4096)
+        assert parent.ids(1.0) == []
+    write(b"\n1.5-abc\n")
+    assert parent.ids(1.0)[-1] == "1.5-abc"
+    assert not parent.hung_up
+
+
+def test_a_round_that_fails_is_said_and_called_again(caplog: pytest.LogCaptureFixture) -> None:
+    called: list[float] = []
+
+    def task() -> None:
+        called.append(time.monotonic())
+        raise RuntimeError("a fault of ours")
+
+    rounds = Rounds("test", (0.01, task))
+    rounds.start()
+    until(lambda: len(called) >= 3)
+    rounds.stop()
+    rounds.join(5.0)
+    assert not rounds.is_alive() and "task failed" in caplog.text
+
+
+def test_an_offered_event_is_in_a_real_bucket_byte_for_byte_well_within_a_second(
+    tmp_path: Path, seaweedfs: object
+) -> None:
+    bucket: Bucket = seaweedfs.bucket()  # type: ignore[attr-defined]
+    world = World(tmp_path / "world", dict(bucket.environ))
+    child = Child(world, S3_SWEEP_INTERVAL="3600")
+    try:
+        child.says("started")
+        until(lambda: world.status())
+        warm_up = world.event("front_door", time.time() - 3)
+        child.offer(warm_up)
+        until(lambda: warm_up in str(bucket.keys()))
+        event_id, began = world.event("front_door", time.time() - 3), time.monotonic()
+        child.offer(event_id)
+        until(lambda: event_id in str(bucket.keys()))
+        assert time.monotonic() - began < 3.0
+        assert in_bucket(world, bucket, {warm_up, event_id})
+        assert child.end() == 0
+    finally:
+        child.kill()
+
+
+def test_a_live_upload_is_one_line_with_s3_and_the_camera_in_frigates_format(
+    world: World, bucket: Bucket, start: Start
+) -> None:
+    child = start(S3_SWEEP_INTERVAL="3600")
+    child.says("started")
+    until(lambda: world.status())
+    event_id = world.event("back_yard", time.time() - 3)
+    child.offer(event_id)
+    child.says("S3 upload: back_yard")
+    lines = [line for line in child.log.splitlines() if event_id in line]
+    assert len(lines) == 1
+    assert re.match(
+        r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] frigate_s3.uploader +INFO    : S3 upload: back_yard ",
+        lines[0],
+    )
+
+
+def test_what_no_hook_offered_is_swept_up_at_the_start_and_said_in_one_line(
+    world: World, bucket: Bucket, start: Start
+) -> None:
+    ids = events(world, 30, ago=86_400.0)
+    child = start()
+    until(lambda: in_bucket(world, bucket, ids))
+    assert child.end() == 0
+    assert "S3 sweep: 30 event(s) queued" in child.log
+    assert "S3 backlog: 30 picture(s) uploaded, 0 to go" in child.log
+    assert "S3 upload:" not in child.log
+
+
+def test_the_status_is_fresh_and_says_stopped_at_the_end(world: World, start: Start) -> None:
+    child = start()
+    status = until(world.status)
+    assert abs(status["written_at"] - time.time()) < 10.0
+    assert status["pid"] == child.process.pid and status["stopped"] is False
+    assert child.end() == 0
+    assert world.status()["stopped"] is True
+
+
+def test_the_child_stands_last_in_line_for_the_processor(start: Start) -> None:
+    child = start()
+    child.says("started")
+    assert os.getpriority(os.PRIO_PROCESS, child.process.pid) == 10
+
+
+def test_the_end_of_the_pipe_drains_what_is_due_and_ends_well(
+    world: World, bucket: Bucket, start: Start
+) -> None:
+    child = start(S3_SWEEP_INTERVAL="3600", S3_DRAIN_SECONDS="10")
+    child.says("started")
+    until(lambda: world.status())
+    ids = events(world, 60)
+    for event_id in ids:
+        child.offer(event_id)
+    assert child.end() == 0
+    assert in_bucket(world, bucket, ids)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_well(start: Start, number: int) -> None:
+    child = start()
+    child.says("started")
+    child.process.send_signal(number)
+    assert child.process.wait(10) == 0
+    assert "stopped" in child.log
+
+
+def test_an_upload_that_hangs_does_not_keep_it_past_its_drain(
+    world: World, start: Start, hole: str
+) -> None:
+    events(world, 20)
+    child = start(S3_ENDPOINT_URL=hole, S3_DRAIN_SECONDS="0.5")
+    child.says("S3 sweep: 20")
+    began = time.monotonic()
+    assert child.end() == 0
+    assert time.monotonic() - began < 4.0
+
+
+def test_a_killed_parent_ends_it_even_if_a_third_process_holds_the_pipe(
+    world: World, tmp_path: Path
+) -> None:
+    # The parent starts the child on a pipe and a sleeper that holds both its ends, says their
+    # numbers, and is killed.
+    script = f"""
+import os, subprocess, sys, time
+reading, writing = os.pipe()
+os.set_inheritable(writing, True)
+child = subprocess.Popen([sys.executable, {str(ROOT / "s3_snapshot_mirror.py")!r}, "run"],
+                         stdin=reading, start_new_session=True)
+sleeper = subprocess.Popen(["sleep", "60"], close_fds=False)
+print(child.pid, sleeper.pid, flush=True)
+time.sleep(60)
+"""
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        parent = subprocess.Popen(
+            [sys.executable, "-c", script],
+            env=clean_environ() | world.environ,
+            stdout=subprocess.PIPE,
+            stderr=file,
+        )
+    assert parent.stdout is not None
+    child, sleeper = map(int, parent.stdout.readline().split())
+    try:
+        until(lambda: "mirror started" in log.read_text())
+        parent.kill()
+        parent.wait()
+        until(lambda: not runs(child))
+        assert runs(sleeper)
+    finally:
+        os.kill(sleeper, signal.SIGKILL)
+        parent.stdout.close()
+
+
+def runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_killed_in_mid_upload_again_and_again_it_leaves_everything_in_the_bucket(
+    world: World, bucket: Bucket, start: Start
+) -> None:
+    ids = events(world, 150)
+    for wanted in (10, 40, 80):
+        child = start()
+        until(lambda wanted=wanted: len(bucket.keys()) >= wanted)  # type: ignore[misc]
+        child.kill()
+    last = start()
+    until(lambda: in_bucket(world, bucket, ids), within=30.0)
+    assert last.end() == 0
+    uploaded = [fields[1] for fields in world.lines(".s3_uploaded_events")]
+    assert len(uploaded) <= len(ids)
+
+
+def test_a_second_child_waits_for_the_first_and_no_work_is_done_twice(
+    world: World, bucket: Bucket, start: Start
+) -> None:
+    first = start()
+    first.says("started")
+    second = start()
+    second.says("waits for an earlier one")
+    ids = events(world, 20)
+    for event_id in ids:
+        first.offer(event_id)
+        second.offer(event_id)
+    until(lambda: in_bucket(world, bucket, ids))
+    assert first.end() == 0
+    second.says("started")
+    assert second.end() == 0
+    assert first.log.count("S3 upload:") == 20
+    assert len(world.lines(".s3_uploaded_events")) == 20
+
+
+def test_a_waiting_child_ends_with_its_own_frigate(start: Start) -> None:
+    first = start()
+    first.says("started")
+    second = start()
+    second.says("waits for an earlier one")
+    assert second.end() == 0
+
+
+def test_a_ledger_damaged_while_it_runs_is_put_aside_and_the_next_child_makes_it_anew(
+    world: World, bucket: Bucket, start: Start
+) -> None:
+    ids = events(world, 20)
+    first = start(S3_SWEEP_INTERVAL="1")
+    until(lambda: len(world.lines(".s3_uploaded_events")) == 20)
+    damage(world.state / "ledger.db")
+    late = events(world, 3, ago=1.0)
+    for event_id in late:
+        first.offer(event_id)
+    assert first.process.wait(20) == 1
+    assert "S3 ledger damaged, kept as" in first.log
+    assert list(world.state.glob("ledger.db.damaged-*"))
+    second = start()
+    until(lambda: in_bucket(world, bucket, ids | late))
+    assert second.end() == 0
+    assert "rebuilt from the state files" in second.log
+
+
+def damage(ledger: Path) -> None:
+    """Let the table begin at a page that the file has not."""
+    with contextlib.closing(sqlite3.connect(ledger, isolation_level=None)) as sql:
+        sql.execute("PRAGMA writable_schema = ON")
+        sql.execute("UPDATE sqlite_schema SET rootpage = 99999 WHERE name = 'artifact'")
+        sql.execute("PRAGMA schema_version = 99")
+
+
+def test_wrong_settings_are_all_named_and_end_it_for_good(world: World, start: Start) -> None:
+    child = start(S3_UPLOAD_THREADS="none", S3_ENDPOINT_URL="nowhere", S3_SECRET_KEY="")
+    assert child.process.wait(10) == 78
+    for name in ("S3_UPLOAD_THREADS", "S3_ENDPOINT_URL", "S3_SECRET_KEY"):
+        assert f"wrong setting {name}" in child.log
+    assert ACCESS not in child.log
+
+
+def test_switched_off_it_says_so_and_ends_for_good(start: Start) -> None:
+    child = start(S3_MIRROR_ENABLED="false")
+    assert child.process.wait(10) == 78
+    assert "S3_MIRROR_ENABLED is false" in child.log
+
+
+@pytest.mark.parametrize("missing", ["boto3", "peewee"])
+def test_without_its_dependencies_it_says_which_and_ends_for_good(
+    world: World, tmp_path: Path, missing: str
+) -> None:
+    root = tmp_path / "root"  # a copy without the folder of vendored packages
+    root.mkdir()
+    for name in ("frigate_mirror", "s3.py", "s3_snapshot_mirror.py", "frigate_s3_patcher.py"):
+        (root / name).symlink_to(ROOT / name)
+    (root / "s3_snapshot_mirror.py").unlink()
+    (root / "s3_snapshot_mirror.py").write_text((ROOT / "s3_snapshot_mirror.py").read_text())
+    (root / f"{missing}.py").write_text(f'raise ImportError("No module named {missing!r}")\n')
+    child = Child(world, root=root)
+    try:
+        assert child.process.wait(10) == 78
+        assert "Failed to import S3 modules" in child.log and missing in child.log
+        assert "Traceback" not in child.log
+    finally:
+        child.kill()
+
+
+def test_a_full_disk_under_the_ledger_is_said_and_survived(
+    world: World, bucket: Bucket, start: Start
+) -> None:
+    # With the state on a small disk that the rest of the machine does not share.
+    disk = world.folder / "disk"
+    disk.mkdir()
+    mounting = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(disk)]
+    if subprocess.run(mounting, capture_output=True).returncode:
+        pytest.skip("may not mount")
+    try:
+        child = start(S3_STATE_DIR=str(disk), S3_SWEEP_INTERVAL="1")
+        first = events(world, 5)
+        until(lambda: in_bucket(world, bucket, first))
+        with (disk / "ballast").open("wb", buffering=0) as file, pytest.raises(OSError):
+            while True:
+                file.write(b"x" * 65536)
+        late = events(world, 100, ago=1.0)
+        child.says("disk is full")
+        (disk / "ballast").unlink()
+        until(lambda: in_bucket(world, bucket, first | late), within=30.0)
+        assert child.end() == 0
+        assert "Traceback" not in child.log
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_no_secret_is_to_be_found_anywhere(world: World, bucket: Bucket, start: Start) -> None:
+    token = "a-session-token-that-is-secret"
+    child = start(S3_LOG_LEVEL="DEBUG", S3_SESSION_TOKEN=token)
+    ids = events(world, 5)
+    for event_id in ids:
+        child.offer(event_id)
+    until(lambda: in_bucket(world, bucket, ids))
+    until(lambda: world.status())
+    command_line = Path(f"/proc/{child.process.pid}/cmdline").read_bytes()
+    assert child.end() == 0
+    files = [path for path in world.folder.rglob("*") if path.is_file()]
+    assert len(files) > 8
+    everything = b"".join([command_line, *(path.read_bytes() for path in files)])
+    for secret in (SECRET, token):
+        assert secret.encode() not in everything
+
+
+def test_our_own_files_are_readable_by_their_owner_only(world: World, start: Start) -> None:
+    events(world, 3)
+    child = start()
+    until(lambda: world.lines(".s3_uploaded_events") and world.status())
+    assert child.end() == 0
+    ours = [*world.state.iterdir(), *world.cache.glob(".s3*")]
+    modes = {path.name: path.stat().st_mode & 0o777 for path in ours}
+    assert all(mode in (0o600, 0o700) for mode in modes.values()), modes

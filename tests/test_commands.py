@@ -1,0 +1,315 @@
+"""The commands as people run them: what they say, and what they exit with."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from frigate_mirror.entries import Counts, Priority
+from frigate_mirror.ledger import Ledger
+from servers import SECRET, Bucket, Moto
+from worlds import DAY, ROOT, Child, World, clean_environ, command, until
+
+COMMANDS = ("run", "status", "check", "retry", "backfill", "rebuild")
+
+
+@pytest.fixture
+def bucket(moto_server: Moto) -> Bucket:
+    return moto_server.bucket()
+
+
+@pytest.fixture
+def world(tmp_path: Path, bucket: Bucket) -> World:
+    return World(tmp_path / "world", dict(bucket.environ))
+
+
+@contextlib.contextmanager
+def ledger_of(world: World) -> Iterator[Ledger]:
+    world.settings()  # makes its folder
+    with contextlib.closing(Ledger(world.state / "ledger.db")) as ledger:
+        yield ledger
+
+
+def bury(world: World, *events: tuple[str, str]) -> None:
+    """Dead letters, each an (event id, camera), whose pictures are there."""
+    with ledger_of(world) as ledger:
+        for event_id, camera in events:
+            ledger.add(world.artifact(event_id, camera=camera), Priority.LIVE, time.time())
+            ledger.bury(f"snapshot:{event_id}", "too large", time.time())
+
+
+def mirror_all(world: World, count: int, log: str = "log") -> Child:
+    """Let a mirror run until that many are uploaded and it has said how it stands."""
+    child = Child(world, log=log)
+    try:
+        until(lambda: len(world.lines(".s3_uploaded_events")) == count and world.status())
+        assert child.end() == 0
+    finally:
+        child.kill()
+    return child
+
+
+def test_help_names_every_command_and_what_its_exit_means(world: World) -> None:
+    shown = command(world, "--help")
+    assert shown.returncode == 0
+    for words in (*COMMANDS, "exit 0 OK, 1 DEGRADED, 2 DOWN", "64", "70", "78"):
+        assert words in shown.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_help_of_its_own(world: World, name: str) -> None:
+    shown = command(world, name, "--help")
+    assert shown.returncode == 0 and len(shown.stdout.splitlines()) > 3
+
+
+@pytest.mark.parametrize("words", [
+    (), ("dance",), ("status", "--yaml"), ("backfill",), ("backfill", "--since", "soon"),
+])  # fmt: skip
+def test_a_wrong_command_line_is_64_with_the_usage(world: World, words: tuple[str, ...]) -> None:
+    told = command(world, *words)
+    assert told.returncode == 64
+    assert told.stderr.startswith("usage:") and told.stdout == ""
+
+
+@pytest.mark.parametrize("words", [
+    ("status",), ("retry",), ("rebuild",), ("backfill", "--since", "3d"),
+])  # fmt: skip
+def test_wrong_settings_are_78_with_all_faults_named(world: World, words: tuple[str, ...]) -> None:
+    told = command(world, *words, S3_BATCH_SIZE="many", S3_SWEEP_DAYS="no")
+    assert told.returncode == 78
+    assert "S3_BATCH_SIZE" in told.stderr and "S3_SWEEP_DAYS" in told.stderr
+
+
+# -- status
+
+
+def test_status_without_a_mirror_is_2_and_says_why(world: World) -> None:
+    told = command(world, "status")
+    assert told.returncode == 2
+    assert "DOWN" in told.stdout and "never run here" in told.stdout
+
+
+def test_status_of_a_running_mirror_is_0_for_people_and_programs(world: World) -> None:
+    world.event(started=time.time() - 60)
+    child = Child(world, S3_CHECK_INTERVAL="1")
+    try:
+        until(lambda: world.status() and world.lines(".s3_uploaded_events"))
+        told = command(world, "status")
+        assert told.returncode == 0 and told.stdout.startswith("S3 mirror: OK")
+        told = command(world, "status", "--json")
+        document = json.loads(told.stdout)
+        assert (told.returncode, document["health"], document["reasons"]) == (0, "OK", [])
+        assert SECRET not in told.stdout
+        child.end()
+        told = command(world, "status")
+        assert told.returncode == 2 and "stopped with Frigate" in told.stdout
+    finally:
+        child.kill()
+
+
+def test_status_of_a_mirror_that_needs_a_look_is_1(world: World) -> None:
+    document = {"health": "DEGRADED", "reasons": ["spool full"], "written_at": time.time()}
+    child = Child(world)
+    try:
+        document = until(world.status) | document
+    finally:
+        child.kill()
+    (world.cache / ".s3_status.json").write_text(json.dumps(document))
+    told = command(world, "status")
+    assert told.returncode == 1 and "spool full" in told.stdout
+
+
+def test_status_of_a_mirror_whose_bucket_is_out_of_reach_is_2_with_what_to_do(
+    world: World,
+) -> None:
+    child = Child(world, S3_BUCKET="not-there-at-all")
+    try:
+        child.says("S3 service lost")
+        until(lambda: world.status().get("service_down"), within=25.0)
+        told = command(world, "status")
+        assert told.returncode == 2 and "what to do" in told.stdout
+    finally:
+        child.kill()
+
+
+# -- check
+
+
+def test_check_of_a_sound_world_is_0_and_proves_the_right_to_put(
+    world: World, bucket: Bucket
+) -> None:
+    told = command(world, "check")
+    assert told.returncode == 0, told.stdout
+    assert "no fault found" in told.stdout and "right to put: proven" in told.stdout
+    assert bucket.keys() == [".s3-mirror-check"]
+
+
+def test_check_without_a_put_says_that_the_right_is_unproven(world: World, bucket: Bucket) -> None:
+    told = command(world, "check", "--no-put")
+    assert told.returncode == 0 and "unproven" in told.stdout
+    assert bucket.keys() == []
+
+
+def test_check_tells_every_fault_at_once_and_is_1(world: World) -> None:
+    gone = str(world.folder / "nowhere")
+    told = command(
+        world, "check", S3_BUCKET="not-there-at-all", FRIGATE_DB_PATH=f"{gone}/frigate.db"
+    )
+    assert told.returncode == 1
+    assert told.stdout.count("FAULT") >= 3 and "S3_BUCKET" in told.stdout
+    assert SECRET not in told.stdout
+
+
+# -- retry
+
+
+@pytest.mark.parametrize(("words", "count"), [
+    ((), 3), (("--event", "1705328962.5-aaaaaa"), 1), (("--camera", "garage"), 2),
+    (("--camera", "nowhere"), 0),
+])  # fmt: skip
+def test_retry_revives_all_or_those_of_one_event_or_camera(
+    world: World, words: tuple[str, ...], count: int
+) -> None:
+    bury(
+        world,
+        ("1705328962.5-aaaaaa", "front_door"),
+        ("1705328963.5-bbbbbb", "garage"),
+        ("1705328964.5-cccccc", "garage"),
+    )
+    told = command(world, "retry", *words)
+    assert (told.returncode, told.stdout) == (0, f"{count} failed picture(s) will be tried again\n")
+    with ledger_of(world) as ledger:
+        assert ledger.counts() == Counts(failed=3 - count, pending=count, retrying=count)
+
+
+def test_a_revived_picture_is_uploaded_by_the_mirror_that_runs(
+    world: World, bucket: Bucket
+) -> None:
+    event_id = f"{time.time() - 60:.6f}-abcdef"
+    bury(world, (event_id, "front_door"))
+    world.artifact(event_id).source.write_bytes(b"picture")
+    child = Child(world)
+    try:
+        child.says("started")
+        assert command(world, "retry").returncode == 0
+        until(bucket.keys)
+        assert list(bucket.objects().values()) == [b"picture"]
+    finally:
+        child.kill()
+
+
+def test_retry_where_nothing_was_ever_mirrored_is_70(world: World) -> None:
+    told = command(world, "retry")
+    assert told.returncode == 70 and "no ledger" in told.stderr
+
+
+# -- backfill
+
+
+def test_backfill_mirrors_what_the_window_leaves_alone(world: World, bucket: Bucket) -> None:
+    now = time.time()
+    old = {world.event(started=now - 20 * DAY + n) for n in range(5)}
+    world.event(started=now - 40 * DAY)
+    told = command(world, "backfill", "--since", "30d", "--until", "10d")
+    assert told.returncode == 0, told.stderr
+    assert "5 event(s)" in told.stdout and "all of it is in the bucket" in told.stdout
+    assert sorted(bucket.objects().values()) == sorted(world.pictures[one] for one in old)
+
+
+def test_backfill_beside_a_running_mirror_lets_it_do_the_uploading(
+    world: World, bucket: Bucket
+) -> None:
+    old = {world.event(started=time.time() - 20 * DAY + n) for n in range(5)}
+    child = Child(world)
+    try:
+        child.says("started")
+        told = command(world, "backfill", "--since", "30d")
+        assert told.returncode == 0, told.stderr
+        assert len(bucket.keys()) == len(old)
+        assert len(world.lines(".s3_uploaded_events")) == 5
+    finally:
+        child.kill()
+
+
+def test_backfill_tells_failures_of_its_span_and_of_no_other(world: World) -> None:
+    now = time.time()
+    bury(world, (f"{now - 100:.1f}-elsewhere", "front_door"))
+    world.event(started=now - 20 * DAY)
+    assert command(world, "backfill", "--since", "30d", "--until", "10d").returncode == 0
+    bury(world, (f"{now - 20 * DAY:.1f}-within", "front_door"))
+    told = command(world, "backfill", "--since", "30d", "--until", "10d")
+    assert told.returncode == 1 and "1 failed for good" in told.stdout
+
+
+def test_an_interrupted_backfill_is_1_and_leaves_the_rest_in_the_queue(world: World) -> None:
+    for n in range(5):
+        world.event(started=time.time() - 20 * DAY + n)
+    running = subprocess.Popen(
+        [sys.executable, str(ROOT / "s3_snapshot_mirror.py"), "backfill", "--since", "30d"],
+        env=clean_environ() | world.environ | {"S3_BUCKET": "not-there-at-all"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stdout is not None
+    assert running.stdout.readline().startswith("5 event(s)")
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=20)
+    assert running.returncode == 1 and "5 left" in out and "stays in the queue" in err
+
+
+def test_backfill_without_a_database_is_70(world: World) -> None:
+    told = command(world, "backfill", "--since", "3d", FRIGATE_DB_PATH="/nowhere/frigate.db")
+    assert told.returncode == 70 and "/nowhere/frigate.db" in told.stderr
+
+
+# -- rebuild
+
+
+def test_with_ledger_and_state_files_lost_the_bucket_itself_tells_what_it_holds(
+    world: World, bucket: Bucket
+) -> None:
+    for n in range(30):
+        world.event("front é", time.time() - 60 - n)
+    mirror_all(world, 30)
+    held = bucket.keys()
+    before = {key: bucket.head(key)["LastModified"] for key in held}
+    for path in (*world.state.glob("ledger*"), *world.cache.glob(".s3_*_events")):
+        path.unlink()
+    bucket.client.put_object(Bucket=bucket.name, Key="somebody/elses.txt", Body=b"")
+    told = command(world, "rebuild")
+    assert told.returncode == 0 and "30 picture(s) of the bucket are new" in told.stdout
+    (world.cache / ".s3_status.json").unlink()
+    child = mirror_all(world, 0, log="second")
+    assert "S3 upload" not in child.log and "S3 backlog" not in child.log
+    with ledger_of(world) as ledger:
+        assert ledger.counts() == Counts(uploaded=30)
+    assert all(bucket.head(key)["LastModified"] == at for key, at in before.items())
+
+
+def test_rebuild_takes_the_state_files_as_well(world: World, bucket: Bucket) -> None:
+    bury(world, (f"{time.time() - 60:.1f}-aaaaaa", "front_door"))
+    child = Child(world)
+    try:
+        until(lambda: world.lines(".s3_failed_events"))
+        assert child.end() == 0
+    finally:
+        child.kill()
+    for path in world.state.glob("ledger*"):
+        path.unlink()
+    assert command(world, "rebuild").returncode == 0
+    with ledger_of(world) as ledger:
+        assert ledger.counts() == Counts(failed=1)
+
+
+def test_rebuild_from_a_bucket_that_is_not_there_is_70_with_what_to_do(world: World) -> None:
+    told = command(world, "rebuild", S3_BUCKET="not-there-at-all")
+    assert told.returncode == 70 and "S3_BUCKET" in told.stderr

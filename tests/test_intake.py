@@ -1,0 +1,226 @@
+"""Intake: every event with a picture becomes an artifact, however it came to be known."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from frigate_mirror import intake as intake_module
+from frigate_mirror.entries import Counts, Priority
+from frigate_mirror.events import Catalog
+from frigate_mirror.health import Troubles
+from frigate_mirror.intake import Intake
+from frigate_mirror.keys import KeyCodec
+from frigate_mirror.ledger import Ledger, LedgerError
+from frigate_mirror.spool import Spool
+from worlds import DAY, NOW, Clock, World
+
+
+class Bench:
+    def __init__(self, folder: Path, batch: int = 50) -> None:
+        self.world = World(folder)
+        self.clock = Clock()
+        self.ledger = Ledger(folder / "ledger.db")
+        self.spool = Spool(folder / "spool", 10**9)
+        self.troubles = Troubles()
+        self.woken = 0
+        self.intake = Intake(
+            Catalog(self.world.database, batch),
+            self.ledger,
+            self.spool,
+            clips_dir=self.world.clips,
+            keys=KeyCodec("frigate"),
+            troubles=self.troubles,
+            wake=self.wake,
+            clock=self.clock,
+        )
+
+    def wake(self) -> None:
+        self.woken += 1
+
+    def sweep(self, days: float = 7.0) -> int:
+        return self.intake.sweep(self.clock() - days * DAY)
+
+    def priorities(self) -> dict[str, Priority]:
+        entries = iter(lambda: self.ledger.claim(self.clock()), None)
+        return {entry.artifact.id.partition(":")[2]: entry.priority for entry in entries}
+
+    def tend_for(self, seconds: float) -> None:
+        end = self.clock.now + seconds
+        while self.clock.now < end:
+            self.clock.now += 1.0
+            self.intake.tend()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path / "bench")
+
+
+def test_an_offered_event_is_queued_live_held_and_announced(bench: Bench) -> None:
+    event_id = bench.world.event("front_door", NOW - 10)
+    assert bench.intake.offer(event_id)
+    entry = bench.ledger.claim(NOW)
+    assert entry is not None and entry.priority is Priority.LIVE
+    assert entry.artifact.key == f"frigate/front_door/2024-01-15/{event_id}-20240115_143012.jpg"
+    assert entry.artifact.source.read_bytes() == bench.world.pictures[event_id]
+    assert (bench.spool.files, bench.woken) == (1, 1)
+
+
+def test_an_event_offered_again_is_queued_once(bench: Bench) -> None:
+    event_id = bench.world.event()
+    for _ in range(3):
+        assert bench.intake.offer(event_id)
+    assert bench.ledger.counts() == Counts(pending=1)
+
+
+@pytest.mark.parametrize("words", ["", "../../etc/passwd", "a b", "x" * 200, "1\x1b[31m", "é"])
+def test_what_is_no_event_id_is_told_and_passed_over(
+    bench: Bench, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert bench.intake.offer(words)
+    assert bench.ledger.counts() == Counts()
+    assert "is no event id" in caplog.text and "\x1b" not in caplog.text
+
+
+def test_an_event_that_goes_on_waits_for_its_end(bench: Bench) -> None:
+    running = bench.world.event(lasted=None)
+    assert bench.intake.offer(running) and bench.sweep() == 0
+    assert bench.ledger.counts() == Counts()
+
+
+def test_a_manual_event_without_an_end_is_queued(bench: Bench) -> None:
+    bench.intake.offer(bench.world.event(lasted=None, kind="api"))
+    assert bench.ledger.counts() == Counts(pending=1)
+
+
+def test_a_sweep_finds_what_no_hook_offered_the_recent_ones_live(bench: Bench) -> None:
+    new = bench.world.event(started=NOW - 100)
+    old = bench.world.event(started=NOW - 3 * DAY)
+    assert bench.sweep() == 2
+    assert bench.priorities() == {new: Priority.LIVE, old: Priority.BACKLOG}
+    assert bench.sweep() == 0
+
+
+def test_events_older_than_the_window_are_left_alone(bench: Bench) -> None:
+    bench.world.event(started=NOW - 7 * DAY - 1)
+    inside = bench.world.event(started=NOW - 7 * DAY + 1)
+    assert bench.sweep() == 1
+    assert list(bench.priorities()) == [inside]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7, 50])
+def test_the_batch_size_bounds_a_read_and_never_what_is_mirrored(
+    tmp_path: Path, batch: int
+) -> None:
+    bench = Bench(tmp_path / "bench", batch)
+    # Many at the very same moment, as when cameras see a thing together.
+    wanted = {bench.world.event(f"cam{n}", NOW - 50 + n // 10) for n in range(30)}
+    assert bench.sweep() == 30
+    assert bench.priorities().keys() == wanted
+
+
+def test_an_event_that_ends_in_the_past_of_a_sweep_is_found_by_the_next(bench: Bench) -> None:
+    bench.world.event(started=NOW - 50)
+    bench.sweep()
+    backdated = bench.world.event(started=NOW - 2 * DAY)
+    assert bench.sweep() == 1
+    assert backdated in bench.priorities()
+
+
+def test_a_picture_that_is_written_late_is_looked_for_and_found(bench: Bench) -> None:
+    event_id = bench.world.event(started=NOW - 10, picture=False)
+    bench.intake.offer(event_id)
+    bench.tend_for(20.0)
+    assert bench.ledger.counts() == Counts(waiting=1)
+    bench.world.write_picture(event_id)
+    bench.tend_for(40.0)
+    assert bench.priorities() == {event_id: Priority.LIVE}
+
+
+def test_a_picture_that_never_comes_is_given_up_in_the_end(bench: Bench) -> None:
+    bench.intake.offer(bench.world.event(started=NOW - 10, picture=False))
+    bench.tend_for(600.0)
+    assert bench.ledger.counts() == Counts(waiting=1)
+    bench.tend_for(300.0)
+    assert bench.ledger.counts() == Counts(gone=1)
+    assert bench.sweep() == 0
+
+
+def test_an_old_event_without_a_picture_is_looked_for_once_more_only(bench: Bench) -> None:
+    bench.world.event(started=NOW - DAY, picture=False)
+    bench.sweep()
+    bench.tend_for(3.0)
+    assert bench.ledger.counts() == Counts(gone=1)
+
+
+def test_pictures_on_a_disk_that_was_away_are_mirrored_when_it_is_back(bench: Bench) -> None:
+    away = bench.world.clips.rename(bench.world.clips.with_name("away"))
+    wanted = {bench.world.event(started=NOW - n * 3600, picture=False) for n in range(5)}
+    bench.sweep()
+    bench.tend_for(1000.0)
+    assert bench.ledger.counts() == Counts(gone=5)
+    away.rename(bench.world.clips)
+    for event_id in wanted:
+        bench.world.write_picture(event_id)
+    assert bench.intake.look_again(NOW - 7 * DAY) == 5
+    bench.tend_for(2.0)
+    assert bench.priorities().keys() == wanted
+
+
+def test_many_waiting_pictures_do_not_hold_up_a_live_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake_module, "LOOKS_AT_ONCE", 10)
+    for n in range(40):
+        bench.world.event(started=NOW - DAY - n, picture=False)
+    bench.sweep()
+    live = bench.world.event(started=NOW - 10, picture=False)
+    bench.intake.offer(live)
+    bench.world.write_picture(live)
+    bench.tend_for(10.0)
+    assert bench.priorities() == {live: Priority.LIVE}
+
+
+@pytest.mark.parametrize("camera", ["../evil", "a/b", "..", "", "é" * 400])
+def test_a_camera_that_can_name_no_file_harms_no_other(bench: Bench, camera: str) -> None:
+    bench.world.event(camera, NOW - 60, picture=False)
+    good = bench.world.event("front_door", NOW - 50)
+    bench.sweep()
+    bench.tend_for(2.0)
+    assert good in bench.priorities()
+
+
+def test_an_unreadable_database_is_told_once_and_stops_a_round_of_offers(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.world.database.rename(bench.world.database.with_name("away.db"))
+    assert not bench.intake.offer("1.5-abcdef")
+    assert not bench.intake.offer("2.5-abcdef")
+    assert len([r for r in caplog.records if r.levelno == logging.WARNING]) == 1
+    assert bench.troubles.all()
+
+
+def test_a_ledger_that_takes_nothing_lets_the_sweep_find_it_later(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event_id = bench.world.event()
+
+    def full(*_: object) -> bool:
+        raise LedgerError("write ledger.db: database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.ledger, "add", full)
+        assert not bench.intake.offer(event_id)
+    assert bench.spool.files == 0  # nothing would ever release it
+    assert bench.sweep() == 1 and event_id in bench.priorities()
+
+
+def test_the_spooled_picture_of_a_dead_letter_survives_a_second_offer(bench: Bench) -> None:
+    event_id = bench.world.event()
+    bench.intake.offer(event_id)
+    bench.ledger.bury(f"snapshot:{event_id}", "too large", NOW)
+    bench.intake.offer(event_id)
+    assert bench.spool.files == 1

@@ -1,0 +1,290 @@
+"""The ledger: what comes in stays until it is settled, in the right order, whatever fails."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from frigate_mirror.artifacts import Artifact
+from frigate_mirror.entries import Counts, Priority, Settled
+from frigate_mirror.ledger import Ledger, LedgerError
+from frigate_mirror.store import LedgerDamaged, RunLock
+
+ONE = Artifact(
+    "snapshot:1705329022.5-abcdef", "front_door", 1705329022.5, "front_door/k.jpg",
+    Path("/clips/a.jpg"), 9, "image/jpeg", {"label": "person"},
+)  # fmt: skip
+LIVE, RETRY, BACKLOG = Priority
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    opened = Ledger(tmp_path / "ledger.db")
+    yield opened
+    opened.close()
+
+
+def named(name: str, **other: object) -> Artifact:
+    return dataclasses.replace(ONE, id=f"snapshot:{name}", key=f"k/{name}", **other)  # type: ignore[arg-type]
+
+
+def claim_all(ledger: Ledger, now: float) -> list[str]:
+    found = iter(lambda: ledger.claim(now), None)
+    return [entry.artifact.id.partition(":")[2] for entry in found]
+
+
+def test_an_artifact_comes_back_from_the_queue_as_it_went_in(ledger: Ledger) -> None:
+    assert ledger.add(ONE, LIVE, 10.0)
+    entry = ledger.claim(10.0)
+    assert entry is not None and entry.artifact == ONE
+    assert (entry.priority, entry.tries, entry.attempts, entry.added) == (LIVE, 0, 0, 10.0)
+
+
+def test_what_is_known_is_not_added_again(ledger: Ledger) -> None:
+    assert ledger.add(ONE, LIVE, 1.0)
+    assert not ledger.add(ONE, BACKLOG, 2.0)
+    ledger.settle([Settled(3.0, ONE.id, ONE.key)])
+    assert not ledger.add(ONE, LIVE, 4.0)
+    assert ledger.counts() == Counts(uploaded=1)
+
+
+def test_live_ones_go_before_retries_and_retries_before_the_backlog(ledger: Ledger) -> None:
+    for name, priority, at in [
+        ("old-backlog", BACKLOG, 1), ("old-live", LIVE, 2), ("retry", LIVE, 3),
+        ("new-live", LIVE, 4), ("new-backlog", BACKLOG, 5),
+    ]:  # fmt: skip
+        ledger.add(named(name), priority, at)
+    ledger.defer("snapshot:retry", 6.0, "busy", charged=False)
+    order = ["new-live", "old-live", "retry", "old-backlog", "new-backlog"]
+    assert claim_all(ledger, 9.0) == order
+
+
+def test_what_is_not_due_is_left_alone_and_announced(ledger: Ledger) -> None:
+    ledger.add(ONE, LIVE, 1.0)
+    ledger.defer(ONE.id, 50.0, "busy", charged=False)
+    assert ledger.claim(49.0) is None
+    assert ledger.next_due() == 50.0
+    assert claim_all(ledger, 50.0) == ["1705329022.5-abcdef"]
+    assert ledger.next_due() is None
+
+
+def test_after_a_crash_what_was_claimed_is_pending_again(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.add(ONE, LIVE, 1.0)
+    assert ledger.claim(1.0) and ledger.claim(1.0) is None
+    after = Ledger(tmp_path / "ledger.db")
+    assert after.claim(1.0) is not None
+    after.close()
+
+
+def test_a_charged_deferral_costs_a_try_and_any_other_none(ledger: Ledger) -> None:
+    ledger.add(ONE, LIVE, 1.0)
+    ledger.defer(ONE.id, 1.0, "busy", charged=False)
+    ledger.defer(ONE.id, 1.0, "too large", charged=True)
+    entry = ledger.claim(1.0)
+    assert entry is not None
+    assert (entry.priority, entry.tries, entry.attempts) == (RETRY, 1, 2)
+
+
+def test_a_dead_letter_lives_again_with_all_its_tries(ledger: Ledger) -> None:
+    ledger.add(ONE, LIVE, 1.0)
+    ledger.bury(ONE.id, "too large", 2.0)
+    assert ledger.claim(3.0) is None and ledger.counts().failed == 1
+    [letter] = ledger.settled("failed")
+    assert letter == Settled(2.0, ONE.id, ONE.key, 1, "too large")
+    assert ledger.revive(now=4.0) == 1
+    entry = ledger.claim(4.0)
+    assert entry is not None and (entry.tries, entry.priority) == (0, RETRY)
+
+
+@pytest.mark.parametrize(("event", "camera", "revived"), [
+    ("", "", {"1.5-a_c", "1.5-abc", "2.5-xyz"}),
+    ("1.5-a_c", "", {"1.5-a_c"}),  # an underscore is no wildcard
+    ("", "garage", {"2.5-xyz"}),
+    ("1.5-abc", "garage", set()),
+    ("abc", "", set()),
+])  # fmt: skip
+def test_dead_letters_live_again_by_event_and_by_camera(
+    ledger: Ledger, event: str, camera: str, revived: set[str]
+) -> None:
+    for name, place in [("1.5-a_c", "door"), ("1.5-abc", "door"), ("2.5-xyz", "garage")]:
+        ledger.add(named(name, camera=place), LIVE, 1.0)
+        ledger.bury(f"snapshot:{name}", "no", 2.0)
+    assert ledger.revive(event, camera, 3.0) == len(revived)
+    assert set(claim_all(ledger, 3.0)) == revived
+
+
+def test_a_dead_letter_of_a_state_file_has_to_be_looked_for(ledger: Ledger) -> None:
+    ledger.add_settled([(ONE.id, "front_door", ONE.key, 5.0, 6.0, "failed")])
+    assert ledger.revive(now=7.0) == 1
+    assert ledger.claim(7.0) is None
+    assert ledger.waiting(7.0, 10) == [(ONE.id, "front_door", 5.0, 0)]
+
+
+def test_a_file_that_comes_late_is_queued(ledger: Ledger) -> None:
+    ledger.wait(ONE.id, "front_door", ONE.started, due=2.0)
+    assert ledger.counts().waiting == 1 and ledger.waiting(1.9, 10) == []
+    assert ledger.add(ONE, LIVE, 3.0)
+    entry = ledger.claim(3.0)
+    assert entry is not None and entry.artifact == ONE and entry.attempts == 0
+
+
+def test_what_had_no_file_is_looked_for_again_within_the_window_only(ledger: Ledger) -> None:
+    for name, started in [("new", 100.0), ("old", 10.0)]:
+        ledger.wait(f"snapshot:{name}", "door", started, due=1.0)
+        ledger.give_up(f"snapshot:{name}", "no snapshot file", 2.0)
+    assert ledger.look_again(since=50.0, now=200.0, looks=12) == 1
+    assert ledger.waiting(200.0, 10) == [("snapshot:new", "door", 100.0, 12)]
+    assert ledger.counts() == Counts(waiting=1, gone=1)
+
+
+def test_the_service_back_hastens_all_but_the_charged(ledger: Ledger) -> None:
+    for name, charged in [("held-up", False), ("at-fault", True)]:
+        ledger.add(named(name), LIVE, 1.0)
+        ledger.defer(f"snapshot:{name}", 500.0, "x", charged=charged)
+    ledger.hasten(2.0)
+    assert claim_all(ledger, 2.0) == ["held-up"]
+
+
+def test_a_clock_set_back_by_years_holds_nothing_up(ledger: Ledger) -> None:
+    year = 365 * 86_400.0
+    ledger.add(named("queued-then"), LIVE, 30 * year)
+    ledger.add(named("put-off-now"), LIVE, 1.0)
+    ledger.defer("snapshot:put-off-now", 100.0, "busy", charged=False)
+    ledger.wait("snapshot:waiting-then", "door", 1.0, due=30 * year)
+    ledger.mend_clock(1.0, 601.0)
+    assert claim_all(ledger, 1.0) == ["queued-then"]
+    assert ledger.next_due() == 100.0
+    assert len(ledger.waiting(1.0, 10)) == 1
+
+
+def test_a_clock_set_back_by_a_minute_holds_nothing_new_up(ledger: Ledger) -> None:
+    ledger.add(ONE, LIVE, 60.0)
+    ledger.mend_clock(1.0, 601.0)
+    assert ledger.claim(1.0) is not None
+
+
+def test_pruning_forgets_what_is_settled_and_old_and_nothing_else(ledger: Ledger) -> None:
+    for name, started in [("done", 10.0), ("done-new", 99.0), ("dead", 10.0), ("dying", 60.0),
+                          ("pending", 1.0)]:  # fmt: skip
+        ledger.add(named(name, started=started), LIVE, 1.0)
+    ledger.wait("snapshot:waiting", "door", 1.0, due=1.0)
+    ledger.wait("snapshot:gone", "door", 1.0, due=1.0)
+    ledger.give_up("snapshot:gone", "none", 1.0)
+    ledger.settle([Settled(1.0, f"snapshot:{name}", "k") for name in ("done", "done-new")])
+    ledger.bury("snapshot:dead", "no", 1.0)
+    ledger.bury("snapshot:dying", "no", 1.0)
+    assert ledger.prune(before=80.0, failed_before=50.0) == 3
+    assert ledger.counts() == Counts(waiting=1, pending=1, uploaded=1, failed=1)
+
+
+def test_pruning_goes_on_past_its_first_page(ledger: Ledger) -> None:
+    ledger.add_settled((f"snapshot:{n}", "c", "k", 1.0, 1.0, "uploaded") for n in range(2500))
+    assert ledger.prune(2.0, 2.0) == 2500
+
+
+def test_settled_artifacts_are_taken_over_once(ledger: Ledger) -> None:
+    rows = [(f"snapshot:{n}", "c", f"k/{n}", float(n % 7), 5.0, "uploaded") for n in range(2500)]
+    ledger.add(named("3"), LIVE, 1.0)
+    assert ledger.add_settled(rows) == 2499
+    assert ledger.add_settled(rows) == 0
+    assert ledger.counts() == Counts(pending=1, uploaded=2499)
+    listed = [one.id for one in ledger.settled("uploaded", page=100)]
+    assert len(listed) == len(set(listed)) == 2499
+
+
+def test_unknown_ids_come_back_in_their_order(ledger: Ledger) -> None:
+    ledger.add(named("b"), LIVE, 1.0)
+    assert ledger.unknown(["snapshot:c", "snapshot:b", "snapshot:a"]) == [
+        "snapshot:c",
+        "snapshot:a",
+    ]
+    assert ledger.unknown([]) == []
+
+
+def test_a_span_is_counted_alone(ledger: Ledger) -> None:
+    for name, started in [("in", 10.0), ("in-dead", 19.0), ("before", 9.0), ("at-end", 20.0)]:
+        ledger.add(named(name, started=started), LIVE, 1.0)
+    ledger.bury("snapshot:in-dead", "no", 1.0)
+    assert ledger.between(10.0, 20.0) == Counts(pending=1, failed=1)
+
+
+def test_the_file_is_wanted_until_the_artifact_is_in_the_bucket(ledger: Ledger) -> None:
+    assert not ledger.wants_file(ONE.id)
+    ledger.add(ONE, LIVE, 1.0)
+    assert ledger.wants_file(ONE.id)
+    ledger.bury(ONE.id, "no", 1.0)
+    assert ledger.wants_file(ONE.id)  # `retry` will read it
+    ledger.revive(now=1.0)
+    ledger.settle([Settled(1.0, ONE.id, ONE.key)])
+    assert not ledger.wants_file(ONE.id)
+
+
+def test_a_failed_settling_settles_nothing_and_keeps_all_claimed(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+    for name in ("a", "b"):
+        ledger.add(named(name), LIVE, 1.0)
+    assert len(claim_all(ledger, 1.0)) == 2
+    bad = Settled(1.0, "snapshot:b", "k")
+    object.__setattr__(bad, "at", object())  # what SQLite cannot store
+    with pytest.raises(LedgerError):
+        ledger.settle([Settled(1.0, "snapshot:a", "k"), bad])
+    assert ledger.counts() == Counts(pending=2) and ledger.claimed == 2
+    ledger.close()
+
+
+def test_a_closed_ledger_says_so_as_a_ledger_error(ledger: Ledger) -> None:
+    ledger.close()
+    with pytest.raises(LedgerError):
+        ledger.claim(1.0)
+
+
+@pytest.mark.parametrize("content", [b"no database at all, but long enough to look", b"\0" * 4096])
+def test_a_file_that_is_no_database_is_damaged(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "ledger.db").write_bytes(content)
+    with pytest.raises(LedgerDamaged):
+        Ledger(tmp_path / "ledger.db")
+
+
+def test_a_folder_in_its_place_is_damage(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").mkdir()
+    with pytest.raises(LedgerDamaged):
+        Ledger(tmp_path / "ledger.db")
+
+
+def test_a_ledger_of_a_newer_version_is_put_aside_rather_than_misread(tmp_path: Path) -> None:
+    sql = sqlite3.connect(tmp_path / "ledger.db")
+    sql.execute("PRAGMA user_version = 99")
+    sql.close()
+    with pytest.raises(LedgerDamaged, match="newer"):
+        Ledger(tmp_path / "ledger.db")
+
+
+def test_a_ledger_is_its_owners_only(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.add(ONE, LIVE, 1.0)
+    files = list(tmp_path.iterdir())
+    assert len(files) == 3  # with the write-ahead log and its index
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+
+
+def test_one_process_at_a_time_holds_the_run_lock(tmp_path: Path) -> None:
+    first, second = RunLock(tmp_path / "lock"), RunLock(tmp_path / "lock")
+    assert first.acquire() and first.acquire()
+    assert not second.acquire()
+    first.release()
+    assert second.acquire()
+    second.release()
+
+
+def test_a_refused_lock_leaves_no_open_file_behind(tmp_path: Path) -> None:
+    first, second = RunLock(tmp_path / "lock"), RunLock(tmp_path / "lock")
+    first.acquire()
+    before = len(os.listdir("/proc/self/fd"))
+    assert not any(second.acquire() for _ in range(20))
+    assert len(os.listdir("/proc/self/fd")) == before
+    first.release()

@@ -1,0 +1,429 @@
+"""The mirror: all parts together over a MemorySink, with an injected clock."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import re
+import resource
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frigate_mirror.entries import Counts
+from frigate_mirror.ledger import Ledger
+from frigate_mirror.mirror import Mirror
+from frigate_mirror.sink import Misconfigured, Receipt, Rejected, Unavailable
+from worlds import DAY, NOW, Clock, FaultySink, World, until
+
+STATS = re.compile(
+    r"S3 Upload Stats - Success: \d+, Failed: \d+, Retry Queue: \d+, "
+    r"Tracked Events: \d+, Failed Events: \d+, Health: (OK|DEGRADED|DOWN)"
+)
+DENIED = Misconfigured("list bucket/: AccessDenied", hint="allow s3:ListBucket on bucket")
+
+
+class Bench:
+    def __init__(self, folder: Path, **environ: str) -> None:
+        self.world = World(folder, environ)
+        self.clock = Clock()
+        self.sink = FaultySink()
+        self.open()
+
+    def open(self) -> None:
+        self.mirror = Mirror(self.world.settings(), self.sink, clock=self.clock)
+
+    def drain(self) -> None:
+        while self.mirror.uploader.step():
+            pass
+
+    def round(self) -> None:
+        self.mirror.housekeep()
+        self.mirror.tend()
+        self.drain()
+
+    def keys_of(self, ids: set[str]) -> set[str]:
+        """Those of the events whose picture is in the sink, byte for byte."""
+        objects = self.sink.objects.items()
+        return {
+            one
+            for one in ids
+            if any(one in key and data == self.world.pictures[one] for key, data in objects)
+        }
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path / "bench")
+
+
+@contextmanager
+def check_says(sink: FaultySink, error: Exception | None) -> Iterator[None]:
+    real = sink.check
+
+    def check() -> None:
+        if error:
+            raise error
+
+    sink.check = check  # type: ignore[method-assign, assignment]
+    yield
+    sink.check = real  # type: ignore[method-assign]
+
+
+def test_a_week_of_events_is_in_the_bucket_after_one_round(bench: Bench) -> None:
+    ids = {bench.world.event(f"cam{n % 3}", NOW - 60 - n * 7000) for n in range(80)}
+    bench.round()
+    assert bench.keys_of(ids) == ids
+    assert bench.mirror.ledger.counts() == Counts(uploaded=80)
+    assert len(bench.world.lines(".s3_uploaded_events")) == 80
+
+
+def test_a_batch_size_of_one_mirrors_all_the_same(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "one", S3_BATCH_SIZE="1")
+    ids = {bench.world.event(started=NOW - 60 - n) for n in range(25)}
+    bench.round()
+    assert bench.keys_of(ids) == ids
+
+
+def test_a_lost_ledger_comes_back_from_the_state_files_without_one_put_again(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for n in range(30):
+        bench.world.event("гараж", NOW - 60 - n)
+    dead = bench.world.event("dead", NOW - 30)
+    bench.sink.fault = lambda key: reject() if dead in key else None
+    for _ in range(10):
+        bench.clock.now += 600.0
+        bench.round()
+    bench.mirror.write_status()
+    puts = len(bench.sink.puts)
+    bench.mirror.ledger.close()
+    for path in bench.world.state.glob("ledger*"):
+        path.unlink()
+    bench.open()
+    bench.round()
+    assert len(bench.sink.puts) == puts
+    assert bench.mirror.ledger.counts() == Counts(uploaded=30, failed=1)
+    assert "rebuilt from the state files: 31" in caplog.text
+
+
+def reject() -> None:
+    raise Rejected("put k: EntityTooLarge", hint="it is too large")
+
+
+def test_a_damaged_ledger_is_put_aside_at_the_start_and_costs_no_put_again(bench: Bench) -> None:
+    for n in range(5):
+        bench.world.event(started=NOW - 60 - n)
+    bench.round()
+    bench.mirror.ledger.close()
+    (bench.world.state / "ledger.db").write_bytes(b"not a database any more, but not short either")
+    bench.open()
+    bench.round()
+    assert len(bench.sink.puts) == 5
+    assert list(bench.world.state.glob("ledger.db.damaged-*"))
+
+
+def test_pruning_follows_the_window_with_a_margin_in_ledger_and_file(bench: Bench) -> None:
+    bench.world.event(started=NOW - 6 * DAY)
+    bench.world.event(started=NOW - 60)
+    bench.round()
+    bench.clock.now += 1.5 * DAY  # the first is outside the window, inside the margin
+    bench.mirror.prune()
+    assert bench.mirror.ledger.counts() == Counts(uploaded=2)
+    bench.clock.now += 1 * DAY
+    bench.mirror.prune()
+    assert bench.mirror.ledger.counts() == Counts(uploaded=1)
+    assert len(bench.world.lines(".s3_uploaded_events")) == 1
+    bench.round()
+    assert len(bench.sink.puts) == 2
+
+
+def test_what_is_pending_is_never_pruned_however_old(bench: Bench) -> None:
+    ids = {bench.world.event(started=NOW - 60 - n) for n in range(5)}
+    bench.sink.fault = lambda key: unavailable()
+    bench.round()
+    for event_id in ids:
+        bench.world.forget(event_id, row=True)
+    bench.clock.now += 400 * DAY
+    bench.mirror.prune()
+    bench.sink.fault = lambda key: None
+    bench.mirror.check()
+    bench.drain()
+    assert bench.keys_of(ids) == ids
+
+
+def unavailable() -> None:
+    raise Unavailable("put k: SlowDown")
+
+
+@pytest.mark.parametrize("years", [-20, 20])
+def test_a_clock_that_jumps_by_years_and_back_loses_nothing(bench: Bench, years: int) -> None:
+    before = bench.world.event(started=NOW - 60)
+    bench.round()
+    bench.clock.now += years * 365 * DAY
+    meanwhile = bench.world.event(started=bench.clock.now - 30)
+    bench.sink.fault = lambda key: unavailable()
+    assert bench.mirror.intake.offer(meanwhile)
+    bench.round()
+    bench.mirror.prune()
+    bench.clock.now -= years * 365 * DAY
+    after = bench.world.event(started=NOW - 20)
+    bench.sink.fault = lambda key: None
+    bench.clock.now += 60.0
+    bench.mirror.check()
+    bench.round()
+    bench.clock.now += 600.0  # the longest that a pause can be
+    bench.round()
+    assert bench.keys_of({before, meanwhile, after}) == {before, meanwhile, after}
+    assert bench.mirror.ledger.counts().pending == 0
+
+
+def test_an_event_the_hook_offers_is_mirrored_whatever_the_clock_said_at_its_start(
+    bench: Bench,
+) -> None:
+    event_id = bench.world.event(started=100.0)  # 1970: no battery, no network yet
+    bench.mirror.intake.offer(event_id)
+    bench.drain()
+    assert bench.keys_of({event_id})
+
+
+def test_a_check_that_may_not_list_is_a_remark_while_puts_get_through(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.world.event()
+    bench.round()
+    with check_says(bench.sink, DENIED):
+        for _ in range(3):
+            bench.mirror.check()
+    assert not bench.mirror.service.down
+    assert bench.mirror.status().health == "DEGRADED"
+    assert caplog.text.count("s3:ListBucket") == 1
+    bench.mirror.check()
+    assert bench.mirror.status().health == "OK"
+
+
+def test_a_check_that_may_not_list_does_not_keep_puts_from_ending_an_outage(bench: Bench) -> None:
+    bench.world.event()
+    bench.round()
+    ids = {bench.world.event(started=NOW - n) for n in range(3)}
+    bench.sink.fault = lambda key: unavailable()
+    with check_says(bench.sink, DENIED):
+        bench.round()
+        assert bench.mirror.service.down
+        bench.sink.fault = lambda key: None
+        for _ in range(100):
+            bench.clock.now += 1.0
+            bench.mirror.check()
+            bench.round()
+    assert bench.keys_of(ids) == ids and not bench.mirror.service.down
+
+
+def test_an_outage_shows_before_the_next_event_and_ends_with_the_next_check(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with check_says(bench.sink, Unavailable("list: ConnectTimeout")):
+        for _ in range(5):
+            bench.mirror.check()
+            bench.clock.now += 60.0
+    assert bench.mirror.status().health == "DOWN"
+    bench.mirror.check()
+    assert bench.mirror.status().health == "OK"
+    told = [record.getMessage() for record in caplog.records]
+    assert [line for line in told if "service" in line] == [
+        "S3 service lost, everything waits: list: ConnectTimeout",
+        "S3 service back after 240 s",
+    ]
+
+
+def test_the_statistics_line_has_exactly_its_form(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for n in range(3):
+        bench.world.event(started=NOW - n)
+    bench.round()
+    caplog.clear()
+    bench.mirror.tell()
+    [line] = [record.getMessage() for record in caplog.records]
+    assert STATS.fullmatch(line)
+    assert line == (
+        "S3 Upload Stats - Success: 3, Failed: 0, Retry Queue: 0, "
+        "Tracked Events: 3, Failed Events: 0, Health: OK"
+    )
+
+
+def test_a_backlog_is_told_in_summary_lines_only(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for n in range(40):
+        bench.world.event(started=NOW - DAY - n)
+    bench.round()
+    bench.mirror.sum_up()
+    bench.mirror.sum_up()
+    assert [record.getMessage() for record in caplog.records] == [
+        "S3 sweep: 40 event(s) queued that no hook had offered",
+        "S3 backlog: 40 picture(s) uploaded, 0 to go",
+    ]
+
+
+def test_the_file_of_dead_letters_follows_the_ledger(bench: Bench) -> None:
+    dead = bench.world.event()
+    bench.sink.fault = lambda key: reject()
+    for _ in range(5):
+        bench.round()
+        bench.clock.now += 600.0
+    bench.mirror.write_status()
+    [fields] = bench.world.lines(".s3_failed_events")
+    assert fields[1] == f"snapshot:{dead}" and fields[3:] == [
+        "3",
+        "put k: EntityTooLarge (it is too large)",
+    ]
+    bench.mirror.ledger.revive(now=bench.clock())
+    other = bench.world.event()
+    bench.sink.fault = lambda key: reject() if other in key else None
+    for _ in range(5):
+        bench.round()
+        bench.clock.now += 600.0
+    bench.mirror.write_status()  # their number is the same, they are not
+    assert [fields[1] for fields in bench.world.lines(".s3_failed_events")] == [f"snapshot:{other}"]
+
+
+def test_the_status_names_the_last_error_and_what_to_do_about_it(bench: Bench) -> None:
+    bench.world.event()
+    bench.sink.fault = lambda key: reject()
+    bench.round()
+    bench.mirror.write_status()
+    error = bench.world.status()["last_error"]
+    assert (error["message"], error["hint"]) == ("put k: EntityTooLarge", "it is too large")
+
+
+def test_once_the_status_says_stopped_no_late_round_says_otherwise(bench: Bench) -> None:
+    bench.mirror.write_status()
+    bench.mirror.stop(drain=0.0)
+    bench.mirror.write_status()
+    assert bench.world.status()["stopped"] is True
+
+
+def test_memory_stays_flat_over_twenty_thousand_events(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "many", S3_BATCH_SIZE="500", S3_SPOOL_LIMIT_MB="0")
+    bench.mirror.uploader._sink = sink = ForgetfulSink()
+    bench.mirror.uploader._on_settled = lambda done: None  # its cost is the disk's, not memory
+    picture = bench.world.folder / "picture.jpg"
+    picture.write_bytes(b"picture")
+    used = []
+    for first, last in ((0, 4_000), (4_000, 20_000)):
+        ids = [(f"{NOW - 20_000 + n:.1f}-{n:06d}", NOW - 20_000 + n) for n in range(first, last)]
+        for event_id, _ in ids:
+            (bench.world.clips / f"front_door-{event_id}.jpg").hardlink_to(picture)
+        bench.world.events(ids)
+        bench.round()
+        gc.collect()
+        used.append(memory_in_mb())
+    assert sink.count == 20_000
+    assert used[1] - used[0] < 8.0
+
+
+def memory_in_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+class ForgetfulSink(FaultySink):
+    count = 0
+
+    def put(self, key: str, *_: Any, **__: Any) -> Receipt:
+        self.count += 1
+        return Receipt(key, 7, "etag")
+
+
+def test_stopping_drains_what_is_due_within_its_time(bench: Bench) -> None:
+    ids = {bench.world.event(started=NOW - n) for n in range(40)}
+    bench.mirror.housekeep()
+    bench.mirror.start()
+    bench.mirror.stop(drain=10.0)
+    assert bench.keys_of(ids) == ids
+
+
+def test_stopping_does_not_wait_for_a_bucket_that_is_down(bench: Bench) -> None:
+    bench.world.event()
+    bench.sink.fault = lambda key: refuse()
+    bench.round()
+    bench.mirror.start()
+    began = time.monotonic()
+    bench.mirror.stop(drain=10.0)
+    assert time.monotonic() - began < 3.0
+    assert bench.mirror.ledger.counts().pending == 1
+
+
+def refuse() -> None:
+    raise Misconfigured("put k: AccessDenied", hint="allow s3:PutObject")
+
+
+def test_stopping_lets_go_of_an_upload_that_hangs(bench: Bench) -> None:
+    let_go = threading.Event()
+    bench.sink.before = lambda key: let_go.wait(20.0) and None
+    bench.world.event()
+    bench.mirror.housekeep()
+    bench.mirror.start()
+    until(lambda: bench.mirror.ledger.claimed == 1)
+    began = time.monotonic()
+    bench.mirror.stop(drain=0.3)
+    assert time.monotonic() - began < 3.0
+    let_go.set()
+    bench.mirror.uploader.join(5.0)
+
+
+def test_lines_that_a_full_disk_kept_out_of_the_state_file_come_later(bench: Bench) -> None:
+    bench.world.cache.joinpath(".s3_uploaded_events").mkdir()  # as unwritable as a full disk
+    bench.world.event()
+    bench.round()
+    assert bench.mirror.status().health == "DEGRADED"
+    bench.world.cache.joinpath(".s3_uploaded_events").rmdir()
+    bench.world.event(started=NOW - 30)
+    bench.round()
+    bench.mirror.prune()
+    assert len(bench.world.lines(".s3_uploaded_events")) == 2
+    assert bench.mirror.status().health == "OK"
+
+
+def test_a_round_that_is_late_says_nothing_of_a_ledger_that_is_closed(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.mirror.stop(drain=0.0)
+    bench.mirror.ledger.close()
+    bench.mirror.housekeep()
+    bench.mirror.tend()
+    assert caplog.text == ""
+
+
+def test_a_ledger_deleted_while_open_goes_unnoticed_by_the_bucket(bench: Bench) -> None:
+    ids = {bench.world.event(started=NOW - n) for n in range(5)}
+    bench.round()
+    (bench.world.state / "ledger.db").unlink()
+    ids |= {bench.world.event(started=NOW - n) for n in range(5, 9)}
+    bench.round()
+    bench.open()
+    bench.round()
+    assert bench.keys_of(ids) == ids and len(bench.sink.puts) == 9
+
+
+def test_a_ledger_damaged_while_open_is_noticed(bench: Bench) -> None:
+    for n in range(200):
+        bench.world.event(started=NOW - n)
+    bench.round()
+    bench.mirror.ledger.close()
+    with (bench.world.state / "ledger.db").open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 60_000)
+    bench.mirror.ledger = Ledger(bench.world.state / "ledger.db")
+    bench.mirror.intake._ledger = bench.mirror.ledger
+    bench.mirror.housekeep()
+    assert bench.mirror.ledger.damaged

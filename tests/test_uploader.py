@@ -1,0 +1,407 @@
+"""The uploader: from the ledger into the bucket, exactly when the bucket has said so."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frigate_mirror.backoff import Backoff
+from frigate_mirror.entries import Counts, Priority, Settled
+from frigate_mirror.ledger import Ledger, LedgerError
+from frigate_mirror.service import Service
+from frigate_mirror.sink import Misconfigured, Rejected, Unavailable
+from frigate_mirror.spool import Spool
+from frigate_mirror.uploader import Uploader
+from worlds import DAY, NOW, Clock, FaultySink, World, until
+
+LIVE, RETRY, BACKLOG = Priority
+POISON = "poison"
+
+
+class Bench:
+    """An uploader over a real ledger and spool, a sink that fails as told, and a clock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.world = World(folder)
+        self.clock = Clock()
+        self.sink = FaultySink()
+        self.settled: list[Settled] = []
+        self.number = 0
+        self.open()
+
+    def open(self) -> None:
+        """Start anew on what is on disk, as after a crash."""
+        chance = random.Random(1).random
+        self.ledger = Ledger(self.world.folder / "ledger.db")
+        self.spool = Spool(self.world.folder / "spool", 10**9)
+        self.service = Service(Backoff(1.0, 60.0, chance), self.clock)
+        self.uploader = Uploader(
+            self.ledger,
+            self.spool,
+            self.sink,
+            self.service,
+            backoff=Backoff(2.0, 600.0, chance),
+            max_tries=3,
+            on_settled=self.settled.extend,
+            clock=self.clock,
+        )
+
+    def add(self, priority: Priority = LIVE, name: str = "", data: bytes = b"picture") -> str:
+        """Queue an artifact with a file; returns its key."""
+        self.number += 1
+        event_id = f"{NOW + self.number:.6f}-{self.number:06d}{name}"
+        artifact = self.world.artifact(event_id)
+        artifact = dataclasses.replace(artifact, size=len(data), key=f"front_door/{event_id}.jpg")
+        artifact.source.write_bytes(data)
+        self.spool.hold(artifact)
+        assert self.ledger.add(artifact, priority, self.clock())
+        return artifact.key
+
+    def source(self, key: str) -> Path:
+        return self.world.clips / f"front_door-{Path(key).name}"
+
+    def drain(self, most: int = 1000) -> int:
+        """Step until there is nothing to do now; how many steps did something."""
+        return next(n for n in range(most) if not self.uploader.step())
+
+    def pass_time(self, seconds: float, step: float = 30.0) -> None:
+        end = self.clock.now + seconds
+        while self.clock.now < end:
+            self.clock.now += step
+            self.drain()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path / "bench")
+
+
+@pytest.fixture
+def running(bench: Bench) -> Iterator[Bench]:
+    """With four threads."""
+    bench.uploader.start(4)
+    yield bench
+    bench.uploader.stop()
+    bench.uploader.join(5.0)
+
+
+def raising(error: BaseException, only: str = "") -> Callable[..., None]:
+    def fault(key: Any = "", *_: Any, **__: Any) -> None:
+        if not only or only in key:
+            raise error
+
+    return fault
+
+
+def test_an_artifact_counts_as_uploaded_only_when_the_put_has_returned(bench: Bench) -> None:
+    seen: list[tuple[Counts, int, list[Settled]]] = []
+    bench.sink.before = lambda key: seen.append(
+        (bench.ledger.counts(), bench.uploader.tally.success, list(bench.settled))
+    )
+    key = bench.add()
+    assert bench.drain() == 1
+    assert seen == [(Counts(pending=1), 0, [])]
+    assert bench.ledger.counts() == Counts(uploaded=1)
+    assert [one.key for one in bench.settled] == [key]
+    assert bench.sink.objects == {key: b"picture"}
+
+
+def test_a_crash_between_put_and_settling_costs_a_second_put_to_the_same_key(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = bench.add()
+    monkeypatch.setattr(bench.ledger, "settle", raising(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        bench.uploader.step()
+    bench.open()
+    assert bench.drain() == 1
+    assert bench.sink.puts == [key, key] and list(bench.sink.objects) == [key]
+    assert bench.ledger.counts() == Counts(uploaded=1)
+
+
+@pytest.mark.parametrize("error", [
+    Unavailable("put k: SlowDown"),
+    Misconfigured("put k: AccessDenied", hint="allow s3:PutObject"),
+    ConnectionResetError("reset"),
+    RuntimeError("a fault of ours"),
+], ids=lambda error: type(error).__name__)  # fmt: skip
+def test_what_is_not_the_artifacts_fault_costs_it_no_try(bench: Bench, error: Exception) -> None:
+    key = bench.add()
+    bench.sink.fault = raising(error)
+    for _ in range(20):
+        bench.clock.now += 600.0
+        try:
+            bench.drain()
+        except RuntimeError:
+            continue
+    assert len(bench.sink.puts) > 3 and bench.ledger.counts() == Counts(pending=1, retrying=1)
+    bench.sink.fault = lambda key: None
+    bench.pass_time(1200.0)
+    assert list(bench.sink.objects) == [key] and bench.ledger.counts() == Counts(uploaded=1)
+
+
+def test_a_rejected_artifact_is_a_dead_letter_after_its_tries(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = bench.add(name=POISON)
+    bench.sink.fault = raising(Rejected("put k: EntityTooLarge", hint="it is too large"), POISON)
+    bench.pass_time(3600.0)
+    assert bench.sink.puts == [key] * 3
+    assert bench.ledger.counts() == Counts(failed=1)
+    assert [r.levelname for r in caplog.records if "for good after 3 tries" in r.message] == [
+        "ERROR"
+    ]
+    assert not bench.service.down
+
+
+def test_a_dead_letter_that_lives_again_is_uploaded_from_the_spool(bench: Bench) -> None:
+    key = bench.add()
+    bench.sink.fault = raising(Rejected("put k: EntityTooLarge"))
+    bench.pass_time(3600.0)
+    bench.source(key).unlink()
+    bench.spool.sweep(bench.ledger.wants_file, older_than=-1.0)
+    bench.sink.fault = lambda key: None
+    bench.ledger.revive(now=bench.clock())
+    assert bench.drain() == 1
+    assert bench.sink.objects == {key: b"picture"}
+
+
+@pytest.mark.parametrize("error", [
+    Unavailable("put k: InternalError"), Rejected("put k: InvalidRequest"),
+    Misconfigured("put k: AccessDenied"), OSError("cannot read"), ValueError("a fault of ours"),
+], ids=lambda error: type(error).__name__)  # fmt: skip
+def test_objects_that_always_fail_do_not_stop_the_others(
+    bench: Bench, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.service.worked()  # it is known to let us in
+    bench.sink.fault = raising(error, POISON)
+    wanted = set()
+    bench.add(name=POISON)
+    for _ in range(50):
+        wanted.add(bench.add())
+        for _ in range(3):  # an unexpected error ends the round
+            try:
+                bench.drain()
+            except ValueError:
+                continue
+        bench.clock.now += 10.0
+        assert wanted <= bench.sink.objects.keys()  # none waits for the poison
+    assert "lost" not in caplog.text
+    assert bench.sink.puts.count(bench.sink.puts[0]) < 20
+
+
+def test_a_poisoned_backlog_costs_the_others_no_more_than_a_few_puts(bench: Bench) -> None:
+    bench.service.worked()
+    bench.sink.fault = raising(Misconfigured("put k: AccessDenied"), POISON)
+    for number in range(60):
+        bench.add(BACKLOG, name=POISON if number % 6 == 0 else "")
+    bench.pass_time(3600.0, step=1.0)
+    assert len(bench.sink.objects) == 50
+    assert len(bench.sink.puts) < 50 + 10 * 60
+
+
+def test_while_the_service_is_down_an_outage_of_eight_days_costs_few_puts_and_no_artifact(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    backlog = {bench.add(BACKLOG) for _ in range(20)}
+    bench.sink.fault = raising(Unavailable("put k: ConnectTimeout"))
+    live = set()
+    for _ in range(8 * 24):
+        live.add(bench.add())
+        bench.pass_time(3600.0, step=45.0)
+    assert not bench.sink.objects
+    assert bench.ledger.counts().pending == len(live | backlog)
+    assert len(bench.sink.puts) < 8 * DAY / 30
+    bench.sink.fault = lambda key: None
+    bench.sink.puts.clear()
+    newest = bench.add()
+    bench.clock.now += 60.0
+    bench.drain()
+    assert bench.sink.objects.keys() == live | backlog | {newest}
+    assert bench.sink.puts[0] == newest
+    assert len(bench.sink.puts) == len(set(bench.sink.puts))
+    assert caplog.text.count("service lost") == 1 and caplog.text.count("service back") == 1
+
+
+def test_a_snapshot_that_frigate_deleted_is_uploaded_from_the_spool(bench: Bench) -> None:
+    key = bench.add()
+    bench.source(key).unlink()
+    assert bench.drain() == 1
+    assert bench.sink.objects == {key: b"picture"}
+    assert bench.spool.files == 0
+
+
+def test_a_snapshot_deleted_before_it_was_held_is_not_retried(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = bench.add()
+    bench.spool.release(f"snapshot:{Path(key).stem}")
+    bench.source(key).unlink()
+    assert bench.drain() == 1 and bench.drain() == 0
+    assert bench.ledger.counts() == Counts(gone=1)
+    assert caplog.text.count("was deleted before it could be uploaded") == 1
+    assert bench.sink.puts == []
+
+
+def test_a_missing_file_inside_the_sink_is_not_taken_for_the_picture(bench: Bench) -> None:
+    bench.add()
+    bench.sink.fault = raising(FileNotFoundError("/etc/ca.pem"))
+    bench.drain()
+    assert bench.ledger.counts().pending == 1
+
+
+def test_a_live_upload_is_told_with_its_camera_and_the_backlog_is_not(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    live = bench.add()
+    bench.add(BACKLOG)
+    bench.drain()
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f"S3 upload: front_door {live} 1 KB in ")
+
+
+def test_what_the_ledger_cannot_settle_is_not_put_again_but_settled_later(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = {bench.add() for _ in range(5)}
+    full = LedgerError("write ledger.db: database or disk is full")
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.ledger, "settle", raising(full))
+        bench.drain()
+        bench.drain()
+        assert sorted(bench.sink.puts) == sorted(keys)
+        assert bench.ledger.counts() == Counts(pending=5) and bench.settled == []
+    assert caplog.text.count("database or disk is full") == 1
+    assert bench.uploader.tally.trouble
+    bench.drain()
+    assert bench.ledger.counts() == Counts(uploaded=5)
+    assert len(bench.sink.puts) == 5 and len(bench.settled) == 5
+
+
+def test_a_ledger_that_cannot_defer_loses_no_artifact(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.add()
+    bench.sink.fault = raising(Unavailable("put k: SlowDown"))
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.ledger, "defer", raising(LedgerError("full")))
+        with pytest.raises(LedgerError):
+            bench.uploader.step()
+    bench.sink.fault = lambda key: None
+    bench.drain()
+    assert bench.ledger.counts() == Counts(uploaded=1)
+
+
+def test_uploads_that_cannot_be_settled_are_bounded(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frigate_mirror.uploader.MOST_UNSETTLED", 3)
+    monkeypatch.setattr(bench.ledger, "settle", raising(LedgerError("full")))
+    for _ in range(10):
+        bench.add()
+    bench.drain()
+    assert len(bench.sink.puts) == 3
+
+
+def test_an_artifact_added_while_all_threads_are_idle_is_uploaded_at_once(running: Bench) -> None:
+    for _ in range(20):
+        key = running.add()
+        began = time.monotonic()
+        running.uploader.wake()
+        until(lambda key=key: key in running.sink.objects)  # type: ignore[misc]
+        assert time.monotonic() - began < 1.0  # an idle thread looks by itself every two
+
+
+def test_a_call_between_a_threads_last_look_and_its_rest_is_not_missed(bench: Bench) -> None:
+    calls, began = bench.uploader._calls, time.monotonic()
+    bench.uploader.wake()
+    bench.uploader._rest(calls, 5.0)
+    assert time.monotonic() - began < 2.5
+
+
+def test_a_slow_upload_holds_up_no_other(running: Bench) -> None:
+    slow, let_go = running.add(), threading.Event()
+    running.sink.before = lambda key: (key == slow and let_go.wait(10.0)) and None
+    running.uploader.wake()
+    until(lambda: running.ledger.claimed == 1)
+    keys = {running.add() for _ in range(30)}
+    running.uploader.wake()
+    until(lambda: keys <= running.sink.objects.keys())
+    assert slow not in running.sink.objects
+    let_go.set()
+    until(lambda: slow in running.sink.objects)
+
+
+def count_queries(bench: Bench, seconds: float) -> int:
+    """How often the ledger is asked in so many seconds."""
+    asked: list[int] = []
+    for name in ("claim", "next_due", "settle"):
+        real: Any = getattr(bench.ledger, name)
+        counting = lambda *values, real=real: (asked.append(1), real(*values))[1]  # noqa: E731
+        setattr(bench.ledger, name, counting)
+    threading.Event().wait(seconds)
+    return len(asked)
+
+
+def test_idle_threads_hardly_ask_the_ledger(running: Bench) -> None:
+    assert count_queries(running, 1.0) <= 16
+
+
+def test_threads_that_wait_for_a_probe_do_not_spin(running: Bench) -> None:
+    let_go = threading.Event()
+    running.sink.fault = raising(Misconfigured("put k: AccessDenied"))
+    running.add()
+    running.uploader.wake()
+    until(lambda: running.service.down)
+    running.sink.before = lambda key: let_go.wait(10.0) and None
+    for _ in range(20):
+        running.add()
+    running.clock.now += 60.0
+    running.uploader.wake()
+    until(lambda: running.service.pause() == float("inf"))
+    for _ in range(4):
+        running.uploader.wake()
+    asked = count_queries(running, 1.0)
+    let_go.set()
+    assert asked <= 16
+    assert len(running.sink.puts) <= 2
+
+
+def test_stopping_waits_for_the_upload_in_hand_but_not_for_ever(bench: Bench) -> None:
+    let_go = threading.Event()
+    bench.sink.before = lambda key: let_go.wait(10.0) and None
+    keys = [bench.add() for _ in range(10)]
+    bench.uploader.start(2)
+    until(lambda: bench.ledger.claimed == 2)
+    began = time.monotonic()
+    bench.uploader.stop()
+    bench.uploader.join(0.1)
+    assert time.monotonic() - began < 2.0
+    let_go.set()
+    bench.uploader.join(5.0)
+    assert len(bench.sink.objects) == 2 < len(keys)
+    assert bench.ledger.counts() == Counts(pending=8, uploaded=2)
+
+
+def test_an_error_that_nobody_expected_ends_no_thread(
+    running: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(8):
+        running.sink.fault = raising(ZeroDivisionError("a fault of ours"))
+        running.add(name=f"x{number}")
+        running.uploader.wake()
+    until(lambda: "unexpected" in caplog.text)
+    running.sink.fault = lambda key: None
+    running.clock.now += 3600.0
+    until(lambda: len(running.sink.objects) == 8 or running.uploader.wake())
+    assert all(thread.is_alive() for thread in running.uploader._threads)

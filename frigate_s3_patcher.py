@@ -21,7 +21,6 @@ import importlib.util
 import inspect
 import logging
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -260,13 +259,17 @@ class Observer:
 
 
 def _run_child(environment: dict[str, str], reading: int) -> int | str:
-    """The exit status of one child, or why it could not be started."""
+    """The exit status of one child, or why it could not be started.
+
+    Not by subprocess: it waits for the end of a pipe that a worker of Frigate, forked at that very
+    moment, would hold open for as long as it lives. A session of its own, since a signal for
+    Frigate's process group must not cut the drain short.
+    """
     command = [sys.executable or "python3", str(HERE / "s3_snapshot_mirror.py"), "run"]
+    stdin = [(os.POSIX_SPAWN_DUP2, reading, 0)]
     try:
-        # A session of its own: a signal for Frigate's process group must not cut the drain short.
-        return subprocess.Popen(
-            command, stdin=reading, env=environment, cwd="/", start_new_session=True
-        ).wait()
+        child = os.posix_spawnp(command[0], command, environment, file_actions=stdin, setsid=True)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     except OSError as error:
         return f"not started: {error}"
 
@@ -276,6 +279,7 @@ def child_environment(processor: Any) -> dict[str, str]:
     where its database and its clips are, and its version. The owner's own words win."""
     environment = dict(os.environ)
     entries = environment.pop("PYTHONPATH", "").split(os.pathsep)
+    environment["S3_MIRROR_PARENT"] = str(os.getpid())
     kept = [entry for entry in entries if entry and os.path.realpath(entry) != f"{HERE}/boot"]
     if kept:
         environment["PYTHONPATH"] = os.pathsep.join(kept)

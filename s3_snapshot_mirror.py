@@ -113,6 +113,7 @@ def _wanted(loaded: Settings) -> Settings:
 
 def run(arguments: argparse.Namespace) -> int:
     """The child: reads ids until Frigate is gone, drains for a bounded time, ends."""
+    process.let_go()
     process.step_back()
     loaded = settings.usable_state_dir(_wanted(settings.load(os.environ)))
     process.set_up_logging(loaded.log_level)

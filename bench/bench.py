@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Three figures, on this machine, against a real S3 server (SeaweedFS) on loopback:
 
-    latency   Frigate's `end` handler returns -> the object can be read from the bucket, beside one bare
-              PUT of the same bytes by a client whose connection is warm; in turn, event by event
+    latency   Frigate's `end` handler returns -> the object is listed in the bucket, beside one
+              bare PUT of the same bytes by a client whose connection is warm; event by event
     hook      what the hook adds to one call of Frigate's handler
     memory    resident size of the child, idle and after the events
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 (see below)
 import logging
+import os
 import signal
 import sys
 import time
@@ -13,6 +15,10 @@ from frigate_mirror.process import Parent, Rounds
 from frigate_mirror.settings import Settings
 from frigate_mirror.sink import Sink
 from frigate_mirror.store import LedgerError, RunLock
+
+# Host names are encoded by it, it is loaded when first wanted, and a failure to load it, for want
+# of memory, is remembered for ever.
+assert encodings.idna
 
 log = logging.getLogger("frigate_s3")
 EX_OK, EX_FAILED = 0, 1
@@ -34,7 +40,7 @@ def serve(settings: Settings, sink: Sink, versions: dict[str, str]) -> int:
     stop = Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    parent = Parent(sys.stdin.fileno())
+    parent = Parent(sys.stdin.fileno(), int(os.environ.get("S3_MIRROR_PARENT", os.getppid())))
     lock = RunLock(settings.lock_path)
     try:
         if not _take_turn(lock, parent, stop):

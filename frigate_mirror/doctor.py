@@ -41,7 +41,8 @@ class Finding:
 def misspelt(environ: Mapping[str, str]) -> Iterator[Finding]:
     """Variables that look like a setting and are none."""
     known = {item.metadata["env"] for item in dataclasses.fields(Settings)}
-    known |= {f"{name}_FILE" for name in SECRETS} | {"S3_MIRROR_INIT", "S3_MIRROR_FRIGATE"}
+    known |= {f"{name}_FILE" for name in SECRETS}
+    known |= {"S3_MIRROR_INIT", "S3_MIRROR_FRIGATE", "S3_MIRROR_PARENT"}
     for name in sorted(environ):
         if name.startswith("S3_") and name not in known:
             near = difflib.get_close_matches(name, known, 1)

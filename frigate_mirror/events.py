@@ -25,7 +25,7 @@ import peewee
 from peewee import sqlite3  # type: ignore[attr-defined]  # pysqlite3 where peewee found it
 
 log = logging.getLogger("frigate_s3.catalog")
-BUSY_SECONDS = 5
+BUSY_SECONDS = 2  # several threads may wait for it in turn, and Frigate's end does not wait
 
 
 class CatalogError(Exception):

@@ -29,8 +29,17 @@ def set_up_logging(level: str) -> None:
         format="[%(asctime)s] %(name)-30s %(levelname)-8s: %(message)s",
         datefmt="%Y-%m-%d %H:%M:%S",
     )
-    for library in ("boto3", "botocore", "s3transfer", "urllib3", "peewee"):
+    for library in ("boto3", "botocore", "s3transfer", "peewee"):
         logging.getLogger(library).setLevel(logging.WARNING)
+    # It warns, with a traceback, of each answer that is cut short; what matters is raised anyway.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
+
+
+def let_go() -> None:
+    """Keep nothing of Frigate's but the three standard streams: no file that one of its libraries
+    let us inherit, no folder."""
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    os.chdir("/")
 
 
 def step_back() -> None:
@@ -46,9 +55,10 @@ def step_back() -> None:
 class Parent:
     """The process that started us, as seen through the pipe that is our stdin."""
 
-    def __init__(self, pipe: int) -> None:
+    def __init__(self, pipe: int, pid: int) -> None:
+        """`pid` is the parent's as it told us; it may have died before we could ask."""
         self._pipe = pipe
-        self._pid = os.getppid()
+        self._pid = pid
         self._poll = select.poll()
         self._poll.register(pipe, select.POLLIN)
         self._rest = b""

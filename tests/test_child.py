@@ -77,7 +77,7 @@ def pipe() -> Iterator[tuple[Parent, Callable[[bytes], object], Callable[[], Non
         os.close(writing)
         ends.remove(writing)
 
-    yield Parent(reading), lambda data: os.write(writing, data), close
+    yield Parent(reading, os.getppid()), lambda data: os.write(writing, data), close
     for end in ends:
         os.close(end)
 

@@ -361,11 +361,11 @@ processor.last = True
 processor.run()
 """
 WATCHER = """
-import sys
+import os, sys
 sys.path.insert(0, {root!r})
 from frigate_mirror.process import Parent
 with open({log!r}, "a") as log: log.write(str(__import__("os").getpid()) + "\\n")
-parent = Parent(0)
+parent = Parent(0, int(os.environ["S3_MIRROR_PARENT"]))
 while not parent.gone: parent.ids(0.2)
 """
 
@@ -392,6 +392,32 @@ def test_a_fork_at_any_moment_never_keeps_a_mirror_alive(tmp_path: Path) -> None
         os.killpg(storm.pid, signal.SIGKILL)
         storm.wait(10)
         storm.stdout and storm.stdout.close()
+
+
+def test_a_worker_forked_while_the_child_starts_does_not_keep_the_next_from_starting(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "starts"
+    ending = f"open({str(log)!r}, 'a').write('x')\nraise SystemExit(1)\n"
+    (tmp_path / "s3_snapshot_mirror.py").write_text(ending)
+    program = STORM.replace("patcher.HERE =", "patcher.PAUSES = (0,); patcher.HERE =").replace(
+        "self.handle_object", "threading.Thread(target=fork_on).start(); self.handle_object"
+    )
+    program = program.replace("if self.last", "if True")
+    storm = subprocess.Popen(
+        [sys.executable, "-c", program, str(ROOT / "frigate_s3_patcher.py"), str(tmp_path)],
+        env={"PATH": os.environ["PATH"], "S3_BUCKET": "pictures"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_until(lambda: sum(parent == storm.pid for parent in parents().values()) >= 150)
+        starts = len(log.read_text())
+        wait_until(lambda: len(log.read_text()) >= starts + 3)
+    finally:
+        os.killpg(storm.pid, signal.SIGKILL)
+        storm.wait(10)
 
 
 def logged(log: Path) -> list[int]:

@@ -11,12 +11,14 @@ import logging
 import os
 import re
 import select
+import signal
 import sys
 import threading
 import time
 import tracemalloc
 import types
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -515,14 +517,28 @@ def lines(log: Path) -> list[str]:
 def processes_of(patcher: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Every child that the patcher starts from now on."""
     started: list[Any] = []
-    popen = patcher.subprocess.Popen
+    spawn, wait = os.posix_spawnp, os.waitpid
 
-    def remember(*words: Any, **options: Any) -> Any:
-        started.append(popen(*words, **options))
-        return started[-1]
+    def remember(*words: Any, **options: Any) -> int:
+        started.append(Child(spawn(*words, **options)))
+        return started[-1].pid
 
-    monkeypatch.setattr(patcher.subprocess, "Popen", remember)
+    def reap(pid: int, options: int) -> tuple[int, int]:
+        found = wait(pid, options)
+        for child in started:
+            if child.pid == pid:
+                child.returncode = os.waitstatus_to_exitcode(found[1])
+        return found
+
+    monkeypatch.setattr(patcher.os, "posix_spawnp", remember)
+    monkeypatch.setattr(patcher.os, "waitpid", reap)
     return started
+
+
+@dataclass
+class Child:
+    pid: int
+    returncode: int | None = None
 
 
 def test_the_child_gets_the_ids_ends_with_the_run_and_leaves_nothing(
@@ -574,8 +590,8 @@ def test_the_end_of_a_run_does_not_wait_for_a_child_that_drains(
     began = time.monotonic()
     module.EventProcessor(lambda self: wait_until(lambda: started)).run()
     assert time.monotonic() - began < 10
-    assert started[0].poll() is None
-    started[0].kill()
+    assert started[0].returncode is None
+    os.kill(started[0].pid, signal.SIGKILL)
 
 
 def test_ids_written_while_no_child_lives_reach_the_next(
@@ -759,7 +775,7 @@ def frigate_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "frigate.version", version)
 
 
-KNOWN = ("FRIGATE_DB_PATH", "FRIGATE_CLIPS_DIR", "S3_MIRROR_FRIGATE")
+KNOWN = ("FRIGATE_DB_PATH", "FRIGATE_CLIPS_DIR", "S3_MIRROR_FRIGATE", "S3_MIRROR_PARENT")
 
 
 def test_what_only_frigate_knows_is_handed_over(
@@ -769,7 +785,9 @@ def test_what_only_frigate_knows_is_handed_over(
         monkeypatch.delenv(name, raising=False)
     frigate_says(monkeypatch)
     environment = patcher.child_environment(processor_with("/c/frigate.db"))
-    assert [environment[name] for name in KNOWN] == ["/c/frigate.db", "/m/clips", "0.17.2-abc"]
+    assert [environment[name] for name in KNOWN] == [
+            "/c/frigate.db", "/m/clips", "0.17.2-abc", str(os.getpid())
+        ]  # fmt: skip
     assert {name: value for name, value in environment.items() if name not in KNOWN} == {
         name: value for name, value in os.environ.items() if name != "PYTHONPATH"
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import encodings.idna  # noqa: F401 (see below)
+import encodings.idna
 import logging
 import os
 import signal

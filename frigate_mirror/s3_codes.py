@@ -40,7 +40,10 @@ def _rows(kind: Kind, hint: str, codes: str) -> dict[str, tuple[Kind, str]]:
 # `{action}` and `{region}` are filled by the edge, which knows them.
 CODES: dict[str, tuple[Kind, str]] = {
     # The service cannot now, or the bytes were hurt on their way: the next try may well succeed.
-    **_rows(Unavailable, "", """
+    **_rows(
+        Unavailable,
+        "",
+        """
         InternalError ServiceUnavailable SlowDown Throttling ThrottlingException Throttled
         ThrottledException RequestThrottled RequestThrottledException RequestLimitExceeded
         TooManyRequests TooManyRequestsException BandwidthLimitExceeded Busy
@@ -49,63 +52,126 @@ CODES: dict[str, tuple[Kind, str]] = {
         KMS.InternalException KMS.KeyUnavailableException KMS.ThrottlingException
         IDPCommunicationError
         EndpointConnection ConnectTimeout ReadTimeout ConnectionClosed ProxyConnection
-        HTTPClient Connection ResponseStreaming IncompleteRead MetadataRetrieval"""),
-    **_rows(Unavailable, "the disks of the service are full",
-            "InsufficientStorage XMinioStorageFull"),
-    **_rows(Unavailable, "set the clock of this machine: it is more than 15 minutes wrong",
-            "RequestTimeTooSkewed RequestExpired RequestInTheFuture"),
+        HTTPClient Connection ResponseStreaming IncompleteRead MetadataRetrieval""",
+    ),
+    **_rows(
+        Unavailable, "the disks of the service are full", "InsufficientStorage XMinioStorageFull"
+    ),
+    **_rows(
+        Unavailable,
+        "set the clock of this machine: it is more than 15 minutes wrong",
+        "RequestTimeTooSkewed RequestExpired RequestInTheFuture",
+    ),
     **_rows(Unavailable, _NOT_S3, "NotS3 ResponseParser"),
     **_rows(Unavailable, "does S3_ENDPOINT_URL speak https on this port?", "SSL"),
     # The service knows us not, or lets us not.
-    **_rows(Misconfigured, "allow {action}", """
+    **_rows(
+        Misconfigured,
+        "allow {action}",
+        """
         AccessDenied AccessDeniedException AccessForbidden UnauthorizedAccess Forbidden
-        AuthorizationError UnauthorizedOperation"""),
-    **_rows(Misconfigured, _KEY, """
+        AuthorizationError UnauthorizedOperation""",
+    ),
+    **_rows(
+        Misconfigured,
+        _KEY,
+        """
         InvalidAccessKeyId SignatureDoesNotMatch InvalidClientTokenId UnrecognizedClientException
-        Unauthorized AuthFailure InvalidSecurity InvalidToken"""),
-    **_rows(Misconfigured, _FRESH, """
-        ExpiredToken ExpiredTokenException TokenRefreshRequired"""),
-    **_rows(Misconfigured, _CHAIN, """
+        Unauthorized AuthFailure InvalidSecurity InvalidToken""",
+    ),
+    **_rows(
+        Misconfigured,
+        _FRESH,
+        """
+        ExpiredToken ExpiredTokenException TokenRefreshRequired""",
+    ),
+    **_rows(
+        Misconfigured,
+        _CHAIN,
+        """
         NoCredentials PartialCredentials CredentialRetrieval ProfileNotFound NoAuthToken
         TokenRetrieval UnauthorizedSSOToken SSOTokenLoad SSO Login UnknownCredential
         UnknownTokenProvider RefreshWithMFAUnsupported InvalidIdentityToken
-        InvalidIdentityTokenException MissingDependencyException"""),
-    **_rows(Misconfigured, "the AWS account is closed, unpaid or barred from S3: ask its owner",
-            "AccountProblem AllAccessDisabled NotSignedUp OptInRequired InvalidPayer"),
+        InvalidIdentityTokenException MissingDependencyException""",
+    ),
+    **_rows(
+        Misconfigured,
+        "the AWS account is closed, unpaid or barred from S3: ask its owner",
+        "AccountProblem AllAccessDisabled NotSignedUp OptInRequired InvalidPayer",
+    ),
     # The service finds not what the settings name.
-    **_rows(Misconfigured, "create the bucket, or correct S3_BUCKET and S3_ENDPOINT_URL",
-            "NoSuchBucket InvalidBucketName"),
-    **_rows(Misconfigured, _REGION, """
+    **_rows(
+        Misconfigured,
+        "create the bucket, or correct S3_BUCKET and S3_ENDPOINT_URL",
+        "NoSuchBucket InvalidBucketName",
+    ),
+    **_rows(
+        Misconfigured,
+        _REGION,
+        """
         AuthorizationHeaderMalformed PermanentRedirect TemporaryRedirect Redirect
-        IllegalLocationConstraintException InvalidRegion NoRegion InvalidLocationConstraint"""),
-    **_rows(Misconfigured, "S3_ENDPOINT_URL names a website or a console, not the S3 endpoint",
-            "MethodNotAllowed"),
-    **_rows(Misconfigured, "set S3_CA_BUNDLE to the certificate that signed the endpoint's, "
-            "and check this machine's clock", "CertificateVerifyFailed"),
-    **_rows(Misconfigured, "S3_CA_BUNDLE (or AWS_CA_BUNDLE) must name a readable PEM file",
-            "CertificateFileUnusable"),
-    **_rows(Misconfigured, _SECRETS, """
+        IllegalLocationConstraintException InvalidRegion NoRegion InvalidLocationConstraint""",
+    ),
+    **_rows(
+        Misconfigured,
+        "S3_ENDPOINT_URL names a website or a console, not the S3 endpoint",
+        "MethodNotAllowed",
+    ),
+    **_rows(
+        Misconfigured,
+        "set S3_CA_BUNDLE to the certificate that signed the endpoint's, "
+        "and check this machine's clock",
+        "CertificateVerifyFailed",
+    ),
+    **_rows(
+        Misconfigured,
+        "S3_CA_BUNDLE (or AWS_CA_BUNDLE) must name a readable PEM file",
+        "CertificateFileUnusable",
+    ),
+    **_rows(
+        Misconfigured,
+        _SECRETS,
+        """
         ConfigParse ConfigNotFound InvalidConfig InvalidProxiesConfig UnknownEndpoint
         EndpointProvider InvalidEndpointConfiguration EndpointVariant UnsupportedS3Configuration
-        UnsupportedS3AccesspointConfiguration UnsupportedS3Arn InvalidDNSName InvalidHostLabel"""),
+        UnsupportedS3AccesspointConfiguration UnsupportedS3Arn InvalidDNSName InvalidHostLabel""",
+    ),
     # The service refuses what every one of our uploads asks for, not one object.
     **_rows(Misconfigured, _SUPPORT, "InvalidRequest InvalidArgument NotImplemented"),
     **_rows(Misconfigured, "correct S3_STORAGE_CLASS", "InvalidStorageClass"),
     **_rows(Misconfigured, "correct S3_SSE", "InvalidEncryptionAlgorithmError"),
     **_rows(Misconfigured, _TAGS, "InvalidTag InvalidTagError"),
-    **_rows(Misconfigured, _KMS, """
+    **_rows(
+        Misconfigured,
+        _KMS,
+        """
         KMS.NotFoundException KMS.DisabledException KMS.InvalidStateException
-        KMS.KMSInvalidStateException KMS.InvalidKeyUsageException"""),
-    **_rows(Misconfigured, _QUOTA, """
+        KMS.KMSInvalidStateException KMS.InvalidKeyUsageException""",
+    ),
+    **_rows(
+        Misconfigured,
+        _QUOTA,
+        """
         QuotaExceeded ServiceQuotaExceededException XMinioAdminBucketQuotaExceeded
-        StorageCapExceeded"""),
+        StorageCapExceeded""",
+    ),
     # One object, for what it is. A proxy's bare 413 is in classify().
-    **_rows(Rejected, "the object is larger than the service takes in one upload",
-            "EntityTooLarge RequestEntityTooLarge"),
-    **_rows(Rejected, "the key is longer than 1024 bytes: shorten S3_PATH_PREFIX",
-            "KeyTooLongError KeyTooLong"),
-    **_rows(Rejected, "", """
-        MetadataTooLarge XMinioInvalidObjectName XMinioParentIsObject ParamValidation"""),
+    **_rows(
+        Rejected,
+        "the object is larger than the service takes in one upload",
+        "EntityTooLarge RequestEntityTooLarge",
+    ),
+    **_rows(
+        Rejected,
+        "the key is longer than 1024 bytes: shorten S3_PATH_PREFIX",
+        "KeyTooLongError KeyTooLong",
+    ),
+    **_rows(
+        Rejected,
+        "",
+        """
+        MetadataTooLarge XMinioInvalidObjectName XMinioParentIsObject ParamValidation""",
+    ),
 }
 
 # With these, other credentials may help, so the edge reads its secrets again.

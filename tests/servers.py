@@ -159,7 +159,9 @@ class SeaweedFS(_Server):
             "s3.autoCreateBucket": "false", "s3.port.iceberg": 0, "s3.port.lance": 0,
         }  # fmt: skip
         words = [_weed(), "server", *(f"-{name}={value}" for name, value in flags.items())]
-        environ = os.environ | {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
+        self._ports = [plain, secure, *others]
+        # It leaves its logs in TMPDIR.
+        environ = os.environ | {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1", "TMPDIR": str(self.folder)}
         with (self.folder / "log").open("ab") as log:
             return subprocess.Popen(words, stdout=log, stderr=log, env=environ)
 
@@ -179,6 +181,9 @@ class SeaweedFS(_Server):
         # SIGTERM takes it several seconds, and nothing that it holds is worth them.
         self._process.kill()
         self._process.wait(10)
+        for port in self._ports:  # each has a second one, for gRPC, and leaves a socket for it
+            for left in Path("/tmp").glob(f"seaweedfs-*-grpc-{port + 10_000}.sock"):
+                left.unlink(missing_ok=True)
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:

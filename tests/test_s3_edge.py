@@ -146,7 +146,6 @@ def test_a_large_body_is_never_whole_in_memory(stub: Stub, shared: S3Sink) -> No
     assert 0 < largest <= 1024 * 1024
 
 
-
 REFUSALS = [
     error(400, "InvalidStorageClass", "The storage class you specified is not valid"),
     error(501, "NotImplemented", "Header 'x-amz-storage-class' is not implemented"),

@@ -120,9 +120,7 @@ def test_no_row_of_the_table_is_without_a_test() -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 404, 500, 502, 503, 511])
-def test_a_page_that_is_not_s3s_is_the_ways_fault(
-    stub: Stub, shared: S3Sink, status: int
-) -> None:
+def test_a_page_that_is_not_s3s_is_the_ways_fault(stub: Stub, shared: S3Sink, status: int) -> None:
     headers = {"Location": "http://login.invalid/"} if status < 400 else {}
     stub.default = Reply(status, b"<html><p>log in<br></html>", headers)
     for attempt in (lambda: put(shared), shared.check):

@@ -259,15 +259,11 @@ class Observer:
 
 
 def _run_child(environment: dict[str, str], reading: int) -> int | str:
-    """The exit status of one child, or why it could not be started.
-
-    Not by subprocess: it waits for the end of a pipe that a worker of Frigate, forked at that very
-    moment, would hold open for as long as it lives. A session of its own, since a signal for
-    Frigate's process group must not cut the drain short.
-    """
+    """The exit status of one child, or why it could not be started. Not by subprocess: it waits
+    for the end of a pipe that a worker of Frigate, forked at that moment, would hold open."""
     command = [sys.executable or "python3", str(HERE / "s3_snapshot_mirror.py"), "run"]
     stdin = [(os.POSIX_SPAWN_DUP2, reading, 0)]
-    try:
+    try:  # in a session of its own: a signal for Frigate's group must not cut the drain short
         child = os.posix_spawnp(command[0], command, environment, file_actions=stdin, setsid=True)
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     except OSError as error:

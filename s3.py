@@ -201,7 +201,8 @@ class S3Sink:
         kind, hint = classify(cause.code, cause.status)
         message = f"{verb} {what}: {cause.code}: {cause.reason}"
         for word in self._secrets():
-            message = message.replace(word, "***")
+            if len(word) > 3:  # nobody's secret, and part of every other word
+                message = message.replace(word, "***")
         hint = hint.format(action=self._action(verb), region=cause.region).rstrip()
         return kind(message, code=cause.code, hint=hint)
 

@@ -30,12 +30,12 @@ class FrigateApp:
     def start(self) -> None:
         """Run until the scenario is over; SIGTERM ends it earlier by raising SystemExit here."""
         logger.info("Starting Frigate (%s)", VERSION)
-        self.workers.append(workers.start("recording_manager", self.stop_event))
         self.event_processor = EventProcessor(self.config, self.messages, self.stop_event)
-        self.event_processor.start()
-        # Detectors are started again at any time, so one worker comes after the event thread.
-        self.workers.append(workers.start("detector", self.stop_event))
         try:
+            self.workers.append(workers.start("recording_manager", self.stop_event))
+            self.event_processor.start()
+            # Detectors are started again at any time, so one worker comes after the event thread.
+            self.workers.append(workers.start("detector", self.stop_event))
             self.watch()
         finally:
             self.stop()
@@ -65,7 +65,8 @@ class FrigateApp:
     def stop(self) -> None:
         logger.info("Stopping...")
         self.stop_event.set()
-        self.event_processor.join()
+        if self.event_processor.ident is not None:
+            self.event_processor.join()
         if self.event_processor.table is not None:
             self.event_processor.table.abandon()
         for worker in self.workers:

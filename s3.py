@@ -30,7 +30,6 @@ from frigate_mirror.settings import Settings, secret_of
 from frigate_mirror.sink import Probe, Receipt, SinkError, Stored
 
 log = logging.getLogger("frigate_s3.s3")
-
 T = TypeVar("T")
 Keys = tuple[Secret, Secret, Secret]
 KEY_NAMES = ("S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_SESSION_TOKEN")
@@ -201,14 +200,14 @@ class S3Sink:
         kind, hint = classify(cause.code, cause.status)
         message = f"{verb} {what}: {cause.code}: {cause.reason}"
         for word in self._secrets():
-            if len(word) > 3:  # nobody's secret, and part of every other word
-                message = message.replace(word, "***")
+            message = message.replace(word, "***")
         hint = hint.format(action=self._action(verb), region=cause.region).rstrip()
         return kind(message, code=cause.code, hint=hint)
 
     def _secrets(self) -> set[str]:
         used = self._link.credentials if self._link else ()
-        return {word for word in used if word} | {key.reveal() for key in self._keys() if key}
+        words = {*used, *(key.reveal() for key in self._keys())}
+        return {word for word in words if word and len(word) > 3}  # short ones are in other words
 
     def _action(self, verb: str) -> str:
         """The rights that `verb` needs, as one writes them in a policy."""

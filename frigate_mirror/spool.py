@@ -41,6 +41,7 @@ class Spool:
             for path in self._files():
                 with suppress(OSError):
                     self._sizes[path.name] = path.lstat().st_size
+        self._inherited = set(self._sizes)
         self.bytes = sum(self._sizes.values())
         """Bytes held, as if Frigate had deleted every one of the files."""
 
@@ -74,6 +75,7 @@ class Spool:
                 self._tell_broken(artifact, error)
                 return
             self.bytes, self._sizes[target.name] = grown, artifact.size
+            self._inherited.discard(target.name)
             self._broken = False
 
     def open(self, artifact: Artifact) -> BinaryIO:
@@ -100,6 +102,7 @@ class Spool:
         path = self._path(artifact_id)
         with self._lock:
             held = self._sizes.pop(path.name, 0)
+            self._inherited.discard(path.name)
             self.bytes -= held
             if held and self.bytes <= self._limit // 2:
                 self._full = False
@@ -108,13 +111,16 @@ class Spool:
             path.unlink()
 
     def sweep(self, wanted: Callable[[str], bool], older_than: float = 3600.0) -> int:
-        """Remove files that a crash left behind: those for which `wanted(artifact id)` is false.
-        Young ones may be on their way into the ledger and stay. Returns how many."""
+        """Remove files that a crash left behind: those that were here at our start, and for which
+        `wanted(artifact id)` is false. Returns how many.
+
+        Young ones may be on another process's way into the ledger and stay; age alone says little,
+        since clocks are set."""
         removed = 0
-        for path in self._files():
+        for name in sorted(self._inherited):
             with suppress(OSError):
-                age = self._clock() - path.lstat().st_ctime
-                artifact_id = path.name.replace("_", ":", 1)
+                age = self._clock() - (self._folder / name).lstat().st_ctime
+                artifact_id = name.replace("_", ":", 1)
                 if age > older_than and not wanted(artifact_id):
                     self.release(artifact_id)
                     removed += 1

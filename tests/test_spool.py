@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -165,11 +166,12 @@ def test_a_spool_opened_again_knows_what_it_holds(spool: Spool, clips: Path) -> 
 
 def test_what_nobody_wants_is_swept_away_once_it_is_old(clips: Path) -> None:
     clock = [0.0]
-    spool = Spool(clips / "spool", 10_000, lambda: clock[0])
+    before = Spool(clips / "spool", 10_000)
     kept, orphan = artifact(clips, "1-a_b"), artifact(clips, "2-b_c")
     for one in (kept, orphan):
-        spool.hold(one)
+        before.hold(one)
     (clips / "spool/snapshot_3-c.77.part").write_bytes(b"half a copy")
+    spool = Spool(clips / "spool", 10_000, lambda: clock[0])
     asked: list[str] = []
 
     def wanted(artifact_id: str) -> bool:
@@ -183,6 +185,17 @@ def test_what_nobody_wants_is_swept_away_once_it_is_old(clips: Path) -> None:
     assert set(asked) == {"snapshot:1-a_b", "snapshot:2-b_c", "snapshot:3-c.77.part"}
     assert [path.name for path in (clips / "spool").iterdir()] == ["snapshot_1-a_b"]
     assert (spool.files, spool.bytes) == (1, len(PICTURE))
+
+
+def test_what_was_held_since_the_start_is_never_swept_however_the_clock_is_set(
+    clips: Path,
+) -> None:
+    one = artifact(clips)
+    Spool(clips / "spool", 10_000).hold(one)
+    spool = Spool(clips / "spool", 10_000, lambda: time.time() + 9e8)
+    spool.hold(one)
+    assert spool.sweep(lambda artifact_id: False) == 0
+    assert content(spool, one) == PICTURE
 
 
 def test_there_is_nothing_to_sweep_without_a_folder(spool: Spool) -> None:

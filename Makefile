@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TESTS ?= tests
+SEED ?= 1
+MINUTES ?= 30
 
-.PHONY: help test check format bench demo vendor clean
+.PHONY: help test check format bench campaign demo vendor clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +26,9 @@ format: $(VENV)/ready ## format the Python files
 
 bench: $(VENV)/ready ## figures: latency, cost of the hook, memory of the child
 	$(BIN)/python bench/bench.py
+
+campaign: $(VENV)/ready ## the fault campaign (MINUTES=30 SEED=1); its table: docs/reliability.md
+	$(BIN)/python -m campaign --seed $(SEED) --minutes $(MINUTES) --report docs/reliability.md
 
 demo: ## see it work on this machine, without Docker and without a bucket
 	./setup_s3_mirror.sh demo

@@ -24,6 +24,7 @@ from botocore.parsers import ResponseParserError
 from frigate_mirror import __version__
 from frigate_mirror.body import Body
 from frigate_mirror.parse import Secret
+from frigate_mirror.rights import action, denied
 from frigate_mirror.s3_causes import Cause, cause_of, speaks_of_storage_class
 from frigate_mirror.s3_codes import CREDENTIAL_CODES, classify
 from frigate_mirror.settings import Settings, secret_of
@@ -32,8 +33,9 @@ from frigate_mirror.sink import Probe, Receipt, SinkError, Stored
 log = logging.getLogger("frigate_s3.s3")
 T = TypeVar("T")
 Keys = tuple[Secret, Secret, Secret]
+ENTRY = {"Key", "Size", "LastModified"}  # of a listing
 KEY_NAMES = ("S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_SESSION_TOKEN")
-BotoFailure = (boto.BotoCoreError, boto.ClientError, ResponseParserError)
+BotoFailure = (boto.BotoCoreError, boto.ClientError, ResponseParserError, ValueError)  # bad dates
 # MD5 is the one digest that every server tried checks; botocore's own default goes as a chunked
 # trailer, which some refuse and some store as the object's bytes.
 DIGESTS = {"md5": "ContentMD5", "sha256": "ChecksumSHA256"}
@@ -116,20 +118,26 @@ class S3Sink:
         while True:
             page = self._page(lambda link: link.steady, prefix, **more)
             for item in page.get("Contents", ()):
-                modified = item["LastModified"].timestamp()
-                yield Stored(key=item["Key"], size=item["Size"], modified=modified)
+                yield Stored(item["Key"], item["Size"], item["LastModified"].timestamp())
             if not page["IsTruncated"]:
                 return
             if not page.get("NextContinuationToken"):
                 raise self._failure("list", prefix, Cause("NotS3", "the listing breaks off"))
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
+    def may_delete(self, key: str) -> bool | None:
+        """See `Prober.may_delete`."""
+        one = self._place | {"Key": key}
+        if denied(lambda: self._call("delete", key, lambda on: on.steady.delete_object(**one))):
+            return False
+        return None if any(item.key == key for item in self.list(key)) else True
+
     def _page(self, client: Callable[[Link], Any], prefix: str, **more: Any) -> dict[str, Any]:
         params = self._place | {"Prefix": prefix} | more
         what = f"{self._settings.bucket}/{prefix}"
         page: dict[str, Any]
         page = self._call("list", what, lambda link: client(link).list_objects_v2(**params))
-        if "IsTruncated" not in page:
+        if not ("IsTruncated" in page and all(i.keys() >= ENTRY for i in page.get("Contents", ()))):
             raise self._failure("list", what, Cause("NotS3", "a success that is no listing"))
         return page
 
@@ -201,21 +209,13 @@ class S3Sink:
         message = f"{verb} {what}: {cause.code}: {cause.reason}"
         for word in self._secrets():
             message = message.replace(word, "***")
-        hint = hint.format(action=self._action(verb), region=cause.region).rstrip()
+        hint = hint.format(action=action(verb, self._settings), region=cause.region).rstrip()
         return kind(message, code=cause.code, hint=hint)
 
     def _secrets(self) -> set[str]:
         used = self._link.credentials if self._link else ()
         words = {*used, *(key.reveal() for key in self._keys())}
         return {word for word in words if word and len(word) > 3}  # short ones are in other words
-
-    def _action(self, verb: str) -> str:
-        """The rights that `verb` needs, as one writes them in a policy."""
-        if verb == "list":
-            return f"s3:ListBucket on {self._settings.bucket}"
-        tagging = " and s3:PutObjectTagging" if self._settings.object_tags else ""
-        kms = " and kms:GenerateDataKey" if self._settings.sse == "aws:kms" else ""
-        return f"s3:PutObject{tagging}{kms} on {self._settings.bucket} for this key"
 
 
 def _given(**values: str) -> dict[str, str]:

@@ -78,8 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     command("run", run, "mirror until the end of stdin")
     one = command("status", status, "how the mirror stands; exit 0 OK, 1 DEGRADED, 2 DOWN")
     one.add_argument("--json", action="store_true", help="the whole status document")
-    one = command("check", check, "look at everything the mirror needs; exit 1 on any fault")
-    one.add_argument("--no-put", action="store_true", help="do not prove the right to put")
+    _check_options(
+        command("check", check, "look at everything the mirror needs; exit 1 on any fault")
+    )
     one = command("retry", retry, "give failed pictures all their tries again")
     one.add_argument("--event", default="", help="only this event's")
     one.add_argument("--camera", default="", help="only this camera's")
@@ -91,6 +92,13 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--until", type=spans.moment, default=None, help="the same; now unless given")
     command("rebuild", rebuild, "tell the ledger what is in the bucket already")
     return parser
+
+
+def _check_options(check: argparse.ArgumentParser) -> None:
+    check.add_argument("--bucket-only", action="store_true", help="only what needs no Frigate")
+    tries = check.add_mutually_exclusive_group()
+    tries.add_argument("--no-put", action="store_true", help="do not prove the right to put")
+    tries.add_argument("--prove-no-delete", action="store_true", help="show it cannot delete")
 
 
 def load() -> Settings:
@@ -145,26 +153,22 @@ def status(arguments: argparse.Namespace) -> int:
 
 
 def check(arguments: argparse.Namespace) -> int:
-    return 1 if doctor.tell(_findings(put=not arguments.no_put), print) else 0
+    return 1 if doctor.tell(_findings(arguments), print) else 0
 
 
-def _findings(*, put: bool) -> Iterator[doctor.Finding]:
+def _findings(arguments: argparse.Namespace) -> Iterator[doctor.Finding]:
     yield from doctor.misspelt(os.environ)
     try:
-        loaded = load()
+        loaded = _wanted(settings.load(os.environ)) if arguments.bucket_only else load()
     except SettingsError as error:
         for fault in error.faults:
-            yield doctor.Finding(
-                doctor.FAULT, f"setting {fault}", "see the README's settings table"
-            )
+            yield doctor.Finding(doctor.FAULT, f"setting {fault}")
         return
     yield doctor.Finding(doctor.OK, "settings: all of them make sense")
     if not loaded.enabled:
         yield doctor.Finding(doctor.NOTE, "S3_MIRROR_ENABLED is false", "the hook stays off")
-    from frigate_s3_patcher import SEAM
-
-    yield doctor.frigate(health.read(loaded.status_path), FRIGATE_SOURCE, SEAM)
-    yield from doctor.paths(loaded)
+    if not arguments.bucket_only:
+        yield from _at_home(loaded)
     yield doctor.credentials(loaded)
     try:
         from s3 import S3Sink
@@ -172,7 +176,18 @@ def _findings(*, put: bool) -> Iterator[doctor.Finding]:
         advice = "run setup_s3_mirror.sh again, it vendors what is missing"
         yield doctor.Finding(doctor.FAULT, f"Failed to import S3 modules: {error}", advice)
         return
-    yield from doctor.bucket(S3Sink(loaded, os.environ), loaded, put=put)
+    sink = S3Sink(loaded, os.environ)
+    yield from doctor.bucket(sink, loaded, put=not arguments.no_put)
+    if arguments.prove_no_delete:
+        yield doctor.deletion(sink, loaded)
+
+
+def _at_home(loaded: Settings) -> Iterator[doctor.Finding]:
+    """What can be seen in Frigate's container only."""
+    from frigate_s3_patcher import SEAM
+
+    yield doctor.frigate(health.read(loaded.status_path), FRIGATE_SOURCE, SEAM)
+    yield from doctor.paths(loaded)
 
 
 def retry(arguments: argparse.Namespace) -> int:

@@ -324,6 +324,32 @@ check_settings() {
   done
 }
 
+# usage: with_settings COMMAND... ; runs it with the settings in its environment, on no command line
+with_settings() (
+  for name in "${!values[@]}"; do
+    if [[ -n ${values[$name]} ]]; then export "$name=${values[$name]}"; fi
+  done
+  "$@"
+)
+
+# What the mirror's own parser says of them; it needs no library. Files are left out: they lie where
+# the container sees them.
+check_values() {
+  local python fault
+  python=$(find_python) || return 0
+  while IFS= read -r fault; do problem "$fault"; done < <(
+    with_settings "$python" -c '
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from frigate_mirror import settings
+hidden = settings.SECRETS | {name + "_FILE" for name in settings.SECRETS} | {"S3_CA_BUNDLE"}
+try:
+    settings.load({name: text for name, text in os.environ.items() if name not in hidden})
+except settings.SettingsError as error:
+    print(*error.faults, sep="\n")' "$here"
+  )
+}
+
 way_out() { if [[ " $SECRETS " == *" $1 "* ]]; then printf ': put it into a file and set %s_FILE' "$1"; fi; }
 
 is_given() { [[ -n ${values[$1]:-} || -n ${values[$1_FILE]:-} ]] || in_compose_file "$1"; }
@@ -443,17 +469,14 @@ vendor() {
 
 # Asked where the mirror will run if that can be, else here, with the settings in the environment.
 doctor() {
-  local python name
+  local python
   if compose_answers && docker_answers; then
     say "Asking the doctor in a container of the service $service ..."
     compose run --rm --no-deps -T --entrypoint python3 "$service" "$MOUNT/s3_snapshot_mirror.py" check
   elif python=$(find_python); then
     say "Asking the doctor on this machine, since Docker does not answer ..."
-    for name in "${!values[@]}"; do
-      if [[ -n ${values[$name]} ]]; then export "$name=${values[$name]}"; fi
-    done
-    "$python" "$here/s3_snapshot_mirror.py" check || say "Frigate's folders cannot be seen from here. \
-Once it runs, ask again where they can:
+    with_settings "$python" "$here/s3_snapshot_mirror.py" check --bucket-only || return
+    say "Frigate's folders cannot be seen from here. Once it runs, ask again where they can:
   docker exec $service python3 $MOUNT/s3_snapshot_mirror.py check"
   else
     say "The doctor was not asked: neither Docker nor Python 3.11 is here to run it."
@@ -470,6 +493,7 @@ preflight() {
   if on_terminal && [[ -z $assume_yes ]]; then ask_settings; fi
   check_compose
   check_settings
+  check_values
   tell_problems
 }
 

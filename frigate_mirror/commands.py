@@ -71,10 +71,12 @@ def backfill(settings: Settings, sink: Sink, since: float, until: float | None) 
         return _told(str(error))
     finally:
         lock.release()
-    left, failed = counts.pending + counts.waiting, counts.failed
+    left, failed = counts.pending, counts.failed
     print(
         f"{left} left, {failed} failed for good" if left or failed else "all of it is in the bucket"
     )
+    if missing := counts.waiting + counts.gone:
+        print(f"{missing} event(s) have no picture on disk")
     return EX_LEFT if left or failed else EX_OK
 
 
@@ -84,19 +86,13 @@ def _see_through(mirror: Mirror, since: float, until: float, *, ours: bool) -> N
     print(f"{found} event(s) of that time were not in the ledger yet", flush=True)
     if ours:
         mirror.start()
-    total = left = _left(mirror, since, until)
+    total = left = mirror.ledger.between(since, until).pending
     while left:
         _bar(total - left, total, mirror)
         time.sleep(POLL)
-        mirror.tend()
-        left = _left(mirror, since, until)
+        left = mirror.ledger.between(since, until).pending
         total = max(total, left)
     _bar(total, total, mirror)
-
-
-def _left(mirror: Mirror, since: float, until: float) -> int:
-    counts = mirror.ledger.between(since, until)
-    return counts.pending + counts.waiting
 
 
 def _bar(done: int, total: int, mirror: Mirror) -> None:

@@ -1,7 +1,8 @@
 """Doctor: looks at everything the mirror needs, and says every fault at once with what to do.
 
 Nothing is changed but one tiny object under the prefix, which proves the right to put, and the
-mirror's own folders, which are made where they are missing.
+mirror's own folders, which are made where they are missing. Whether the key can delete is tried on
+request only, on a second tiny object that is put for that, and on no other.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from pathlib import Path
 
 from frigate_mirror.events import Catalog, CatalogError
 from frigate_mirror.settings import SECRETS, Settings
-from frigate_mirror.sink import Sink, SinkError
+from frigate_mirror.sink import Prober, Sink, SinkError
 
-PROBE_NAME = ".s3-mirror-check"
+PROBE_NAME, BAIT_NAME = ".s3-mirror-check", ".s3-mirror-check-delete"
 SKEW_REMARK, SKEW_FAULT = 60.0, 900.0  # seconds; S3 refuses a request from 15 minutes on
 OK, NOTE, FAULT = "ok", "note", "FAULT"
 
@@ -115,13 +116,36 @@ def bucket(sink: Sink, settings: Settings, *, put: bool) -> Iterator[Finding]:
     if not put:
         yield Finding(NOTE, "right to put: not tried, so unproven", "run check without --no-put")
         return
-    key = "/".join(filter(None, (settings.prefix, PROBE_NAME)))
     try:
-        body = io.BytesIO(b"The mirror's check command may put objects here.\n")
-        sink.put(key, body, content_type="text/plain", metadata={})
+        key = _put_probe(sink, settings, PROBE_NAME)
         yield Finding(OK, f"right to put: proven with {key}, which stays (the key need not delete)")
     except SinkError as error:
         yield Finding(FAULT, f"right to put: {error.args[0]}", error.hint)
+
+
+def deletion(sink: Prober, settings: Settings) -> Finding:
+    """Whether who has the key can delete: tried on an object put for it. A note where he can."""
+    unproven = "right to delete: unproven"
+    try:
+        key = _put_probe(sink, settings, BAIT_NAME)
+        allowed = sink.may_delete(key)
+    except SinkError as error:
+        return Finding(NOTE, f"{unproven}: {error.args[0]}", error.hint)
+    if allowed is None:
+        return Finding(NOTE, f"{unproven}: the bucket agreed to delete {key}, and still lists it")
+    if allowed:
+        advice = f"remove s3:DeleteObject from its rights (it deleted {key}, and nothing else)"
+        what = "the key can delete: a thief with it can empty the bucket"
+        return Finding(NOTE, what, advice)
+    return Finding(OK, f"the key cannot delete: refused for {key}, which stays")
+
+
+def _put_probe(sink: Sink, settings: Settings, name: str) -> str:
+    """Put a tiny object under the prefix; its key. Raises a SinkError."""
+    key = "/".join(filter(None, (settings.prefix, name)))
+    body = io.BytesIO(b"The mirror's check command may put objects here.\n")
+    sink.put(key, body, content_type="text/plain", metadata={})
+    return key
 
 
 def _clock(skew: float | None) -> Iterator[Finding]:

@@ -142,7 +142,8 @@ def report(document: Mapping[str, Any], now: float) -> str:
         f"  bucket       {target['bucket']} at {target['endpoint']}, {state} "
         f"{span(now - document['service_since'])}",
         f"  in bucket    {counts['uploaded']}, the last one {_ago(document['last_success'], now)}",
-        f"  on the way   {counts['pending']}, {counts['retrying']} of them to be tried again",
+        f"  on the way   {counts['pending']}, of them to be tried again {counts['retrying']}; "
+        f"{counts['waiting']} without a picture yet",
         f"  behind by    {span(document['behind'])}",
         f"  failed       {counts['failed']} for good, {counts['gone']} had no file",
         f"  spool        {held}",

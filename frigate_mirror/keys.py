@@ -108,4 +108,4 @@ def quote_camera(camera: str) -> str:
 
 def utc(seconds: float) -> str:
     """Unix seconds as people read them: 2024-01-15T14:30:22Z."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")[:19] + "Z"

@@ -20,6 +20,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from frigate_mirror.artifacts import Artifact
 from frigate_mirror.entries import COLUMNS, Counts, Entry, Priority, Settled, entry_of
@@ -54,6 +55,9 @@ CREATE INDEX IF NOT EXISTS artifact_state ON artifact (state, started);
 PRAGMA user_version = 1;
 """
 VERSION = 1
+_NONSENSE = f"""SELECT {COLUMNS}, due, settled, error FROM artifact WHERE id = (
+    SELECT id FROM artifact
+    WHERE state NOT IN ('waiting', 'pending', 'uploaded', 'failed', 'gone') LIMIT 1)"""
 
 
 class Ledger:
@@ -61,7 +65,7 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         """Open or make the ledger. Raises LedgerError, or LedgerDamaged for a file that is none."""
-        self._store = Store(path, _DDL, VERSION)
+        self._store = Store(path, _DDL, VERSION, _NONSENSE)
         self._claimed: set[str] = set()
 
     @property
@@ -71,8 +75,6 @@ class Ledger:
 
     def close(self) -> None:
         self._store.close()
-
-    # -- what comes in
 
     def add(self, artifact: Artifact, priority: Priority, now: float) -> bool:
         """Queue an artifact, due at once; False if it is known already, unless it was waiting for
@@ -93,17 +95,14 @@ class Ledger:
         )  # fmt: skip
         return changed > 0
 
-    def wait(
-        self, artifact_id: str, camera: str, started: float, due: float, looks: int = 1
-    ) -> None:
-        """Remember an event whose file is not there yet after so many looks, to be looked at
-        again at `due`."""
+    def wait(self, one: str, camera: str, started: float, due: float, looks: int = 1) -> None:
+        """Remember an event whose file is not there after so many looks: the next is at `due`."""
         self._store.change(
             """INSERT INTO artifact (id, camera, started, state, priority, due, added, attempts)
                VALUES (?, ?, ?, 'waiting', 0, ?4, ?4, ?5)
                ON CONFLICT (id) DO UPDATE SET due = excluded.due, attempts = excluded.attempts
                WHERE state = 'waiting'""",
-            (artifact_id, camera, started, due, looks),
+            (one, camera, started, due, looks),
         )
 
     def look_again(self, since: float, now: float, looks: int) -> int:
@@ -137,8 +136,6 @@ class Ledger:
         known = {row[0] for row in self._store.select(query, tuple(artifact_ids))}
         return [one for one in artifact_ids if one not in known]
 
-    # -- the queue
-
     def claim(self, now: float) -> Entry | None:
         """The next pending artifact that is due and that nobody else has claimed, or None. Live
         ones before retries before backlog; newest first among the live, so that after an outage
@@ -154,8 +151,14 @@ class Ledger:
                 )
                 for row in (row for row in rows if row[0] not in self._claimed):
                     self._claimed.add(row[0])
-                    return entry_of(row)
+                    return self._entry(row)
         return None
+
+    def _entry(self, row: tuple[Any, ...]) -> Entry:
+        try:
+            return entry_of(row)
+        except (TypeError, ValueError) as error:
+            raise self._store.distrust(f"row {row[0]!r}: {error}") from error
 
     @property
     def claimed(self) -> int:
@@ -272,7 +275,7 @@ class Ledger:
 
     def settled(self, state: str, page: int = 1000) -> Iterator[Settled]:
         """All rows of a settled state, oldest event first, read in pages."""
-        place: tuple[float, str] = (-math.inf, "")
+        place = (-math.inf, "")
         while True:
             rows = self._store.select(
                 """SELECT settled, id, key, tries, error, started FROM artifact
@@ -289,8 +292,7 @@ class Ledger:
         """Forget settled artifacts of events that started before `before`, dead letters before
         `failed_before`, a page at a time. What is not uploaded yet is never forgotten."""
         total = 0
-        page = """DELETE FROM artifact WHERE id IN (
-                      SELECT id FROM artifact
+        page = """DELETE FROM artifact WHERE id IN (SELECT id FROM artifact
                       WHERE (state IN ('uploaded', 'gone') AND started < ?)
                          OR (state = 'failed' AND started < ?) LIMIT 1000)"""
         while done := self._store.change(page, (before, failed_before)):

@@ -50,9 +50,14 @@ CODES: dict[str, tuple[Kind, str]] = {
         RequestTimeout RequestTimeoutException OperationAborted ConditionalRequestConflict
         BadDigest InvalidDigest XAmzContentChecksumMismatch XAmzContentSHA256Mismatch IncompleteBody
         KMS.InternalException KMS.KeyUnavailableException KMS.ThrottlingException
-        IDPCommunicationError
+        IDPCommunicationError ResponseStreaming IncompleteRead MetadataRetrieval""",
+    ),
+    **_rows(
+        Unavailable,
+        "is S3_ENDPOINT_URL right, and can it be reached from this container?",
+        """
         EndpointConnection ConnectTimeout ReadTimeout ConnectionClosed ProxyConnection
-        HTTPClient Connection ResponseStreaming IncompleteRead MetadataRetrieval""",
+        HTTPClient Connection""",
     ),
     **_rows(
         Unavailable, "the disks of the service are full", "InsufficientStorage XMinioStorageFull"

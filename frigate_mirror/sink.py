@@ -104,10 +104,26 @@ class Sink(Protocol):
         ...
 
 
+class Prober(Sink, Protocol):
+    """A sink that can also try what the mirror itself never does: to delete. For the doctor."""
+
+    def may_delete(self, key: str) -> bool | None:
+        """Try to delete the one object `key`, which the caller has just put for that purpose.
+
+        True if it is gone, False if the service says that this key has no right to, None if the
+        service said neither: it agreed, and still lists the object. Raises a SinkError for every
+        other refusal, which proves nothing.
+        """
+        ...
+
+
 class MemorySink:
-    """A sink that keeps objects in a dictionary, for tests; `failures` are raised first."""
+    """A sink that keeps objects in a dictionary, for tests; `failures` are raised first. It lets
+    nobody delete unless `deletable`."""
 
     def __init__(self) -> None:
+        self.deletable: bool | None = False
+        self.deletes: list[str] = []
         self.objects: dict[str, bytes] = {}
         self.content_types: dict[str, str] = {}
         self.metadata: dict[str, dict[str, str]] = {}
@@ -141,6 +157,14 @@ class MemorySink:
         for key in sorted(self.objects):
             if key.startswith(prefix):
                 yield Stored(key=key, size=len(self.objects[key]), modified=0.0)
+
+    def may_delete(self, key: str) -> bool | None:
+        self.deletes.append(key)
+        if self.failures:
+            raise self.failures.pop(0)
+        if self.deletable:
+            del self.objects[key]
+        return self.deletable
 
     def open(self, key: str) -> BinaryIO:
         """The stored bytes of `key`; KeyError where there are none."""

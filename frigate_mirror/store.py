@@ -31,8 +31,9 @@ class Store:
     WAL with synchronous=NORMAL: a power cut can undo the last commits, never damage the file.
     """
 
-    def __init__(self, path: Path, ddl: str, version: int) -> None:
-        """Raises LedgerError, or LedgerDamaged for a file that is none of ours."""
+    def __init__(self, path: Path, ddl: str, version: int, nonsense: str) -> None:
+        """`nonsense` is a query that finds nothing in a sound file. Raises LedgerError, or
+        LedgerDamaged for a file that is none of ours."""
         self.path = path
         self.turn = threading.Lock()
         self.damaged = False
@@ -50,6 +51,8 @@ class Store:
                     raise LedgerDamaged(f"open {path}: made by a newer version ({found})")
                 if found < version:  # no write where none is needed: the disk may be full
                     self._sql.executescript(ddl)
+                if self._sql.execute(nonsense).fetchone():
+                    raise self.distrust("a word in it makes no sense")
         except LedgerError:
             self._sql.close()
             raise
@@ -90,12 +93,34 @@ class Store:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            damage = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-            if damage or isinstance(error, IsADirectoryError):
-                self.damaged = True
+            self.damaged |= _is_damage(error, verb, self.path)
             kind = LedgerDamaged if self.damaged else LedgerError
             raise kind(f"{verb} {self.path}: {error}") from error
+
+    def distrust(self, why: str) -> LedgerDamaged:
+        """What was read makes no sense: an exception to raise."""
+        self.damaged = True
+        return LedgerDamaged(f"read {self.path}: {why}")
+
+
+def _is_damage(error: Exception, verb: str, path: Path) -> bool:
+    """Whether SQLite speaks of the file, and not of the moment or of the disk."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_READONLY:  # says a flipped bit, or a folder in the place of -shm
+        return _can_be_written(path)
+    if code == sqlite3.SQLITE_ERROR:  # while open it may be our own fault
+        return verb == "open"
+    unreadable = not code and "decode" in str(error)
+    damage = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return damage or unreadable or isinstance(error, IsADirectoryError)
+
+
+def _can_be_written(path: Path) -> bool:
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 class RunLock:

@@ -219,7 +219,7 @@ def test_the_report_tells_what_an_owner_wants_to_know() -> None:
             "S3 mirror: OK",
             "  bucket       pictures at AWS, up for 1 h",
             "  in bucket    1523, the last one 1 min 1 s ago",
-            "  on the way   5, 2 of them to be tried again",
+            "  on the way   5, of them to be tried again 2; 1 without a picture yet",
             "  behind by    12 s",
             "  failed       3 for good, 4 had no file",
             "  spool        5 files, 1.2 MB",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import sqlite3
@@ -249,6 +250,52 @@ def test_a_file_that_is_no_database_is_damaged(tmp_path: Path, content: bytes) -
     (tmp_path / "ledger.db").write_bytes(content)
     with pytest.raises(LedgerDamaged):
         Ledger(tmp_path / "ledger.db")
+
+
+@pytest.mark.parametrize(
+    "scribble",
+    [
+        "UPDATE artifact SET state = 'up,oaded'",
+        "UPDATE artifact SET state = CAST(x'c3282828' AS TEXT)",
+        "ALTER TABLE artifact RENAME COLUMN due TO dve",
+        "DROP TABLE artifact",
+    ],
+)
+def test_a_word_in_it_that_makes_no_sense_is_damage(tmp_path: Path, scribble: str) -> None:
+    path = tmp_path / "ledger.db"
+    opened = Ledger(path)
+    opened.add(ONE, LIVE, 1.0)
+    opened.close()
+    with contextlib.closing(sqlite3.connect(path)) as raw:
+        raw.execute("PRAGMA ignore_check_constraints = ON")
+        raw.execute(scribble)
+        raw.commit()
+    with pytest.raises(LedgerDamaged):
+        Ledger(path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]x", ""])
+def test_a_row_that_cannot_be_read_is_damage_and_stops_no_other_ledger(
+    tmp_path: Path, text: str
+) -> None:
+    path = tmp_path / "ledger.db"
+    opened = Ledger(path)
+    opened.add(ONE, LIVE, 1.0)
+    with contextlib.closing(sqlite3.connect(path)) as raw:
+        raw.execute("UPDATE artifact SET metadata = ?", (text,))
+        raw.commit()
+    with pytest.raises(LedgerDamaged):
+        opened.claim(2.0)
+    assert opened.damaged
+    opened.close()
+
+
+def test_a_folder_in_the_place_of_its_shared_memory_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    Ledger(path).close()
+    (tmp_path / "ledger.db-shm").mkdir()
+    with pytest.raises(LedgerDamaged):
+        Ledger(path).add(ONE, LIVE, 1.0)
 
 
 def test_a_folder_in_its_place_is_damage(tmp_path: Path) -> None:

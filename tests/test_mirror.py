@@ -419,11 +419,11 @@ def test_a_ledger_damaged_while_open_is_noticed(bench: Bench) -> None:
     for n in range(200):
         bench.world.event(started=NOW - n)
     bench.round()
-    bench.mirror.ledger.close()
-    with (bench.world.state / "ledger.db").open("r+b") as file:
+    path = bench.world.state / "ledger.db"
+    bench.mirror.ledger.close()  # so that it holds no page in memory and nothing is in the WAL
+    bench.mirror.ledger = bench.mirror.intake._ledger = Ledger(path)
+    with path.open("r+b") as file:
         file.seek(4096)
-        file.write(b"\xff" * 60_000)
-    bench.mirror.ledger = Ledger(bench.world.state / "ledger.db")
-    bench.mirror.intake._ledger = bench.mirror.ledger
+        file.write(b"\xff" * (path.stat().st_size - 4096))
     bench.mirror.housekeep()
     assert bench.mirror.ledger.damaged

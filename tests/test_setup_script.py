@@ -8,6 +8,7 @@ import pty
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -272,6 +273,17 @@ def test_every_problem_is_said_at_once_and_nothing_is_written(house: House) -> N
     assert not (house.ours / "vendor").exists()
 
 
+def test_every_wrong_setting_is_a_problem_before_anything_is_written(house: House) -> None:
+    for name in ("__init__.py", "parse.py", "keys.py"):
+        shutil.copy(ROOT / "frigate_mirror" / name, house.ours / "frigate_mirror" / name)
+    wrong = {"S3_BUCKET": "s3://x/y", "S3_UPLOAD_THREADS": "abc", "S3_CA_BUNDLE": "/in/container"}
+    done = house.setup(PYTHON=sys.executable, **GIVEN | wrong)
+    assert done.returncode == 1
+    assert "S3_BUCKET: 's3://x/y'" in done.stderr and "S3_UPLOAD_THREADS: 'abc'" in done.stderr
+    assert "S3_CA_BUNDLE" not in done.stderr
+    assert not (house.project / ".env").exists()
+
+
 def test_a_service_that_is_not_there_is_a_problem(house: House) -> None:
     done = house.setup("--service", "other", **GIVEN)
     assert (done.returncode, "no service other in docker-compose.yml" in done.stderr) == (1, True)
@@ -444,8 +456,13 @@ def test_without_docker_the_doctor_has_the_settings_in_his_environment(house: Ho
     assert (house.notes / "doctor").read_text() == f"cams|{SECRET}|"
 
 
-def test_a_doctor_who_cannot_see_frigates_folders_only_advises(house: House) -> None:
+def test_faults_that_the_doctor_finds_without_docker_are_3_too(house: House) -> None:
     done = house.setup(DOCTOR="1", **GIVEN)
+    assert (done.returncode, "The doctor found faults" in done.stderr) == (3, True)
+
+
+def test_a_doctor_who_cannot_see_frigates_folders_advises_to_ask_again(house: House) -> None:
+    done = house.setup(**GIVEN)
     assert done.returncode == 0
     assert (
         "docker exec frigate python3 /opt/frigate-s3-mirror/s3_snapshot_mirror.py check"

@@ -22,6 +22,7 @@ assert encodings.idna
 
 log = logging.getLogger("frigate_s3")
 EX_OK, EX_FAILED = 0, 1
+START_WITHIN = 60  # seconds; they start in milliseconds
 STATUS_EVERY, SUM_UP_EVERY, TEND_EVERY, PRUNE_EVERY = 5.0, 60.0, 1.0, 3600.0
 
 
@@ -70,6 +71,16 @@ def _take_turn(lock: RunLock, parent: Parent, stop: Stop) -> bool:
     return True
 
 
+def _start(mirror: Mirror, rounds: list[Rounds]) -> None:
+    """Start every thread. One that dies of want of memory while it starts would leave us waiting
+    for it for ever; the kernel ends us then, and whoever started us tries anew."""
+    signal.alarm(START_WITHIN)
+    mirror.start()
+    for one in rounds:
+        one.start()
+    signal.alarm(0)
+
+
 def _mirror_until(parent: Parent, stop: Stop, mirror: Mirror, settings: Settings) -> None:
     rounds = [
         Rounds(
@@ -84,9 +95,7 @@ def _mirror_until(parent: Parent, stop: Stop, mirror: Mirror, settings: Settings
     ]
     log.info("S3 snapshot mirror started: bucket %s, %d threads, events of the last %g days",
              settings.bucket, settings.upload_threads, settings.sweep_days)  # fmt: skip
-    mirror.start()
-    for one in rounds:
-        one.start()
+    _start(mirror, rounds)
     while not (parent.gone or stop.wanted or mirror.ledger.damaged):
         for event_id in parent.ids(timeout=0.5):
             # A database that is locked or slow must not keep us from ending; the sweep finds them.

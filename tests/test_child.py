@@ -414,3 +414,13 @@ def test_our_own_files_are_readable_by_their_owner_only(world: World, start: Sta
     ours = [*world.state.iterdir(), *world.cache.glob(".s3*")]
     modes = {path.name: path.stat().st_mode & 0o777 for path in ours}
     assert all(mode in (0o600, 0o700) for mode in modes.values()), modes
+
+
+def test_a_thread_that_never_starts_ends_the_child_rather_than_leave_it_deaf() -> None:
+    program = (
+        "import time\nfrom frigate_mirror import child\nchild.START_WITHIN = 1\n"
+        "class Stuck:\n    def start(self): time.sleep(60)\n"
+        "child._start(Stuck(), [])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=30)
+    assert done.returncode == -signal.SIGALRM

@@ -87,6 +87,9 @@ class Mirror:
         self._versions = versions or {}
 
     def start(self) -> None:
+        """Upload, first of all what an outage held up in an earlier life."""
+        with suppress(LedgerError):
+            self.ledger.hasten(self._clock())
         self.uploader.start(self._settings.upload_threads)
 
     def stop(self, drain: float) -> None:

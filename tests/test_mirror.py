@@ -427,3 +427,13 @@ def test_a_ledger_damaged_while_open_is_noticed(bench: Bench) -> None:
         file.write(b"\xff" * (path.stat().st_size - 4096))
     bench.mirror.housekeep()
     assert bench.mirror.ledger.damaged
+
+
+def test_what_an_outage_held_up_in_an_earlier_life_is_due_at_the_start(bench: Bench) -> None:
+    bench.world.event(started=NOW - 60)
+    bench.sink.fault = lambda key: unavailable()
+    bench.round()
+    assert bench.mirror.ledger.next_due() > bench.clock.now
+    bench.mirror.uploader.start = lambda threads: None
+    bench.mirror.start()
+    assert bench.mirror.ledger.next_due() == bench.clock.now

@@ -1,0 +1,119 @@
+"""python -m campaign: run the fault campaign, or prove that it can fail.
+
+Exit codes: 0 nothing was lost, doubled, wrong or alien, and nothing else failed; 1 something did;
+64 a wrong command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from pathlib import Path
+
+from campaign import faults, prove, report
+from campaign.lab import open_lab
+from campaign.plan import AT_ONCE, Campaign, Planned, plan
+from campaign.run import Outcome
+
+EX_USAGE = 64
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is taken down
+    if arguments.list:
+        for group, members in faults.groups().items():
+            print(group, *(f"    {fault.name}" for fault in members), sep="\n")
+        return 0
+    planned = _planned(arguments)
+    if planned is None:
+        return EX_USAGE
+    if arguments.prove:
+        return _prove(arguments)
+    return _campaign(arguments, planned)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m campaign", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1, help="what everything random comes from")
+    parser.add_argument("--minutes", type=float, default=30, help="begin no run after these")
+    parser.add_argument("--only", nargs="+", metavar="NAME",
+                        help="these faults or groups; `A + B` is a pair")  # fmt: skip
+    parser.add_argument("--again", metavar="SEED", help="one run, by the seed that a failure named")
+    parser.add_argument("--runs-scale", type=float, default=1.0, help="times as many runs")
+    parser.add_argument("--at-once", type=int, default=AT_ONCE, help="worlds at the same time")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write the table there")
+    parser.add_argument("--json", action="store_true", help="every run as JSON on stdout")
+    parser.add_argument("--log", action="store_true", help="show the log of runs that failed")
+    parser.add_argument("--prove", action="store_true",
+                        help="break the program on purpose: it must be noticed")  # fmt: skip
+    parser.add_argument("--sabotage", nargs="+", default=[], metavar="NAME", help="these only")
+    parser.add_argument("--list", action="store_true", help="name every fault")
+    return parser
+
+
+def _planned(arguments: argparse.Namespace) -> list[Planned] | None:
+    known, groups = faults.by_name(), faults.groups()
+    if arguments.again:
+        names = arguments.again.split(":", 2)[2].split(" + ")
+        return [Planned(tuple(known[name] for name in names), arguments.again)]
+    chosen: list[faults.Fault] = []
+    extra: list[Planned] = []
+    for word in arguments.only or groups:
+        names = word.split(" + ")
+        if len(names) == 2 and set(names) <= known.keys():
+            pair = tuple(known[name] for name in names)
+            extra.append(Planned(pair, f"{arguments.seed}:0:{word}"))
+        elif word in groups or word in known:
+            chosen += groups.get(word) or [known[word]]
+        else:
+            print(f"no fault {word!r}; --list names them", file=sys.stderr)
+            return None
+    found = plan(chosen, arguments.seed, arguments.runs_scale)
+    if not set(arguments.only or groups) <= groups.keys():  # pairs go with whole groups only
+        found = [one for one in found if len(one.faults) == 1]
+    return found + extra
+
+
+def _campaign(arguments: argparse.Namespace, planned: list[Planned]) -> int:
+    def tell(outcome: Outcome) -> None:
+        print(report.line(outcome), file=sys.stderr, flush=True)
+        if arguments.log and not outcome.clean:
+            print(*outcome.log, sep="\n", file=sys.stderr, flush=True)
+
+    print(f"{len(planned)} runs, seed {arguments.seed}", file=sys.stderr)
+    deadline = time.monotonic() + 60 * arguments.minutes
+    with open_lab() as lab:
+        campaign = Campaign(lab, deadline, tell)
+        campaign.make(planned, arguments.at_once)
+    left_out = len(campaign.left_out)
+    text = report.markdown(campaign.outcomes, faults.groups(), arguments.seed, left_out)
+    if arguments.report:
+        report.write(arguments.report, text)
+    if arguments.json:
+        print(report.document(campaign.outcomes))
+    elif not arguments.report:
+        print(text)
+    return 1 if report.failed(campaign.outcomes) else 0
+
+
+def _prove(arguments: argparse.Namespace) -> int:
+    def tell(proof: prove.Proof) -> None:
+        word = "FAILED" if proof.fault else "ok    "
+        print(f"{word} {proof.name}: {proof.by}: {proof.fault or proof.saw} {proof.seed!r}",
+              file=sys.stderr, flush=True)  # fmt: skip
+
+    with open_lab() as lab:
+        proofs = prove.prove(lab, arguments.sabotage, arguments.seed, arguments.at_once, tell)
+    text = prove.markdown(proofs)
+    if arguments.report:
+        report.write(arguments.report, text, section=report.PROOF)
+    else:
+        print(text)
+    return 1 if any(proof.fault for proof in proofs) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""The mirror's clock: eight days of outage in event time, and steps in both directions.
+
+The clock is that of `time.time()`; requests are signed with the right time (see the shim).
+"""
+
+from __future__ import annotations
+
+from campaign import processes
+from campaign.faults import Fault, Step
+from campaign.world import World
+
+HOUR, DAY, YEAR = 3_600.0, 86_400.0, 365 * 86_400.0
+
+
+def _a_day_later(world: World) -> None:
+    world.notes["day"] = world.notes.get("day", 0) + 1
+    world.change(clock=world.notes["day"] * DAY)
+
+
+def _step(least: float, most: float) -> Step:
+    def begin(world: World) -> None:
+        sign = world.rng.choice((-1, 1))
+        world.change(clock=sign * world.rng.uniform(least, most))
+
+    return begin
+
+
+def _leap(world: World) -> None:
+    """Another time altogether, as the next mirror starts."""
+    world.change(clock=world.rng.choice((-1, 1, 1)) * world.rng.uniform(HOUR, YEAR))
+    if pid := world.mirror:
+        processes.kill(pid)
+
+
+def _right(world: World) -> None:
+    world.change(clock=0.0)
+
+
+FAULTS = (
+    Fault(
+        name="clock leaps as the mirror starts",
+        strike=_leap,
+        strikes=8,
+        pause=(0.3, 1.5),
+        end=_right,
+        lasts=(0.0, 0.0),
+    ),
+    Fault(
+        # Longer than the sweep looks back. Nothing is set right at its end: it is that late then.
+        name="eight days of outage",
+        begin=lambda world: world.proxy.refuse(),
+        strike=_a_day_later,
+        strikes=8,
+        pause=(0.4, 0.8),
+        end=lambda world: world.proxy.accept(),
+        alone=True,
+    ),
+    Fault(name="clock steps by hours", begin=_step(HOUR, 20 * HOUR), end=_right),
+    Fault(name="clock steps by years", begin=_step(YEAR, 6 * YEAR), end=_right),
+)

@@ -1,0 +1,84 @@
+"""Which runs a campaign makes, in which order, and making them within the time there is."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from campaign.faults import Fault
+from campaign.lab import Lab
+from campaign.run import Outcome, run
+
+PAIRS = 60  # in a campaign of scale 1
+AT_ONCE = 2  # worlds
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Everything random in a run comes from its seed: `{seed}:{number}:{names}`."""
+
+    faults: tuple[Fault, ...]
+    seed: str
+
+
+def plan(faults: Sequence[Fault], seed: int, scale: float) -> list[Planned]:
+    """Each fault's runs, and random pairs of those that go together. One of each comes first, so
+    that a campaign that runs out of time has seen every fault."""
+    rounds: dict[int, list[Planned]] = {}
+    for fault in faults:
+        for number in range(max(1, round(fault.runs * scale))):
+            one = Planned((fault,), f"{seed}:{number}:{fault.name}")
+            # The many runs of one fault spread over all rounds.
+            rounds.setdefault(number * 4 // max(4, fault.runs), []).append(one)
+    paired = pairs(faults, seed, round(PAIRS * scale))
+    for number, pair in enumerate(paired):
+        rounds.setdefault(1 + number * 4 // max(1, len(paired)), []).append(pair)
+    return [one for number in sorted(rounds) for one in rounds[number]]
+
+
+def pairs(faults: Sequence[Fault], seed: int, count: int) -> list[Planned]:
+    """Random pairs of faults that go together, preferably of different kinds."""
+    rng = random.Random(f"{seed}:pairs")
+    able = [fault for fault in faults if not fault.alone]
+    if len(able) < 2:
+        return []
+    found = []
+    for number in range(count):
+        one, other = rng.sample(able, 2)
+        found.append(Planned((one, other), f"{seed}:{number}:{one.name} + {other.name}"))
+    return found
+
+
+class Campaign:
+    """Makes planned runs until `deadline` (monotonic seconds); `tell` hears of each."""
+
+    def __init__(self, lab: Lab, deadline: float, tell: Callable[[Outcome], None]) -> None:
+        self._lab = lab
+        self._deadline = deadline
+        self._tell = tell
+        self._telling = threading.Lock()
+        self.outcomes: list[Outcome] = []
+        self.left_out: list[Planned] = []
+
+    def make(self, planned: Sequence[Planned], at_once: int = AT_ONCE) -> None:
+        with ThreadPoolExecutor(at_once) as pool:
+            try:
+                for future in [pool.submit(self._one, one) for one in planned]:
+                    future.result()
+            except BaseException:
+                self._deadline = 0.0
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _one(self, planned: Planned) -> None:
+        if time.monotonic() > self._deadline:
+            self.left_out.append(planned)
+            return
+        outcome = run(self._lab, planned.faults, planned.seed)
+        with self._telling:
+            self.outcomes.append(outcome)
+            self._tell(outcome)

@@ -1,0 +1,165 @@
+"""A proxy on loopback between the mirror and the real server, which does mischief when told to.
+
+It speaks HTTP/1.1, or the same over TLS. Requests pass as they are, their Host header too, since it
+is signed. One thread runs it; its methods may be called from any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import ssl
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from campaign.exchange import Exchange, next_exchange
+
+# How a connection ends here, the last by `close`.
+ENDS = (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError)
+
+
+def any_request(exchange: Exchange) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Mischief:
+    """What becomes of a request to which `fits` applies. `act` answers it, or does not."""
+
+    name: str
+    act: Callable[[Exchange], Awaitable[None]]
+    fits: Callable[[Exchange], bool] = any_request
+
+
+class Proxy:
+    """Listens from the start, at `port`. `struck` counts the requests that met mischief, by its
+    name, and under `put` those of them that were uploads."""
+
+    def __init__(
+        self, upstream: str, rng: random.Random, context: ssl.SSLContext | None = None
+    ) -> None:
+        host, _, port = upstream.removeprefix("http://").partition(":")
+        self._upstream = (host, int(port))
+        self._rng = rng
+        self._context = context
+        self._mischief: list[Mischief] = []
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+        self.struck: Counter[str] = Counter()
+        self.latency = (0.0, 0.0)
+        self._socket = _bound_somewhere(rng)
+        self.port: int = self._socket.getsockname()[1]
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+        self._thread.start()
+        self.accept()
+
+    @property
+    def endpoint(self) -> str:
+        return f"{'https' if self._context else 'http'}://127.0.0.1:{self.port}"
+
+    def add(self, *mischief: Mischief) -> None:
+        """From now on each request meets one of those that fit it, by chance."""
+        self._mischief = [*self._mischief, *mischief]
+
+    def remove(self, *mischief: Mischief) -> None:
+        self._mischief = [one for one in self._mischief if one not in mischief]
+
+    def accept(self) -> None:
+        """Listen, again if need be."""
+        self._do(self._accept())
+
+    def refuse(self) -> None:
+        """Refuse connections and break those that stand. The port stays ours."""
+        self._do(self._refuse())
+
+    def present(self, context: ssl.SSLContext) -> None:
+        """Show another certificate from now on, to everybody."""
+        self._context = context
+        self.refuse()
+        self.accept()
+
+    def sever(self) -> None:
+        """Break all connections that stand."""
+        self._do(self._sever())
+
+    def close(self) -> None:
+        self._do(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
+
+    def _do(self, step: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(step, self._loop).result(10)
+
+    async def _accept(self) -> None:
+        if self._server is None:
+            self._server = await asyncio.start_server(
+                self._serve, sock=self._socket, ssl=self._context
+            )
+
+    async def _refuse(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            # Bound and not listening: refused, and nobody else can have the port.
+            self._socket, self._server = _bound(self.port), None
+        await self._sever()
+
+    async def _end(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        self._socket.close()
+        serving = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+
+    async def _sever(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            while exchange := await next_exchange(reader, writer, self._upstream, self._rng):
+                await self._meet(exchange)
+                if exchange.over:
+                    break
+        except ENDS:
+            pass
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+
+    async def _meet(self, exchange: Exchange) -> None:
+        await asyncio.sleep(self._rng.uniform(*self.latency))
+        fitting = [one for one in self._mischief if one.fits(exchange)]
+        if not fitting:
+            await exchange.pass_on()
+            return
+        chosen = self._rng.choice(fitting)
+        self.struck[chosen.name] += 1
+        self.struck["put"] += exchange.method == "PUT"
+        exchange.is_on = lambda: chosen in self._mischief
+        await chosen.act(exchange)
+
+
+def _bound_somewhere(rng: random.Random) -> socket.socket:
+    """On a port below those that the kernel lends out, or one that is let go for a moment, to be
+    refused, could be lent to somebody."""
+    while True:
+        try:
+            return _bound(rng.randrange(10_000, 12_000))
+        except OSError:
+            continue
+
+
+def _bound(port: int) -> socket.socket:
+    found = socket.socket()
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    found.bind(("127.0.0.1", port))
+    return found

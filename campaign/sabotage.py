@@ -1,0 +1,154 @@
+"""The program broken on purpose, in ways that programs of this kind are broken.
+
+Each row is textual: every text must stand in its file exactly once, or the proof itself fails. The
+faults named are those that should notice, the likeliest first.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from campaign import ROOT
+
+UPLOADER, LEDGER, MIRROR = (f"frigate_mirror/{one}.py" for one in ("uploader", "ledger", "mirror"))
+KILLS, LOST = "kill -9 at random moments", "success answer lost"
+
+
+class PatchError(Exception):
+    """A text of the table does not stand in the source exactly once."""
+
+
+@dataclass(frozen=True)
+class Sabotage:
+    """`patches` are (file, text, what takes its place)."""
+
+    name: str
+    patches: tuple[tuple[str, str, str], ...]
+    noticed_by: tuple[str, ...]
+
+
+def _one(name: str, file: str, old: str, new: str, *noticed_by: str) -> Sabotage:
+    return Sabotage(name, ((file, old, new),), noticed_by)
+
+
+TABLE = (
+    _one("settled before the put returns", UPLOADER,
+         "            receipt = self._sink.put(\n",
+         "            self._ledger.settle([Settled(0.0, artifact.id, artifact.key)])\n"
+         "            receipt = self._sink.put(\n",
+         "connection reset"),
+    Sabotage("a crash forgets what was being uploaded", (
+        (LEDGER, "                    self._claimed.add(row[0])\n",
+         "                    self._claimed.add(row[0])\n"
+         "                    self._store._sql.execute(\"UPDATE artifact SET state = 'failed' "
+         "WHERE id = ?\", (row[0],))\n"),
+        (LEDGER, '        change = """due = ?, error = ?,',
+         "        change = \"\"\"state = 'pending', due = ?, error = ?,"),
+    ), (KILLS,)),
+    _one("a sweep by a cursor that starts now", MIRROR,
+         "self.intake.sweep(now - self._settings.sweep_days * DAY)",
+         "self.intake.sweep(getattr(self, 'cursor', now)); self.cursor = now",
+         "Frigate killed", KILLS),
+    _one("no sweep: the hook is all there is", MIRROR,
+         "self.intake.sweep(now - self._settings.sweep_days * DAY)", "0",
+         KILLS, "Frigate killed"),
+    _one("an upload that failed is given up", UPLOADER,
+         "        self._ledger.defer(entry.artifact.id, due, fault.message, charged=charged)\n",
+         "        self._ledger.give_up(entry.artifact.id, fault.message, due)\n",
+         "connection reset"),
+    _one("an outage is charged to the pictures", UPLOADER,
+         "        except Rejected as error:\n", "        except SinkError as error:\n",
+         "503 SlowDown", "500 InternalError"),
+    _one("what is unknown counts as the picture's fault", "frigate_mirror/s3_codes.py",
+         "    return Unavailable, hint\n", "    return Rejected, hint\n",
+         "unheard-of code", "wrong XML"),
+    _one("no spool: retention is faster", "frigate_mirror/spool.py",
+         "        if not self._limit:\n            return\n", "        return\n",
+         "black hole", "1 KB/s"),
+    _one("the time of upload in the key", UPLOADER,
+         "                artifact.key,\n                body,\n",
+         "                f'-{time.time():.0f}.'.join(artifact.key.rsplit('.', 1)),\n"
+         "                body,\n",
+         LOST, KILLS),
+    Sabotage("any success will do", (
+        ("s3.py", '        if not answer.get("ETag"):\n', "        if False:\n"),
+        ("s3.py", "etag=answer[\"ETag\"].strip('\"')", 'etag=""'),
+    ), ("captive portal",)),
+    _one("no digest of the body", "s3.py",
+         "            DIGESTS[source.algorithm]: source.digest,\n", "", "corrupted body"),
+    _one("certificates are not looked at", "s3.py",
+         "verify=settings.ca_bundle or None,", "verify=False,",
+         "certificate nobody trusts", "certificate expired"),
+    _one("replaced credentials are not read", "s3.py",
+         "if fresh.credentials == stale.credentials:\n", "if True:\n",
+         "credentials rotated"),
+    _one("the drain settles everything", MIRROR,
+         "        self.uploader.join(max(0.0, until - time.monotonic()))\n",
+         "        self.uploader.join(max(0.0, until - time.monotonic()))\n"
+         "        self.ledger._store.change(\"UPDATE artifact SET state = 'uploaded'\", ())\n",
+         "connection refused + clean stop"),
+    _one("at a start everything counts as uploaded", MIRROR,
+         "        self.uploader.start(self._settings.upload_threads)\n",
+         "        self.uploader.start(self._settings.upload_threads)\n"
+         "        ids = [one for page in self.catalog.window(0.0) for one in page]\n"
+         "        self.ledger.add_settled((f'snapshot:{one}', 'c', 'k', 9e9, 9e9, 'uploaded') "
+         "for one in ids)\n",
+         "Frigate killed", KILLS),
+    _one("half of the picture is sent", "s3.py",
+         "        source = Body(body)\n",
+         "        source = Body(__import__('io').BytesIO(body.read()[: 1 << 15]))\n",
+         "SIGTERM"),
+    _one("the clean copy is taken for the snapshot", "frigate_mirror/artifacts.py",
+         '    (".jpg", "image/jpeg"),\n    ("-clean.webp", "image/webp"),\n',
+         '    ("-clean.webp", "image/webp"),\n    (".jpg", "image/jpeg"),\n',
+         "SIGTERM", "clean stop", "SIGSTOP"),
+    _one("keys leave out the prefix", "frigate_mirror/keys.py",
+         "parts = [self.prefix, quote_camera(camera)", "parts = [quote_camera(camera)",
+         "SIGTERM", "clean stop", "SIGSTOP"),
+    _one("Frigate's end is not noticed", "frigate_mirror/process.py",
+         "        return self._ended or self.dead\n", "        return False\n",
+         "clean stop"),
+    _one("forks of Frigate inherit the pipe", "frigate_s3_patcher.py",
+         "        os.register_at_fork(after_in_child=self._forget)\n", "",
+         "event thread crashes under forks"),
+    _one("a fork of Frigate holds up the next start", "frigate_s3_patcher.py",
+         "        child = os.posix_spawnp(",
+         "        import subprocess as s\n"
+         "        return s.Popen(command, stdin=reading, env=environment).wait()\n"
+         "        child = os.posix_spawnp(",
+         "mirror killed while Frigate forks"),
+    _one("Frigate waits for the mirror", "frigate_s3_patcher.py",
+         "        self._stopping.set()\n", "        self._stopping.set()\n        time.sleep(15)\n",
+         "clean stop"),
+)  # fmt: skip
+
+
+def broken_copy(sabotage: Sabotage, folder: Path) -> Path:
+    """The program in `folder`, broken. Raises PatchError."""
+    copy(folder)
+    for file, old, new in sabotage.patches:
+        path = folder / file
+        text = path.read_text(encoding="utf-8")
+        if text.count(old) != 1:
+            raise PatchError(f"{sabotage.name}: {text.count(old)} times in {file}: {old!r}")
+        path.write_text(text.replace(old, new), encoding="utf-8")
+    return folder
+
+
+def copy(folder: Path) -> None:
+    """What runs of the program, without its tests."""
+    folder.mkdir(parents=True)
+    for source in (*ROOT.glob("*.py"), *_modules("frigate_mirror"), *_modules("boot")):
+        target = folder / source.relative_to(ROOT)
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(source, target)
+    if (ROOT / "vendor").is_dir():
+        os.symlink((ROOT / "vendor").resolve(), folder / "vendor")
+
+
+def _modules(package: str) -> Iterator[Path]:
+    return (ROOT / package).glob("*.py")

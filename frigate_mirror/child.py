@@ -22,7 +22,7 @@ assert encodings.idna
 
 log = logging.getLogger("frigate_s3")
 EX_OK, EX_FAILED = 0, 1
-START_WITHIN = 60  # seconds; they start in milliseconds
+START_WITHIN = 5  # seconds; they start in milliseconds
 STATUS_EVERY, SUM_UP_EVERY, TEND_EVERY, PRUNE_EVERY = 5.0, 60.0, 1.0, 3600.0
 
 

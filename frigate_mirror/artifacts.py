@@ -17,6 +17,7 @@ from pathlib import Path
 
 from frigate_mirror import metadata
 from frigate_mirror.events import Event
+from frigate_mirror.files import open_regular
 from frigate_mirror.keys import KeyCodec, KeyFault, is_event_id
 
 SNAPSHOT = "snapshot"
@@ -26,6 +27,7 @@ _SNAPSHOT_FILES = (
     ("-clean.webp", "image/webp"),
     ("-clean.png", "image/png"),
 )
+_HEADS = {b"RIFF": _SNAPSHOT_FILES[1], b"\x89PNG": _SNAPSHOT_FILES[2]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,30 +57,54 @@ def event_of(artifact_id: str) -> str:
     return artifact_id.partition(":")[2]
 
 
-def snapshot_of(event: Event, clips_dir: Path, keys: KeyCodec) -> Artifact | None:
+def snapshot_of(event: Event, clips_dir: Path, keys: KeyCodec, held: Path) -> Artifact | None:
     """The artifact of the event's snapshot as it lies on disk now, None while no file is there.
+    `held` is where the spool would hold it: Frigate may have deleted its own since.
 
     Raises KeyFault for an event that can have no key, or whose camera's name would lead out of
     the clips folder.
     """
     if not is_event_id(event.id) or "/" in event.camera or "\0" in event.camera:
         raise KeyFault(f"event {event.id!r} of camera {event.camera[:40]!r} names no file")
+    name = clips_dir / f"{event.camera}-{event.id}"
+    found = _as_frigate_wrote_it(name) or _as_it_is_held(name, held)
+    if found is None:
+        return None
+    source, size, content_type = found
+    return Artifact(
+        id=snapshot_id(event.id),
+        camera=event.camera,
+        started=event.started,
+        key=keys.key(event.camera, event.id, event.started, source.suffix.lstrip(".")),
+        source=source,
+        size=size,
+        content_type=content_type,
+        metadata=describe(event),
+    )
+
+
+def _as_frigate_wrote_it(name: Path) -> tuple[Path, int, str] | None:
+    """Path, bytes and content type of the first file that the event has."""
     for ending, content_type in _SNAPSHOT_FILES:
-        source = clips_dir / f"{event.camera}-{event.id}{ending}"
+        source = name.with_name(name.name + ending)
         size = _size_of_file(source)
-        if size is None:
-            continue
-        return Artifact(
-            id=snapshot_id(event.id),
-            camera=event.camera,
-            started=event.started,
-            key=keys.key(event.camera, event.id, event.started, ending.rpartition(".")[2]),
-            source=source,
-            size=size,
-            content_type=content_type,
-            metadata=describe(event),
-        )
+        if size is not None:
+            return source, size, content_type
     return None
+
+
+def _as_it_is_held(name: Path, held: Path) -> tuple[Path, int, str] | None:
+    """The same of a file whose name in the spool no longer tells what it is; its head does."""
+    size = _size_of_file(held)
+    if size is None:
+        return None
+    try:
+        with open_regular(held) as file:
+            head = file.read(4)
+    except OSError:
+        return None
+    ending, content_type = _HEADS.get(head, _SNAPSHOT_FILES[0])
+    return name.with_name(name.name + ending), size, content_type
 
 
 def describe(event: Event) -> dict[str, str]:

@@ -3,6 +3,7 @@
 offer(event id)   push for speed: the hook saw an event end
 sweep()           pull for truth: a window of Frigate's events minus the ledger, never a cursor
 tend()            events whose picture was not there yet are looked at again
+hold()            pictures that the spool should hold and does not
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Intake:
         self._troubles = troubles
         self._wake = wake
         self._clock = clock
+        self._adopted = False
 
     def offer(self, event_id: str) -> bool:
         """An event may have its picture now. Never raises: the sweep finds what this misses.
@@ -81,6 +83,29 @@ class Intake:
                     self._admit(event, self._priority_of(event))
                     found += 1
         return found
+
+    def hold(self) -> None:
+        """Hold what could not be held before, and queue what only the spool still has of an
+        event: the ledger may have been lost. Raises CatalogError and LedgerError."""
+        if self._spool.recount():
+            for artifact in self._ledger.pending(self._spool.lacks):
+                self._spool.hold(artifact)
+                self._let_go_unless_wanted(artifact.id)
+        if not self._adopted:
+            self._adopted = True
+            try:
+                for event in self._catalog.events(self._forgotten()):
+                    self._admit(event, self._priority_of(event))
+            except (CatalogError, LedgerError):
+                self._adopted = False
+                raise
+
+    def _forgotten(self) -> list[str]:
+        """Ids of the events of the spool's orphans that the ledger does not know. Their rows may
+        say by now that they have no picture."""
+        held = [one for one in self._spool.orphans if is_event_id(event_of(one))]
+        pages = (held[at : at + LOOKS_AT_ONCE] for at in range(0, len(held), LOOKS_AT_ONCE))
+        return [event_of(one) for page in pages for one in self._ledger.unknown(page)]
 
     def tend(self) -> None:
         """Look again for the pictures that were not there. Raises CatalogError, LedgerError."""
@@ -123,7 +148,8 @@ class Intake:
 
     def _snapshot(self, event: Event) -> Artifact | None:
         try:
-            return snapshot_of(event, self._clips_dir, self._keys)
+            held = self._spool.path(snapshot_id(event.id))
+            return snapshot_of(event, self._clips_dir, self._keys, held)
         except KeyFault as fault:
             self._troubles.note("names", str(fault))
             return None
@@ -132,12 +158,17 @@ class Intake:
         # Held first: between the two a crash leaves a file too many, never one too few.
         self._spool.hold(artifact)
         try:
-            wanted = self._ledger.add(artifact, priority, now)
-            wanted = wanted or self._ledger.wants_file(artifact.id)
+            new = self._ledger.add(artifact, priority, now)
         except LedgerError:
-            self._spool.release(artifact.id)
+            self._spool.orphan(artifact.id)
+            self._adopted = False
             raise
-        if wanted:
+        if new or self._let_go_unless_wanted(artifact.id):
             self._wake()
-        else:
-            self._spool.release(artifact.id)
+
+    def _let_go_unless_wanted(self, artifact_id: str) -> bool:
+        """Whether its file is still to be read; it may have been uploaded this very moment."""
+        wanted = self._ledger.wants_file(artifact_id)
+        if not wanted:
+            self._spool.release(artifact_id)
+        return wanted

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -248,6 +248,22 @@ class Ledger:
                WHERE state = 'waiting' AND due <= ? ORDER BY due LIMIT ?""",
             (now, most),
         )
+
+    def pending(self, wanted: Callable[[str], bool], page: int = 1000) -> Iterator[Artifact]:
+        """What is in the queue and `wanted(artifact id)`, read in pages."""
+        place = (-math.inf, "")
+        while True:
+            rows = self._store.select(
+                f"""SELECT {COLUMNS} FROM artifact
+                    WHERE state = 'pending' AND (added, id) > (?, ?) ORDER BY added, id LIMIT ?""",
+                (*place, page),
+            )
+            for row in rows:
+                if wanted(row[0]):
+                    yield self._entry(row).artifact
+            if len(rows) < page:
+                return
+            place = (rows[-1][6], rows[-1][0])
 
     def counts(self) -> Counts:
         query = "SELECT count(*) FROM artifact WHERE state = 'pending' AND priority = ?"

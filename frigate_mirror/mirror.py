@@ -6,6 +6,7 @@ Knows no process, pipe or signal; `child` drives it.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -124,6 +125,7 @@ class Mirror:
         now = self._clock()
         try:
             self.ledger.mend_clock(now, now + ARTIFACT_BACKOFF.cap)
+            self.intake.hold()
             found = self.intake.sweep(now - self._settings.sweep_days * DAY)
         except (CatalogError, LedgerError) as error:
             self._note(error)
@@ -147,13 +149,19 @@ class Mirror:
         since = now - self._settings.sweep_days * DAY
         try:
             forgotten = self.ledger.prune(since - PRUNE_MARGIN, now - KEEP_FAILED)
-            self.spool.sweep(self.ledger.wants_file)
+            self.spool.sweep(self._keep_held)
             if forgotten or self._lines_missing:
                 self._uploaded.replace(self.ledger.settled("uploaded"))
                 self._lines_missing = bool(self._uploaded.trouble)
             self.intake.look_again(since)
         except LedgerError as error:
             self._note(error)
+
+    def _keep_held(self, artifact_id: str) -> float:
+        """For how many seconds the spool keeps a file: as long as anybody may want it."""
+        if self.ledger.unknown([artifact_id]):
+            return self._settings.sweep_days * DAY + PRUNE_MARGIN
+        return math.inf if self.ledger.wants_file(artifact_id) else 0.0
 
     def check(self) -> None:
         """Ask the bucket for a sign of life, so that an outage shows before the next event.

@@ -24,6 +24,7 @@ from frigate_mirror.artifacts import Artifact
 from frigate_mirror.files import open_regular, replacing
 
 log = logging.getLogger("frigate_s3.spool")
+YOUNG = 3_600.0  # seconds that another process may take from holding a file to queueing it
 
 
 class Spool:
@@ -37,11 +38,13 @@ class Spool:
         self._sizes: dict[str, int] = {}
         self._full = False
         self._broken = False
+        self._missed = limit > 0  # in an earlier life, for all we know
         if limit:
-            for path in self._files():
-                with suppress(OSError):
-                    self._sizes[path.name] = path.lstat().st_size
-        self._inherited = set(self._sizes)
+            with suppress(OSError):
+                for path in self._files():
+                    with suppress(OSError):
+                        self._sizes[path.name] = path.lstat().st_size
+        self._orphans = set(self._sizes)
         self.bytes = sum(self._sizes.values())
         """Bytes held, as if Frigate had deleted every one of the files."""
 
@@ -56,14 +59,28 @@ class Spool:
             return "spool full, Frigate may delete pictures before they are uploaded"
         return "spool cannot be written" if self._broken else ""
 
+    def path(self, artifact_id: str) -> Path:
+        """Where the artifact's file is held, if it is."""
+        # Ids are checked (`keys.is_event_id`): no slash, no blank, and one colon.
+        return self._folder / artifact_id.replace(":", "_", 1)
+
+    def holds(self, artifact_id: str) -> bool:
+        return self.path(artifact_id).name in self._sizes
+
+    def lacks(self, artifact_id: str) -> bool:
+        """Whether the artifact's file is not held, though it could be."""
+        return not self._full and not self.holds(artifact_id)
+
     def hold(self, artifact: Artifact) -> None:
-        """Keep the artifact's file until `release`. A failure is said once, never raised."""
+        """Keep the artifact's file until `release`. A failure is said once, never raised, and
+        remembered for `recount`."""
         if not self._limit:
             return
-        target = self._path(artifact.id)
+        target = self.path(artifact.id)
         with self._lock:
             grown = self.bytes + artifact.size - self._sizes.get(target.name, 0)
             if grown > self._limit:
+                self._missed = True
                 self._tell_full()
                 return
             try:
@@ -72,10 +89,11 @@ class Spool:
             except FileNotFoundError:
                 return  # deleted just now; the upload will find out
             except OSError as error:
+                self._missed = True
                 self._tell_broken(artifact, error)
                 return
             self.bytes, self._sizes[target.name] = grown, artifact.size
-            self._inherited.discard(target.name)
+            self._orphans.discard(target.name)
             self._broken = False
 
     def open(self, artifact: Artifact) -> BinaryIO:
@@ -83,7 +101,7 @@ class Spool:
         FileNotFoundError only when neither is there any more, though Frigate's folder is."""
         trouble: OSError | None = None
         try:
-            return open_regular(self._path(artifact.id))
+            return open_regular(self.path(artifact.id))
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -99,10 +117,10 @@ class Spool:
 
     def release(self, artifact_id: str) -> None:
         """Let go of the artifact's file: it is in the bucket, or never will be."""
-        path = self._path(artifact_id)
+        path = self.path(artifact_id)
         with self._lock:
             held = self._sizes.pop(path.name, 0)
-            self._inherited.discard(path.name)
+            self._orphans.discard(path.name)
             self.bytes -= held
             if held and self.bytes <= self._limit // 2:
                 self._full = False
@@ -110,32 +128,55 @@ class Spool:
         with suppress(OSError):
             path.unlink()
 
-    def sweep(self, wanted: Callable[[str], bool], older_than: float = 3600.0) -> int:
-        """Remove files that a crash left behind: those that were here at our start, and for which
-        `wanted(artifact id)` is false. Returns how many.
+    def recount(self) -> bool:
+        """Whether files should be held again: some could not be, or somebody has deleted some."""
+        with self._lock:
+            for name in self._sizes.keys() - self._there():
+                self.bytes -= self._sizes.pop(name)
+                self._orphans.discard(name)
+                self._missed = True
+            missed, self._missed = self._missed, False
+        return missed
 
-        Young ones may be on another process's way into the ledger and stay; age alone says little,
-        since clocks are set."""
+    def orphan(self, artifact_id: str) -> None:
+        """The ledger could not be told of this file."""
+        with self._lock:
+            self._orphans |= {self.path(artifact_id).name} & self._sizes.keys()
+
+    @property
+    def orphans(self) -> list[str]:
+        """Ids of the artifacts that the ledger may not know: their files were here at our start,
+        or it could not be told."""
+        return [name.replace("_", ":", 1) for name in sorted(self._orphans)]
+
+    def sweep(self, keep: Callable[[str], float]) -> int:
+        """Remove orphans that are older than `keep(artifact id)` seconds, and older than what
+        another process may still be about to queue. Returns how many.
+
+        Never any other file: age alone says little, since clocks are set."""
         removed = 0
-        for name in sorted(self._inherited):
+        for artifact_id in self.orphans:
             with suppress(OSError):
-                age = self._clock() - (self._folder / name).lstat().st_ctime
-                artifact_id = name.replace("_", ":", 1)
-                if age > older_than and not wanted(artifact_id):
+                age = self._clock() - self.path(artifact_id).lstat().st_ctime
+                half_a_copy = artifact_id.endswith(".part")
+                if age > YOUNG and (half_a_copy or age > keep(artifact_id)):
                     self.release(artifact_id)
                     removed += 1
         return removed
-
-    def _path(self, artifact_id: str) -> Path:
-        # Ids are checked (`keys.is_event_id`): no slash, no blank, and one colon.
-        return self._folder / artifact_id.replace(":", "_", 1)
 
     def _files(self) -> list[Path]:
         try:
             with os.scandir(self._folder) as entries:
                 return [Path(entry) for entry in entries if not entry.is_dir(follow_symlinks=False)]
-        except OSError:
+        except FileNotFoundError:
             return []
+
+    def _there(self) -> set[str]:
+        """Names of the files that are there; of all that should be, while nobody can tell."""
+        try:
+            return {path.name for path in self._files()} if self._sizes else set()
+        except OSError:
+            return set(self._sizes)
 
     def _tell_full(self) -> None:
         if not self._full:

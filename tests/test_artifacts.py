@@ -41,7 +41,7 @@ def lay(clips: Path, *endings: str, camera: str = "front_door") -> None:
 
 
 def found(clips: Path, event: Event = EVENT) -> Artifact | None:
-    return snapshot_of(event, clips, KeyCodec("p"))
+    return snapshot_of(event, clips, KeyCodec("p"), clips / "held")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,33 @@ def test_the_snapshot_is_the_file_that_this_version_of_frigate_wrote(
 def test_without_a_file_there_is_no_artifact(clips: Path) -> None:
     lay(clips, ".gif", "-clean.jpg", ".jpg.part")
     assert found(clips) is None
-    assert snapshot_of(EVENT, clips / "gone", KeyCodec("p")) is None
+    assert found(clips / "gone") is None
+
+
+@pytest.mark.parametrize(
+    ("data", "ending", "content_type"),
+    [
+        (b"\xff\xd8\xff\xe0 picture", ".jpg", "image/jpeg"),
+        (b"RIFF\x10\0\0\0WEBP picture", "-clean.webp", "image/webp"),
+        (b"\x89PNG\r\n picture", "-clean.png", "image/png"),
+        (b"", ".jpg", "image/jpeg"),
+    ],
+)
+def test_what_only_the_spool_still_has_is_the_artifact_that_it_was(
+    clips: Path, data: bytes, ending: str, content_type: str
+) -> None:
+    original = clips / f"front_door-{ID}{ending}"
+    original.write_bytes(data)
+    before = found(clips)
+    original.rename(clips / "held")
+    assert before is not None and before.content_type == content_type
+    assert found(clips) == before
+
+
+def test_a_link_in_the_spool_is_no_picture(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("not yours")
+    (clips / "held").symlink_to(tmp_path / "secret")
+    assert found(clips) is None
 
 
 def test_a_link_is_never_followed(clips: Path, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from frigate_mirror import intake as intake_module
-from frigate_mirror.entries import Counts, Priority
-from frigate_mirror.events import Catalog
+from frigate_mirror.artifacts import Artifact, event_of
+from frigate_mirror.entries import Counts, Priority, Settled
+from frigate_mirror.events import Catalog, CatalogError
 from frigate_mirror.health import Troubles
 from frigate_mirror.intake import Intake
 from frigate_mirror.keys import KeyCodec
@@ -19,10 +20,11 @@ from worlds import DAY, NOW, Clock, World
 
 
 class Bench:
-    def __init__(self, folder: Path, batch: int = 50) -> None:
-        self.world = World(folder)
+    def __init__(self, folder: Path, batch: int = 50, world: World | None = None) -> None:
+        self.folder = folder
+        self.world = world or World(folder)
         self.clock = Clock()
-        self.ledger = Ledger(folder / "ledger.db")
+        self.ledger = Ledger(folder / ("second.db" if world else "ledger.db"))
         self.spool = Spool(folder / "spool", 10**9)
         self.troubles = Troubles()
         self.woken = 0
@@ -36,6 +38,10 @@ class Bench:
             wake=self.wake,
             clock=self.clock,
         )
+
+    def again(self) -> Bench:
+        """A later life in the same world, whose ledger is lost."""
+        return Bench(self.folder, world=self.world)
 
     def wake(self) -> None:
         self.woken += 1
@@ -214,8 +220,92 @@ def test_a_ledger_that_takes_nothing_lets_the_sweep_find_it_later(
     with monkeypatch.context() as patch:
         patch.setattr(bench.ledger, "add", full)
         assert not bench.intake.offer(event_id)
-    assert bench.spool.files == 0  # nothing would ever release it
     assert bench.sweep() == 1 and event_id in bench.priorities()
+
+
+def test_a_picture_that_the_ledger_could_not_take_outlives_frigates_own(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event_id = bench.world.event()
+    bench.intake.hold()
+
+    def full(*_: object) -> bool:
+        raise LedgerError("write ledger.db: database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.ledger, "add", full)
+        assert not bench.intake.offer(event_id)
+    bench.world.forget(event_id)
+    bench.world.without_snapshot(event_id)
+    bench.intake.hold()
+    assert event_id in bench.priorities()
+
+
+def test_pictures_that_only_the_spool_still_has_survive_the_loss_of_the_ledger(
+    bench: Bench,
+) -> None:
+    ids = [bench.world.event(started=NOW - 60 - n) for n in range(5)]
+    for event_id in ids:
+        bench.intake.offer(event_id)
+    before = [bench.ledger.claim(NOW) for _ in ids]
+    for event_id in ids:
+        bench.world.forget(event_id)
+    bench.world.without_snapshot(ids[0])  # as Frigate's own retention says it in the row
+    again = bench.again()
+    again.intake.hold()
+    after = [again.ledger.claim(NOW) for _ in ids]
+    assert None not in after
+    assert sorted(e.artifact.key for e in after if e) == sorted(e.artifact.key for e in before if e)
+    for entry in after:
+        assert entry is not None
+        with again.spool.open(entry.artifact) as file:
+            assert file.read() == bench.world.pictures[event_of(entry.artifact.id)]
+
+
+def test_the_look_at_the_spool_is_taken_again_until_the_database_can_be_read(bench: Bench) -> None:
+    event_id = bench.world.event()
+    bench.intake.offer(event_id)
+    bench.world.forget(event_id)
+    again = bench.again()
+    away = bench.world.database.rename(bench.world.database.with_name("away.db"))
+    with pytest.raises(CatalogError):
+        again.intake.hold()
+    away.rename(bench.world.database)
+    again.intake.hold()
+    assert event_id in again.priorities()
+
+
+def test_a_picture_that_could_not_be_held_is_held_by_a_later_sweep(bench: Bench) -> None:
+    in_the_way = bench.folder / "spool"
+    in_the_way.write_text("no folder")
+    event_id = bench.world.event()
+    bench.intake.offer(event_id)
+    assert bench.spool.files == 0
+    bench.intake.hold()
+    in_the_way.unlink()
+    bench.intake.hold()
+    bench.world.forget(event_id)
+    entry = bench.ledger.claim(NOW)
+    assert entry is not None
+    with bench.spool.open(entry.artifact) as file:
+        assert file.read() == bench.world.pictures[event_id]
+
+
+def test_what_is_uploaded_while_it_is_held_again_leaves_nothing_in_the_spool(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event_id = bench.world.event()
+    bench.intake.offer(event_id)
+    bench.spool.release(f"snapshot:{event_id}")
+    hold = bench.spool.hold
+
+    def and_meanwhile_it_is_uploaded(artifact: Artifact) -> None:
+        bench.ledger.settle([Settled(NOW, artifact.id, artifact.key)])
+        hold(artifact)
+
+    monkeypatch.setattr(bench.spool, "hold", and_meanwhile_it_is_uploaded)
+    bench.intake.hold()
+    assert (bench.spool.files, bench.ledger.counts()) == (0, Counts(uploaded=1))
 
 
 def test_the_spooled_picture_of_a_dead_letter_survives_a_second_offer(bench: Bench) -> None:

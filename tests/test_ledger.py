@@ -226,6 +226,16 @@ def test_the_file_is_wanted_until_the_artifact_is_in_the_bucket(ledger: Ledger) 
     assert not ledger.wants_file(ONE.id)
 
 
+def test_what_is_in_the_queue_is_read_in_pages_and_only_what_is_wanted(ledger: Ledger) -> None:
+    names = [f"{n}-a" for n in range(7)]
+    for name in names:
+        ledger.add(named(name), LIVE, 1.0 if name < "3" else 2.0)
+    ledger.settle([Settled(3.0, "snapshot:5-a", "k")])
+    found = ledger.pending(lambda one: one != "snapshot:1-a", page=2)
+    expected = [named(name) for name in names if name not in ("1-a", "5-a")]
+    assert list(found) == expected
+
+
 def test_a_failed_settling_settles_nothing_and_keeps_all_claimed(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.db")
     for name in ("a", "b"):

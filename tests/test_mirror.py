@@ -113,6 +113,39 @@ def test_a_lost_ledger_comes_back_from_the_state_files_without_one_put_again(
     assert "rebuilt from the state files: 31" in caplog.text
 
 
+def test_a_ledger_lost_in_an_outage_costs_no_picture_that_frigate_has_deleted_since(
+    bench: Bench,
+) -> None:
+    ids = {bench.world.event(started=NOW - n * 60) for n in range(20)}
+    bench.mirror.housekeep()
+    for event_id in ids:
+        bench.world.forget(event_id)
+        bench.world.without_snapshot(event_id)
+    bench.mirror.ledger.close()
+    for path in bench.world.state.glob("ledger.db*"):
+        path.unlink()
+    bench.open()
+    bench.round()
+    assert bench.keys_of(ids) == ids
+    assert bench.mirror.spool.files == 0
+
+
+def test_a_held_picture_is_kept_as_long_as_anybody_may_want_it(bench: Bench) -> None:
+    pending = bench.world.event(started=NOW - 60)
+    bench.mirror.housekeep()
+    spool = bench.world.settings().spool_dir
+    for name in ("snapshot_1-unknown", "snapshot_2-uploaded"):
+        (spool / name).write_bytes(b"picture")
+    bench.open()
+    bench.mirror.ledger.add_settled([("snapshot:2-uploaded", "c", "k", NOW, NOW, "uploaded")])
+    left = {1.1 / 24: ["1-unknown", pending], 7.9: ["1-unknown", pending], 8.1: [pending]}
+    for days, expected in left.items():
+        later = time.time() + days * DAY
+        bench.mirror.spool._clock = lambda later=later: later  # type: ignore[misc]
+        bench.mirror.prune()
+        assert sorted(path.name for path in spool.iterdir()) == [f"snapshot_{n}" for n in expected]
+
+
 def reject() -> None:
     raise Rejected("put k: EntityTooLarge", hint="it is too large")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import math
 import os
 import shutil
 import threading
@@ -174,15 +176,17 @@ def test_what_nobody_wants_is_swept_away_once_it_is_old(clips: Path) -> None:
     spool = Spool(clips / "spool", 10_000, lambda: clock[0])
     asked: list[str] = []
 
-    def wanted(artifact_id: str) -> bool:
+    def keep(artifact_id: str) -> float:
         asked.append(artifact_id)
-        return artifact_id == kept.id
+        return math.inf if artifact_id == kept.id else 7200.0
 
     clock[0] = orphan.source.stat().st_ctime + 3599
-    assert (spool.sweep(wanted), asked) == (0, [])
+    assert (spool.sweep(keep), asked) == (0, [])
     clock[0] += 2
-    assert spool.sweep(wanted) == 2
-    assert set(asked) == {"snapshot:1-a_b", "snapshot:2-b_c", "snapshot:3-c.77.part"}
+    assert spool.sweep(keep) == 1, "half a copy"
+    clock[0] += 3600
+    assert spool.sweep(keep) == 1
+    assert set(asked) == {"snapshot:1-a_b", "snapshot:2-b_c"}
     assert [path.name for path in (clips / "spool").iterdir()] == ["snapshot_1-a_b"]
     assert (spool.files, spool.bytes) == (1, len(PICTURE))
 
@@ -194,12 +198,72 @@ def test_what_was_held_since_the_start_is_never_swept_however_the_clock_is_set(
     Spool(clips / "spool", 10_000).hold(one)
     spool = Spool(clips / "spool", 10_000, lambda: time.time() + 9e8)
     spool.hold(one)
-    assert spool.sweep(lambda artifact_id: False) == 0
+    assert spool.sweep(lambda artifact_id: 0.0) == 0
     assert content(spool, one) == PICTURE
 
 
 def test_there_is_nothing_to_sweep_without_a_folder(spool: Spool) -> None:
-    assert spool.sweep(lambda one: False) == 0
+    assert spool.sweep(lambda one: 0.0) == 0
+
+
+# -- what could not be held
+
+
+def test_a_file_that_could_not_be_held_is_remembered_until_somebody_asks(clips: Path) -> None:
+    spool = Spool(clips / "spool", 10_000)
+    assert spool.recount(), "an earlier life may have missed some"
+    assert not spool.recount()
+    one = artifact(clips)
+    (clips / "spool").write_text("in the way")
+    spool.hold(one)
+    assert (spool.recount(), spool.recount()) == (True, False)
+    assert spool.lacks(one.id)
+    (clips / "spool").unlink()
+    spool.hold(one)
+    assert not spool.lacks(one.id) and not spool.recount()
+
+
+def test_a_spool_that_somebody_has_emptied_knows_it(spool: Spool, clips: Path) -> None:
+    one, other = artifact(clips, "1-a"), artifact(clips, "2-b")
+    for each in (one, other):
+        spool.hold(each)
+    spool.recount()
+    (clips / "cache/.s3_spool/snapshot_1-a").unlink()
+    assert spool.recount()
+    assert (spool.lacks(one.id), spool.lacks(other.id)) == (True, False)
+    assert (spool.files, spool.bytes) == (1, len(PICTURE))
+
+
+def test_a_spool_that_cannot_be_looked_at_has_lost_nothing(
+    spool: Spool, clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool.hold(artifact(clips))
+    spool.recount()
+
+    def fail(path: object) -> Iterator[object]:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", fail)
+        assert not spool.recount()
+    assert (spool.files, spool.bytes) == (1, len(PICTURE))
+
+
+def test_a_full_spool_lacks_nothing_that_it_could_hold(clips: Path) -> None:
+    spool = Spool(clips / "spool", len(PICTURE))
+    first, second = artifact(clips, "1-a"), artifact(clips, "2-b")
+    spool.recount()
+    spool.hold(first)
+    spool.hold(second)
+    assert not spool.lacks(second.id)
+    spool.release(first.id)
+    assert spool.lacks(second.id) and spool.recount()
+
+
+def test_without_a_bound_to_fill_nothing_is_ever_missed(clips: Path) -> None:
+    spool = Spool(clips / "spool", 0)
+    spool.hold(artifact(clips))
+    assert not spool.recount()
 
 
 # -- another file system

@@ -167,7 +167,7 @@ def test_a_dead_letter_that_lives_again_is_uploaded_from_the_spool(bench: Bench)
     bench.sink.fault = raising(Rejected("put k: EntityTooLarge"))
     bench.pass_time(3600.0)
     bench.source(key).unlink()
-    bench.spool.sweep(bench.ledger.wants_file, older_than=-1.0)
+    assert bench.spool.orphans == [], "none that the sweep could take"
     bench.sink.fault = lambda key: None
     bench.ledger.revive(now=bench.clock())
     assert bench.drain() == 1

@@ -106,6 +106,10 @@ class World:
         if row:
             self._sql.execute("DELETE FROM event WHERE id = ?", (event_id,))
 
+    def without_snapshot(self, event_id: str) -> None:
+        """What Frigate's retention says in the row of an event whose picture it has deleted."""
+        self._sql.execute("UPDATE event SET has_snapshot = 0 WHERE id = ?", (event_id,))
+
     def artifact(self, event_id: str = "1705328962.500000-abcdef", **other: Any) -> Artifact:
         """An artifact of an event that needs no row."""
         camera = other.get("camera", "front_door")

@@ -37,7 +37,7 @@ class Retention(threading.Thread):
         self._world = world
         self._rng = rng
         self._share = share
-        self._rows_too = rows_too
+        self.rows_too = rows_too
         self._stopped = threading.Event()
         self._chances: dict[str, float] = {}
         self._mirror = (0, 0.0, 0.0)
@@ -84,7 +84,7 @@ class Retention(threading.Thread):
 
     def _take(self, event: Event) -> None:
         """The row first, as Frigate's own cleanup does not care which comes first either."""
-        if self._rows_too:
+        if self.rows_too:
             with closing(sqlite3.connect(self._world.database, timeout=20)) as database, database:
                 database.execute("DELETE FROM event WHERE id = ?", (event.id,))
         for path in self._world.clips.glob(f"{event.camera}-{event.id}*"):

@@ -120,6 +120,12 @@ def _lose_all_state(world: World) -> None:
     _lose_ledger(world)
 
 
+def _refuse(world: World) -> None:
+    """Whoever deletes the row too takes the camera's name, without which there is no key."""
+    world.retention.rows_too = False
+    world.proxy.refuse()
+
+
 def _outage_with_loss(world: World) -> None:
     """Until retention has had its turn, the spool has the only copy of some pictures."""
     world.pause(CHANCE, CHANCE + 2)
@@ -178,7 +184,7 @@ FAULTS = (
     ),
     Fault(
         name="ledger lost in an outage",
-        begin=lambda world: world.proxy.refuse(),
+        begin=_refuse,
         strike=_outage_with_loss,
         strikes=2,
         end=lambda world: world.proxy.accept(),

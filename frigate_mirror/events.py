@@ -15,7 +15,7 @@ import os
 import stat
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ import peewee
 from peewee import sqlite3  # type: ignore[attr-defined]  # pysqlite3 where peewee found it
 
 log = logging.getLogger("frigate_s3.catalog")
+PAGES_AT_ONCE = 20  # between two looks whether the database is still the same
 BUSY_SECONDS = 2  # several threads may wait for it in turn, and Frigate's end does not wait
 
 
@@ -76,8 +77,27 @@ class _Row(peewee.Model):
         table_name = "event"
 
 
+def _page_of_the_window() -> tuple[str, list[Any]]:
+    """The query behind `Catalog.window` and its values, some of which are still to be filled in:
+    building it costs more than running it."""
+    rowid = peewee.SQL("rowid")
+    seen = (_Row.start_time == _AFTER) & (rowid <= _PLACE)
+    # To SQLite every text is greater than infinity, so only numbers pass.
+    wanted = (_Row.start_time >= _AFTER) & (_Row.start_time < _UNTIL) & ~seen
+    query = (
+        _Row.select(_Row.id, _Row.start_time, rowid)
+        .where(wanted & (_Row.has_snapshot != 0))
+        .order_by(_Row.start_time, rowid)
+        .limit(_BATCH)
+    )
+    text: str
+    text, values = query.sql()
+    return text, values
+
+
 _NEEDED = {"id", "camera", "start_time", "has_snapshot"}
-_rowid = peewee.SQL("rowid")
+_AFTER, _PLACE, _UNTIL, _BATCH = (f"<{word}>" for word in ("after", "place", "until", "batch"))
+_PAGE, _PAGE_VALUES = _page_of_the_window()
 
 
 class Catalog:
@@ -99,50 +119,57 @@ class Catalog:
         found: list[Event] = []
         for at in range(0, len(event_ids), self._batch):
             some = list(event_ids[at : at + self._batch])
-            found += filter(None, map(_event_of, self._read(some)))
+            with self._reading() as (database, columns):
+                query: Any = _Row.select(*columns).where(_Row.id.in_(some))
+                found += filter(None, map(_event_of, query.bind(database).dicts()))
         return found
 
     def window(self, since: float, until: float = math.inf) -> Iterator[list[str]]:
-        """Ids of all events with a snapshot that started from `since` to before `until`, in pages
-        of at most the batch size, oldest first. Raises CatalogError.
+        """Ids of all events with a snapshot that started from `since` to before `until`, oldest
+        first, in lists of some pages each. Raises CatalogError.
 
         Pages go by (start_time, rowid) and not by offset, so rows that come and go meanwhile
         neither repeat nor hide another. An id could not mark the place: it may be no UTF-8.
         """
-        start, place = since, -(2**63)
-        while True:
-            seen = (_Row.start_time == start) & (_rowid <= place)
-            # To SQLite every text is greater than infinity, so only numbers pass.
-            wanted = (_Row.start_time >= start) & (_Row.start_time < until) & ~seen
-            rows = self._read(
-                _Row.select(_Row.id, _Row.start_time, _rowid.alias("place"))
-                .where(wanted & (_Row.has_snapshot != 0))
-                .order_by(_Row.start_time, _rowid)
-                .limit(self._batch)
-            )
-            if rows:
-                yield [row["id"] for row in rows if isinstance(row["id"], str)]
-            if len(rows) < self._batch:
-                return
-            start, place = rows[-1]["start_time"], rows[-1]["place"]
+        place, more = (since, -(2**63)), True
+        while more:
+            found: list[str] = []
+            with self._reading() as (database, _):
+                for _ in range(PAGES_AT_ONCE):
+                    rows = self._page(database, place, until)
+                    found += [event_id for event_id, *_ in rows if isinstance(event_id, str)]
+                    more = len(rows) == self._batch
+                    if not more:
+                        break
+                    place = rows[-1][1:]
+            if found:
+                yield found
 
-    def _read(self, wanted: Any) -> list[dict[str, Any]]:
-        """The answer to a query, or all that is known of the events with these ids."""
+    def _page(
+        self, database: peewee.SqliteDatabase, place: tuple[float, int], until: float
+    ) -> list[tuple[Any, ...]]:
+        """The next rows of the window, as (id, start_time, rowid)."""
+        given = {_AFTER: place[0], _PLACE: place[1], _UNTIL: until, _BATCH: self._batch}
+        values = [given.get(value, value) for value in _PAGE_VALUES]
+        rows: list[tuple[Any, ...]]
+        rows = database.execute_sql(_PAGE, values).fetchall()  # type: ignore[no-untyped-call]
+        return rows
+
+    @contextmanager
+    def _reading(self) -> Iterator[tuple[peewee.SqliteDatabase, list[Any]]]:
+        """The database, open for a moment, and those of our columns that it has. For one read, or
+        for a few short ones: were ours open when Frigate closes its own, the WAL would stay
+        behind and whoever copies the file then would miss the last rows."""
         with self._turn:
             try:
                 with closing(self._connect()) as database:
-                    columns = self._columns(database)
-                    if isinstance(wanted, list):
-                        wanted = _Row.select(*columns).where(_Row.id.in_(wanted))
-                    return list(wanted.bind(database).dicts())
+                    yield database, self._columns(database)
             # Not every error of SQLite comes wrapped in one of peewee's.
             except (peewee.PeeweeException, sqlite3.Error, OSError, _Unfit) as error:
                 self._lost = True
                 raise CatalogError(f"read {self._path}: {error}") from error
 
     def _connect(self) -> peewee.SqliteDatabase:
-        """For one read only: were ours open when Frigate closes its own, the WAL would stay behind
-        and whoever copies the file then would miss the last rows."""
         found = os.stat(self._path)
         if not stat.S_ISREG(found.st_mode):
             raise _Unfit("no regular file")

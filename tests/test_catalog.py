@@ -256,9 +256,10 @@ def test_thousands_of_events_that_started_at_once_are_all_found(
     assert (found[0], found[-1]) == ("9.25-a", "10-a")
 
 
-def test_rows_that_come_and_go_between_two_pages_hide_no_other(
-    frigate: Frigate, catalog: Catalog
+def test_rows_that_come_and_go_between_two_reads_hide_no_other(
+    frigate: Frigate, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(events, "PAGES_AT_ONCE", 1)
     made = frigate.many(30)
     pages = catalog.window(0.0)
     first = next(pages)
@@ -330,14 +331,15 @@ def test_an_open_transaction_of_frigates_neither_blocks_us_nor_shows(
 
 
 def test_the_catalog_holds_nothing_open_that_would_keep_frigates_wal_alive(
-    frigate: Frigate, catalog: Catalog, path: Path
+    frigate: Frigate, catalog: Catalog, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(events, "PAGES_AT_ONCE", 2)
     frigate.many(30)
     pages = catalog.window(0.0)
-    next(pages)
+    assert len(next(pages)) == 14
     frigate.sql.close()
     assert not path.with_name("frigate.db-wal").exists(), "the last to close takes it away"
-    assert len(list(pages)) == 4
+    assert [len(page) for page in pages] == [14, 2]
 
 
 def test_the_database_cannot_be_written_through_the_catalog(

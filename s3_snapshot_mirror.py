@@ -122,8 +122,8 @@ def _wanted(loaded: Settings) -> Settings:
 def run(arguments: argparse.Namespace) -> int:
     """The child: reads ids until Frigate is gone, drains for a bounded time, ends."""
     process.let_go()
-    process.step_back()
     loaded = settings.usable_state_dir(_wanted(settings.load(os.environ)))
+    process.step_back(loaded.niceness)
     process.set_up_logging(loaded.log_level)
     if not loaded.enabled:
         log.info("S3 snapshot mirror not started: S3_MIRROR_ENABLED is false")

@@ -136,13 +136,14 @@ class Ledger:
         known = {row[0] for row in self._store.select(query, tuple(artifact_ids))}
         return [one for one in artifact_ids if one not in known]
 
-    def claim(self, now: float) -> Entry | None:
-        """The next pending artifact that is due and that nobody else has claimed, or None. Live
+    def claim(self, now: float, most: Priority = Priority.BACKLOG) -> Entry | None:
+        """The next pending artifact that is due and that nobody else has claimed, or None; none
+        that comes after `most`. Live
         ones before retries before backlog; newest first among the live, so that after an outage
         what happens now does not wait behind what happened then."""
         with self._store.turn:
-            for priority in Priority:
-                order = "DESC" if priority is Priority.LIVE else "ASC"
+            for priority in range(Priority.LIVE, most + 1):
+                order = "DESC" if priority == Priority.LIVE else "ASC"
                 rows = self._store.rows(
                     f"""SELECT {COLUMNS} FROM artifact
                         WHERE state = 'pending' AND priority = ? AND due <= ?

@@ -21,6 +21,7 @@ from frigate_mirror.health import Troubles
 from frigate_mirror.intake import Intake
 from frigate_mirror.keys import KeyCodec
 from frigate_mirror.ledger import LedgerError
+from frigate_mirror.pace import Bandwidth
 from frigate_mirror.service import Service
 from frigate_mirror.settings import Settings
 from frigate_mirror.sink import Misconfigured, Sink, SinkError
@@ -67,6 +68,7 @@ class Mirror:
             self.service,
             backoff=ARTIFACT_BACKOFF,
             max_tries=settings.max_failed_retries,
+            bandwidth=Bandwidth(settings.bandwidth),
             on_settled=self._record,
             clock=clock,
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from frigate_mirror.keys import zone
+from frigate_mirror.pace import Timetable
 
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
@@ -79,6 +80,37 @@ def seconds(low: float, high: float) -> Callable[[str], float]:
         return value
 
     return read
+
+
+_UNITS = {"": 1, "B": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
+
+
+def bandwidth(text: str) -> Timetable:
+    """`off`, bytes a second such as `2M`, or such a bound from each of some times of the day on."""
+    words = [word if "," in word else f"00:00,{word}" for word in text.split() or ["off"]]
+    limits = dict(map(_from_then_on, words))
+    if len(limits) < len(words):
+        raise _no_bandwidth(text)
+    return tuple(sorted(limits.items()))
+
+
+def _from_then_on(word: str) -> tuple[int, float]:
+    """A time of the day in minutes, and the bound from then on."""
+    match = re.fullmatch(
+        r"([01]?\d|2[0-3]):([0-5]\d),(?:(off)|(\d{1,12}(?:\.\d{1,6})?)([BKMG]?))",
+        word,
+        re.IGNORECASE,
+    )
+    limit = float(match[4]) * _UNITS[match[5].upper()] if match and match[4] else math.inf
+    if match is None or limit < 1:
+        raise _no_bandwidth(word)
+    return int(match[1]) * 60 + int(match[2]), limit
+
+
+def _no_bandwidth(text: str) -> ValueError:
+    return ValueError(
+        f"{text!r} is none of: off; bytes a second such as 2M; 08:00,512K 22:00,off by the hour"
+    )
 
 
 def one_of(*words: str) -> Callable[[str], str]:

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from contextlib import suppress
 
 log = logging.getLogger("frigate_s3")
-NICENESS = 10
 LONGEST_LINE = 4096  # bytes; an event id has about 24
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30}  # system call numbers; glibc has no wrapper
 _IOPRIO_LOWEST = (2 << 13) | 7  # best-effort class, last of its eight levels
@@ -42,10 +41,10 @@ def let_go() -> None:
     os.chdir("/")
 
 
-def step_back() -> None:
+def step_back(niceness: int) -> None:
     """Last in line for CPU and disk, so that Frigate never waits behind us."""
     with suppress(OSError):
-        os.nice(NICENESS)
+        os.nice(niceness)
     number = _IOPRIO_SET.get(platform.machine())
     if number is not None:
         with suppress(OSError, AttributeError):

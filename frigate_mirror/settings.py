@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from frigate_mirror import parse
+from frigate_mirror.pace import Timetable
 from frigate_mirror.parse import Secret
 
 RUN_SECRETS = Path("/run/secrets")
@@ -55,7 +56,9 @@ class Settings:
     object_tags: str = _setting("S3_OBJECT_TAGS", "", parse.tags, "tags for every object, as `a=b&c=d`; needs s3:PutObjectTagging")
     bucket_owner: str = _setting("S3_EXPECTED_BUCKET_OWNER", "", parse.account, "refuse a bucket of any other AWS account")
     key_timezone: str = _setting("S3_KEY_TIMEZONE", "UTC", parse.timezone, "IANA time zone of the dates in keys")
-    upload_threads: int = _setting("S3_UPLOAD_THREADS", "8", parse.whole(1, 64), "uploads at the same time")
+    upload_threads: int = _setting("S3_UPLOAD_THREADS", "8", parse.whole(1, 64), "most uploads at the same time; where the bucket is near, fewer do as much")
+    bandwidth: Timetable = _setting("S3_BANDWIDTH_LIMIT", "off", parse.bandwidth, "bytes a second for all but live events: `2M`, or by the hour `08:00,512K 22:00,off`")
+    niceness: int = _setting("S3_NICENESS", "10", parse.whole(0, 19), "how far the mirror steps back for the CPU: 0 not at all, 19 farthest")
     batch_size: int = _setting("S3_BATCH_SIZE", "50", parse.whole(1, 10_000), "events that one read of Frigate's database fetches")
     max_failed_retries: int = _setting("S3_MAX_FAILED_RETRIES", "3", parse.whole(1, 1_000), "tries before a file that the service refuses for what it is counts as failed")
     sweep_interval: float = _setting("S3_SWEEP_INTERVAL", "60", parse.seconds(1, 86_400), "seconds between two comparisons of database and ledger")

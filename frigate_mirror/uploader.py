@@ -7,6 +7,7 @@ thread ever sleeps on an artifact: one that failed goes back with a later due ti
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -17,14 +18,15 @@ from frigate_mirror.backoff import Backoff
 from frigate_mirror.entries import Entry, Priority, Settled
 from frigate_mirror.keys import quote_camera
 from frigate_mirror.ledger import Ledger, LedgerError
+from frigate_mirror.pace import Bandwidth, Width
 from frigate_mirror.service import Fault, Leave, Service
+from frigate_mirror.settling import Settling
 from frigate_mirror.sink import Rejected, Sink, SinkError, Unavailable
 from frigate_mirror.spool import Spool
 
 log = logging.getLogger("frigate_s3.uploader")
 LONGEST_IDLE = 2.0  # seconds; how soon work that another process added is seen
 SHORTEST_IDLE = 0.05
-MOST_UNSETTLED = 10_000
 
 
 @dataclass(slots=True)
@@ -53,6 +55,7 @@ class Uploader:
         *,
         backoff: Backoff,
         max_tries: int,
+        bandwidth: Bandwidth | None = None,
         on_settled: Callable[[list[Settled]], None] = lambda done: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -63,18 +66,22 @@ class Uploader:
         self._service = service
         self._backoff = backoff
         self._max_tries = max_tries
-        self._on_settled = on_settled
+        self._bandwidth = bandwidth or Bandwidth(((0, math.inf),))
+        self._settling = Settling(ledger, spool, on_settled)
         self._clock = clock
-        self._done: list[Settled] = []
-        self._settling = threading.Lock()
+        self._width = Width(1)
+        self._wider = threading.Condition()
         self._wake = threading.Condition()
         self._calls = 0
         self._stopping = False
         self._threads: list[threading.Thread] = []
 
     def start(self, threads: int) -> None:
+        self._width = Width(threads)
         for number in range(threads):
-            thread = threading.Thread(target=self._run, name=f"upload-{number}", daemon=True)
+            thread = threading.Thread(
+                target=self._run, args=(number,), name=f"upload-{number}", daemon=True
+            )
             thread.start()
             self._threads.append(thread)
 
@@ -98,21 +105,27 @@ class Uploader:
     def step(self) -> bool:
         """Upload the next artifact that is due, if the service admits one; False if nothing was
         done. Raises LedgerError when the queue cannot be read or written."""
-        self._settle()
-        leave = None if self._overfull else self._service.admit()
-        if leave is None:
-            return False
+        leave = None if self._settling.overfull else self._service.admit()
         try:
-            entry = self._ledger.claim(self._clock())
-            if entry is None:
+            entry = self._ledger.claim(self._clock(), self._most()) if leave else None
+            if entry is None or leave is None:
+                self._settle()
                 return False
+            self._bandwidth.send(entry.artifact.size)
             try:
                 self._upload(entry, leave)
             finally:
-                self._let_go(entry)
-            return True
+                self._settling.let_go(entry.artifact.id)
         finally:
-            self._service.idle(leave)  # unless it has said more by now
+            if leave:
+                self._service.idle(leave)  # unless it has said more by now
+        if self._settling.due:
+            self._settle()
+        return True
+
+    def _most(self) -> Priority:
+        """The last of the priorities that may be uploaded now."""
+        return Priority.LIVE if self._bandwidth.pause() else Priority.BACKLOG
 
     def _upload(self, entry: Entry, leave: Leave) -> None:
         try:
@@ -153,8 +166,7 @@ class Uploader:
 
     def _uploaded(self, entry: Entry, size: int, took: float) -> None:
         artifact, now = entry.artifact, self._clock()
-        with self._settling:
-            self._done.append(Settled(now, artifact.id, artifact.key))
+        self._settling.add(Settled(now, artifact.id, artifact.key))
         level = logging.INFO if entry.priority is Priority.LIVE else logging.DEBUG
         log.log(level, "S3 upload: %s %s %d KB in %.2f s",
                 quote_camera(artifact.camera), artifact.key, -(-size // 1000), took)  # fmt: skip
@@ -162,7 +174,6 @@ class Uploader:
             self.tally.success += 1
             self.tally.live += entry.priority is Priority.LIVE
             self.tally.last_success = now
-        self._settle()
         if self._service.worked():
             self.back()
 
@@ -171,34 +182,12 @@ class Uploader:
         self._ledger.hasten(self._clock())
         self._wake_all()
 
-    @property
-    def _overfull(self) -> bool:
-        return len(self._done) >= MOST_UNSETTLED
-
-    def _let_go(self, entry: Entry) -> None:
-        """Unclaim it, unless it is uploaded: then it stays claimed until it is settled."""
-        with self._settling:
-            if not any(one.id == entry.artifact.id for one in self._done):
-                self._ledger.release(entry.artifact.id)
-
     def _settle(self) -> None:
-        """Settle all that is done and not settled yet, whoever did it: under load one commit
-        serves many. What the ledger cannot take now stays claimed and is settled later."""
-        if not self._done:
-            return
-        with self._settling:
-            if not self._done:
-                return
-            batch = self._done[:]
-            try:
-                self._ledger.settle(batch)
-            except LedgerError as error:
-                self._tell_trouble(str(error))
-                return
-            del self._done[: len(batch)]
-        for one in batch:
-            self._spool.release(one.id)
-        self._on_settled(batch)
+        """What the ledger cannot take now is settled later."""
+        try:
+            self._settling.settle()
+        except LedgerError as error:
+            self._tell_trouble(str(error))
 
     def _deleted(self, entry: Entry) -> None:
         reason = "deleted before it could be uploaded"
@@ -238,18 +227,37 @@ class Uploader:
             log.error("S3 ledger: %s", trouble)
         self.tally.trouble = trouble
 
-    def _run(self) -> None:
+    def _run(self, number: int) -> None:
         while not self._stopping:
+            if number >= self._width.now:
+                self._stand_by()
+                continue
             calls, pause = self._calls, LONGEST_IDLE
+            began, used = time.monotonic(), time.thread_time()
             try:
-                pause = 0.0 if self.step() else self._pause()
-                if not self._done:
+                if self.step():
+                    pause = 0.0
+                    self._widen(time.monotonic() - began, time.thread_time() - used)
+                else:
+                    pause = self._pause()
+                if not self._settling:
                     self._tell_trouble("")
             except LedgerError as error:
                 self._tell_trouble(str(error))
             except Exception:
                 log.exception("S3 upload: unexpected")
             self._rest(calls, pause)
+        self._settle()
+
+    def _widen(self, took: float, cpu: float) -> None:
+        if self._width.learn(took, cpu):
+            with self._wider:
+                self._wider.notify_all()
+
+    def _stand_by(self) -> None:
+        """Wait until more threads are needed."""
+        with self._wider:
+            self._wider.wait(LONGEST_IDLE)
 
     def _rest(self, calls: int, pause: float) -> None:
         """Wait, unless somebody has called since `calls` was read."""
@@ -259,13 +267,16 @@ class Uploader:
 
     def _pause(self) -> float:
         """Seconds until something may be due, the service may be tried, or a look is in order."""
-        pause = LONGEST_IDLE if self._overfull else self._service.pause()
+        pause = LONGEST_IDLE if self._settling.overfull else self._service.pause()
         if pause <= 0.0:
             due = self._ledger.next_due()
             pause = LONGEST_IDLE if due is None else due - self._clock()
+            pause = max(pause, self._bandwidth.pause())
         return min(max(pause, SHORTEST_IDLE), LONGEST_IDLE)
 
     def _wake_all(self) -> None:
         with self._wake:
             self._calls += 1
             self._wake.notify_all()
+        with self._wider:
+            self._wider.notify_all()

@@ -178,10 +178,13 @@ def test_the_status_is_fresh_and_says_stopped_at_the_end(world: World, start: St
     assert world.status()["stopped"] is True
 
 
-def test_the_child_stands_last_in_line_for_the_processor(start: Start) -> None:
-    child = start()
+@pytest.mark.parametrize(("chosen", "niceness"), [({}, 10), ({"S3_NICENESS": "15"}, 15)])
+def test_the_child_stands_last_in_line_for_the_processor(
+    start: Start, chosen: dict[str, str], niceness: int
+) -> None:
+    child = start(**chosen)
     child.says("started")
-    assert os.getpriority(os.PRIO_PROCESS, child.process.pid) == 10
+    assert os.getpriority(os.PRIO_PROCESS, child.process.pid) == niceness
 
 
 def test_the_end_of_the_pipe_drains_what_is_due_and_ends_well(

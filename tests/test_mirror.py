@@ -146,6 +146,14 @@ def test_a_held_picture_is_kept_as_long_as_anybody_may_want_it(bench: Bench) -> 
         assert sorted(path.name for path in spool.iterdir()) == [f"snapshot_{n}" for n in expected]
 
 
+def test_the_owners_bandwidth_is_kept(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "bench", S3_BANDWIDTH_LIMIT="1")
+    for n in range(3):
+        bench.world.event(started=NOW - DAY - n)
+    bench.round()
+    assert len(bench.sink.objects) == 1
+
+
 def reject() -> None:
     raise Rejected("put k: EntityTooLarge", hint="it is too large")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ DEFAULTS: dict[str, Any] = {
     "bucket_owner": "",
     "key_timezone": "UTC",
     "upload_threads": 8,
+    "bandwidth": ((0, math.inf),),
+    "niceness": 10,
     "batch_size": 50,
     "max_failed_retries": 3,
     "sweep_interval": 60.0,

@@ -16,6 +16,7 @@ import pytest
 from frigate_mirror.backoff import Backoff
 from frigate_mirror.entries import Counts, Priority, Settled
 from frigate_mirror.ledger import Ledger, LedgerError
+from frigate_mirror.pace import Bandwidth
 from frigate_mirror.service import Service
 from frigate_mirror.sink import Misconfigured, Rejected, Unavailable
 from frigate_mirror.spool import Spool
@@ -120,7 +121,7 @@ def test_a_crash_between_put_and_settling_costs_a_second_put_to_the_same_key(
     key = bench.add()
     monkeypatch.setattr(bench.ledger, "settle", raising(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
-        bench.uploader.step()
+        bench.drain()
     bench.open()
     assert bench.drain() == 1
     assert bench.sink.puts == [key, key] and list(bench.sink.objects) == [key]
@@ -305,12 +306,117 @@ def test_a_ledger_that_cannot_defer_loses_no_artifact(
 def test_uploads_that_cannot_be_settled_are_bounded(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frigate_mirror.uploader.MOST_UNSETTLED", 3)
+    monkeypatch.setattr("frigate_mirror.settling.MOST", 3)
     monkeypatch.setattr(bench.ledger, "settle", raising(LedgerError("full")))
     for _ in range(10):
         bench.add()
     bench.drain()
     assert len(bench.sink.puts) == 3
+
+
+def commits(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many uploads each commit of the ledger has settled."""
+    found: list[int] = []
+    settle = bench.ledger.settle
+    monkeypatch.setattr(
+        bench.ledger, "settle", lambda done: (found.append(len(done)), settle(done))
+    )
+    return found
+
+
+def test_under_load_one_commit_settles_many(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frigate_mirror.settling.WITHIN", 1e9)
+    found = commits(bench, monkeypatch)
+    for _ in range(250):
+        bench.add()
+    bench.drain()
+    assert found == [100, 100, 50]
+    assert len(bench.settled) == 250 and bench.spool.files == 0
+
+
+def test_an_upload_waits_for_its_commit_for_a_moment_at_most(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frigate_mirror.settling.WITHIN", 0.0)
+    found = commits(bench, monkeypatch)
+    for _ in range(5):
+        bench.add()
+    bench.drain()
+    assert found == [1, 1, 1, 1, 1]
+
+
+def test_without_load_an_upload_is_settled_at_once(running: Bench) -> None:
+    for _ in range(5):
+        key = running.add()
+        running.uploader.wake()
+        until(lambda key=key: key in [one.key for one in running.settled])  # type: ignore[misc]
+    assert running.ledger.counts() == Counts(uploaded=5)
+
+
+def test_a_thread_that_stops_settles_what_it_has_uploaded(
+    running: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frigate_mirror.settling.WITHIN", 1e9)
+    running.sink.before = lambda key: running.uploader.stop()
+    running.add()
+    running.add()
+    running.uploader.wake()
+    running.uploader.join(5.0)
+    assert running.ledger.counts().uploaded == len(running.sink.objects) > 0
+
+
+class AtOnce:
+    """How many puts were under way at once, where each takes a while."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.now = self.most = 0
+        self._lock = threading.Lock()
+        self._never = threading.Event()
+        bench.sink.before = self.put
+
+    def put(self, key: str) -> None:
+        with self._lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        self._never.wait(0.05)
+        with self._lock:
+            self.now -= 1
+
+
+def test_where_answers_take_long_every_thread_works(running: Bench) -> None:
+    at_once = AtOnce(running)
+    for _ in range(40):
+        running.add()
+    running.uploader._wake_all()
+    until(lambda: len(running.sink.objects) == 40)
+    assert at_once.most == 4
+
+
+def test_a_thread_that_would_not_help_stands_by(
+    running: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running.uploader._width, "learn", lambda took, cpu: False)
+    at_once = AtOnce(running)
+    for _ in range(20):
+        running.add()
+    running.uploader._wake_all()
+    until(lambda: len(running.sink.objects) == 20)
+    assert at_once.most == 2
+
+
+def test_a_backlog_waits_for_its_turn_on_the_line_and_a_live_event_does_not(bench: Bench) -> None:
+    now = [1000.0]
+    bench.uploader._bandwidth = Bandwidth(((0, 1000.0),), clock=lambda: now[0], minute=lambda: 0)
+    backlog = [bench.add(BACKLOG, data=b"x" * 1000) for _ in range(3)]
+    assert bench.drain() == 1
+    live = [bench.add(LIVE, data=b"x" * 1000) for _ in range(2)]
+    assert bench.drain() == 2
+    assert bench.sink.puts == [backlog[0], *reversed(live)]
+    assert bench.uploader._pause() == 2.0, "and a call ends it sooner"
+    now[0] += 2.999
+    assert bench.drain() == 0, "what is live is paid for too"
+    now[0] += 0.002
+    assert bench.drain() == 1
 
 
 def test_an_artifact_added_while_all_threads_are_idle_is_uploaded_at_once(running: Bench) -> None:

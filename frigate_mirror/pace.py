@@ -1,0 +1,83 @@
+"""Pace: how much of the machine and of the line the uploads may take.
+
+Bandwidth   the owner's bound in bytes a second, by the hours of the day; live events pass it
+Width       how many of the threads work: as many as the wait for answers leaves room for
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+
+MINUTES = 24 * 60
+Timetable = tuple[tuple[int, float], ...]
+"""From which minute of the day on how many bytes a second: in order, infinity for no bound. What
+holds before the first is what the last says."""
+
+
+class Bandwidth:
+    """A bound that is kept between objects: each is sent at the line's own speed, and paid for
+    with a pause. `clock` gives monotonic seconds; `minute` the minute of the owner's day."""
+
+    def __init__(
+        self,
+        limits: Timetable,
+        clock: Callable[[], float] = time.monotonic,
+        minute: Callable[[], int] = lambda: time.localtime().tm_hour * 60 + time.localtime().tm_min,
+    ) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._minute = minute
+        self._lock = threading.Lock()
+        self._paid_at = -math.inf
+
+    def pause(self) -> float:
+        """Seconds until something that can wait may be sent."""
+        return max(0.0, self._paid_at - self._clock())
+
+    def send(self, size: int) -> None:
+        """So many bytes are sent now, whether or not they should have waited."""
+        with self._lock:
+            now = self._clock()
+            self._paid_at = max(self._paid_at, now) + size / self._limit()
+
+    def _limit(self) -> float:
+        minute = self._minute()
+        past = [limit for since, limit in self._limits if since <= minute]
+        return past[-1] if past else self._limits[-1][1]
+
+
+A_LONG_WAIT = 16  # times what the threads at work can do in it
+
+
+class Width:
+    """At most `most`. More threads than it takes to fill the waits for answers only fight over the
+    interpreter's lock: 8 threads cost half as much CPU again as 2 where the bucket is near."""
+
+    LOOKS = 32  # uploads between two decisions
+
+    def __init__(self, most: int) -> None:
+        self.now = min(2, most)
+        self._most = most
+        self._lock = threading.Lock()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._looks, self._cpu, self._shortest = 0, 0.0, math.inf
+
+    def learn(self, took: float, cpu: float) -> bool:
+        """One upload took so many seconds, of the clock and of this thread's CPU. True where more
+        threads should work from now on."""
+        with self._lock:
+            self._looks += 1
+            self._cpu += cpu
+            # The shortest, since the others have waited for the lock too.
+            self._shortest = min(self._shortest, took)
+            if self._looks < self.LOOKS and took < self.now * cpu * A_LONG_WAIT:
+                return False
+            before, share = self.now, self._shortest * self._looks / max(self._cpu, 1e-6)
+            self.now = max(min(2, self._most), min(self._most, math.ceil(share) + 1))
+            self._begin()
+            return self.now > before

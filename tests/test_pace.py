@@ -1,0 +1,116 @@
+"""How much of the machine and of the line the uploads may take."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from frigate_mirror import parse
+from frigate_mirror.pace import Bandwidth, Width
+
+
+class Now:
+    def __init__(self) -> None:
+        self.second, self.minute = 1000.0, 0
+
+    def bandwidth(self, text: str) -> Bandwidth:
+        limits = parse.bandwidth(text)
+        return Bandwidth(limits, clock=lambda: self.second, minute=lambda: self.minute)
+
+
+@pytest.mark.parametrize(
+    ("text", "limits"),
+    [
+        ("", ((0, math.inf),)),
+        ("off", ((0, math.inf),)),
+        ("500000", ((0, 500_000.0),)),
+        ("1.5M", ((0, 1_572_864.0),)),
+        ("512k", ((0, 524_288.0),)),
+        ("1G", ((0, 1_073_741_824.0),)),
+        ("08:00,512K 23:30,off", ((480, 524_288.0), (1410, math.inf))),
+        ("23:00,off 8:00,1", ((480, 1.0), (1380, math.inf))),
+    ],
+)
+def test_a_bound_is_bytes_a_second_or_a_timetable_of_them(
+    text: str, limits: tuple[tuple[int, float], ...]
+) -> None:
+    assert parse.bandwidth(text) == limits
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["fast", "-1", "0", "1T", "24:00,1M", "08:60,1M", "08:00", "08:00,", "1M 2M",
+     "08:00,1M 8:00,2M", "nan", "08:00,1M,2M", "1e9", "0.1"],
+)  # fmt: skip
+def test_what_is_no_bound_says_what_one_looks_like(text: str) -> None:
+    with pytest.raises(ValueError, match=r"08:00,512K"):
+        parse.bandwidth(text)
+
+
+def test_what_is_sent_is_paid_for_with_a_pause() -> None:
+    now = Now()
+    line = now.bandwidth("1000")
+    assert line.pause() == 0.0
+    line.send(500)
+    line.send(1000)
+    assert line.pause() == 1.5
+    now.second += 1.0
+    assert line.pause() == 0.5
+    now.second += 100.0
+    line.send(100)
+    assert line.pause() == pytest.approx(0.1), "a quiet time is no credit"
+
+
+def test_each_hour_has_the_bound_that_was_named_for_it() -> None:
+    now = Now()
+    line = now.bandwidth("08:00,1000 20:00,off")
+    for minute, pause in [(0, 0.0), (479, 0.0), (480, 1.0), (1199, 1.0), (1200, 0.0), (1439, 0.0)]:
+        now.minute = minute
+        now.second += 1000.0
+        line.send(1000)
+        assert line.pause() == pause, minute
+
+
+def test_without_a_bound_nothing_waits() -> None:
+    line = Now().bandwidth("")
+    line.send(10**12)
+    assert line.pause() == 0.0
+
+
+# -- how many threads
+
+
+def learned(width: Width, took: float, cpu: float, times: int = 3 * Width.LOOKS) -> int:
+    for _ in range(times):
+        width.learn(took, cpu)
+    return width.now
+
+
+def test_where_the_bucket_is_near_few_threads_work_and_where_it_is_far_all_do() -> None:
+    width = Width(8)
+    assert width.now == 2
+    assert learned(width, took=0.0010, cpu=0.0008) == 3
+    assert learned(width, took=0.050, cpu=0.001) == 8
+    assert learned(width, took=0.0010, cpu=0.0008) == 3
+
+
+def test_threads_that_only_wait_for_each_other_are_not_taken_for_a_far_bucket() -> None:
+    width = Width(8)
+    learned(width, took=0.050, cpu=0.001)
+    for n in range(10 * Width.LOOKS):  # all but a few have waited for the other seven
+        width.learn(0.001 if n % 8 == 0 else 0.008, 0.001)
+    assert width.now == 2
+
+
+def test_one_slow_answer_is_enough_to_let_more_threads_work() -> None:
+    width = Width(8)
+    assert width.learn(0.5, 0.001)
+    assert width.now == 8
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_there_are_never_more_than_the_owner_allows(most: int) -> None:
+    width = Width(most)
+    assert learned(width, took=1.0, cpu=0.0) == most
+    assert learned(width, took=0.0, cpu=1.0) == min(most, 2)

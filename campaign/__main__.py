@@ -76,7 +76,7 @@ def _planned(arguments: argparse.Namespace) -> list[Planned] | None:
             print(f"no fault {word!r}; --list names them", file=sys.stderr)
             return None
     found = plan(chosen, arguments.seed, arguments.runs_scale)
-    if not set(arguments.only or groups) <= groups.keys():  # pairs go with whole groups only
+    if arguments.only:  # random pairs are of everything
         found = [one for one in found if len(one.faults) == 1]
     return found + extra
 

@@ -19,6 +19,7 @@ from campaign import faults, prove, report
 from campaign.lab import open_lab
 from campaign.plan import AT_ONCE, Campaign, Planned, plan
 from campaign.run import Outcome
+from campaign.sabotage import TABLE
 
 EX_FAILED, EX_INCOMPLETE, EX_USAGE = 1, 2, 64
 LAST_RUN = 120.0  # seconds that the last runs may take
@@ -117,8 +118,13 @@ def _prove(arguments: argparse.Namespace) -> int:
         print(f"{word} {proof.name}: {proof.by}: {proof.fault or proof.saw} {proof.seed!r}",
               file=sys.stderr, flush=True)  # fmt: skip
 
+    named = arguments.sabotage or [one.name for one in TABLE]
+    chosen = [one for one in TABLE if one.name in named]
+    if unknown := set(named) - {one.name for one in chosen}:
+        print(f"no sabotage {', '.join(sorted(unknown))!r}", file=sys.stderr)
+        return EX_USAGE
     with open_lab() as lab:
-        proofs = prove.prove(lab, arguments.sabotage, arguments.seed, arguments.at_once, tell)
+        proofs = prove.prove(lab, chosen, arguments.seed, arguments.at_once, tell)
     text = prove.markdown(proofs)
     if arguments.report:
         report.write(arguments.report, text, section=report.PROOF)

@@ -16,7 +16,7 @@ from campaign.faults import Fault, by_name
 from campaign.lab import Lab, side_by_side
 from campaign.report import PROOF
 from campaign.run import Outcome, run
-from campaign.sabotage import TABLE, PatchError, Sabotage, broken_copy, copy
+from campaign.sabotage import PatchError, Sabotage, broken_copy, copy
 
 BOUND = 15.0  # seconds; without a sabotage a few are enough
 LASTS = (8.0, 9.0)  # as long as three tries and a retention take
@@ -38,23 +38,22 @@ class Proof:
 
 def prove(
     lab: Lab,
-    names: Sequence[str],
+    sabotages: Sequence[Sabotage],
     seed: int,
     at_once: int,
     tell: Callable[[Proof], None],
 ) -> list[Proof]:
-    """The proof for each sabotage, or for those named."""
+    """The proof for each sabotage."""
     lab = dataclasses.replace(lab, share=0.9, patience=BOUND)
     sound = lab.folder / "sound"
     copy(sound)
-    chosen = [one for one in TABLE if not names or one.name in names]
 
     def one(sabotage: Sabotage) -> Proof:
         proof = _prove(lab, sabotage, sound, seed)
         tell(proof)
         return proof
 
-    return side_by_side(lab, at_once, [functools.partial(one, each) for each in chosen])
+    return side_by_side(lab, at_once, [functools.partial(one, each) for each in sabotages])
 
 
 def _prove(lab: Lab, sabotage: Sabotage, sound: Path, seed: int) -> Proof:

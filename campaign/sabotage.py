@@ -204,14 +204,22 @@ TABLE = (
 
 def broken_copy(sabotage: Sabotage, folder: Path) -> Path:
     """The program in `folder`, broken. Raises PatchError."""
+    broken = broken_files(sabotage)
     copy(folder)
+    for file, text in broken.items():
+        (folder / file).write_text(text, encoding="utf-8")
+    return folder
+
+
+def broken_files(sabotage: Sabotage) -> dict[str, str]:
+    """The text of every file that the sabotage changes. Raises PatchError."""
+    broken: dict[str, str] = {}
     for file, old, new in sabotage.patches:
-        path = folder / file
-        text = path.read_text(encoding="utf-8")
+        text = broken.get(file) or (ROOT / file).read_text(encoding="utf-8")
         if text.count(old) != 1:
             raise PatchError(f"{sabotage.name}: {text.count(old)} times in {file}: {old!r}")
-        path.write_text(text.replace(old, new), encoding="utf-8")
-    return folder
+        broken[file] = text.replace(old, new)
+    return broken
 
 
 def copy(folder: Path) -> None:

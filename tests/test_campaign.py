@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from campaign import ROOT, coverage, mounts, processes, prove, report
 from campaign import __main__ as command
-from campaign import coverage, mounts, processes, report
 from campaign.events import Event
 from campaign.faults import Fault, by_name, groups
 from campaign.faults.child import KILLS
@@ -24,7 +24,7 @@ from campaign.lab import Lab, open_lab, side_by_side
 from campaign.oracle import Oracle, Verdict
 from campaign.plan import pairs, plan
 from campaign.run import Outcome, run
-from campaign.sabotage import TABLE, broken_copy
+from campaign.sabotage import TABLE, Sabotage, broken_copy, broken_files
 from servers import SeaweedFS
 
 SHORT = {"lasts": (0.2, 0.5), "bound": 20.0}
@@ -64,8 +64,16 @@ def test_a_program_that_sends_half_a_picture_does_not_pass(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("sabotage", TABLE, ids=lambda one: one.name)
-def test_every_sabotage_still_fits_the_source(sabotage: object, tmp_path: Path) -> None:
-    broken_copy(sabotage, tmp_path / "program")  # type: ignore[arg-type]
+def test_every_sabotage_still_fits_the_source(sabotage: Sabotage) -> None:
+    for file, text in broken_files(sabotage).items():
+        assert text != (ROOT / file).read_text(encoding="utf-8")
+        compile(text, file, "exec")
+
+
+def test_a_sabotage_that_no_longer_fits_is_no_proof(lab: Lab) -> None:
+    stale = Sabotage("stale", (("s3.py", "a text that s3.py has not", ""),), ("SIGTERM",))
+    [proof] = prove.prove(lab, [stale], 1, 1, lambda proof: None)
+    assert "0 times in s3.py" in proof.fault
 
 
 def test_every_sabotage_names_faults_that_there_are() -> None:

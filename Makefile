@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TESTS ?= tests
 SEED ?= 1
-MINUTES ?= 30
+MINUTES ?= 45
 
 .PHONY: help test check format bench campaign demo vendor clean
 
@@ -27,7 +27,7 @@ format: $(VENV)/ready ## format the Python files
 bench: $(VENV)/ready ## figures: latency, cost of the hook, memory of the child
 	$(BIN)/python bench/bench.py
 
-campaign: $(VENV)/ready ## the fault campaign (MINUTES=30 SEED=1); its table: docs/reliability.md
+campaign: $(VENV)/ready ## the fault campaign (MINUTES=45 SEED=1); its table: docs/reliability.md
 	$(BIN)/python -m campaign --seed $(SEED) --minutes $(MINUTES) --report docs/reliability.md
 
 demo: ## see it work on this machine, without Docker and without a bucket

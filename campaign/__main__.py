@@ -1,7 +1,10 @@
 """python -m campaign: run the fault campaign, or prove that it can fail.
 
+Some faults need mounts, a loop device or chattr, so mostly root. Where they cannot be had, such a
+fault is said to be skipped, and the campaign to be incomplete.
+
 Exit codes: 0 nothing was lost, doubled, wrong or alien, and nothing else failed; 1 something did;
-64 a wrong command line.
+2 nothing failed, but a fault was skipped or not reached in time; 64 a wrong command line.
 """
 
 from __future__ import annotations
@@ -16,8 +19,10 @@ from campaign import faults, prove, report
 from campaign.lab import open_lab
 from campaign.plan import AT_ONCE, Campaign, Planned, plan
 from campaign.run import Outcome
+from campaign.sabotage import TABLE
 
-EX_USAGE = 64
+EX_FAILED, EX_INCOMPLETE, EX_USAGE = 1, 2, 64
+LAST_RUN = 120.0  # seconds that the last runs may take
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m campaign", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="what everything random comes from")
-    parser.add_argument("--minutes", type=float, default=30, help="begin no run after these")
+    parser.add_argument("--minutes", type=float, default=45, help="how long it may take")
     parser.add_argument("--only", nargs="+", metavar="NAME",
                         help="these faults or groups; `A + B` is a pair")  # fmt: skip
     parser.add_argument("--again", metavar="SEED", help="one run, by the seed that a failure named")
@@ -72,7 +77,7 @@ def _planned(arguments: argparse.Namespace) -> list[Planned] | None:
             print(f"no fault {word!r}; --list names them", file=sys.stderr)
             return None
     found = plan(chosen, arguments.seed, arguments.runs_scale)
-    if not set(arguments.only or groups) <= groups.keys():  # pairs go with whole groups only
+    if arguments.only:  # random pairs are of everything
         found = [one for one in found if len(one.faults) == 1]
     return found + extra
 
@@ -83,20 +88,28 @@ def _campaign(arguments: argparse.Namespace, planned: list[Planned]) -> int:
         if arguments.log and not outcome.clean:
             print(*outcome.log, sep="\n", file=sys.stderr, flush=True)
 
-    print(f"{len(planned)} runs, seed {arguments.seed}", file=sys.stderr)
-    deadline = time.monotonic() + 60 * arguments.minutes
+    skipped = {fault.name: why for one in planned for fault in one.faults if (why := fault.lacks)}
+    possible = [one for one in planned if not any(fault.lacks for fault in one.faults)]
+    print(f"{len(possible)} runs at the most, seed {arguments.seed}", file=sys.stderr)
+    for name, why in skipped.items():
+        print(f"skipped {name}: {why}", file=sys.stderr)
+    until = 60 * arguments.minutes
+    deadline = time.monotonic() + until - min(LAST_RUN, until / 4)
     with open_lab() as lab:
         campaign = Campaign(lab, deadline, tell)
-        campaign.make(planned, arguments.at_once)
-    left_out = len(campaign.left_out)
-    text = report.markdown(campaign.outcomes, faults.groups(), arguments.seed, left_out)
+        campaign.make(possible, arguments.at_once)
+    left_out = [tuple(fault.name for fault in one.faults) for one in campaign.left_out]
+    made = report.Made(campaign.outcomes, arguments.seed, left_out, skipped)
+    text = report.markdown(made, faults.groups())
     if arguments.report:
         report.write(arguments.report, text)
     if arguments.json:
         print(report.document(campaign.outcomes))
     elif not arguments.report:
         print(text)
-    return 1 if report.failed(campaign.outcomes) else 0
+    if report.failed(made.outcomes):
+        return EX_FAILED
+    return EX_INCOMPLETE if made.unproven else 0
 
 
 def _prove(arguments: argparse.Namespace) -> int:
@@ -105,8 +118,13 @@ def _prove(arguments: argparse.Namespace) -> int:
         print(f"{word} {proof.name}: {proof.by}: {proof.fault or proof.saw} {proof.seed!r}",
               file=sys.stderr, flush=True)  # fmt: skip
 
+    named = arguments.sabotage or [one.name for one in TABLE]
+    chosen = [one for one in TABLE if one.name in named]
+    if unknown := set(named) - {one.name for one in chosen}:
+        print(f"no sabotage {', '.join(sorted(unknown))!r}", file=sys.stderr)
+        return EX_USAGE
     with open_lab() as lab:
-        proofs = prove.prove(lab, arguments.sabotage, arguments.seed, arguments.at_once, tell)
+        proofs = prove.prove(lab, chosen, arguments.seed, arguments.at_once, tell)
     text = prove.markdown(proofs)
     if arguments.report:
         report.write(arguments.report, text, section=report.PROOF)

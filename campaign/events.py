@@ -42,6 +42,13 @@ class Event:
     """The owner deleted its object with the bucket, so that nobody can expect it there."""
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """All that Frigate has of it in clips: the picture and, where that is a .jpg, the clean
+        copy, which not every version writes."""
+        stem, jpg, _ = self.file.rpartition(".jpg")
+        return (self.file, f"{stem}-clean.webp") if jpg else (self.file,)
+
+    @property
     def last_word(self) -> str:
         """The message after which its row is complete and the hook has its id."""
         return "start" if self.kind == "manual" else "end"

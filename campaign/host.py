@@ -72,6 +72,8 @@ class Host:
         """(message, event id) of every handler that has returned since the last call."""
         found = []
         for line in self._told.lines():
+            if not line.startswith("{"):  # Frigate's own words
+                continue
             said = json.loads(line)
             self.ready = self.ready or "ready" in said
             if "returned" in said:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import subprocess
+import tempfile
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,25 +22,27 @@ if TYPE_CHECKING:
 
 MB = 1 << 20
 BALLAST = "ballast"
+# What a fault may need of the machine, and a try of it, as root mostly; $1 is an empty folder.
+MOUNTS, LOOP, CHATTR = "mounts (root)", "a loop device (root)", "chattr +i (root)"
+NEEDS = {
+    MOUNTS: "mount -t tmpfs campaign $1",
+    LOOP: "mount -t tmpfs campaign $1; truncate -s 4M $1/image; mkfs.ext4 -q $1/image;"
+    " mkdir $1/disk; mount -o loop $1/image $1/disk",
+    CHATTR: "touch $1/file; chattr +i $1/file; chattr -i $1/file",
+}
 _CLONE_NEWNS = 0x00020000
 _own = threading.local()
 
 
-def possible() -> bool:
-    """Whether this process may mount; the faults that need it are left out elsewhere."""
-    return os.geteuid() == 0
-
-
-def at_close(world: World, undo: Callable[[], object]) -> None:
-    """Call `undo` when the world ends, too, before its folder goes; a run may fail anywhere."""
-    close = world.close
-
-    def closing() -> None:
-        with suppress(OSError, subprocess.CalledProcessError):
-            undo()
-        close()
-
-    world.close = closing  # type: ignore[method-assign]
+@functools.cache
+def lacking(need: str) -> str:
+    """Why this machine cannot give a fault what it needs (see `NEEDS`); empty if it can."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            _run("unshare", "--mount", "sh", "-ec", NEEDS[need], "sh", folder)
+        except (OSError, subprocess.CalledProcessError):
+            return f"needs {need}"
+    return ""
 
 
 def small(world: World, folder: Path, size: int) -> None:
@@ -47,7 +50,7 @@ def small(world: World, folder: Path, size: int) -> None:
     _unshare()
     folder.mkdir(parents=True, exist_ok=True)
     _run("mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "campaign", str(folder))
-    at_close(world, lambda: detach(folder))
+    world.at_close(lambda: detach(folder))
 
 
 def dying(world: World, folder: Path, size: int) -> Path:
@@ -61,7 +64,7 @@ def dying(world: World, folder: Path, size: int) -> Path:
     _run("mkfs.ext4", "-q", "-O", "^has_journal", "-E", "lazy_itable_init=1", str(image))
     folder.mkdir(parents=True, exist_ok=True)
     _run("mount", "-o", "loop,sync,errors=continue", str(image), str(folder))
-    at_close(world, lambda: detach(folder))
+    world.at_close(lambda: detach(folder))
     return behind
 
 

@@ -51,7 +51,12 @@ class Oracle:
             found.setdefault(match[0] if match else "", []).append(key)
         return found
 
-    def wait(self, owed: Callable[[], Collection[str]], bound: float) -> float | None:
+    def wait(
+        self,
+        owed: Callable[[], Collection[str]],
+        bound: float,
+        rest: Callable[[float], object] = time.sleep,
+    ) -> float | None:
         """Seconds until everything owed was there; None if it was not within `bound`."""
         began = time.monotonic()
         while True:
@@ -61,7 +66,7 @@ class Oracle:
                 return took
             if took > bound:
                 return None
-            time.sleep(LOOK_EVERY)
+            rest(LOOK_EVERY)
 
     def judge(self, owed: Mapping[str, Event], known: Mapping[str, Event]) -> Verdict:
         """`known` are all events whose pictures were ever written, owed or not."""

@@ -1,19 +1,23 @@
-"""Which runs a campaign makes, in which order, and making them within the time there is."""
+"""Which runs a campaign makes, in which order, and making them within the time there is.
+
+First every fault once, then every fault as often as it wants, then random pairs for as long as
+there is time.
+"""
 
 from __future__ import annotations
 
+import functools
 import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from campaign.faults import Fault
-from campaign.lab import Lab
+from campaign.lab import Lab, side_by_side
 from campaign.run import Outcome, run
 
-PAIRS = 60  # in a campaign of scale 1
+PAIRS = 200  # in a campaign of scale 1, at the most
 AT_ONCE = 2  # worlds
 
 
@@ -26,18 +30,15 @@ class Planned:
 
 
 def plan(faults: Sequence[Fault], seed: int, scale: float) -> list[Planned]:
-    """Each fault's runs, and random pairs of those that go together. One of each comes first, so
-    that a campaign that runs out of time has seen every fault."""
+    """Each fault's runs, and random pairs of those that go together, in their order."""
     rounds: dict[int, list[Planned]] = {}
     for fault in faults:
         for number in range(max(1, round(fault.runs * scale))):
             one = Planned((fault,), f"{seed}:{number}:{fault.name}")
             # The many runs of one fault spread over all rounds.
             rounds.setdefault(number * 4 // max(4, fault.runs), []).append(one)
-    paired = pairs(faults, seed, round(PAIRS * scale))
-    for number, pair in enumerate(paired):
-        rounds.setdefault(1 + number * 4 // max(1, len(paired)), []).append(pair)
-    return [one for number in sorted(rounds) for one in rounds[number]]
+    alone = [one for number in sorted(rounds) for one in rounds[number]]
+    return alone + pairs(faults, seed, round(PAIRS * scale))
 
 
 def pairs(faults: Sequence[Fault], seed: int, count: int) -> list[Planned]:
@@ -65,14 +66,8 @@ class Campaign:
         self.left_out: list[Planned] = []
 
     def make(self, planned: Sequence[Planned], at_once: int = AT_ONCE) -> None:
-        with ThreadPoolExecutor(at_once) as pool:
-            try:
-                for future in [pool.submit(self._one, one) for one in planned]:
-                    future.result()
-            except BaseException:
-                self._deadline = 0.0
-                pool.shutdown(cancel_futures=True)
-                raise
+        """Make them, `at_once` at a time."""
+        side_by_side(self._lab, at_once, [functools.partial(self._one, one) for one in planned])
 
     def _one(self, planned: Planned) -> None:
         if time.monotonic() > self._deadline:

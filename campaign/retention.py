@@ -14,7 +14,7 @@ import random
 import sqlite3
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from campaign import processes
@@ -79,14 +79,18 @@ class Retention(threading.Thread):
             event.goes_after = 1e9 if stays else FAIR + self._rng.uniform(0, LONGEST_KEPT)
         self._chances[event.id] += gained
         if self._chances[event.id] > event.goes_after:
-            event.goes_after = 1e9
-            self._take(event)
+            with suppress(sqlite3.Error):  # a fault has the database just now: next time
+                self._take(event)
+                event.goes_after = 1e9
 
     def _take(self, event: Event) -> None:
-        """The row first, as Frigate's own cleanup does not care which comes first either."""
+        """The row first, as Frigate's own cleanup does not care which comes first either. What is
+        no file stays where it lies."""
         if self.rows_too:
-            with closing(sqlite3.connect(self._world.database, timeout=20)) as database, database:
+            name = f"file:{self._world.database}?mode=rw"
+            with closing(sqlite3.connect(name, uri=True, timeout=20)) as database, database:
                 database.execute("DELETE FROM event WHERE id = ?", (event.id,))
-        for path in self._world.clips.glob(f"{event.camera}-{event.id}*"):
-            path.unlink(missing_ok=True)
+        for file in event.files:
+            with suppress(FileNotFoundError, IsADirectoryError):
+                (self._world.clips / file).unlink()
         self.deleted += 1

@@ -15,18 +15,6 @@ from campaign.world import World
 Change = Callable[[Event], Event]
 
 
-class Known(dict[str, Event]):
-    """A world's events, in whose database there are also rows that nobody is owed."""
-
-    def __missing__(self, event_id: str) -> Event:
-        return Event(event_id, "", "", "api", 0.0, 0.0, "", "")
-
-
-def tolerate_others(world: World) -> None:
-    """Let the database hold rows that are no events of the world's; their objects are alien."""
-    world.events = Known(world.events)
-
-
 def database(world: World) -> sqlite3.Connection:
     """Frigate's database as another of its processes would have it open."""
     return sqlite3.connect(f"file:{world.database}?mode=rw", uri=True, timeout=20)
@@ -44,15 +32,6 @@ def make(world: World, now: float | None = None, change: Change = lambda one: on
 def unwritten(world: World) -> tuple[Event, bytes]:
     """An event and the picture that is not there yet."""
     return events.happen(world.rng, world.now, world.version)
-
-
-def send(world: World, event: Event, *, known: bool = True) -> None:
-    """Let Frigate handle it, as `World.event` does; it is owed once that is done. One that is not
-    `known` must never be in the bucket (see `tolerate_others`)."""
-    if known:
-        world.events[event.id] = event
-        event.host = world._hosts
-    world.running.order("event", kind=event.kind, data=event.message())
 
 
 def own(world: World, event: Event, *, owed: bool = True) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from campaign.faults import Fault
-from campaign.lab import Lab
+from campaign.lab import Aborted, Lab
 from campaign.oracle import Verdict
 from campaign.world import VERSIONS, World
 
@@ -52,6 +52,8 @@ def run(lab: Lab, faults: Sequence[Fault], seed: str) -> Outcome:
         longest = lab.patience or max(fault.bound for fault in faults)
         outcome.seconds = conclude(world, longest)
         outcome.verdict = world.oracle.judge(world.owed(), world.events)
+    except Aborted:
+        raise
     except Exception as error:  # this run has failed, whoever's fault it was; the others go on
         world.complaints.append(f"the campaign stumbled: {error!r}")
         log.exception("%s", seed)
@@ -74,7 +76,8 @@ def play(world: World, faults: Sequence[Fault]) -> int:
         fault.prepare(world)
     world.start()
     world.burst(1, 4)
-    if world.rng.random() < 0.7:  # else they strike while the mirror starts
+    waits = world.rng.random() < 0.7  # else they strike while the mirror starts
+    if waits and all(fault.starts for fault in faults):
         world.wait_for_start(after=0)
     for fault in faults:
         world.retention.paused = world.retention.paused or fault.blinds
@@ -122,7 +125,7 @@ def conclude(world: World, bound: float) -> float | None:
     """Wait for the bucket, then stop Frigate; what is there after that is what counts."""
     world.wait_until(world.quiet, 20, "Frigate's handlers to return")
     world.look_into_database()
-    seconds = world.oracle.wait(lambda: world.owed().keys(), bound)
+    seconds = world.oracle.wait(lambda: world.owed().keys(), bound, world.lab.rest)
     world.retention.stop()
     if seconds is None:
         missing = len(world.owed().keys() - world.oracle.present().keys())
@@ -130,7 +133,8 @@ def conclude(world: World, bound: float) -> float | None:
         # Late is bad enough; lost is what a new start does not find either.
         world.stop()
         world.start()
-        world.oracle.wait(lambda: world.owed().keys(), min(bound, SECOND_CHANCE))
+        late = min(bound, SECOND_CHANCE)
+        world.oracle.wait(lambda: world.owed().keys(), late, world.lab.rest)
     world.stop()
     return seconds
 

@@ -14,7 +14,11 @@ from pathlib import Path
 
 from campaign import ROOT
 
-UPLOADER, LEDGER, MIRROR = (f"frigate_mirror/{one}.py" for one in ("uploader", "ledger", "mirror"))
+UPLOADER, LEDGER, MIRROR, EVENTS, ARTIFACTS, FILES, INTAKE, SPOOL = (
+    f"frigate_mirror/{one}.py"
+    for one in ("uploader", "ledger", "mirror", "events", "artifacts", "files", "intake", "spool")
+)
+HOOK = "frigate_s3_patcher.py"
 KILLS, LOST = "kill -9 at random moments", "success answer lost"
 
 
@@ -66,7 +70,7 @@ TABLE = (
     _one("what is unknown counts as the picture's fault", "frigate_mirror/s3_codes.py",
          "    return Unavailable, hint\n", "    return Rejected, hint\n",
          "unheard-of code", "wrong XML"),
-    _one("no spool: retention is faster", "frigate_mirror/spool.py",
+    _one("no spool: retention is faster", SPOOL,
          "        if not self._limit:\n            return\n", "        return\n",
          "black hole", "1 KB/s"),
     _one("the time of upload in the key", UPLOADER,
@@ -102,7 +106,7 @@ TABLE = (
          "        source = Body(body)\n",
          "        source = Body(__import__('io').BytesIO(body.read()[: 1 << 15]))\n",
          "SIGTERM"),
-    _one("the clean copy is taken for the snapshot", "frigate_mirror/artifacts.py",
+    _one("the clean copy is taken for the snapshot", ARTIFACTS,
          '    (".jpg", "image/jpeg"),\n    ("-clean.webp", "image/webp"),\n',
          '    ("-clean.webp", "image/webp"),\n    (".jpg", "image/jpeg"),\n',
          "SIGTERM", "clean stop", "SIGSTOP"),
@@ -112,31 +116,110 @@ TABLE = (
     _one("Frigate's end is not noticed", "frigate_mirror/process.py",
          "        return self._ended or self.dead\n", "        return False\n",
          "clean stop"),
-    _one("forks of Frigate inherit the pipe", "frigate_s3_patcher.py",
+    _one("forks of Frigate inherit the pipe", HOOK,
          "        os.register_at_fork(after_in_child=self._forget)\n", "",
          "event thread crashes under forks"),
-    _one("a fork of Frigate holds up the next start", "frigate_s3_patcher.py",
+    _one("a fork of Frigate holds up the next start", HOOK,
          "        child = os.posix_spawnp(",
          "        import subprocess as s\n"
          "        return s.Popen(command, stdin=reading, env=environment).wait()\n"
          "        child = os.posix_spawnp(",
          "mirror killed while Frigate forks"),
-    _one("Frigate waits for the mirror", "frigate_s3_patcher.py",
+    _one("Frigate waits for the mirror", HOOK,
          "        self._stopping.set()\n", "        self._stopping.set()\n        time.sleep(15)\n",
          "clean stop"),
+    # -- the disk
+    Sabotage("a row that the ledger refused counts as queued", (
+        (LEDGER, "        a = artifact\n",
+         "        a = artifact\n        self.__dict__.setdefault('seen', set()).add(a.id)\n"),
+        (LEDGER, "        return [one for one in artifact_ids if one not in known]",
+         "        known |= self.__dict__.get('seen', set())\n"
+         "        return [one for one in artifact_ids if one not in known]"),
+    ), ("no space for the ledger", "no space at all")),
+    _one("the spool's file is forgotten", SPOOL,
+         "            return open_regular(self._path(artifact.id))\n",
+         "            raise FileNotFoundError\n",
+         "black hole", "connection refused"),
+    _one("a picture that cannot be read is given up", UPLOADER,
+         "        except OSError as error:\n            self._unreadable(entry, error)\n"
+         "            return\n",
+         "        except OSError:\n            self._deleted(entry)\n            return\n",
+         "no file descriptors", "I/O errors on our files", "few file descriptors"),
+    # -- Frigate's database and its rows
+    _one("a missing column is asked for", EVENTS,
+         "for field in _Row._meta.sorted_fields if field.name in present]",
+         "for field in _Row._meta.sorted_fields]",
+         "a column dropped and added"),
+    _one("a database that was away is not read again", EVENTS,
+         "                self._lost = True\n",
+         "                self._lost = True\n                self._path = Path('/nowhere')\n",
+         "database replaced while open", "a needed column missing"),
+    _one("a JSON fault in one row ends the sweep", EVENTS,
+         "    except (TypeError, ValueError, RecursionError):\n        value = None\n",
+         "    except TypeError:\n        value = None\n",
+         "malformed rows"),
+    _one("a late picture is given up at once", INTAKE,
+         "looks = FILE_LOOKS if priority is Priority.BACKLOG else 1", "looks = FILE_LOOKS",
+         "has_snapshot without a file"),
+    _one("an event without an end is ignored", EVENTS,
+         "self.has_snapshot and (self.ended is not None or not self.tracked)",
+         "self.has_snapshot and self.ended is not None",
+         "times of any kind"),
+    _one("a tracked object is taken before its end", EVENTS,
+         "self.has_snapshot and (self.ended is not None or not self.tracked)",
+         "self.has_snapshot",
+         "times of any kind"),
+    # -- names
+    Sabotage("links are followed", (
+        (ARTIFACTS, "        found = path.lstat()\n", "        found = path.stat()\n"),
+        (FILES, "os.O_RDONLY | os.O_NOFOLLOW | ", "os.O_RDONLY | "),
+    ), ("links and pipes for pictures",)),
+    _one("pipes are waited for", FILES, "os.O_NOFOLLOW | os.O_NONBLOCK | ", "os.O_NOFOLLOW | ",
+         "links and pipes in the spool"),
+    _one("a slash in a camera's name is allowed", ARTIFACTS,
+         ' or "/" in event.camera or ', " or ",
+         "names that lead astray"),
+    _one("raw names in keys", "frigate_mirror/keys.py",
+         '    quoted = quote(camera, safe="", errors="surrogatepass")\n', "    quoted = camera\n",
+         "cameras and labels of any name"),
+    _one("raw names in the log", UPLOADER,
+         "                quote_camera(artifact.camera), artifact.key,",
+         "                artifact.camera, artifact.key,",
+         "cameras and labels of any name"),
+    # -- the hook
+    _one("the hook remembers ids", HOOK,
+         "        if self._writing < 0:\n            return\n",
+         "        self.__dict__.setdefault('ids', []).append(event_id)\n"
+         "        if self._writing < 0:\n            return\n",
+         "100,000 calls of the hook"),
+    _one("the hook prints", HOOK,
+         "        if self._writing < 0:\n            return\n",
+         "        print(event_id)\n        if self._writing < 0:\n            return\n",
+         "behind the hook: no start"),
+    _one("the hook waits for a full pipe", HOOK,
+         "        os.set_blocking(self._writing, False)\n", "",
+         "100,000 calls of the hook"),
 )  # fmt: skip
 
 
 def broken_copy(sabotage: Sabotage, folder: Path) -> Path:
     """The program in `folder`, broken. Raises PatchError."""
+    broken = broken_files(sabotage)
     copy(folder)
+    for file, text in broken.items():
+        (folder / file).write_text(text, encoding="utf-8")
+    return folder
+
+
+def broken_files(sabotage: Sabotage) -> dict[str, str]:
+    """The text of every file that the sabotage changes. Raises PatchError."""
+    broken: dict[str, str] = {}
     for file, old, new in sabotage.patches:
-        path = folder / file
-        text = path.read_text(encoding="utf-8")
+        text = broken.get(file) or (ROOT / file).read_text(encoding="utf-8")
         if text.count(old) != 1:
             raise PatchError(f"{sabotage.name}: {text.count(old)} times in {file}: {old!r}")
-        path.write_text(text.replace(old, new), encoding="utf-8")
-    return folder
+        broken[file] = text.replace(old, new)
+    return broken
 
 
 def copy(folder: Path) -> None:

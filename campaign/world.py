@@ -7,6 +7,7 @@ mark in its environment, and is gone after `close`.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import shutil
@@ -16,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from campaign.oracle import Oracle
 from campaign.proxy import Proxy
 from campaign.retention import Retention
 
+log = logging.getLogger("campaign")
 SHIM = Path(__file__).resolve().parent / "hostside" / "shim"
 VERSIONS = ("0.16", "0.17", "0.18")
 STARTED = "S3 snapshot mirror started"
@@ -63,6 +65,7 @@ class World:
         self.host: Host | None = None
         self._hosts = 0
         self._shim: dict[str, Any] = {}
+        self._undoings: list[Callable[[], object]] = []
         self._make_folder()
         self._make_bucket(tls)
         self.environ = self._environ(tls)
@@ -155,10 +158,16 @@ class World:
             return None
         event, picture = events.happen(self.rng, self.now, self.version)
         events.write(self.clips, event, picture, self.version)
-        self.events[event.id] = event
-        event.host = self._hosts
-        self.host.order("event", kind=event.kind, data=event.message())
+        self.send(event)
         return event
+
+    def send(self, event: Event, *, known: bool = True) -> None:
+        """Let Frigate handle an event whose picture is there already; it is owed once that is done.
+        One that is not `known` must never be in the bucket."""
+        if known:
+            self.events[event.id] = event
+            event.host = self._hosts
+        self.running.order("event", kind=event.kind, data=event.message())
 
     def burst(self, fewest: int, most: int) -> None:
         for _ in range(self.rng.randint(fewest, most)):
@@ -212,11 +221,14 @@ class World:
         return {k: one for k, one in self.events.items() if one.committed and not one.taken}
 
     def look_into_database(self) -> None:
-        """Note also the rows of events whose host was killed before it could say so."""
+        """Note also the rows of events whose host was killed before it could say so. Rows that a
+        fault wrote there, with ids that may be anything, are no events of the world's."""
         if self.database.exists():
             with closing(sqlite3.connect(self.database, timeout=20)) as database:
+                database.text_factory = lambda raw: str(raw, "utf-8", "replace")
                 for (event_id,) in database.execute("SELECT id FROM event WHERE has_snapshot"):
-                    self.events[event_id].committed = True
+                    if event_id in self.events:
+                        self.events[event_id].committed = True
 
     def wait_until(self, true: Callable[[], Any], within: float, what: str) -> bool:
         """Wait for it; complain, and go on, where it does not come about."""
@@ -225,7 +237,7 @@ class World:
             if time.monotonic() > until:
                 self.complaints.append(f"not within {within:g} s: {what}")
                 return False
-            time.sleep(0.02)
+            self.lab.rest(0.02)
         return True
 
     def wait_for_start(self, after: int, within: float = 30.0) -> bool:
@@ -234,7 +246,7 @@ class World:
 
     def pause(self, least: float, most: float) -> None:
         self._hear()
-        time.sleep(self.rng.uniform(least, most))
+        self.lab.rest(self.rng.uniform(least, most))
 
     # -- its end
 
@@ -258,14 +270,31 @@ class World:
     def processes(self) -> list[int]:
         return processes.marked(f"CAMPAIGN_WORLD={self.folder}\0")
 
+    def at_close(self, undo: Callable[[], object]) -> None:
+        """Call `undo` when the world ends, the last one first; a run may fail anywhere."""
+        self._undoings.append(undo)
+
     def close(self) -> None:
-        """Leave nothing: no process, no port, no folder, no bucket."""
+        """Leave nothing: no process, no mount, no port, no folder, no bucket."""
+        mine = (self._end_processes, *reversed(self._undoings), self.proxy.close,
+                self._delete_bucket, lambda: shutil.rmtree(self.folder))  # fmt: skip
+        for undo in mine:
+            try:
+                undo()
+            except Exception:  # the others all the more
+                log.exception("%s: not undone", self.folder)
+
+    def _end_processes(self) -> None:
         if self.retention.is_alive():
             self.retention.stop()
         if self.host is not None and self.host.alive:
             self.host.kill()
-        for pid in self.processes():
-            processes.kill(pid)
-        self.proxy.close()
-        self.bucket.client.delete_bucket(Bucket=self.bucket.name)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        while left := self.processes():  # one may just have forked
+            for pid in left:
+                processes.kill(pid)
+            time.sleep(0.01)
+
+    def _delete_bucket(self) -> None:
+        """Unless a fault has, and was cut short."""
+        with suppress(self.bucket.client.exceptions.NoSuchBucket):
+            self.bucket.client.delete_bucket(Bucket=self.bucket.name)

@@ -5,21 +5,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from campaign import ROOT, coverage, mounts, processes, prove, report
 from campaign import __main__ as command
-from campaign import report
 from campaign.events import Event
 from campaign.faults import Fault, by_name, groups
-from campaign.lab import Lab, open_lab
+from campaign.faults.child import KILLS
+from campaign.lab import Lab, open_lab, side_by_side
 from campaign.oracle import Oracle, Verdict
 from campaign.plan import pairs, plan
 from campaign.run import Outcome, run
-from campaign.sabotage import TABLE, broken_copy
+from campaign.sabotage import TABLE, Sabotage, broken_copy, broken_files
 from servers import SeaweedFS
 
 SHORT = {"lasts": (0.2, 0.5), "bound": 20.0}
@@ -59,8 +64,16 @@ def test_a_program_that_sends_half_a_picture_does_not_pass(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("sabotage", TABLE, ids=lambda one: one.name)
-def test_every_sabotage_still_fits_the_source(sabotage: object, tmp_path: Path) -> None:
-    broken_copy(sabotage, tmp_path / "program")  # type: ignore[arg-type]
+def test_every_sabotage_still_fits_the_source(sabotage: Sabotage) -> None:
+    for file, text in broken_files(sabotage).items():
+        assert text != (ROOT / file).read_text(encoding="utf-8")
+        compile(text, file, "exec")
+
+
+def test_a_sabotage_that_no_longer_fits_is_no_proof(lab: Lab) -> None:
+    stale = Sabotage("stale", (("s3.py", "a text that s3.py has not", ""),), ("SIGTERM",))
+    [proof] = prove.prove(lab, [stale], 1, 1, lambda proof: None)
+    assert "0 times in s3.py" in proof.fault
 
 
 def test_every_sabotage_names_faults_that_there_are() -> None:
@@ -80,6 +93,10 @@ def test_a_plan_is_the_same_for_the_same_seed_and_sees_every_fault_first() -> No
     assert planned == plan(faults, 7, 1.0)
     names = [fault.name for fault in faults]
     assert {one.faults[0].name for one in planned[: len(names) + 16]} == set(names)
+    alone = Counter(one.faults[0].name for one in planned if len(one.faults) == 1)
+    assert min(alone.values()) >= 2
+    assert alone["kill -9 at random moments"] * KILLS >= 500
+    assert all(len(one.faults) == 1 for one in planned[: alone.total()])
     assert pairs(faults, 7, 5) != pairs(faults, 8, 5)
 
 
@@ -110,7 +127,7 @@ def test_the_oracle_tells_what_is_lost_doubled_wrong_or_alien(seaweedfs: Seaweed
 
 def test_the_report_has_a_row_for_each_fault_and_keeps_the_proof(tmp_path: Path) -> None:
     lost = Outcome(("SIGTERM",), "1:0:SIGTERM", Verdict(offered=5, lost=["x"]), seconds=1.5)
-    text = report.markdown([lost], groups(), seed=1, left_out=0)
+    text = report.markdown(report.Made([lost], seed=1), groups())
     assert "| SIGTERM | 1 | 5 | 1 | 0 | 0 | 0 | 1.5 | 1.5 |" in text
     assert "seed '1:0:SIGTERM'" in text
     path = tmp_path / "report.md"
@@ -118,6 +135,48 @@ def test_the_report_has_a_row_for_each_fault_and_keeps_the_proof(tmp_path: Path)
     report.write(path, text)
     assert path.read_text().startswith("# How reliable it is")
     assert path.read_text().endswith("proven\n")
+
+
+def test_a_run_that_is_cut_short_leaves_nothing_behind(lab: Lab) -> None:
+    cut = dataclasses.replace(lab, over=threading.Event())
+    name = "SIGSTOP for a minute"
+    if not mounts.lacking(mounts.MOUNTS):
+        name += " + no space at all"
+    faults = [by_name()[one] for one in name.split(" + ")]
+
+    def cut_once_it_runs() -> None:
+        while not any(map(processes.is_mirror, processes.marked(mark))):
+            time.sleep(0.05)
+        raise KeyboardInterrupt
+
+    mark, buckets = f"CAMPAIGN_WORLD={lab.folder}/", lab.server.client.list_buckets()["Buckets"]
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(cut, 2, [cut_once_it_runs, lambda: run(cut, faults, f"1:1:{name}")])
+    assert not processes.marked(mark)
+    assert not list(lab.folder.glob("w*/media"))
+    assert lab.server.client.list_buckets()["Buckets"] == buckets
+
+
+def test_a_fault_that_the_machine_cannot_have_is_skipped_and_never_green(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(mounts, "lacking", lambda need: f"needs {need}")
+    monkeypatch.setattr(command, "open_lab", contextlib.nullcontext)
+    assert command.main(["--only", "no space at all"]) == command.EX_INCOMPLETE
+    said = capsys.readouterr()
+    assert "skipped no space at all: needs mounts (root)" in said.err
+    assert "| no space at all | skipped: needs mounts (root) |" in said.out
+    assert "1 fault(s) were skipped and prove nothing" in said.out
+
+
+def test_what_was_not_reached_in_time_is_said() -> None:
+    made = report.Made([], seed=1, left_out=[("SIGTERM",), ("SIGTERM", "SIGSTOP")])
+    assert made.unproven == {"SIGTERM": "no time"}
+    assert "- runs left out for want of time: 1 alone, 1 pairs" in report.markdown(made, groups())
+
+
+def test_everything_that_was_asked_is_tried_and_every_fault_was_asked_for() -> None:
+    assert coverage.named() - {coverage.EVERYWHERE} == by_name().keys()
 
 
 def test_an_unknown_fault_is_a_wrong_command_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from campaign import mounts
+
 if TYPE_CHECKING:
     from campaign.world import World
 
@@ -22,7 +24,7 @@ def nothing(world: World) -> None:
 class Fault:
     """One fault, and what is expected of it: all offered arrive, none twice, whatever happened.
 
-    prepare   called before Frigate starts
+    prepare   called before Frigate starts; `starts` is false where no mirror can start after it
     begin     called while events happen; `end` takes back whatever it did
     strike    called `strikes` times between the two, after a pause of `pause` seconds each
     after     called once the fault has ended, before the bucket is awaited
@@ -32,6 +34,7 @@ class Fault:
     blinds    the mirror can read no picture meanwhile, so retention must not take any
     alone     does not go together with another fault
     runs      how often it is run alone in a campaign of scale 1
+    needs     what of the machine, one of `mounts.NEEDS`; where that cannot be had it is skipped
     environ   settings of the mirror; {folder} stands for the world's folder
     """
 
@@ -46,11 +49,18 @@ class Fault:
     lasts: tuple[float, float] = (3.0, 6.0)
     met: Callable[[World], bool] = lambda world: True
     bound: float = 90.0
+    starts: bool = True
     blinds: bool = False
     alone: bool = False
     runs: int = 2
     tls: bool = False
+    needs: str = ""
     environ: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def lacks(self) -> str:
+        """Why it cannot be had on this machine; empty if it can."""
+        return mounts.lacking(self.needs) if self.needs else ""
 
 
 def groups() -> dict[str, tuple[Fault, ...]]:

@@ -26,14 +26,14 @@ def _signal(number: int) -> Step:
     return strike
 
 
-def _living(world: World) -> int:
+def living(world: World) -> int:
     """The mirror, waited for; 0, which must never become a process id, if there is none."""
     world.wait_until(lambda: world.mirror, 20, "a mirror to strike")
     return world.mirror
 
 
 def _stop(world: World) -> None:
-    world.notes["stopped"] = pid = _living(world)
+    world.notes["stopped"] = pid = living(world)
     if pid:
         processes.kill(pid, signal.SIGSTOP)
 
@@ -50,26 +50,26 @@ def _memory(world: World) -> None:
     """No more than it has, give or take: whatever allocates next may fail."""
     if world.rng.random() < 0.6:
         world.wait_for_start(after=0)
-    if pid := _living(world):
+    if pid := living(world):
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
         room = world.rng.choice((0, 1 << 20, 8 << 20))
-        _limit(world, pid, resource.RLIMIT_AS, pages * resource.getpagesize() + room)
+        limit(world, pid, resource.RLIMIT_AS, pages * resource.getpagesize() + room)
 
 
 def _descriptors(world: World) -> None:
     """All that it has stay open, and none can be opened."""
-    if pid := _living(world):
-        _limit(world, pid, resource.RLIMIT_NOFILE, world.rng.choice((0, 3, 8)))
+    if pid := living(world):
+        limit(world, pid, resource.RLIMIT_NOFILE, world.rng.choice((0, 3, 8)))
 
 
-def _limit(world: World, pid: int, what: int, soft: int) -> None:
+def limit(world: World, pid: int, what: int, soft: int) -> None:
     """The soft limit only, which can be taken back."""
     before = resource.prlimit(pid, what)
     resource.prlimit(pid, what, (soft, before[1]))
     world.notes[str(what)] = (pid, before)
 
 
-def _unlimit(what: int) -> Step:
+def unlimit(what: int) -> Step:
     def end(world: World) -> None:
         pid, before = world.notes.get(str(what), (0, None))
         if pid and processes.is_mirror(pid):
@@ -116,18 +116,18 @@ FAULTS = (
         lasts=(0.0, 0.0),
     ),
     Fault(name="SIGSTOP", begin=_stop, end=_go_on),
-    Fault(name="SIGSTOP for a minute", begin=_stop, end=_go_on, lasts=(MINUTE, MINUTE), runs=1),
+    Fault(name="SIGSTOP for a minute", begin=_stop, end=_go_on, lasts=(MINUTE, MINUTE)),
     Fault(
         name="out of memory",
         begin=_memory,
-        end=_unlimit(resource.RLIMIT_AS),
+        end=unlimit(resource.RLIMIT_AS),
         blinds=True,
         runs=4,
     ),
     Fault(
         name="no file descriptors",
         begin=_descriptors,
-        end=_unlimit(resource.RLIMIT_NOFILE),
+        end=unlimit(resource.RLIMIT_NOFILE),
         blinds=True,
         runs=4,
     ),

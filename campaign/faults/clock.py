@@ -44,6 +44,7 @@ FAULTS = (
         pause=(0.3, 1.5),
         end=_right,
         lasts=(0.0, 0.0),
+        alone=True,  # see below
     ),
     Fault(
         # Longer than the sweep looks back. Nothing is set right at its end: it is that late then.
@@ -56,5 +57,6 @@ FAULTS = (
         alone=True,
     ),
     Fault(name="clock steps by hours", begin=_step(HOUR, 20 * HOUR), end=_right),
-    Fault(name="clock steps by years", begin=_step(YEAR, 6 * YEAR), end=_right),
+    # With another fault an id may be missed, and no sweep looks back by years once all is right.
+    Fault(name="clock steps by years", begin=_step(YEAR, 6 * YEAR), end=_right, alone=True),
 )

@@ -41,6 +41,7 @@ def _lock(world: World) -> None:
     rows.wait_for_table(world)
     file = os.open(world.database, os.O_RDWR | os.O_CLOEXEC)
     world.notes["lock"] = file
+    world.at_close(lambda: _unlock(world))
     whole = struct.pack("hhqqixxxx", fcntl.F_WRLCK, os.SEEK_SET, PENDING_BYTE, 1, 0)
     world.wait_until(lambda: _locked(file, whole), 20, "the lock on the database")
 
@@ -54,7 +55,8 @@ def _locked(file: int, whole: bytes) -> bool:
 
 
 def _unlock(world: World) -> None:
-    os.close(world.notes.pop("lock"))
+    if (file := world.notes.pop("lock", None)) is not None:
+        os.close(file)
 
 
 # -- a busy writer, and a reader that keeps the log from being emptied
@@ -68,6 +70,7 @@ def _write_busily(world: World) -> None:
         target=_writer, args=(world.database, quit_, seed / 1000), daemon=True
     )
     thread.start()
+    world.at_close(lambda: _rest(world))
 
 
 def _writer(database: Path, quit_: threading.Event, pause: float) -> None:
@@ -104,7 +107,7 @@ def _between_events(change: Callable[[World], Any]) -> Step:
 
 
 def _drop_a_column(world: World) -> None:
-    """One that a picture can do without. An event comes meanwhile."""
+    """One that a picture can do without: that of an event that comes meanwhile is uploaded."""
     column, back = world.rng.choice(COLUMNS)
     ended = {e.id: e.ended for e in world.events.values()}
     rows.execute(world, f"ALTER TABLE event DROP COLUMN {column}")
@@ -113,7 +116,8 @@ def _drop_a_column(world: World) -> None:
         event.kind = "api"  # a tracked object without an end goes on
     rows.insert(world, {k: v for k, v in rows.row(event).items() if k != column})
     rows.own(world, event)
-    world.pause(1.5, 2.5)
+    there = lambda: event.id in world.oracle.present()  # noqa: E731
+    world.wait_until(there, 20, f"a picture without column {column}")
     rows.execute(world, f"ALTER TABLE event ADD COLUMN {column} {back}")
     if column == "end_time":
         with closing(rows.database(world)) as connection, connection:
@@ -215,7 +219,6 @@ FAULTS = (
         lasts=(MINUTE, MINUTE),
         blinds=True,
         alone=True,
-        runs=1,
     ),
     Fault(name="busy writer", begin=_write_busily, end=_rest, lasts=(3.0, 8.0)),
     Fault(

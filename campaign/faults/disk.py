@@ -1,7 +1,6 @@
 """The disks under ledger, state files, spool and status: full, read-only, failing.
 
-All of it is real, on small file systems of the run's own. Where nothing may be mounted (see
-`mounts.possible`), there are none of these faults.
+All of it is real, on small file systems of the run's own.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from campaign import mounts, processes
 from campaign.faults import Fault, Step
-from campaign.mounts import MB
+from campaign.mounts import LOOP, MB, MOUNTS
 from campaign.world import World
 
 STATE_FILES = (".s3_uploaded_events", ".s3_failed_events", ".s3_status.json")
@@ -103,10 +102,15 @@ def _writable(*places: str) -> Step:
     return end
 
 
+def _on_dying_disk(world: World) -> None:
+    world.notes["disk"] = mounts.dying(world, state(world), 4 * MB)
+
+
 STATE, CACHE = ("state", 8 * MB), ("cache", 32 * MB)
-MOUNTED = (
+FAULTS = (
     Fault(
         name="no space for the ledger",
+        needs=MOUNTS,
         met=told("disk is full"),
         prepare=_on_small(STATE),
         begin=_fill("state"),
@@ -117,6 +121,7 @@ MOUNTED = (
     ),
     Fault(
         name="no space for spool and state files",
+        needs=MOUNTS,
         met=told("No space left"),
         prepare=_on_small(CACHE),
         begin=_fill("cache"),
@@ -127,6 +132,7 @@ MOUNTED = (
     ),
     Fault(
         name="no space at all",
+        needs=MOUNTS,
         met=told("disk is full", "No space left"),
         prepare=_on_small(STATE, CACHE),
         begin=_fill("state", "cache"),
@@ -137,6 +143,7 @@ MOUNTED = (
     ),
     Fault(
         name="no space where the pictures are",
+        needs=MOUNTS,
         prepare=_on_small(("clips", 64 * MB)),
         strike=_full_for_a_moment,
         strikes=3,
@@ -146,6 +153,7 @@ MOUNTED = (
     Fault(
         # The mirror that starts meanwhile takes another ledger; the first is back with the next.
         name="ledger on a read-only disk",
+        needs=MOUNTS,
         met=lambda world: (cache(world) / ".s3_mirror" / "ledger.db").exists(),
         prepare=_on_small(STATE),
         begin=_read_only("state"),
@@ -156,6 +164,7 @@ MOUNTED = (
     ),
     Fault(
         name="clips/cache read-only",
+        needs=MOUNTS,
         met=told("Read-only file system"),
         prepare=_on_small(CACHE),
         begin=_read_only("cache"),
@@ -164,6 +173,7 @@ MOUNTED = (
     ),
     Fault(
         name="everything read-only",
+        needs=MOUNTS,
         met=told("cannot start"),
         prepare=_on_small(STATE, CACHE),
         begin=_read_only("state", "cache"),
@@ -173,6 +183,7 @@ MOUNTED = (
     ),
     Fault(
         name="spool on another disk, connection refused",
+        needs=MOUNTS,
         prepare=_on_small(CACHE),
         begin=lambda world: world.proxy.refuse(),
         end=lambda world: world.proxy.accept(),
@@ -180,8 +191,9 @@ MOUNTED = (
     ),
     Fault(
         name="the ledger's disk dies",
+        needs=LOOP,
         met=told("disk I/O error", "disk is full"),
-        prepare=lambda world: _notes_disk(world),
+        prepare=_on_dying_disk,
         begin=lambda world: mounts.fill(world.notes["disk"]),
         strike=lambda world: os.sync(),
         strikes=2,
@@ -191,10 +203,3 @@ MOUNTED = (
         alone=True,
     ),
 )
-
-
-def _notes_disk(world: World) -> None:
-    world.notes["disk"] = mounts.dying(world, state(world), 4 * MB)
-
-
-FAULTS = MOUNTED if mounts.possible() else ()

@@ -99,6 +99,45 @@ def _mirrors(world: World) -> list[int]:
     return [pid for pid in world.processes() if processes.is_mirror(pid)]
 
 
+# -- a configuration that is not valid
+
+
+def _break_config(world: World) -> None:
+    """From 0.17 on a whole Frigate in safe mode, without cameras and retention: the mirror goes on
+    with what it owes. Before, Frigate ends at once, and of the mirror there is nothing."""
+    world.stop()
+    world.retention.paused = True
+    world.environ["STANDIN_CONFIG"] = "broken"
+    (_expect_it_to_end if world.version == "0.16" else _catch_up_in_safe_mode)(world)
+    world.stop()
+    del world.environ["STANDIN_CONFIG"]
+    world.start()
+    world.retention.paused = False
+
+
+def _catch_up_in_safe_mode(world: World) -> None:
+    world.start()
+    world.proxy.accept()
+    world.wait_until(
+        lambda: world.owed().keys() <= world.oracle.present().keys(), 60, "all of it in safe mode"
+    )
+    world.proxy.refuse()
+
+
+def _expect_it_to_end(world: World) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "frigate"],
+        cwd=STANDIN,
+        env=world.environ,
+        capture_output=True,
+        timeout=30,
+    )
+    if ended.returncode != 1 or b"Traceback" in ended.stderr:
+        world.complaints.append(f"a broken configuration: {ended.returncode}, {ended.stderr!r}")
+    if _mirrors(world):
+        world.complaints.append("a mirror, though Frigate ended over its configuration")
+
+
 FAULTS = (
     Fault(
         name="Frigate killed",
@@ -158,5 +197,15 @@ FAULTS = (
         runs=3,
         alone=True,
     ),
-    Fault(name="--validate-config", strike=_validate, strikes=2, alone=True),
+    Fault(name="--validate-config", strike=_validate, strikes=2, alone=True, runs=3),
+    Fault(
+        name="safe mode",
+        begin=lambda world: world.proxy.refuse(),
+        strike=_break_config,
+        strikes=1,
+        end=lambda world: world.proxy.accept(),
+        lasts=(0.0, 0.0),
+        alone=True,
+        runs=3,
+    ),
 )

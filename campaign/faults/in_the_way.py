@@ -1,7 +1,7 @@
 """In the way of ledger, state files, spool and status: folders, rights, descriptors, I/O errors.
 
-Permission denied does not bind root, as which Frigate's container runs: what takes its place is a
-file that even root may not change (chattr +i), and a folder where a file should be.
+Rights do not bind root, as which Frigate's container runs: for them the mirror is started without
+root's privilege. A file that even root may not change (chattr +i) binds it, too.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
-from campaign import mounts, processes
+from campaign import mounts
 from campaign.faults import Fault
+from campaign.faults.child import limit, living, unlimit
 from campaign.faults.disk import STATE_FILES, cache, kill_mirror, state, told
+from campaign.mounts import CHATTR
 from campaign.world import World
 
 EIO_SHIM = Path(__file__).resolve().parents[1] / "hostside" / "failing_disk"
@@ -76,7 +79,7 @@ def _guard_files(world: World) -> None:
 
 
 def _guard(world: World) -> None:
-    mounts.at_close(world, lambda: mounts.immutable(_guarded(world), on=False))
+    world.at_close(lambda: mounts.immutable(_guarded(world), on=False))
     mounts.immutable(_guarded(world), on=True)
 
 
@@ -94,22 +97,10 @@ def _unguard(world: World) -> None:
 
 def _few_descriptors(world: World) -> None:
     """So few are left that some opens work and others do not."""
-    world.wait_until(lambda: world.mirror, 20, "a mirror to strike")
-    if pid := world.mirror:
-        try:
+    if pid := living(world):
+        with suppress(ProcessLookupError, FileNotFoundError):
             used = max(int(name) for name in os.listdir(f"/proc/{pid}/fd"))
-            before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-            soft = used + world.rng.choice((1, 2, 3, 5))
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, before[1]))
-        except (ProcessLookupError, FileNotFoundError):
-            return
-        world.notes["limited"] = (pid, before)
-
-
-def _unlimit(world: World) -> None:
-    pid, before = world.notes.get("limited", (0, None))
-    if pid and processes.is_mirror(pid):
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+            limit(world, pid, resource.RLIMIT_NOFILE, used + world.rng.choice((1, 2, 3, 5)))
 
 
 def _failing_shim(world: World) -> None:
@@ -120,6 +111,30 @@ def _failing_shim(world: World) -> None:
 def _fail(world: World) -> None:
     words = [".s3_", *world.rng.sample(OURS, world.rng.randint(0, len(OURS)))]
     world.change(eio={"in": words, "share": world.rng.choice((0.3, 0.7, 1.0))})
+
+
+def _bind_by_rights(world: World) -> None:
+    world.environ["CAMPAIGN_BOUND_BY_RIGHTS"] = "1"
+
+
+def _deny(world: World) -> None:
+    """Some of ledger, state files, status and spool; what is open stays so until the next life."""
+    ours = [cache(world) / name for name in (*STATE_FILES, ".s3_spool")]
+    world.wait_until(ours[0].exists, 20, "the first upload")
+    ours += [state(world), *state(world).glob("ledger.db*")]
+    world.notes["rights"] = {
+        path: path.stat().st_mode for path in world.rng.sample(ours, 4) if path.exists()
+    }
+    for path in world.notes["rights"]:
+        path.chmod(world.rng.choice((0, 0o444)))
+    if world.rng.random() < 0.7:
+        kill_mirror(world)
+
+
+def _permit(world: World) -> None:
+    for path, mode in world.notes["rights"].items():
+        with suppress(FileNotFoundError):  # the mirror has put another in its place
+            path.chmod(mode)
 
 
 PLAIN = (
@@ -135,7 +150,12 @@ PLAIN = (
         end=_spool_back,
         alone=True,
     ),
-    Fault(name="few file descriptors", begin=_few_descriptors, end=_unlimit, blinds=True),
+    Fault(
+        name="few file descriptors",
+        begin=_few_descriptors,
+        end=unlimit(resource.RLIMIT_NOFILE),
+        blinds=True,
+    ),
     Fault(
         name="I/O errors on our files",
         met=told("Input/output error", "Errno 5"),
@@ -144,10 +164,21 @@ PLAIN = (
         end=lambda world: world.change(eio=None),
         blinds=True,
     ),
+    Fault(
+        name="permission denied",
+        prepare=_bind_by_rights,
+        begin=_deny,
+        end=_permit,
+        after=kill_mirror,
+        blinds=True,
+        alone=True,
+        runs=4,
+    ),
 )
 GUARDED = (
     Fault(
         name="state files and spool immutable",
+        needs=CHATTR,
         met=told("not permitted"),
         begin=_guard_files,
         end=_unguard,
@@ -155,6 +186,7 @@ GUARDED = (
     ),
     Fault(
         name="ledger immutable",
+        needs=CHATTR,
         begin=_guard_ledger,
         end=_unguard,
         after=kill_mirror,
@@ -164,4 +196,4 @@ GUARDED = (
 )
 
 
-FAULTS = (*PLAIN, *(GUARDED if mounts.possible() and shutil.which("chattr") else ()))
+FAULTS = (*PLAIN, *GUARDED)

@@ -59,6 +59,14 @@ def forks(
     threading.Thread(target=fork, daemon=True).start()
 
 
+def bind_children_by_rights() -> None:
+    """Whatever is started from here may not pass over a file's rights any more, root or not."""
+    import ctypes
+
+    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+
+
 ORDERS: dict[str, Callable[..., None]] = {"event": event, "stumble": stumble, "forks": forks}
 
 
@@ -76,10 +84,12 @@ def main() -> None:
     import signal
 
     faulthandler.register(signal.SIGUSR1)  # where it hangs, should it not end
+    if os.environ.get("CAMPAIGN_BOUND_BY_RIGHTS"):
+        bind_children_by_rights()
 
     sys.path.insert(0, os.environ["CAMPAIGN_STANDIN"])
     from frigate import app, variant
-    from frigate.config import FrigateConfig
+    from frigate.config import load
     from frigate.log import setup_logging
 
     if pauses := os.environ.get("CAMPAIGN_PAUSES"):
@@ -89,7 +99,7 @@ def main() -> None:
     listener = setup_logging()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())
     app.FrigateApp.watch = obey  # type: ignore
-    app.FrigateApp(FrigateConfig(), listener).start()
+    app.FrigateApp(load(), listener).start()
 
 
 if __name__ == "__main__":  # a worker of the forkserver imports this file too

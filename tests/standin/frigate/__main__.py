@@ -7,18 +7,19 @@ import threading
 
 from frigate import variant
 from frigate.app import FrigateApp
-from frigate.config import FrigateConfig
+from frigate.config import load
 from frigate.log import setup_logging
 
 
 def main() -> None:
+    config = load()
     if "--validate-config" in sys.argv:
         print("Config is valid", flush=True)
         sys.exit(0)
     threading.current_thread().name = "frigate"
     listener = setup_logging()  # only now: frigate.app and what it pulls in are imported already
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())
-    FrigateApp(FrigateConfig(), listener).start()
+    FrigateApp(config, listener).start()
 
 
 if __name__ == "__main__":

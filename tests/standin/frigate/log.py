@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
 from logging.handlers import QueueHandler, QueueListener
 
@@ -10,10 +11,18 @@ FORMAT = "[%(asctime)s] %(name)-30s %(levelname)-8s: %(message)s"
 LINE = logging.Formatter(FORMAT, "%Y-%m-%d %H:%M:%S")
 
 
+class Printer(logging.Handler):
+    """Straight to the descriptor: a worker that is forked while another thread has the lock of
+    sys.stderr could never flush that, and never end."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        os.write(2, f"{self.format(record)}\n".encode())
+
+
 def setup_logging() -> QueueListener:
     """Replace every root handler, also those that somebody installed earlier."""
     records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
-    printer = logging.StreamHandler()
+    printer = Printer()
     printer.setFormatter(LINE)
     logging.basicConfig(level=logging.INFO, handlers=[], force=True)
     logging.getLogger().addHandler(QueueHandler(records))

@@ -15,6 +15,7 @@ GAP = float(os.environ.get("STANDIN_GAP", "0"))
 LINGER = float(os.environ.get("STANDIN_LINGER", "0"))
 SEED = int(os.environ.get("STANDIN_SEED", "1"))
 EPOCH = float(os.environ.get("STANDIN_EPOCH") or 0)  # 0: the time that it is
+BROKEN_CONFIG = os.environ.get("STANDIN_CONFIG", "") == "broken"
 ORPHAN_SECONDS = float(os.environ.get("STANDIN_ORPHAN_SECONDS", "5"))
 
 if VERSION not in ("0.16", "0.17", "0.18"):

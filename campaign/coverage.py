@@ -1,0 +1,151 @@
+"""What was asked of the campaign, and which faults, or groups of them, try it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from campaign.faults import groups
+
+TRIED = "## What was asked, and what tries it\n"
+EVERYWHERE = "every run"  # kept by the world or the oracle, whatever the fault is
+
+ASKED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "The child": {
+        "kill -9 at random moments, 500 at least": ("kill -9 at random moments",),
+        "SIGTERM": ("SIGTERM",),
+        "SIGSTOP for a minute": ("SIGSTOP for a minute", "SIGSTOP"),
+        "out of memory": ("out of memory",),
+        "file descriptors exhausted": ("no file descriptors", "few file descriptors"),
+        "its start failing over and over": ("starts fail over and over", "a library is missing"),
+    },
+    "Frigate": {
+        "kill -9": ("Frigate killed", "Frigate killed and back at once"),
+        "crash in its event thread": (
+            "event thread crashes", "event thread crashes under forks"),
+        "clean stop with docker's 10 s": ("clean stop", EVERYWHERE),
+        "restart within a second": ("restart within a second",),
+        "a fork of its main process at any moment (0.16)": (
+            "forks at any moment", "killed while forks live on",
+            "mirror killed while Frigate forks"),
+        "forkserver (0.17 and later)": ("clean stop", EVERYWHERE),
+        "`--validate-config`": ("--validate-config",),
+        "safe mode": ("safe mode",),
+        "nothing of ours left running, nothing of Frigate's kept from ending": (EVERYWHERE,),
+    },
+    "The hook": {
+        "no child": ("behind the hook: no start",),
+        "full pipe": (
+            "behind the hook: stopped", "100,000 calls of the hook",
+            "1,000,000 calls of the hook"),
+        "unwritable state": ("behind the hook: no state",),
+        "no disk": ("behind the hook: no disk",),
+        "all of it at once: same results, order, exceptions and stdout": (
+            "behind the hook: all at once", "1,000,000 calls of the hook"),
+        "1,000,000 calls leave memory flat": ("1,000,000 calls of the hook",),
+    },
+    "S3": {
+        "refused": ("connection refused",),
+        "reset": ("connection reset",),
+        "black hole": ("black hole",),
+        "cut in mid-body in either direction": ("request cut in mid-body", "answer cut"),
+        "slow (1 KB/s)": ("1 KB/s", "answers trickle"),
+        "500": ("500 InternalError", "uploads fail, listing works"),
+        "503 SlowDown": ("503 SlowDown",),
+        "429": ("429 TooManyRequests",),
+        "wrong XML": ("wrong XML", "XML that breaks off, with a 500"),
+        "HTML from a captive portal": ("captive portal",),
+        "redirect to another region": ("redirect to another region",),
+        "403 AccessDenied": ("403 AccessDenied",),
+        "SignatureDoesNotMatch": ("SignatureDoesNotMatch",),
+        "RequestTimeTooSkewed": ("RequestTimeTooSkewed",),
+        "ExpiredToken": ("ExpiredToken",),
+        "InvalidAccessKeyId": ("InvalidAccessKeyId",),
+        "NoSuchBucket": ("NoSuchBucket",),
+        "EntityTooLarge": ("EntityTooLarge, then retry",),
+        "InvalidStorageClass": ("InvalidStorageClass",),
+        "a corrupted body, for the checksum to catch": ("corrupted body",),
+        "a success answer lost on the way back": ("success answer lost",),
+        "DNS gone": ("name service gone",),
+        "TLS certificate wrong or expired": (
+            "certificate of another host", "certificate expired", "certificate nobody trusts"),
+        "bucket deleted and made again": ("bucket deleted and made again",),
+        "credentials rotated while running": ("credentials rotated",),
+        "an outage of eight days of event time": ("eight days of outage",),
+        "anything at all, now and then": ("flapping", "unheard-of code"),
+    },
+    "Disk": {
+        "ENOSPC": (
+            "no space for the ledger", "no space for spool and state files", "no space at all",
+            "no space where the pictures are"),
+        "EIO": ("I/O errors on our files", "the ledger's disk dies"),
+        "EROFS": ("ledger on a read-only disk", "clips/cache read-only", "everything read-only"),
+        "EMFILE": ("few file descriptors", "no file descriptors"),
+        "permission denied": (
+            "permission denied", "state files and spool immutable", "ledger immutable"),
+        "media on another file system than the spool": (
+            "spool on another disk, connection refused",),
+        "ledger or state file truncated, bit-flipped": ("damage",),
+        "replaced by a directory": ("damage", "folders in place of state files",
+                                    "a file in place of the spool"),
+        "deleted while open": ("damage",),
+        "the clock stepping by hours and years, both ways": (
+            "clock steps by hours", "clock steps by years", "clock leaps as the mirror starts"),
+    },
+    "Frigate's database": {
+        "locked for a minute": ("database locked for a minute", "database locked"),
+        "busy writer": ("busy writer",),
+        "migrated or replaced while open": ("event table rebuilt", "database replaced while open"),
+        "a column missing": ("a column dropped and added", "a needed column missing"),
+        "an extra one": ("columns added",),
+        "rows deleted before we read them": ("rows deleted before they are read",),
+        "a malformed row": ("malformed rows", "an event id that is no text"),
+        "1,000,000 events in the window": (
+            "1,000,000 events in the window", "20,000 events in the window"),
+        "`has_snapshot` without a file": ("has_snapshot without a file",),
+        "retention of 0 days": ("retention of 0 days",),
+        "an event that ends before our child is up": ("events end before the mirror is up",),
+        "end_time in the future, NULL, backdated": (
+            "times of any kind", "an event older than the window ends"),
+    },
+    "Names": {
+        "cameras and labels at the edge and beyond": (
+            "cameras and labels of any name", "names that lead astray"),
+        "event ids of every float form": ("event ids of any form", "event ids that are none"),
+        "symlinks and FIFOs in clips": (
+            "links and pipes for pictures", "links and pipes in the spool",
+            "links and pipes for state files"),
+        "nothing outside the media folder is read, no key outside the prefix is written, no log "
+        "line is forged": ("names",),
+    },
+}  # fmt: skip
+
+
+def named() -> set[str]:
+    """Every fault that the table names, groups spelt out."""
+    return {fault for lines in ASKED.values() for names in lines.values() for fault in _all(names)}
+
+
+def _all(names: Iterable[str]) -> list[str]:
+    """The faults behind the names; a group's name stands for all of its own."""
+    known = groups()
+    return [
+        fault for name in names
+        for fault in ([one.name for one in known[name]] if name in known else [name])
+    ]  # fmt: skip
+
+
+def markdown(runs: Mapping[str, int], skipped: Mapping[str, str]) -> str:
+    """The table. `runs` counts each fault's runs alone, `skipped` says why there were none."""
+    lines = [TRIED, "| asked | tried by | runs alone |", "|---|---|---:|"]
+    for area, asked in ASKED.items():
+        lines.append(f"| **{area}** | | |")
+        for line, names in asked.items():
+            faults = [one for one in _all(names) if one != EVERYWHERE]
+            told = ", ".join(f"{name} (whole group)" if name in groups() else name
+                             for name in names)  # fmt: skip
+            count = sum(runs.get(one, 0) for one in faults)
+            number = str(count) if faults else ""
+            left = sorted({skipped[one] for one in faults if one in skipped})
+            said = f"{number} (skipped in part: {', '.join(left)})" if left else number
+            lines.append(f"| {line} | {told} | {said} |")
+    return "\n".join(lines) + "\n"

@@ -1,53 +1,51 @@
-"""BUCKET edge: the S3 sink, over boto3.
+"""BUCKET edge: the S3 sink.
 
-The only module that says boto3. It knows buckets, credentials and boto's errors, which it turns
-into the three kinds of `frigate_mirror.sink`; it knows nothing of Frigate, events or the ledger.
-One layer of retry is botocore's, for seconds; the layer for minutes to weeks is above.
+It knows buckets and credentials, and turns whatever goes wrong into the three kinds of
+`frigate_mirror.sink`; it knows nothing of Frigate, events or the ledger. A request is tried the
+short way first (`s3_short`), and whatever is not a plain yes there goes the long way, over boto3
+(`s3_boto`). One layer of retry is botocore's, for seconds; the layer for minutes to weeks is above.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import logging
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, BinaryIO, TypeVar
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
-import boto3
-from botocore import exceptions as boto
-from botocore.config import Config
-from botocore.parsers import ResponseParserError
-
-from frigate_mirror import __version__
 from frigate_mirror.body import Body
 from frigate_mirror.parse import Secret
 from frigate_mirror.rights import action, denied
 from frigate_mirror.s3_causes import Cause, cause_of, speaks_of_storage_class
 from frigate_mirror.s3_codes import CREDENTIAL_CODES, classify
+from frigate_mirror.s3_place import place_of
+from frigate_mirror.s3_short import Heard, ShortWay
+from frigate_mirror.s3_sign import Signer
 from frigate_mirror.settings import Settings, secret_of
 from frigate_mirror.sink import Probe, Receipt, SinkError, Stored
 
+if TYPE_CHECKING:
+    from frigate_mirror.s3_boto import Link
+
+LIBRARIES = ("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six", "urllib3")
+for _name in LIBRARIES:  # they are loaded when they are needed, but said to be missing at once
+    if importlib.util.find_spec(_name) is None:
+        raise ModuleNotFoundError(f"No module named {_name!r}", name=_name)
+
 log = logging.getLogger("frigate_s3.s3")
 T = TypeVar("T")
-Keys = tuple[Secret, Secret, Secret]
 ENTRY = {"Key", "Size", "LastModified"}  # of a listing
 KEY_NAMES = ("S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_SESSION_TOKEN")
-BotoFailure = (boto.BotoCoreError, boto.ClientError, ResponseParserError, ValueError)  # bad dates
 # MD5 is the one digest that every server tried checks; botocore's own default goes as a chunked
 # trailer, which some refuse and some store as the object's bytes.
 DIGESTS = {"md5": "ContentMD5", "sha256": "ChecksumSHA256"}
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """Two clients over one set of credentials: `steady` for the work, `brisk` for the check."""
-
-    steady: Any
-    brisk: Any
-    credentials: tuple[str | None, ...]
 
 
 class S3Sink:
@@ -75,6 +73,11 @@ class S3Sink:
         self._storage_class = settings.storage_class
         self._place = _given(Bucket=settings.bucket, ExpectedBucketOwner=settings.bucket_owner)
         self._extras = _extras(settings)
+        self._short = ShortWay(
+            place_of(settings, os.environ),
+            connect=settings.connect_timeout,
+            read=settings.read_timeout,
+        )
 
     def put(
         self,
@@ -84,9 +87,9 @@ class S3Sink:
         content_type: str,
         metadata: Mapping[str, str],
     ) -> Receipt:
-        """See `Sink.put`. `body` must be able to seek, and is read twice above 16 MiB. A fault in
+        """See `Sink.put`. `body` must be able to seek, and is read twice above 1 MiB. A fault in
         reading it passes as the OSError that it is."""
-        source = Body(body)
+        source, chosen = Body(body), _given(StorageClass=self._storage_class)
         params = self._place | self._extras | {
             "Key": key,
             "ContentType": content_type,
@@ -94,29 +97,35 @@ class S3Sink:
             DIGESTS[source.algorithm]: source.digest,
         }  # fmt: skip
         try:
-            answer = self._call("put", key, lambda link: self._put(link.steady, params, source))
+            heard = self._short.put(params | chosen, source, self._signer())
+            etag = (heard and heard.etag) or self._put(key, params, chosen, source, heard)
         finally:
             source.settle()
         # A captive portal's well-formed HTML page is to botocore a success without fields.
-        if not answer.get("ETag"):
+        if not etag:
             raise self._failure("put", key, Cause("NotS3", "a success without an ETag"))
-        return Receipt(key=key, size=source.size, etag=answer["ETag"].strip('"'))
+        return Receipt(key=key, size=source.size, etag=etag.strip('"'))
 
     def check(self) -> Probe:
         """See `Sink.check`: one listing of at most one key, tried once, given up after 10 s."""
-        began, started = self._clock(), time.perf_counter()
         # With its slash, so that a policy that allows listing `prefix/*` only is enough.
         prefix = f"{self._settings.prefix}/".lstrip("/")
-        page = self._page(lambda link: link.brisk, prefix, MaxKeys=1)
-        took = time.perf_counter() - started
-        date = _unix(page["ResponseMetadata"]["HTTPHeaders"].get("date", ""))
-        return Probe(took=took, clock_skew=None if date is None else date - (began + took / 2))
+        began, started = self._clock(), time.perf_counter()
+        heard = self._short.check(self._place, prefix, self._signer())
+        if heard and heard.lists:
+            date = heard.date
+        else:
+            began, started = self._clock(), time.perf_counter()
+            page = self._page(lambda link: link.brisk, prefix, heard, MaxKeys=1)
+            date = page["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+        took, there = time.perf_counter() - started, _unix(date)
+        return Probe(took=took, clock_skew=None if there is None else there - (began + took / 2))
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """See `Sink.list`. Reads 1,000 keys at a time."""
         more: dict[str, str] = {}
         while True:
-            page = self._page(lambda link: link.steady, prefix, **more)
+            page = self._page(lambda link: link.steady, prefix, None, **more)
             for item in page.get("Contents", ()):
                 yield Stored(item["Key"], item["Size"], item["LastModified"].timestamp())
             if not page["IsTruncated"]:
@@ -132,26 +141,41 @@ class S3Sink:
             return False
         return None if any(item.key == key for item in self.list(key)) else True
 
-    def _page(self, client: Callable[[Link], Any], prefix: str, **more: Any) -> dict[str, Any]:
+    def _page(
+        self, client: Callable[[Link], Any], prefix: str, heard: Heard | None, **more: Any
+    ) -> dict[str, Any]:
         params = self._place | {"Prefix": prefix} | more
         what = f"{self._settings.bucket}/{prefix}"
         page: dict[str, Any]
-        page = self._call("list", what, lambda link: client(link).list_objects_v2(**params))
+        page = self._call("list", what, lambda link: client(link).list_objects_v2(**params), heard)
         if not ("IsTruncated" in page and all(i.keys() >= ENTRY for i in page.get("Contents", ()))):
             raise self._failure("list", what, Cause("NotS3", "a success that is no listing"))
         return page
 
-    def _put(self, client: Any, params: dict[str, Any], source: Body) -> dict[str, Any]:
-        """One upload; again without the storage class where that is what the service refuses."""
-        chosen = _given(StorageClass=self._storage_class)
-        try:
-            answer: dict[str, Any] = client.put_object(**params, **chosen, Body=source.sendable())
-        except boto.ClientError as error:
-            if not chosen or not speaks_of_storage_class(error):
-                raise
-            self._drop_storage_class()
-            answer = client.put_object(**params, Body=source.sendable())
-        return answer
+    def _put(
+        self,
+        key: str,
+        params: dict[str, Any],
+        chosen: dict[str, str],
+        source: Body,
+        heard: Heard | None,
+    ) -> str:
+        """The ETag of an upload the long way; again without the storage class, `chosen`, where that
+        is what the service refuses."""
+
+        def put(link: Link) -> Any:
+            try:
+                return link.steady.put_object(**params, **chosen, Body=source.sendable())
+            except link.steady.exceptions.ClientError as error:
+                if not chosen or not speaks_of_storage_class(error):
+                    raise
+                self._drop_storage_class()
+                return link.steady.put_object(**params, Body=source.sendable())
+
+        etag: str = self._call("put", key, put, heard).get("ETag", "")
+        if etag:
+            self._short.reopen()
+        return etag
 
     def _drop_storage_class(self) -> None:
         with self._lock:
@@ -159,40 +183,68 @@ class S3Sink:
         if dropped:
             log.warning("storage class %s is refused, so the service's own is used", dropped)
 
-    def _call(self, verb: str, what: str, request: Callable[[Link], T]) -> T:
-        """`request` over the link; over a new one where its credentials have been replaced."""
+    def _call(
+        self, verb: str, what: str, request: Callable[[Link], T], heard: Heard | None = None
+    ) -> T:
+        """`request` the long way; with new credentials where those in use have been replaced.
+        `heard` is what became of it the short way."""
         try:
-            link = self._connected()
+            way = self._long_way()
+        except (ImportError, OSError, MemoryError) as error:
+            raise self._failure(verb, what, cause_of(error)) from error
+        try:
+            link = self._connected(way)
             try:
-                return request(link)
-            except BotoFailure as error:
-                fresh = self._renewed(link) if cause_of(error).code in CREDENTIAL_CODES else None
+                return link.after(heard, request)
+            except way.FAILURES as error:
+                known = cause_of(error).code in CREDENTIAL_CODES
+                fresh = self._renewed(way, link) if known else None
                 if fresh is None:
                     raise
             return request(fresh)
-        except BotoFailure as error:
+        except way.FAILURES as error:
             failure = self._failure(verb, what, cause_of(error))
             telling = any(word in str(error) for word in self._secrets())
             raise failure from (None if telling else error)
 
-    def _connected(self) -> Link:
+    def _long_way(self) -> ModuleType:
+        """boto3's side of the edge. Want of memory or of descriptors may break its import half-way;
+        then all of it is forgotten, since Python would keep the whole half for the next call."""
+        with self._lock:
+            try:
+                from frigate_mirror import s3_boto
+            except BaseException:
+                for name in [one for one in sys.modules if one.split(".")[0] in LIBRARIES]:
+                    del sys.modules[name]
+                raise
+            return s3_boto
+
+    def _connected(self, way: ModuleType) -> Link:
         """The link in use. A failure to make one is not kept: the next call tries anew."""
         with self._lock:
             if self._link is None:
-                self._link = _connect(self._settings, self._keys(), self._attempts)
+                self._link = way.connect(self._settings, self._keys(), self._attempts)
             return self._link
 
-    def _renewed(self, stale: Link) -> Link | None:
+    def _renewed(self, way: ModuleType, stale: Link) -> Link | None:
         """A link that is not `stale`, or None where the secrets are what they were."""
         with self._lock:
             if self._link is stale:
-                fresh = _connect(self._settings, self._keys(), self._attempts)
-                if fresh.credentials == stale.credentials:
+                fresh = way.connect(self._settings, self._keys(), self._attempts)
+                if fresh.first == stale.first:
                     return None
                 self._link = fresh
             return self._link
 
-    def _keys(self) -> Keys:
+    def _signer(self) -> Signer | None:
+        """Who signs the short way: the link's credentials, or before there is one the settings'."""
+        if self._link is not None:
+            return self._link.signer()
+        keys = self._settings
+        access, secret, token = keys.access_key, keys.secret_key, keys.session_token
+        return Signer(access.reveal(), secret.reveal(), token.reveal()) if access else None
+
+    def _keys(self) -> tuple[Secret, ...]:
         """The secrets as they are now; those of the settings while their files are in flux."""
         try:
             access, secret, token = (secret_of(name, self._environ) for name in KEY_NAMES)
@@ -213,8 +265,9 @@ class S3Sink:
         return kind(message, code=cause.code, hint=hint)
 
     def _secrets(self) -> set[str]:
-        used = self._link.credentials if self._link else ()
-        words = {*used, *(key.reveal() for key in self._keys())}
+        kept, link = self._settings, self._link
+        keys = (kept.access_key, kept.secret_key, kept.session_token, *self._keys())
+        words = {*(key.reveal() for key in keys), *(link.first if link else ())}
         return {word for word in words if word and len(word) > 3}  # short ones are in other words
 
 
@@ -230,65 +283,6 @@ def _extras(settings: Settings) -> dict[str, str]:
         SSEKMSKeyId=settings.sse_kms_key_id,
         # Taken apart and put together again, since a header must be percent-encoded ASCII.
         Tagging=urlencode(parse_qsl(settings.object_tags, keep_blank_values=True)),
-    )
-
-
-def _connect(settings: Settings, keys: Keys, attempts: int) -> Link:
-    """Clients over `keys`, or over what the standard AWS chain finds where they are empty.
-
-    A new session each time, since a session keeps what it once found, or did not find.
-    """
-    access, secret, token = (key.reveal() or None for key in keys)
-    session = boto3.Session(access, secret, token)
-    found = session.get_credentials()
-    if found is None:
-        raise boto.NoCredentialsError
-    used = found.get_frozen_credentials()
-    return Link(
-        steady=_client(session, settings, _config(settings, attempts=attempts)),
-        brisk=_client(session, settings, _config(settings, connect=5, read=10, attempts=1)),
-        credentials=(used.access_key, used.secret_key, used.token),
-    )
-
-
-def _client(session: boto3.Session, settings: Settings, config: Config) -> Any:
-    try:
-        client = session.client(
-            "s3",
-            region_name=settings.region,
-            endpoint_url=settings.endpoint_url or None,
-            verify=settings.ca_bundle or None,  # None, unlike True, leaves AWS_CA_BUNDLE its say
-            config=config,
-        )
-    except boto.BotoCoreError:
-        raise
-    except ValueError as error:
-        raise boto.InvalidEndpointConfigurationError(msg=error) from error
-    client.meta.events.register("before-call.s3.HeadBucket", _end_of_redirects)
-    return client
-
-
-def _end_of_redirects(context: dict[str, Any], **_: object) -> None:
-    """botocore asks by HeadBucket where a redirect leads, and where that is redirected too, asks
-    again, until the stack is full. A captive portal redirects everything."""
-    context.get("s3_redirect", {})["redirected"] = True
-
-
-def _config(
-    settings: Settings, *, attempts: int, connect: float = 600, read: float = 3_600
-) -> Config:
-    return Config(
-        connect_timeout=min(connect, settings.connect_timeout),
-        read_timeout=min(read, settings.read_timeout),
-        retries={"mode": "standard", "total_max_attempts": attempts},
-        max_pool_connections=settings.upload_threads + 2,
-        tcp_keepalive=True,
-        # `auto` needs no help: with an endpoint of one's own, which rarely has a DNS name for each
-        # bucket, botocore takes it for `path`.
-        s3={"addressing_style": settings.addressing_style},
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        user_agent_extra=f"frigate-s3-mirror/{__version__}",
     )
 
 

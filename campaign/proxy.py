@@ -7,6 +7,7 @@ is signed. One thread runs it; its methods may be called from any other.
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 import socket
 import ssl
@@ -49,6 +50,7 @@ class Proxy:
         self._mischief: list[Mischief] = []
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
+        self._era = 0  # grows with each refusal
         self.struck: Counter[str] = Counter()
         self.latency = (0.0, 0.0)
         self._socket = _bound_somewhere(rng)
@@ -98,15 +100,15 @@ class Proxy:
 
     async def _accept(self) -> None:
         if self._server is None:
-            self._server = await asyncio.start_server(
-                self._serve, sock=self._socket, ssl=self._context
-            )
+            serve = functools.partial(self._serve, self._era)
+            self._server = await asyncio.start_server(serve, sock=self._socket, ssl=self._context)
 
     async def _refuse(self) -> None:
         if self._server is not None:
             self._server.close()
             # Bound and not listening: refused, and nobody else can have the port.
             self._socket, self._server = _bound(self.port), None
+            self._era += 1
         await self._sever()
 
     async def _end(self) -> None:
@@ -122,7 +124,12 @@ class Proxy:
         for writer in self._writers:
             writer.transport.abort()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(
+        self, era: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        if era != self._era:  # it shook hands while it was refused
+            writer.transport.abort()
+            return
         self._writers.add(writer)
         try:
             while exchange := await next_exchange(reader, writer, self._upstream, self._rng):

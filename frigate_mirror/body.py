@@ -14,9 +14,9 @@ import os
 from collections.abc import Iterator
 from typing import BinaryIO
 
-IN_MEMORY = 16 * 1024 * 1024
+IN_MEMORY = 1024 * 1024
 """Bodies up to this many bytes are read once; larger ones twice, in pieces, never whole."""
-PIECE = 1024 * 1024
+PIECE = 256 * 1024
 
 
 class Body:

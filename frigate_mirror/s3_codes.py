@@ -67,6 +67,9 @@ CODES: dict[str, tuple[Kind, str]] = {
         "set the clock of this machine: it is more than 15 minutes wrong",
         "RequestTimeTooSkewed RequestExpired RequestInTheFuture",
     ),
+    **_rows(
+        Unavailable, "if it stays so, run setup_s3_mirror.sh again: a library is broken", "Import"
+    ),
     **_rows(Unavailable, _NOT_S3, "NotS3 ResponseParser"),
     **_rows(Unavailable, "does S3_ENDPOINT_URL speak https on this port?", "SSL"),
     # The service knows us not, or lets us not.

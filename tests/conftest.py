@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from frigate_mirror.s3_short import ShortWay
 from s3 import S3Sink
 from s3_case import environ_for, sink_for
 from servers import Bucket, Moto, SeaweedFS, self_signed
@@ -75,6 +76,27 @@ def tls_stub(certificate: tuple[Path, Path]) -> Iterator[Stub]:
 
 
 @pytest.fixture(scope="module")
-def shared(module_stub: Stub) -> S3Sink:
-    """One sink for the long tables, since making a client takes a while."""
+def module_sink(module_stub: Stub) -> S3Sink:
     return sink_for(environ_for(module_stub.endpoint))
+
+
+@pytest.fixture
+def shared(module_sink: S3Sink) -> S3Sink:
+    """One sink for the long tables, since making a client takes a while; its short way is open."""
+    module_sink._short._failures, module_sink._short._closed = 0, False
+    return module_sink
+
+
+@pytest.fixture
+def long_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything goes the long way."""
+    monkeypatch.setattr(ShortWay, "_tried", lambda *_: None)
+
+
+@pytest.fixture(params=["short", "long"])
+def each_way(request: pytest.FixtureRequest) -> str:
+    """Once the short way, once the long way."""
+    if request.param == "long":
+        request.getfixturevalue("long_way")
+    way: str = request.param
+    return way

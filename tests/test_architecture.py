@@ -11,6 +11,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent.parent
 EDGES = {"frigate_s3_patcher", "s3", "s3_snapshot_mirror"}
+BOTO = "frigate_mirror/s3_boto.py"  # s3.py's other half, loaded when it is first wanted
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 28
 LONG_FOR_A_REASON = {
     ("frigate_mirror/mirror.py", "__init__"),  # wires all parts together, and decides nothing
@@ -80,8 +81,11 @@ def test_the_core_knows_none_of_the_edges(name: str) -> None:
 
 def test_only_the_bucket_edge_says_boto() -> None:
     for root in ("boto3", "botocore", "s3transfer", "urllib3"):
-        assert importers(root) <= {"s3.py"}
-    assert "boto3" in roots_of("s3.py")
+        assert importers(root) <= {BOTO}
+    assert "boto3" in roots_of(BOTO)
+    for name in NAMES:
+        if BOTO.replace("/", ".").removesuffix(".py") in imports_of(name):
+            assert name == "s3.py", "whoever else imports it loads boto3"
 
 
 def test_only_the_host_edge_says_frigate() -> None:

@@ -12,7 +12,7 @@ from frigate_mirror.sink import Misconfigured
 from s3_case import ACCESS, SECRET, environ_for, failure_of, put, sink_for
 from stub import Stub, error
 
-pytestmark = pytest.mark.usefixtures("no_aws_of_the_host")
+pytestmark = pytest.mark.usefixtures("no_aws_of_the_host", "each_way")
 
 
 def rotating(stub: Stub, tmp_path: Path) -> dict[str, str]:

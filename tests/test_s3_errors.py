@@ -82,9 +82,16 @@ EXCEPTIONS = [
 ]  # fmt: skip
 RAISED = [(kind, name) for kind, text in EXCEPTIONS for name in text.split()]
 # Ours alone, or proven by a real server below.
-ELSEWHERE = {"NotS3", "ResponseParser", "CertificateVerifyFailed", "CertificateFileUnusable"}
+ELSEWHERE = {
+    "Import",
+    "NotS3",
+    "ResponseParser",
+    "CertificateVerifyFailed",
+    "CertificateFileUnusable",
+}
 
 
+@pytest.mark.usefixtures("each_way")
 @pytest.mark.parametrize("kind, status, code", ANSWERED + UNKNOWN)
 def test_an_error_of_the_service_is_laid_at_the_right_door(
     stub: Stub, shared: S3Sink, kind: type[SinkError], status: int, code: str
@@ -96,6 +103,7 @@ def test_an_error_of_the_service_is_laid_at_the_right_door(
     assert caught.hint or kind is not Misconfigured
 
 
+@pytest.mark.usefixtures("long_way")
 @pytest.mark.parametrize("kind, name", RAISED)
 def test_an_exception_of_botocore_is_laid_at_the_right_door(
     shared: S3Sink, monkeypatch: pytest.MonkeyPatch, kind: type[SinkError], name: str
@@ -119,6 +127,7 @@ def test_no_row_of_the_table_is_without_a_test() -> None:
     assert set(CODES) <= tested
 
 
+@pytest.mark.usefixtures("each_way")
 @pytest.mark.parametrize("status", [301, 302, 307, 404, 500, 502, 503, 511])
 def test_a_page_that_is_not_s3s_is_the_ways_fault(stub: Stub, shared: S3Sink, status: int) -> None:
     headers = {"Location": "http://login.invalid/"} if status < 400 else {}
@@ -131,6 +140,7 @@ def test_a_page_that_is_not_s3s_is_the_ways_fault(stub: Stub, shared: S3Sink, st
     assert len(stub.seen) <= 4
 
 
+@pytest.mark.usefixtures("each_way")
 @pytest.mark.parametrize("page", [
     b"", b"<html><p>log in<br></html>", b"<html><p>log in</p></html>", b"log in", b'{"ok": true}',
     b'<?xml version="1.0"?><Other/>',
@@ -148,6 +158,7 @@ def test_a_listing_that_breaks_off_is_not_taken_for_whole(stub: Stub, shared: S3
     assert type(failure_of(lambda: list(shared.list("")))) is Unavailable
 
 
+@pytest.mark.usefixtures("each_way")
 def test_a_proxys_size_limit_is_charged_to_the_one_object(stub: Stub, shared: S3Sink) -> None:
     stub.default = Reply(413, b"<html>Request Entity Too Large</html>")
     caught = failure_of(lambda: put(shared))
@@ -155,6 +166,7 @@ def test_a_proxys_size_limit_is_charged_to_the_one_object(stub: Stub, shared: S3
     assert "client_max_body_size" in caught.hint
 
 
+@pytest.mark.usefixtures("each_way")
 def test_a_closed_port_is_unavailable() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -164,6 +176,7 @@ def test_a_closed_port_is_unavailable() -> None:
     assert "Connection refused" in str(caught)
 
 
+@pytest.mark.usefixtures("each_way")
 def test_a_server_that_says_nothing_is_unavailable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -173,6 +186,7 @@ def test_a_server_that_says_nothing_is_unavailable() -> None:
             assert (type(caught), caught.code) == (Unavailable, "ReadTimeout")
 
 
+@pytest.mark.usefixtures("each_way")
 def test_a_server_that_lets_nobody_in_is_unavailable() -> None:
     with socket.socket() as full, socket.socket() as first:
         full.bind(("127.0.0.1", 0))
@@ -183,11 +197,13 @@ def test_a_server_that_lets_nobody_in_is_unavailable() -> None:
     assert (type(caught), caught.code) == (Unavailable, "ConnectTimeout")
 
 
+@pytest.mark.usefixtures("each_way")
 def test_a_name_that_does_not_resolve_is_unavailable() -> None:
     caught = failure_of(lambda: put(sink_for(environ_for("http://s3.nowhere.invalid"))))
     assert (type(caught), caught.code) == (Unavailable, "EndpointConnection")
 
 
+@pytest.mark.usefixtures("each_way")
 def test_an_untrusted_certificate_is_the_owners_to_mend(tls_stub: Stub) -> None:
     caught = failure_of(lambda: put(sink_for(environ_for(tls_stub.endpoint))))
     assert (type(caught), caught.code) == (Misconfigured, "CertificateVerifyFailed")
@@ -196,6 +212,7 @@ def test_an_untrusted_certificate_is_the_owners_to_mend(tls_stub: Stub) -> None:
     assert tls_stub.seen == []
 
 
+@pytest.mark.usefixtures("each_way")
 def test_a_certificate_file_without_a_certificate_is_the_owners_to_mend(
     tls_stub: Stub, tmp_path: Path
 ) -> None:
@@ -205,6 +222,7 @@ def test_a_certificate_file_without_a_certificate_is_the_owners_to_mend(
     assert (type(caught), caught.code) == (Misconfigured, "CertificateFileUnusable")
 
 
+@pytest.mark.usefixtures("each_way")
 def test_https_to_a_plain_port_is_unavailable_with_a_hint(stub: Stub) -> None:
     environ = environ_for(stub.endpoint.replace("http:", "https:"))
     caught = failure_of(lambda: put(sink_for(environ)))
@@ -219,6 +237,7 @@ def test_an_endpoint_that_cannot_be_one_is_the_owners_to_mend() -> None:
     assert (type(caught), caught.code) == (Misconfigured, "InvalidEndpointConfiguration")
 
 
+@pytest.mark.usefixtures("each_way")
 def test_metadata_that_no_header_can_carry_is_the_artifacts_fault(shared: S3Sink) -> None:
     place = {"content_type": "image/jpeg", "metadata": {"label": "caf\u00e9"}}
     caught = failure_of(lambda: shared.put("k", io.BytesIO(b"x"), **place))  # type: ignore[arg-type]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import botocore.awsrequest
 import botocore.exceptions
 import botocore.httpsession
 import pytest
-import urllib3.connection
+import urllib3.util.connection
 
 from frigate_mirror import settings
 from s3 import S3Sink
@@ -21,6 +22,7 @@ from stub import LISTING, Reply, Stub, error
 pytestmark = pytest.mark.usefixtures("no_aws_of_the_host")
 
 
+@pytest.mark.usefixtures("each_way")
 def test_encryption_tags_and_owner_go_with_every_put_and_the_owner_with_every_listing(
     stub: Stub,
 ) -> None:
@@ -38,17 +40,20 @@ def test_encryption_tags_and_owner_go_with_every_put_and_the_owner_with_every_li
     assert owners == ["123456789012"] * 2
 
 
+@pytest.mark.usefixtures("each_way")
 def test_nothing_is_asked_for_that_was_not_set(stub: Stub, shared: S3Sink) -> None:
     put(shared)
     asked = {name for name in stub.seen[0].headers if name.startswith("x-amz-")}
     assert asked == {"x-amz-content-sha256", "x-amz-date"}
 
 
+@pytest.mark.usefixtures("each_way")
 def test_the_project_names_itself_to_the_service(stub: Stub, shared: S3Sink) -> None:
     put(shared)
     assert "frigate-s3-mirror/" in stub.seen[0].headers["user-agent"]
 
 
+@pytest.mark.usefixtures("each_way")
 def test_many_puts_share_one_connection(stub: Stub) -> None:
     sink = sink_for(environ_for(stub.endpoint))
     for _ in range(20):
@@ -56,6 +61,7 @@ def test_many_puts_share_one_connection(stub: Stub) -> None:
     assert stub.connections == 1
 
 
+@pytest.mark.usefixtures("each_way")
 def test_the_pool_is_as_large_as_the_threads_so_no_connection_is_thrown_away(
     stub: Stub, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -73,22 +79,29 @@ def test_the_pool_is_as_large_as_the_threads_so_no_connection_is_thrown_away(
     assert "pool is full" not in caplog.text
 
 
-def test_connections_are_kept_alive_by_the_kernel(
+@pytest.mark.usefixtures("each_way")
+def test_connections_are_kept_alive_by_the_kernel_and_wait_for_no_full_packet(
     stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[socket.socket] = []
-    plain_connect = urllib3.connection.HTTPConnection.connect
 
-    def connect(connection: urllib3.connection.HTTPConnection) -> None:
-        plain_connect(connection)
-        made.append(connection.sock)
+    def noted(connect: Any) -> Any:
+        def create_connection(*args: Any, **more: Any) -> socket.socket:
+            made.append(connect(*args, **more))
+            return made[-1]
 
-    monkeypatch.setattr(urllib3.connection.HTTPConnection, "connect", connect)
+        return create_connection
+
+    for module in (socket, urllib3.util.connection):
+        monkeypatch.setattr(module, "create_connection", noted(module.create_connection))
     sink = sink_for(environ_for(stub.endpoint))
     put(sink)
-    assert [sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) for sock in made] == [1]
+    [sock] = made
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
+@pytest.mark.usefixtures("each_way")
 def test_botocore_tries_three_times_unless_told_otherwise(stub: Stub) -> None:
     stub.default = error(500, "InternalError")
     environ = environ_for(stub.endpoint)
@@ -96,6 +109,7 @@ def test_botocore_tries_three_times_unless_told_otherwise(stub: Stub) -> None:
     assert len(stub.seen) == 3
 
 
+@pytest.mark.usefixtures("each_way")
 def test_the_check_asks_once_for_one_key_under_the_prefix(stub: Stub) -> None:
     stub.default = error(500, "InternalError")
     failure_of(sink_for(environ_for(stub.endpoint, S3_PATH_PREFIX="nvr"), attempts=3).check)
@@ -104,6 +118,7 @@ def test_the_check_asks_once_for_one_key_under_the_prefix(stub: Stub) -> None:
     assert "prefix=nvr%2F" in seen.path
 
 
+@pytest.mark.usefixtures("each_way")
 def test_the_check_measures_how_far_the_clocks_are_apart(stub: Stub) -> None:
     environ = environ_for(stub.endpoint)
     for ours, skew in ((1_000_000_000.0, 784_111_777 - 1_000_000_000), (784_111_777.0, 0)):
@@ -123,6 +138,7 @@ def test_a_custom_endpoint_by_name_needs_no_name_for_each_bucket(
     assert stub.seen[0].path == line
 
 
+@pytest.mark.usefixtures("each_way")
 def test_virtual_addressing_puts_the_bucket_into_the_hosts_name(
     stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +156,7 @@ def test_virtual_addressing_puts_the_bucket_into_the_hosts_name(
     assert stub.seen[0].path == "/k"
 
 
+@pytest.mark.usefixtures("each_way")
 def test_a_plain_seaweedfs_works_as_well_as_one_over_https(
     seaweedfs: SeaweedFS, bucket: Bucket
 ) -> None:
@@ -150,6 +167,7 @@ def test_a_plain_seaweedfs_works_as_well_as_one_over_https(
     assert bucket.objects() == {"k": b"plain", "l": b"named"}
 
 
+@pytest.mark.usefixtures("long_way")
 def test_on_aws_the_bucket_is_in_the_hosts_name_and_the_class_is_standard_ia(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -15,6 +15,7 @@ from frigate_mirror.sink import MemorySink, Misconfigured, Sink
 from s3 import S3Sink
 from servers import Bucket, Moto, SeaweedFS
 
+pytestmark = pytest.mark.usefixtures("each_way")
 JPEG = "image/jpeg"
 
 

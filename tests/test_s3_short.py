@@ -1,0 +1,632 @@
+"""The S3 edge: the short way asks what boto3 would ask, and says yes only where boto3 would."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import select
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlsplit
+
+import botocore.auth
+import botocore.session
+import pytest
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials, RefreshableCredentials
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from campaign.tls import Certificates
+from frigate_mirror import s3_boto, settings
+from frigate_mirror.s3_place import Place, place_of
+from frigate_mirror.s3_short import ENOUGH, Heard, ShortWay
+from frigate_mirror.s3_sign import UNSIGNED, Request, Signer
+from frigate_mirror.s3_wire import MOST, Answer, Wire, _Connection
+from frigate_mirror.sink import SinkError
+from s3 import S3Sink
+from s3_case import environ_for, failure_of, put, sink_for
+from stub import LISTING, Reply, Seen, Stub, error
+
+pytestmark = pytest.mark.usefixtures("no_aws_of_the_host")
+ROOT = Path(__file__).resolve().parent.parent
+unhurried = hypothesis_settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+# -- the signature
+
+printable = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=40)
+words = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=40)
+names = st.from_regex(r"[a-z][a-z-]{0,20}", fullmatch=True)
+moments = st.datetimes(datetime(2001, 1, 1), datetime(2099, 1, 1))
+
+
+@hypothesis_settings(deadline=None, max_examples=300)
+@given(
+    signer=st.builds(Signer, words, words, st.just("") | words),
+    key=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60),
+    metadata=st.dictionaries(names, printable, max_size=8),
+    body=st.none() | st.binary(max_size=3_000),
+    host=st.sampled_from(["s3.example.com", "10.0.0.1:9000"]),
+    region=names,
+    now=moments,
+)
+def test_a_signature_is_botocores_own(
+    signer: Signer,
+    key: str,
+    metadata: dict[str, str],
+    body: bytes | None,
+    host: str,
+    region: str,
+    now: datetime,
+) -> None:
+    headers = {"Content-MD5": "x", "User-Agent": "u"}
+    headers |= {f"x-amz-meta-{name}": value for name, value in metadata.items()}
+    method, scheme = ("PUT", "http") if body is not None else ("GET", "https")
+    path, query = f"/b/{quote(key, safe='/~')}", "a=%2F&b=" if body is None else ""
+    theirs = AWSRequest(
+        method, f"{scheme}://{host}{path}?{query}".rstrip("?"), headers, body or b""
+    )
+    theirs.context["has_streaming_input"] = True
+    payload = UNSIGNED if body is None else hashlib.sha256(body).hexdigest()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.auth, "get_current_datetime", lambda: now)
+        credentials = Credentials(signer.access, signer.secret, signer.token or None)
+        botocore.auth.S3SigV4Auth(credentials, "s3", region).add_auth(theirs)
+    ours = signer.sign(
+        Request(method, path, query, {"Host": host} | headers, payload),
+        region,
+        now.strftime("%Y%m%dT%H%M%SZ"),
+    )
+    assert ours == {"Host": host} | dict(theirs.headers.items())
+
+
+def test_a_signer_does_not_tell_its_secret() -> None:
+    assert "secret" not in f"{Signer('access', 'secret', 'token-secret')!r}"
+
+
+# -- the place
+
+
+def url_of_boto(environ: dict[str, str]) -> str:
+    """Where boto3 would put the key `k`."""
+    asked: list[str] = []
+
+    def stop(request: Any, **_: object) -> None:
+        asked.append(request.url)
+        raise SinkError("enough")
+
+    loaded = settings.load(environ)
+    keys = (loaded.access_key, loaded.secret_key, loaded.session_token)
+    link = s3_boto.connect(loaded, keys, 1)
+    link.steady.meta.events.register("before-send.s3", stop)
+    with pytest.raises(SinkError):
+        link.steady.put_object(Bucket=loaded.bucket, Key="k", Body=b"")
+    return asked[0]
+
+
+def url_of_ours(environ: dict[str, str]) -> str | None:
+    place = place_of(settings.load(environ), {})
+    if place is None:
+        return None
+    scheme = "https" if place.trust else "http"
+    return f"{scheme}://{place.name}{place.path}/k"
+
+
+endpoints = st.builds(
+    "{}://{}{}".format,
+    st.sampled_from(["http", "https", "HTTPS"]),
+    st.sampled_from(["s3.example.com", "localhost", "127.0.0.1", "minio", "S3.Example.com",
+                     "s3.eu-west-1.amazonaws.com", "s3-accelerate.amazonaws.com", "[::1]",
+                     "a--b.example.com", "example.com."]),
+    st.sampled_from(["", ":9000", ":80", ":443"]),
+)  # fmt: skip
+buckets = st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9._-]{2,20}", fullmatch=True) | st.sampled_from(
+    ["my-bucket", "a.b.c", "my_bucket", "x--use1-az4--x-s3", "a-s3alias", "b--ol-s3", "frigate-s3",
+     "10.0.0.1", "a..b", "ends-", "b" * 64]
+)  # fmt: skip
+
+
+@unhurried
+@given(buckets, st.just("") | endpoints, st.sampled_from(["auto", "path", "virtual"]))
+def test_a_bucket_is_where_boto3_looks_for_it(bucket: str, endpoint: str, style: str) -> None:
+    environ = environ_for(endpoint, S3_BUCKET=bucket, S3_ADDRESSING_STYLE=style)
+    ours = url_of_ours(environ)
+    if ours is None:
+        return  # then boto3 is asked
+    theirs = urlsplit(url_of_boto(environ))
+    port = {"http": ":80", "https": ":443"}[theirs.scheme]
+    assert ours == f"{theirs.scheme}://{theirs.netloc.removesuffix(port)}{theirs.path}"
+
+
+@pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov"])
+def test_every_region_of_aws_is_where_boto3_looks_for_it(partition: str) -> None:
+    regions = botocore.session.Session().get_available_regions("s3", partition)
+    for region in regions:
+        environ = environ_for("", S3_REGION=region, S3_BUCKET="my-bucket")
+        assert url_of_ours(environ) == url_of_boto(environ), region
+    assert regions
+
+
+@pytest.mark.parametrize("region", ["us-iso-east-1", "eusc-de-east-1", "auto", "us-west-2-fips"])
+def test_a_region_apart_is_left_to_boto3(region: str) -> None:
+    assert url_of_ours(environ_for("", S3_REGION=region, S3_BUCKET="my-bucket")) is None
+
+
+@pytest.mark.parametrize("name", [
+    "HTTP_PROXY", "http_proxy", "AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT",
+    "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_PROFILE", "AWS_NOT_YET_INVENTED",
+])  # fmt: skip
+def test_what_may_change_a_request_unseen_is_left_to_boto3(name: str) -> None:
+    loaded = settings.load(environ_for("http://localhost:9"))
+    assert place_of(loaded, {"AWS_ACCESS_KEY_ID": "a", "AWS_CA_BUNDLE": "b"})
+    assert place_of(loaded, {name: "x"}) is None
+
+
+@pytest.mark.parametrize("name", ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"])
+def test_an_aws_file_is_left_to_boto3(tmp_path: Path, name: str) -> None:
+    loaded = settings.load(environ_for("http://localhost:9"))
+    assert place_of(loaded, {name: str(tmp_path / "none"), "HOME": "/nowhere"})
+    (tmp_path / "file").write_text("[default]\ns3 =\n  use_accelerate_endpoint = true\n")
+    assert place_of(loaded, {name: str(tmp_path / "file")}) is None
+
+
+# -- the request
+
+UNLIKE = {"authorization", "x-amz-date", "user-agent", "amz-sdk-invocation-id", "amz-sdk-request"}
+ALL = {
+    "S3_SSE": "aws:kms", "S3_SSE_KMS_KEY_ID": "key-1", "S3_OBJECT_TAGS": "a=b c&d=\u00e9",
+    "S3_EXPECTED_BUCKET_OWNER": "123456789012", "S3_STORAGE_CLASS": "STANDARD_IA",
+    "S3_SESSION_TOKEN": "tok", "S3_PATH_PREFIX": "n v/r",
+}  # fmt: skip
+
+
+def asked_of(stub: Stub, environ: dict[str, str]) -> list[Seen]:
+    """A put and a check, as `stub` sees them."""
+    sink = sink_for(environ)
+    metadata = {"camera": "front door", "label": "", "zones": "a,  b "}
+    with (ROOT / "README.md").open("rb") as body:
+        sink.put("a b/\u00e9+c~.jpg", body, content_type="image/jpeg", metadata=metadata)
+    sink.check()
+    seen, stub.seen = stub.seen, []
+    return seen
+
+
+def signed_names(seen: Seen) -> set[str]:
+    text = seen.headers["authorization"].split("SignedHeaders=")[1].split(",")[0]
+    return set(text.split(";"))
+
+
+@pytest.mark.parametrize("more", [{}, ALL])
+@pytest.mark.parametrize("secure", [False, True])
+def test_both_ways_ask_the_same(
+    stub: Stub,
+    tls_stub: Stub,
+    certificate: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    secure: bool,
+    more: dict[str, str],
+) -> None:
+    server = tls_stub if secure else stub
+    environ = environ_for(server.endpoint, S3_CA_BUNDLE=str(certificate[0]), **more)
+    short = asked_of(server, environ)
+    monkeypatch.setattr(ShortWay, "_tried", lambda *_: None)
+    long = asked_of(server, environ)
+    assert "Boto3" in long[0].headers["user-agent"]
+    assert "Boto3" not in short[0].headers["user-agent"]
+    for ours, theirs in zip(short, long, strict=True):
+        assert (ours.method, ours.body) == (theirs.method, theirs.body)
+        assert urlsplit(ours.path).path == urlsplit(theirs.path).path
+        queries = [sorted(parse_qsl(urlsplit(one.path).query, True)) for one in (ours, theirs)]
+        assert queries[0] == queries[1]
+        kept = [{k: v for k, v in s.headers.items() if k not in UNLIKE} for s in (ours, theirs)]
+        # botocore says of a GET that it takes any coding; without a word nothing is coded.
+        kept[1].pop("accept-encoding", None)
+        assert kept[0] == kept[1]
+        assert signed_names(ours) == signed_names(theirs)
+
+
+# -- what it says yes to, and what becomes of the rest
+
+
+def test_a_child_that_meets_no_error_never_loads_boto3(stub: Stub) -> None:
+    program = (
+        "import io, os, sys\nfrom frigate_mirror import settings\nfrom s3 import S3Sink\n"
+        "sink = S3Sink(settings.load(os.environ), os.environ)\nsink.check()\n"
+        "sink.put('k', io.BytesIO(b'x'), content_type='image/jpeg', metadata={})\n"
+        "print(sorted({'boto3', 'botocore', 'urllib3', 'http.client'} & set(sys.modules)))"
+    )
+    environ = os.environ | environ_for(stub.endpoint) | {"PYTHONPATH": str(ROOT)}
+    told = subprocess.run(
+        [sys.executable, "-c", program], env=environ, capture_output=True, text=True, timeout=30
+    )
+    assert (told.stdout, told.stderr) == ("[]\n", "")
+
+
+def test_a_refusal_is_heard_once_and_then_tried_the_long_way_only(stub: Stub) -> None:
+    sink = sink_for(environ_for(stub.endpoint), attempts=3)
+    stub.default = error(503, "SlowDown")
+    failure_of(lambda: put(sink))
+    agents = ["Boto3" in seen.headers["user-agent"] for seen in stub.seen]
+    assert agents == [False, True, True], "three tries in all, as without the short way"
+    failure_of(lambda: put(sink))
+    assert len(stub.seen) == 6
+    assert all("Boto3" in seen.headers["user-agent"] for seen in stub.seen[3:])
+
+
+def test_silence_is_waited_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        sink = sink_for(environ_for(endpoint, S3_READ_TIMEOUT="0.2"))
+        assert failure_of(lambda: put(sink)).code == "ReadTimeout"
+        silent.setblocking(False)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The short way breaks down; an entry for each try."""
+    tries: list[int] = []
+
+    def exchange(*_: object, **__: object) -> None:
+        tries.append(1)
+        raise ConnectionResetError
+
+    monkeypatch.setattr(Wire, "exchange", exchange)
+    return tries
+
+
+def test_an_outage_is_met_once_by_the_short_way(stub: Stub, broken: list[int]) -> None:
+    sink = sink_for(environ_for(stub.endpoint))
+    stub.default = error(500, "InternalError")
+    for _ in range(3):
+        failure_of(lambda: put(sink))
+        failure_of(sink.check)
+    assert len(broken) == 1
+    stub.default = None
+    put(sink)
+    assert len(broken) == 1
+    put(sink)
+    assert len(broken) == 2, "open again once the long way has stored something"
+
+
+def test_a_short_way_that_never_works_where_the_long_one_does_is_given_up(
+    stub: Stub, broken: list[int]
+) -> None:
+    sink = sink_for(environ_for(stub.endpoint))
+    for _ in range(2 * ENOUGH):
+        put(sink)
+    assert len(broken) == ENOUGH
+
+
+def test_the_short_way_is_back_after_an_error(stub: Stub) -> None:
+    sink = sink_for(environ_for(stub.endpoint))
+    for _ in range(2 * ENOUGH):
+        stub.replies.append(error(500, "InternalError"))
+        failure_of(lambda: put(sink))
+        put(sink)
+        put(sink)
+    assert "Boto3" not in stub.seen[-1].headers["user-agent"]
+
+
+@pytest.mark.parametrize("answer", [
+    Reply(200, LISTING), Reply(204, b"", {"ETag": '"e"'}), Reply(200, b"<html>", {"ETag": ""}),
+    Reply(302, b"", {"ETag": '"e"', "Location": "http://elsewhere.invalid/"}),
+])  # fmt: skip
+def test_only_200_with_an_etag_is_a_yes(stub: Stub, answer: Reply) -> None:
+    loaded = settings.load(environ_for(stub.endpoint))
+    stub.default = answer
+    short = ShortWay(place_of(loaded, {}), connect=1, read=1)
+    heard = short.check({}, "", Signer("a", "s"))
+    assert heard
+    assert heard.etag == ""
+    assert heard.lists == (answer.body == LISTING)
+
+
+@pytest.mark.parametrize("page", [
+    b"", b"\x00", b"<a/>", b"<ListBucketResult/>", b"<a><IsTruncated/></a>", LISTING[:-9],
+    LISTING.replace(b'"1.0"', b'"1.0" encoding="no such"'),
+    LISTING.replace(b'"1.0"', b'"1.0" encoding="shift-jis"'),
+])  # fmt: skip
+def test_a_page_that_is_no_listing_is_not_taken_for_one(page: bytes) -> None:
+    assert Heard(Signer("a", "s"), Answer(200, {}, LISTING)).lists
+    assert not Heard(Signer("a", "s"), Answer(403, {}, LISTING)).lists
+    assert not Heard(Signer("a", "s"), Answer(200, {}, page)).lists
+
+
+# -- credentials
+
+
+def test_credentials_of_the_chain_sign_the_short_way_once_they_are_found(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDFROMENV")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "tok")
+    sink = sink_for(environ_for(stub.endpoint, S3_ACCESS_KEY="", S3_SECRET_KEY=""))
+    put(sink)
+    put(sink)
+    first, second = (seen.headers for seen in stub.seen)
+    assert "Boto3" in first["user-agent"] and "Boto3" not in second["user-agent"]
+    assert "Credential=AKIDFROMENV/" in second["authorization"]
+    assert second["x-amz-security-token"] == "tok"
+
+
+def test_credentials_of_a_file_are_left_to_boto3(stub: Stub, tmp_path: Path) -> None:
+    sink = sink_for(environ_for(stub.endpoint, S3_ACCESS_KEY="", S3_SECRET_KEY=""))
+    (tmp_path / "credentials").write_text(
+        "[default]\naws_access_key_id = AKIDFROMFILE\naws_secret_access_key = s\n"
+    )
+    put(sink)
+    put(sink)
+    assert all("Boto3" in seen.headers["user-agent"] for seen in stub.seen)
+
+
+def test_credentials_that_expire_are_refreshed_before_they_sign() -> None:
+    made: list[str] = []
+
+    def refresh() -> dict[str, str]:
+        made.append(f"AKID{len(made)}")
+        expiry = datetime.now(UTC) + timedelta(seconds=30)  # at once due again
+        return {"access_key": made[-1], "secret_key": "s", "token": "t",
+                "expiry_time": expiry.isoformat()}  # fmt: skip
+
+    found = RefreshableCredentials.create_from_metadata(refresh(), refresh, "iam-role")
+    link = s3_boto.Link(None, None, found, Signer("AKID0", "s", "t"))
+    signer = link.signer()
+    assert signer is not None
+    assert signer.access == made[-1] != "AKID0"
+
+
+# -- the wire
+
+
+def exchanged(data: bytes, *, end: bool = True) -> tuple[Answer, _Connection, socket.socket]:
+    """What is made of `data` as an answer."""
+    ours, theirs = socket.socketpair()
+    theirs.sendall(data)
+    if end:
+        theirs.shutdown(socket.SHUT_WR)
+    connection = _Connection(ours)
+    try:
+        return connection.exchange(b"GET / HTTP/1.1\r\n\r\n", (), 5), connection, theirs
+    except BaseException:
+        theirs.close()
+        raise
+    finally:
+        ours.close()
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize("data, body, reusable", [
+    (OK + b"Content-Length: 3\r\n\r\nabc", b"abc", True),
+    (OK + b"transfer-encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nt: v\r\n\r\n",
+     b"abcde", True),
+    (OK + b"Connection: Close\r\nContent-Length: 0\r\n\r\n", b"", False),
+    (OK + b"\r\nto the end", b"to the end", False),
+    (OK + b"Content-Length: 1\r\n\r\nabc", b"a", False),
+    (b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"Content-Length: 0\r\n\r\n", b"", True),
+    (b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", b"", False),
+])  # fmt: skip
+def test_an_answer_ends_where_it_says(data: bytes, body: bytes, reusable: bool) -> None:
+    answer, connection, theirs = exchanged(data)
+    theirs.close()
+    assert (answer.status, answer.body, connection.reusable) == (200, body, reusable)
+
+
+def test_an_answer_without_a_body_is_not_waited_for() -> None:
+    answer, connection, theirs = exchanged(b"HTTP/1.1 204 No Content\r\n\r\n", end=False)
+    theirs.close()
+    assert (answer.status, connection.reusable) == (204, True)
+
+
+@pytest.mark.parametrize("data", [
+    b"", b"HTTP/1.1 200", b"SSH-2.0\r\n\r\n", OK + b"nothing\r\n\r\n",
+    OK + b"Content-Length: 3\r\n\r\nab",
+    OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nabc", OK + b"Content-Length: -1\r\n\r\n",
+    OK + b"Transfer-Encoding: chunked\r\n\r\nx\r\n", OK + b"Transfer-Encoding: gzip\r\n\r\n",
+    OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\nabc", OK + b"Content-Length: 99999999999\r\n\r\n",
+])  # fmt: skip
+def test_an_answer_that_is_not_whole_is_none(data: bytes) -> None:
+    with pytest.raises((OSError, ValueError)):
+        exchanged(data)
+
+
+def test_an_endless_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Endless:
+        def fileno(self) -> int:
+            return 0
+
+        close = settimeout = gettimeout = sendall = lambda *_: None
+
+        def recv(self, size: int) -> bytes:
+            return b"x" * size
+
+    with pytest.raises(ValueError, match="too long"):
+        _Connection(Endless()).exchange(b"x", (), 1)  # type: ignore[arg-type]
+    assert MOST < 10_000_000
+
+
+pieces = st.sampled_from([
+    OK, b"HTTP/1.1 500 \r\n", b"HTTP/1.1 100 x\r\n", b"\r\n", b"abc", b":",
+    b"Content-Length: 3\r\n",
+    b"Transfer-Encoding: chunked\r\n", b"3\r\nabc\r\n", b"0\r\n", b"ETag: \"e\"\r\n", b"0x1\r\n",
+])  # fmt: skip
+
+
+@unhurried
+@given(st.lists(pieces | st.binary(max_size=20), max_size=8).map(b"".join))
+def test_any_bytes_at_all_are_an_answer_or_none(data: bytes) -> None:
+    try:
+        answer, _, theirs = exchanged(data)
+    except (OSError, ValueError):
+        return
+    theirs.close()
+    assert 200 <= answer.status <= 999
+
+
+def test_a_connection_that_the_server_has_closed_is_not_used_again(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(S3Sink, "_call", None)  # no long way
+    sink = sink_for(environ_for(stub.endpoint))
+    stub.default = Reply(200, b"", {"ETag": '"e"', "Connection": "close"})
+    put(sink)
+    put(sink)
+    assert stub.connections == 2
+    wire = sink._short._wire
+    assert wire
+    ours, theirs = socket.socketpair()
+    wire._idle.append(_Connection(ours))
+    theirs.close()
+    assert select.select([ours], [], [], 5)[0]
+    put(sink)
+    assert stub.connections == 3
+    assert ours.fileno() == -1
+
+
+def test_a_slow_reader_has_the_read_timeout_for_each_piece_not_for_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[int] = []
+
+    class Slow:
+        def fileno(self) -> int:
+            return 0
+
+        close = settimeout = gettimeout = lambda *_: None
+
+        def sendall(self, data: bytes) -> None:
+            sent.append(len(data))
+
+        def recv(self, size: int) -> bytes:
+            return OK + b'ETag: "e"\r\nContent-Length: 0\r\n\r\n'
+
+    place = Place("localhost", 1, "/b", "us-east-1", "")
+    short = ShortWay(place, connect=1, read=1)
+    monkeypatch.setattr(Wire, "_connected", lambda *_: _Connection(Slow()))  # type: ignore[arg-type]
+    monkeypatch.setattr(S3Sink, "_call", None)
+    sink = sink_for(environ_for("http://localhost:1"))
+    sink._short = short
+    put(sink, "k", b"x" * 3_000_000)
+    assert sum(sent) > 3_000_000
+    assert max(sent) < 300_000
+
+
+@pytest.mark.parametrize("which", ["wrong_host", "expired", "untrusted", "right"])
+def test_nothing_is_sent_to_whoever_shows_a_wrong_certificate(tmp_path: Path, which: str) -> None:
+    shown = Certificates(tmp_path)
+    came: list[bytes] = []
+
+    def serve(server: socket.socket) -> None:
+        with server.accept()[0] as raw:
+            try:
+                with getattr(shown, which).wrap_socket(raw, server_side=True) as talk:
+                    came.append(talk.recv(100))
+                    talk.sendall(OK + b"Content-Length: 0\r\n\r\n")
+            except OSError:
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, args=(server,))
+        thread.start()
+        port = server.getsockname()[1]
+        wire = Wire(Place("127.0.0.1", port, "/b", "us-east-1", str(shown.bundle)))
+        if which == "right":
+            assert wire.exchange(b"secret", (), connect=5, read=5).status == 200
+        else:
+            with pytest.raises(ssl.SSLCertVerificationError):
+                wire.exchange(b"secret", (), connect=5, read=5)
+        thread.join(10)
+    assert came == ([b"secret"] if which == "right" else [])
+
+
+# -- boto3, when it is wanted
+
+
+def test_an_import_that_broke_half_way_is_begun_anew(tmp_path: Path) -> None:
+    program = """
+import errno, io, os, sys
+from frigate_mirror import settings
+from frigate_mirror.sink import SinkError
+from s3 import S3Sink
+
+class Shortage:
+    left = 10**9
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        cls.left -= 1
+        if cls.left < 0:
+            raise faults[cls.left % 3]
+
+faults = [OSError(errno.EMFILE, "Too many open files"), ImportError("failed to map"), MemoryError()]
+sys.meta_path.insert(0, Shortage)
+sink = S3Sink(settings.load(os.environ), os.environ, attempts=1)
+for room in [*range(0, 400, 9), 10**9]:
+    Shortage.left = room
+    try:
+        sink.put("k", io.BytesIO(b"x"), content_type="image/jpeg", metadata={})
+    except SinkError as error:
+        print(type(error).__name__, error.code)
+"""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
+        environ = os.environ | environ_for(endpoint) | {"PYTHONPATH": str(ROOT)}
+        told = subprocess.run(
+            [sys.executable, "-c", program], env=environ, capture_output=True, text=True, timeout=60
+        )
+    lines = told.stdout.splitlines()
+    assert told.stderr == ""
+    assert len(lines) == 46
+    assert lines[0] in ("Unavailable OS", "Unavailable Import", "Unavailable Memory")
+    assert lines[-1] == "Unavailable EndpointConnection"
+
+
+def test_threads_that_need_boto3_together_all_get_it(stub: Stub) -> None:
+    sink = sink_for(environ_for(stub.endpoint))
+    stub.default = error(403, "AccessDenied")
+    codes: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: codes.append(failure_of(lambda: put(sink)).code))
+        for _ in range(8)
+    ]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert codes == ["AccessDenied"] * 8
+
+
+def test_a_library_that_is_broken_is_named_with_a_hint(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: S3Sink) -> None:
+        raise ImportError("No module named 'jmespath'")
+
+    monkeypatch.setattr(S3Sink, "_long_way", broken)
+    stub.default = error(403, "AccessDenied")
+    caught = failure_of(lambda: put(sink_for(environ_for(stub.endpoint))))
+    assert caught.code == "Import"
+    assert "jmespath" in str(caught)
+    assert "setup_s3_mirror.sh" in caught.hint
+
+
+def test_settings_are_a_plain_place() -> None:
+    place = place_of(settings.load(environ_for("https://s3.example.com")), {})
+    assert place is not None
+    assert Path(place.trust).is_file()
+    assert dataclasses.replace(place, trust="").name == "s3.example.com:443"

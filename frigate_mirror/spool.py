@@ -61,11 +61,10 @@ class Spool:
 
     def path(self, artifact_id: str) -> Path:
         """Where the artifact's file is held, if it is."""
-        # Ids are checked (`keys.is_event_id`): no slash, no blank, and one colon.
-        return self._folder / artifact_id.replace(":", "_", 1)
+        return self._folder / _name(artifact_id)
 
     def holds(self, artifact_id: str) -> bool:
-        return self.path(artifact_id).name in self._sizes
+        return _name(artifact_id) in self._sizes
 
     def lacks(self, artifact_id: str) -> bool:
         """Whether the artifact's file is not held, though it could be."""
@@ -117,16 +116,16 @@ class Spool:
 
     def release(self, artifact_id: str) -> None:
         """Let go of the artifact's file: it is in the bucket, or never will be."""
-        path = self.path(artifact_id)
+        name = _name(artifact_id)
         with self._lock:
-            held = self._sizes.pop(path.name, 0)
-            self._orphans.discard(path.name)
+            held = self._sizes.pop(name, 0)
+            self._orphans.discard(name)
             self.bytes -= held
             if held and self.bytes <= self._limit // 2:
                 self._full = False
         # Whether or not it is in our books: another process may have held it (`backfill`).
         with suppress(OSError):
-            path.unlink()
+            os.unlink(f"{self._folder}/{name}")  # a Path costs more than this does
 
     def recount(self) -> bool:
         """Whether files should be held again: some could not be, or somebody has deleted some."""
@@ -141,7 +140,7 @@ class Spool:
     def orphan(self, artifact_id: str) -> None:
         """The ledger could not be told of this file."""
         with self._lock:
-            self._orphans |= {self.path(artifact_id).name} & self._sizes.keys()
+            self._orphans |= {_name(artifact_id)} & self._sizes.keys()
 
     @property
     def orphans(self) -> list[str]:
@@ -188,6 +187,11 @@ class Spool:
         if not self._broken:
             log.warning("S3 spool: cannot keep %s: %s", artifact.source.name, error)
         self._broken = True
+
+
+def _name(artifact_id: str) -> str:
+    # Ids are checked (`keys.is_event_id`): no slash, no blank, and one colon.
+    return artifact_id.replace(":", "_", 1)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
 from frigate_mirror.artifacts import Artifact
+
+_FARTHEST = 6e10  # seconds, the year 3871: beyond it there is no date that could be written
 
 
 class Priority(IntEnum):
@@ -31,19 +35,29 @@ class Entry:
     added: float
 
 
-COLUMNS = (
-    "id, camera, started, priority, tries, attempts, added, "
-    "key, source, size, content_type, metadata"
-)
+def row_of(artifact: Artifact) -> tuple[Any, ...]:
+    """The artifact as columns of the ledger, with the checksum of them all."""
+    a = artifact
+    own = (a.id, a.camera, float(a.started), a.key, str(a.source), a.size, a.content_type,
+           json.dumps(dict(a.metadata)))  # fmt: skip
+    return (*own, _crc(own))
 
 
 def entry_of(row: tuple[Any, ...]) -> Entry:
-    """The entry in a row of the COLUMNS."""
-    (one, camera, started, priority, tries, attempts, added, key, source, size, kind, text) = row
+    """The entry in a row of `schema.COLUMNS`. Raises TypeError or ValueError for one that is not
+    as it was written."""
+    *own, crc, priority, tries, attempts, added = row
+    one, camera, started, key, source, size, kind, text = own
+    if crc != _crc(own):
+        raise ValueError(f"artifact {one!r} is not as it was written")
     artifact = Artifact(
         one, camera, started, key, Path(source), size, content_type=kind, metadata=json.loads(text)
     )
-    return Entry(artifact, Priority(priority), tries, attempts, added)
+    return Entry(artifact, Priority(priority), int(tries), int(attempts), float(added))
+
+
+def _crc(columns: Iterable[Any]) -> int:
+    return zlib.crc32(json.dumps(list(columns)).encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +79,18 @@ class Counts:
     failed: int = 0
     gone: int = 0
     retrying: int = 0
+
+
+def settled_of(row: tuple[Any, ...]) -> Settled:
+    """The line that a row (settled, id, key, tries, error) is. Raises TypeError or ValueError for
+    one that can be none."""
+    at, one, key, tries, error = row
+    at = float(at or 0.0)
+    if not abs(at) < _FARTHEST:
+        raise ValueError(f"artifact {one!r} was settled at {at!r}")
+    return Settled(at, str(one), str(key or ""), int(tries), str(error or ""))
+
+
+def counts_of(rows: Iterable[tuple[Any, Any]]) -> Counts:
+    """How many artifacts are in each state. Raises TypeError for a word that is none."""
+    return Counts(**dict(rows))

@@ -14,50 +14,29 @@ repeated upload of the same bytes to the same key, or the sweep adds a row again
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from frigate_mirror.artifacts import Artifact
-from frigate_mirror.entries import COLUMNS, Counts, Entry, Priority, Settled, entry_of
+from frigate_mirror.entries import (
+    Counts,
+    Entry,
+    Priority,
+    Settled,
+    counts_of,
+    entry_of,
+    row_of,
+    settled_of,
+)
+from frigate_mirror.schema import ADD, COLUMNS, DDL, MADE, VERSION
 from frigate_mirror.store import LedgerError, Store
 
 __all__ = ["Ledger", "LedgerError"]
-
-_DDL = """
-CREATE TABLE IF NOT EXISTS artifact (
-    id           TEXT PRIMARY KEY,
-    camera       TEXT NOT NULL,
-    started      REAL NOT NULL,
-    state        TEXT NOT NULL
-                 CHECK (state IN ('waiting', 'pending', 'uploaded', 'failed', 'gone')),
-    priority     INTEGER NOT NULL,
-    due          REAL NOT NULL,
-    tries        INTEGER NOT NULL DEFAULT 0,
-    attempts     INTEGER NOT NULL DEFAULT 0,
-    added        REAL NOT NULL,
-    settled      REAL,
-    key          TEXT,
-    source       TEXT,
-    size         INTEGER NOT NULL DEFAULT 0,
-    content_type TEXT,
-    metadata     TEXT,
-    error        TEXT
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS artifact_queue ON artifact (priority, due) WHERE state = 'pending';
-CREATE INDEX IF NOT EXISTS artifact_waiting ON artifact (due) WHERE state = 'waiting';
-CREATE INDEX IF NOT EXISTS artifact_added ON artifact (added) WHERE state = 'pending';
-CREATE INDEX IF NOT EXISTS artifact_state ON artifact (state, started);
-PRAGMA user_version = 1;
-"""
-VERSION = 1
-_NONSENSE = f"""SELECT {COLUMNS}, due, settled, error FROM artifact WHERE id = (
-    SELECT id FROM artifact
-    WHERE state NOT IN ('waiting', 'pending', 'uploaded', 'failed', 'gone') LIMIT 1)"""
+T = TypeVar("T")
 
 
 class Ledger:
@@ -65,7 +44,7 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         """Open or make the ledger. Raises LedgerError, or LedgerDamaged for a file that is none."""
-        self._store = Store(path, _DDL, VERSION, _NONSENSE)
+        self._store = Store(path, DDL, VERSION, MADE)
         self._claimed: set[str] = set()
 
     @property
@@ -76,23 +55,15 @@ class Ledger:
     def close(self) -> None:
         self._store.close()
 
+    def check(self) -> None:
+        """Read all of it, which takes seconds for a million rows and holds nobody up. Raises
+        LedgerDamaged for whatever does not fit together."""
+        self._store.check()
+
     def add(self, artifact: Artifact, priority: Priority, now: float) -> bool:
         """Queue an artifact, due at once; False if it is known already, unless it was waiting for
         its file or had none."""
-        a = artifact
-        changed = self._store.change(
-            """INSERT INTO artifact (id, camera, started, state, priority, due, added, key, source,
-                                     size, content_type, metadata)
-               VALUES (?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?)
-               ON CONFLICT (id) DO UPDATE SET
-                   state = 'pending', due = excluded.due, attempts = 0, error = NULL,
-                   priority = excluded.priority, key = excluded.key, source = excluded.source,
-                   size = excluded.size, content_type = excluded.content_type,
-                   metadata = excluded.metadata
-               WHERE state IN ('waiting', 'gone')""",
-            (a.id, a.camera, a.started, priority, now, now, a.key, str(a.source), a.size,
-             a.content_type, json.dumps(dict(a.metadata))),
-        )  # fmt: skip
+        changed = self._store.change(ADD, (*row_of(artifact), priority, now))
         return changed > 0
 
     def wait(self, one: str, camera: str, started: float, due: float, looks: int = 1) -> None:
@@ -129,6 +100,12 @@ class Ledger:
                 ).rowcount
         return total
 
+    def take_over(self, artifacts: Iterable[Artifact], now: float) -> int:
+        """Queue what a damaged ledger still had in its queue; returns how many were unknown."""
+        with self._store.writing() as sql:
+            rows = ((*row_of(one), Priority.BACKLOG, now) for one in artifacts)
+            return sql.executemany(ADD, rows).rowcount
+
     def unknown(self, artifact_ids: Collection[str]) -> list[str]:
         """Those of the ids that have no row, in their order."""
         marks = ",".join("?" * len(artifact_ids))
@@ -152,14 +129,15 @@ class Ledger:
                 )
                 for row in (row for row in rows if row[0] not in self._claimed):
                     self._claimed.add(row[0])
-                    return self._entry(row)
+                    return self._read(entry_of, row)
         return None
 
-    def _entry(self, row: tuple[Any, ...]) -> Entry:
+    def _read(self, form: Callable[[Any], T], found: Any) -> T:
+        """What was found, in that form; what makes no sense there is damage."""
         try:
-            return entry_of(row)
+            return form(found)
         except (TypeError, ValueError) as error:
-            raise self._store.distrust(f"row {row[0]!r}: {error}") from error
+            raise self._store.distrust(f"nonsense in it: {error}") from error
 
     @property
     def claimed(self) -> int:
@@ -184,7 +162,8 @@ class Ledger:
         with self._store.writing() as sql:
             sql.executemany(
                 """UPDATE artifact SET state = 'uploaded', settled = ?, attempts = attempts + 1,
-                       source = NULL, content_type = NULL, metadata = NULL, error = NULL
+                       source = NULL, content_type = NULL, metadata = NULL, crc = NULL,
+                       error = NULL
                    WHERE id = ?""",
                 [(one.at, one.id) for one in done],
             )
@@ -273,7 +252,7 @@ class Ledger:
 
     def _count(self, condition: str, *values: object) -> Counts:
         query = f"SELECT state, count(*) FROM artifact WHERE {condition} GROUP BY state"
-        return Counts(**dict(self._store.select(query, values)))
+        return self._read(counts_of, self._store.select(query, values))
 
     def oldest_pending(self) -> float | None:
         """When the artifact that has been pending for longest was added, None if none is."""
@@ -299,8 +278,8 @@ class Ledger:
                    WHERE state = ? AND (started, id) > (?, ?) ORDER BY started, id LIMIT ?""",
                 (state, *place, page),
             )
-            for at, artifact_id, key, tries, error, _ in rows:
-                yield Settled(at or 0.0, artifact_id, key or "", tries, error or "")
+            for row in rows:
+                yield self._read(settled_of, row[:5])
             if len(rows) < page:
                 return
             place = (rows[-1][5], rows[-1][1])

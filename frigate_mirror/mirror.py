@@ -150,6 +150,7 @@ class Mirror:
         now = self._clock()
         since = now - self._settings.sweep_days * DAY
         try:
+            self.ledger.check()
             forgotten = self.ledger.prune(since - PRUNE_MARGIN, now - KEEP_FAILED)
             self.spool.sweep(self._keep_held)
             if forgotten or self._lines_missing:

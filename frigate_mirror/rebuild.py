@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from itertools import chain
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -15,29 +15,48 @@ from frigate_mirror.artifacts import event_of, snapshot_id
 from frigate_mirror.entries import Counts, Settled
 from frigate_mirror.keys import KeyCodec, KeyFault
 from frigate_mirror.ledger import Ledger
+from frigate_mirror.salvage import artifacts_in
 from frigate_mirror.sink import Stored
 from frigate_mirror.statefiles import StateFile
-from frigate_mirror.store import LedgerDamaged
+from frigate_mirror.store import ENDINGS, LedgerDamaged, LedgerError
 
 log = logging.getLogger("frigate_s3.ledger")
+KEPT = 3  # damaged ledgers
 Row = tuple[str, str, str, float, float, str]
 
 
 def open_ledger(path: Path, uploaded: StateFile, failed: StateFile) -> Ledger:
     """The ledger at `path`. A damaged one is put aside, and an empty one is filled from the state
-    files, so that nothing in the bucket is uploaded again. Raises LedgerError."""
+    files, so that nothing in the bucket is uploaded again, and from what was put aside, which may
+    know of pictures that Frigate has forgotten. Raises LedgerError, OSError."""
     try:
-        ledger = Ledger(path)
-        empty = ledger.counts() == Counts()
+        ledger, empty = _open(path)
     except LedgerDamaged as error:
         aside = put_aside(path)
         log.warning("S3 ledger damaged, kept as %s and made anew: %s", aside, error)
-        ledger, empty = Ledger(path), True
+        ledger, empty = _open(path)
     if empty:
-        rows = chain(_rows(uploaded.read(), "uploaded"), _rows(failed.read(), "failed"))
-        if count := ledger.add_settled(rows):
-            log.info("S3 ledger rebuilt from the state files: %d artifact(s)", count)
+        count = ledger.add_settled(_rows(uploaded.read(), "uploaded"))
+        queued = sum(_salvage(ledger, aside / path.name) for aside in _put_aside(path))
+        count += ledger.add_settled(_rows(failed.read(), "failed"))
+        if count or queued:
+            log.info("S3 ledger rebuilt from the state files: %d artifact(s); from damaged ones: "
+                     "%d that wait for upload", count, queued)  # fmt: skip
     return ledger
+
+
+def _open(path: Path) -> tuple[Ledger, bool]:
+    """The ledger, and whether it is empty."""
+    ledger = Ledger(path)
+    try:
+        return ledger, ledger.counts() == Counts()
+    except LedgerError:
+        ledger.close()  # else its end would later take away the files of the next one
+        raise
+
+
+def _salvage(ledger: Ledger, damaged: Path) -> int:
+    return ledger.take_over(artifacts_in(damaged), time.time())
 
 
 def from_listing(listing: Iterable[Stored], keys: KeyCodec) -> Iterator[Row]:
@@ -65,11 +84,25 @@ def _seconds_in(event_id: str) -> float | None:
 
 
 def put_aside(path: Path) -> Path:
-    """Move a damaged ledger out of the way, for whoever wants to look at it: to where."""
-    aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
-    with suppress(FileNotFoundError):
-        path.replace(aside)
-    for ending in ("-wal", "-shm"):
+    """Move a damaged ledger into a folder of its own, for whoever wants to look at it: which.
+    The oldest of too many are deleted. Raises OSError."""
+    others = _put_aside(path)
+    newest = max((int(one.name.rpartition("-")[2]) for one in others), default=0)
+    aside = path.with_name(f"{path.name}.damaged-{max(int(time.time()), newest + 1)}")
+    aside.mkdir(mode=0o700)
+    for ending in ENDINGS:
+        part = path.with_name(path.name + ending)
+        # A folder would keep the rest from being read.
+        name = f"folder{ending}" if part.is_dir() else part.name
         with suppress(FileNotFoundError):
-            path.with_name(path.name + ending).replace(f"{aside}{ending}")
+            part.replace(aside / name)
+    for one in others[: 1 - KEPT]:
+        shutil.rmtree(one, ignore_errors=True)
     return aside
+
+
+def _put_aside(path: Path) -> list[Path]:
+    """The folders of damaged ledgers, oldest first."""
+    mark = re.compile(re.escape(path.name) + r"\.damaged-(\d{1,15})")
+    found = [(mark.fullmatch(one.name), one) for one in path.parent.iterdir() if one.is_dir()]
+    return [one for _, one in sorted((int(match[1]), one) for match, one in found if match)]

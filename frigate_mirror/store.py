@@ -10,11 +10,12 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 BUSY_SECONDS = 10
+ENDINGS = ("", "-wal", "-shm", "-journal")  # the files that SQLite keeps for one database
 
 
 class LedgerError(Exception):
@@ -31,31 +32,45 @@ class Store:
     WAL with synchronous=NORMAL: a power cut can undo the last commits, never damage the file.
     """
 
-    def __init__(self, path: Path, ddl: str, version: int, nonsense: str) -> None:
-        """`nonsense` is a query that finds nothing in a sound file. Raises LedgerError, or
-        LedgerDamaged for a file that is none of ours."""
+    def __init__(self, path: Path, ddl: str, version: int, made: str) -> None:
+        """`ddl` makes all that is missing, `made` is a query that tells what there is. Raises
+        LedgerError, or LedgerDamaged for a file that is none of ours."""
         self.path = path
         self.turn = threading.Lock()
         self.damaged = False
         with self._errors("open"):
             os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-            self._sql = sqlite3.connect(
-                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
+            self._sql = _connect(path)
         try:
             with self._errors("open"):
-                self._sql.execute("PRAGMA journal_mode = WAL")
-                self._sql.execute("PRAGMA synchronous = NORMAL")
-                found = self._sql.execute("PRAGMA user_version").fetchone()[0]
-                if found > version:
-                    raise LedgerDamaged(f"open {path}: made by a newer version ({found})")
-                if found < version:  # no write where none is needed: the disk may be full
-                    self._sql.executescript(ddl)
-                if self._sql.execute(nonsense).fetchone():
-                    raise self.distrust("a word in it makes no sense")
+                self._prepare(ddl, version, made)
         except LedgerError:
             self._sql.close()
             raise
+
+    def _prepare(self, ddl: str, version: int, made: str) -> None:
+        self._sql.execute("PRAGMA journal_mode = WAL")
+        self._sql.execute("PRAGMA synchronous = NORMAL")
+        found = self._sql.execute("PRAGMA user_version").fetchone()[0]
+        if found > version:
+            raise LedgerDamaged(f"open {self.path}: made by a newer version ({found})")
+        if found < version:  # no write where none is needed: the disk may be full
+            self._sql.executescript(ddl)
+        # A flipped bit in it changes what a column is called, or which words it may hold.
+        with closing(sqlite3.connect(":memory:")) as right:
+            right.executescript(ddl)
+            if not set(right.execute(made)) <= set(self._sql.execute(made)):
+                raise self.distrust("its table is not as it was made")
+
+    def check(self) -> None:
+        """Read the whole file and hold every index against its table, through a connection of its
+        own, so that nobody waits. Raises LedgerError, LedgerDamaged."""
+        if not self.path.exists():  # deleted while open: what we have open goes on
+            return
+        with self._errors("check"), closing(_connect(self.path)) as sql:
+            [(found,)] = sql.execute("PRAGMA integrity_check(1)")
+        if found != "ok":
+            raise self.distrust(str(found))
 
     def close(self) -> None:
         with self.turn:
@@ -92,7 +107,7 @@ class Store:
     def _errors(self, verb: str) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             self.damaged |= _is_damage(error, verb, self.path)
             kind = LedgerDamaged if self.damaged else LedgerError
             raise kind(f"{verb} {self.path}: {error}") from error
@@ -103,16 +118,35 @@ class Store:
         return LedgerDamaged(f"read {self.path}: {why}")
 
 
+def _connect(path: Path) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode=rw"  # never made here, if it has just gone
+    return sqlite3.connect(
+        uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+
+
+def readable(path: Path, query: str, values: tuple[object, ...]) -> Iterator[tuple[Any, ...]]:
+    """The rows of a damaged file, up to the first that cannot be read."""
+    with suppress(sqlite3.Error, UnicodeDecodeError), closing(sqlite3.connect(path)) as sql:
+        sql.text_factory = lambda text: text.decode("utf-8", "replace")
+        yield from sql.execute(query, values)
+
+
 def _is_damage(error: Exception, verb: str, path: Path) -> bool:
     """Whether SQLite speaks of the file, and not of the moment or of the disk."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_READONLY:  # says a flipped bit, or a folder in the place of -shm
+    if any(os.path.isdir(f"{path}{ending}") for ending in ENDINGS):  # SQLite has many words for it
+        return True
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code == sqlite3.SQLITE_IOERR_SHORT_READ:  # it ends before it should
+        return True
+    code &= 0xFF
+    if code == sqlite3.SQLITE_READONLY:  # says a flipped bit, too
         return _can_be_written(path)
     if code == sqlite3.SQLITE_ERROR:  # while open it may be our own fault
         return verb == "open"
-    unreadable = not code and "decode" in str(error)
-    damage = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-    return damage or unreadable or isinstance(error, IsADirectoryError)
+    # A text; or SQLite's own message, if it quotes the file.
+    unreadable = isinstance(error, UnicodeDecodeError) or (not code and "decode" in str(error))
+    return unreadable or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _can_be_written(path: Path) -> bool:

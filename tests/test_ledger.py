@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
+import resource
 import sqlite3
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -263,25 +266,20 @@ def test_a_file_that_is_no_database_is_damaged(tmp_path: Path, content: bytes) -
 
 
 @pytest.mark.parametrize(
-    "scribble",
+    "statement",
     [
-        "UPDATE artifact SET state = 'up,oaded'",
         "UPDATE artifact SET state = CAST(x'c3282828' AS TEXT)",
         "ALTER TABLE artifact RENAME COLUMN due TO dve",
         "DROP TABLE artifact",
     ],
 )
-def test_a_word_in_it_that_makes_no_sense_is_damage(tmp_path: Path, scribble: str) -> None:
+def test_a_word_in_it_that_makes_no_sense_is_damage(tmp_path: Path, statement: str) -> None:
     path = tmp_path / "ledger.db"
-    opened = Ledger(path)
-    opened.add(ONE, LIVE, 1.0)
-    opened.close()
-    with contextlib.closing(sqlite3.connect(path)) as raw:
-        raw.execute("PRAGMA ignore_check_constraints = ON")
-        raw.execute(scribble)
-        raw.commit()
+    with contextlib.closing(Ledger(path)) as opened:
+        opened.add(ONE, LIVE, 1.0)
+    scribble(path, statement)
     with pytest.raises(LedgerDamaged):
-        Ledger(path)
+        Ledger(path).check()
 
 
 @pytest.mark.parametrize("text", ["{", "[]x", ""])
@@ -300,18 +298,184 @@ def test_a_row_that_cannot_be_read_is_damage_and_stops_no_other_ledger(
     opened.close()
 
 
-def test_a_folder_in_the_place_of_its_shared_memory_is_damage(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    ["key = 'k/elsewhere'", "source = '/etc/passwd'", "camera = 'garage'", "size = size + 1",
+     "started = started + 1", "content_type = 'text/html'", "metadata = '{}'",
+     "key = CAST(key AS BLOB)", "priority = 0, tries = 'many'"],
+)  # fmt: skip
+def test_an_artifact_that_is_not_as_it_was_written_is_never_claimed(
+    tmp_path: Path, change: str
+) -> None:
+    path = tmp_path / "ledger.db"
+    with contextlib.closing(Ledger(path)) as opened:
+        opened.add(ONE, LIVE, 1.0)
+        scribble(path, f"UPDATE artifact SET {change}")
+        with pytest.raises(LedgerDamaged):
+            opened.claim(2.0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "priority = 64",
+        "due = 'later'",
+        "tries = 'many'",
+        "attempts = x'00'",
+        "added = 'then'",
+        "state = 'peoding'",
+    ],
+)
+def test_what_would_never_be_claimed_is_found_by_the_check(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "ledger.db"
+    with contextlib.closing(Ledger(path)) as opened:
+        opened.add(ONE, LIVE, 1.0)
+        opened.check()
+        scribble(path, f"UPDATE artifact SET {change}")
+        with pytest.raises(LedgerDamaged):
+            opened.check()
+        assert opened.damaged
+
+
+def test_a_state_that_is_no_word_of_ours_is_damage_while_open_too(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with contextlib.closing(Ledger(path)) as opened:
+        opened.add(ONE, LIVE, 1.0)
+        scribble(path, "UPDATE artifact SET state = 'up,oaded'")
+        with pytest.raises(LedgerDamaged):
+            opened.counts()
+        with pytest.raises(LedgerDamaged):
+            opened.between(0.0, 2e9)
+
+
+@pytest.mark.parametrize("at", ["1e300", "'never'", "x'00'"])
+def test_a_time_that_no_line_can_be_written_of_is_damage(tmp_path: Path, at: str) -> None:
+    path = tmp_path / "ledger.db"
+    with contextlib.closing(Ledger(path)) as opened:
+        opened.add(ONE, LIVE, 1.0)
+        opened.settle([Settled(2.0, ONE.id, ONE.key)])
+        scribble(path, f"UPDATE artifact SET settled = {at}")
+        with pytest.raises(LedgerDamaged):
+            list(opened.settled("uploaded"))
+
+
+def scribble(path: Path, statement: str) -> None:
+    """Change the ledger past everything that would keep it from nonsense."""
+    with contextlib.closing(sqlite3.connect(path)) as raw:
+        raw.execute("PRAGMA ignore_check_constraints = ON")
+        raw.execute(statement)
+        raw.commit()
+
+
+def test_a_bit_that_flips_in_any_copy_of_an_id_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with contextlib.closing(Ledger(path)) as opened:
+        opened.add(ONE, LIVE, 1.0)
+    sound = path.read_bytes()
+    places = [one.start() for one in re.finditer(ONE.id.encode(), sound)]
+    assert len(places) >= 4  # the table, and the indices that a pending one is in
+    for place in places:
+        data = bytearray(sound)
+        data[place + len(ONE.id) - 1] ^= 1
+        path.write_bytes(data)
+        with contextlib.closing(Ledger(path)) as opened, pytest.raises(LedgerDamaged):
+            opened.check()
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [
+        (b"IN ('waiting'", b"IN ('waIting'"),  # every wait would be refused
+        (b"content_type TEXT", b"content_tyqe TEXT"),
+        (b"artifact_waiting", b"artifact_\xf7aiting"),  # SQLite's message cannot be decoded then
+        (b"WHERE state = 'pending'", b"WHERE state = 'peoding'"),
+    ],
+)
+def test_a_bit_that_flips_in_its_schema_is_damage(tmp_path: Path, was: bytes, now: bytes) -> None:
     path = tmp_path / "ledger.db"
     Ledger(path).close()
-    (tmp_path / "ledger.db-shm").mkdir()
+    sound = path.read_bytes()
+    assert was in sound
+    path.write_bytes(sound.replace(was, now, 1))
+    with pytest.raises(LedgerDamaged):
+        Ledger(path)
+
+
+def test_what_an_owner_added_to_it_is_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with contextlib.closing(Ledger(path)) as opened:
+        opened.add(ONE, LIVE, 1.0)
+    scribble(path, "ANALYZE")
+    scribble(path, "CREATE VIEW dead AS SELECT id FROM artifact WHERE state = 'failed'")
+    with contextlib.closing(Ledger(path)) as opened:
+        opened.check()
+        assert opened.claim(1.0) is not None
+
+
+def test_the_check_of_a_ledger_deleted_meanwhile_makes_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with contextlib.closing(Ledger(path)) as opened:
+        opened.add(ONE, LIVE, 1.0)
+        path.unlink()
+        opened.check()
+        assert not path.exists() and opened.claim(1.0) is not None
+
+
+def test_the_check_waits_for_nobody(ledger: Ledger) -> None:
+    ledger.add(ONE, LIVE, 1.0)
+    check = threading.Thread(target=ledger.check, daemon=True)
+    with ledger._store.turn:  # whoever has it
+        check.start()
+        check.join(20)
+        assert not check.is_alive()
+
+
+def test_an_event_that_changed_while_its_file_was_waited_for_is_claimed_as_it_is_now(
+    ledger: Ledger,
+) -> None:
+    ledger.wait(ONE.id, "porch", ONE.started + 1, due=2.0)
+    ledger.add(ONE, LIVE, 3.0)
+    entry = ledger.claim(3.0)
+    assert entry is not None and entry.artifact == ONE
+
+
+@pytest.mark.parametrize("ending", ["", "-wal", "-shm", "-journal"])
+def test_a_folder_in_the_place_of_one_of_its_files_is_damage(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / "ledger.db"
+    Ledger(path).close()
+    with contextlib.suppress(FileNotFoundError):
+        (tmp_path / f"ledger.db{ending}").unlink()
+    (tmp_path / f"ledger.db{ending}").mkdir()
     with pytest.raises(LedgerDamaged):
         Ledger(path).add(ONE, LIVE, 1.0)
 
 
-def test_a_folder_in_its_place_is_damage(tmp_path: Path) -> None:
-    (tmp_path / "ledger.db").mkdir()
-    with pytest.raises(LedgerDamaged):
-        Ledger(tmp_path / "ledger.db")
+def test_a_log_that_was_cut_while_open_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with contextlib.closing(Ledger(path)) as first:
+        first.add_settled(
+            (f"snapshot:{n}", "c", "k" * 50, 1.0, 1.0, "uploaded") for n in range(300)
+        )
+        with contextlib.closing(Ledger(path)) as second:  # which has no page in memory yet
+            os.truncate(tmp_path / "ledger.db-wal", 5000)
+            with pytest.raises(LedgerDamaged, match="I/O error"):
+                list(second.settled("uploaded"))
+
+
+@pytest.mark.parametrize("spare", [0, 1, 2])
+def test_too_many_open_files_are_no_damage(tmp_path: Path, spare: int) -> None:
+    path = tmp_path / "ledger.db"
+    Ledger(path).close()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open("/", os.O_RDONLY)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + spare, before[1]))
+    try:
+        with pytest.raises(LedgerError) as raised:
+            Ledger(path).add(ONE, LIVE, 1.0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert not isinstance(raised.value, LedgerDamaged)
 
 
 def test_a_ledger_of_a_newer_version_is_put_aside_rather_than_misread(tmp_path: Path) -> None:

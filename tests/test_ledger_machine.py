@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from frigate_mirror.artifacts import Artifact
 from frigate_mirror.entries import Priority, Settled
 from frigate_mirror.ledger import Ledger
+from frigate_mirror.salvage import artifacts_in
 
 IDS = st.sampled_from([f"snapshot:{n}" for n in range(8)])
 STARTED = {f"snapshot:{n}": float(n * 10) for n in range(8)}
@@ -200,6 +201,16 @@ class LedgerMachine(RuleBasedStateMachine):
         self.left_open.append(self.ledger)
         self.ledger = Ledger(self.folder / "ledger.db")
         self.claimed.clear()
+
+    @rule()
+    def read_it_as_a_wreck(self) -> None:
+        found = {one.id for one in artifacts_in(self.folder / "ledger.db")}
+        assert set(self._in("pending")) <= found
+        assert not found & set(self._in("uploaded", "failed", "gone"))
+
+    @rule()
+    def check(self) -> None:
+        self.ledger.check()
 
     # -- what always holds
 

@@ -470,6 +470,20 @@ def test_a_ledger_damaged_while_open_is_noticed(bench: Bench) -> None:
     assert bench.mirror.ledger.damaged
 
 
+def test_an_index_that_hides_a_picture_is_noticed_by_the_hourly_round(bench: Bench) -> None:
+    event_id = bench.world.event(started=NOW - 60)
+    bench.sink.fault = lambda key: unavailable()
+    bench.round()
+    path = bench.world.state / "ledger.db"
+    bench.mirror.ledger.close()
+    data = path.read_bytes()
+    at = data.rindex(event_id.encode())  # in an index, or in the table
+    path.write_bytes(data[:at] + b"2" + data[at + 1 :])
+    bench.open()
+    bench.mirror.prune()
+    assert bench.mirror.ledger.damaged
+
+
 def test_what_an_outage_held_up_in_an_earlier_life_is_due_at_the_start(bench: Bench) -> None:
     bench.world.event(started=NOW - 60)
     bench.sink.fault = lambda key: unavailable()

@@ -1,0 +1,226 @@
+"""A damaged ledger: put aside, made anew, and nothing that waited in it is forgotten."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sqlite3
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import hypothesis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frigate_mirror import rebuild
+from frigate_mirror.artifacts import Artifact
+from frigate_mirror.entries import Counts, Priority, Settled
+from frigate_mirror.ledger import Ledger, LedgerError
+from frigate_mirror.salvage import artifacts_in
+from frigate_mirror.statefiles import StateFile
+from frigate_mirror.store import LedgerDamaged
+
+NOW = 1_705_330_000.0
+WORDS = (b"pending", b"uploaded", b"waiting", b"snapshot:", b"application", b'{"')
+
+
+def artifact(number: int) -> Artifact:
+    event_id = f"17053290{number:02}.5-abc{number:03}"
+    key = f"frigate/door/2024-01-15/{event_id}-20240115_143022.jpg"
+    source = Path(f"/clips/door-{event_id}.jpg")
+    return Artifact(f"snapshot:{event_id}", "door", 1705329000.5 + number, key, source, 9 + number,
+                    "image/jpeg", {"event-id": event_id, "label": "person"})  # fmt: skip
+
+
+ALL = {one.id: one for one in map(artifact, range(40))}
+UPLOADED, PENDING = list(ALL)[:15], list(ALL)[15:]
+
+
+class House:
+    """A ledger with its state files, and what became of the artifacts in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "ledger.db"
+        self.uploaded = StateFile(folder / "uploaded", with_errors=False)
+        self.failed = StateFile(folder / "failed", with_errors=True)
+        self.sent: list[Artifact] = []
+
+    def open(self) -> Ledger:
+        return rebuild.open_ledger(self.path, self.uploaded, self.failed)
+
+    def fill(self) -> None:
+        with contextlib.closing(self.open()) as ledger:
+            for one in ALL.values():
+                ledger.add(one, Priority.LIVE, NOW)
+            self.settle(ledger, UPLOADED)
+            ledger.defer(PENDING[0], NOW + 5, "busy", charged=True)
+
+    def settle(self, ledger: Ledger, ids: list[str]) -> None:
+        done = [Settled(NOW, one, ALL[one].key) for one in ids]
+        ledger.settle(done)
+        self.uploaded.append(done)
+
+    def live(self, known: dict[str, Artifact]) -> bool:
+        """A mirror's life beside a Frigate that knows these; False if the ledger was damaged."""
+        try:
+            with contextlib.closing(self.open()) as ledger:
+                ledger.mend_clock(NOW + 10, NOW + 610)
+                for one in ledger.unknown(list(known)):
+                    ledger.add(known[one], Priority.BACKLOG, NOW + 10)
+                ledger.check()
+                while entry := ledger.claim(NOW + 10):
+                    self.sent.append(entry.artifact)
+                    self.settle(ledger, [entry.artifact.id])
+                ledger.counts()
+                self.uploaded.replace(ledger.settled("uploaded"))
+        except LedgerDamaged:
+            with contextlib.suppress(FileNotFoundError):
+                rebuild.put_aside(self.path)
+            return False
+        return True
+
+    def put_aside(self) -> list[str]:
+        return sorted(one.name for one in self.path.parent.glob("*.damaged-*"))
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    made = House(tmp_path)
+    made.fill()
+    return made
+
+
+def flip(data: bytearray, rng: random.Random) -> None:
+    for _ in range(rng.choice((1, 8, 64))):
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+
+
+def flip_in_header(data: bytearray, rng: random.Random) -> None:
+    data[rng.randrange(100)] ^= 1 << rng.randrange(8)
+
+
+def flip_in_words(data: bytearray, rng: random.Random) -> None:
+    for word in WORDS:
+        if places := [n for n in range(len(data)) if data.startswith(word, n)]:
+            data[rng.choice(places) + rng.randrange(len(word))] ^= 1 << rng.randrange(8)
+
+
+def scribble(data: bytearray, rng: random.Random) -> None:
+    at = rng.randrange(len(data) - 511)
+    data[at : at + 512] = rng.randbytes(512)
+
+
+def cut(data: bytearray, rng: random.Random) -> None:
+    del data[rng.randrange(len(data)) :]
+
+
+@hypothesis.settings(deadline=None, max_examples=150, database=None)
+@given(st.sampled_from([flip, flip_in_header, flip_in_words, scribble, cut]), st.integers(0, 2**32))
+def test_whatever_is_damaged_all_is_uploaded_as_it_was(hurt: object, seed: int) -> None:
+    with TemporaryDirectory() as folder:
+        house = House(Path(folder))
+        house.fill()
+        data = bytearray(house.path.read_bytes())
+        hurt(data, random.Random(seed))  # type: ignore[operator]
+        house.path.write_bytes(data)
+        assert house.live(ALL) or house.live(ALL)
+        assert {one.id for one in house.sent} >= set(PENDING)
+        assert all(one == ALL[one.id] for one in house.sent)
+
+
+def test_what_frigate_has_forgotten_is_taken_from_the_damaged_ledger(house: House) -> None:
+    data = house.path.read_bytes()
+    house.path.write_bytes(data.replace(b"IN ('waiting'", b"IN ('waIting'"))
+    assert house.live({})
+    assert {one.id: one for one in house.sent} == {one: ALL[one] for one in PENDING}
+
+
+def test_a_page_that_cannot_be_read_costs_only_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with contextlib.closing(Ledger(path)) as ledger:
+        for one in ALL.values():
+            ledger.add(one, Priority.LIVE, NOW)
+    size = sqlite_page(path)
+    data = bytearray(path.read_bytes())
+    middle = data.index(ALL[PENDING[5]].key.encode()) // size * size  # a leaf of the table
+    on_it = {one for one in ALL if ALL[one].key.encode() in data[middle : middle + size]}
+    data[middle : middle + size] = b"\xff" * size
+    path.write_bytes(data)
+    found = {one.id for one in artifacts_in(path)}
+    assert 0 < len(on_it) < 30 and len(ALL) - len(found) <= len(on_it) + 2  # and the two beside it
+    assert min(found) == min(ALL) and max(found) == max(ALL)
+
+
+def sqlite_page(path: Path) -> int:
+    with contextlib.closing(sqlite3.connect(path)) as sql:
+        size: int = sql.execute("PRAGMA page_size").fetchone()[0]
+    return size
+
+
+def test_a_second_damage_before_anything_was_uploaded_forgets_nothing(house: House) -> None:
+    rebuild.put_aside(house.path)
+    house.path.write_bytes(b"no database at all, but long enough to look like one")
+    assert house.live({})
+    assert {one.id for one in house.sent} == set(PENDING)
+
+
+def test_what_was_uploaded_since_is_not_taken_from_the_damaged_ledger(house: House) -> None:
+    assert house.live({})
+    house.sent.clear()
+    house.path.write_bytes(b"no database at all, but long enough to look like one")
+    assert house.live({}) and house.sent == []
+
+
+def test_only_the_newest_damaged_ledgers_are_kept(house: House) -> None:
+    kept = []
+    for number in range(5):
+        house.path.write_text(f"{number}")
+        kept.append(rebuild.put_aside(house.path))
+    assert house.put_aside() == sorted(one.name for one in kept[-3:])
+    assert [(one / "ledger.db").read_text() for one in kept[-3:]] == ["2", "3", "4"]
+
+
+def test_a_clock_set_back_does_not_make_the_newest_the_oldest(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for now in (5000.0, 4000.0, 3000.0, 2000.0):
+        monkeypatch.setattr("time.time", lambda now=now: now)
+        house.path.write_text(f"{now:g}")
+        newest = rebuild.put_aside(house.path)
+    assert newest.is_dir() and (newest / "ledger.db").read_text() == "2000"
+    assert len(house.put_aside()) == 3
+
+
+@pytest.mark.parametrize("ending", ["", "-wal", "-shm", "-journal"])
+def test_a_folder_in_the_place_of_one_of_its_files_is_put_aside(house: House, ending: str) -> None:
+    place = house.path.with_name(house.path.name + ending)
+    place.unlink(missing_ok=True)
+    place.mkdir()
+    (place / "something").touch()
+    known = ALL if not ending else {}
+    assert house.live(known) or house.live(known)
+    assert {one.id for one in house.sent} == set(PENDING)
+    [aside] = house.put_aside()
+    assert (house.path.parent / aside / f"folder{ending}" / "something").exists()
+
+
+def test_a_ledger_that_is_put_aside_was_closed_before(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its end would take away the files of the new one, which lie under the same names."""
+    closed: list[Ledger] = []
+    real = Ledger.close
+
+    def close(self: Ledger) -> None:
+        closed.append(self)
+        real(self)
+
+    def counts(self: Ledger) -> Counts:
+        raise LedgerDamaged("read ledger.db: nonsense")
+
+    monkeypatch.setattr(Ledger, "close", close)
+    monkeypatch.setattr(Ledger, "counts", counts)
+    with pytest.raises(LedgerError):
+        house.open()
+    assert len(closed) == 2

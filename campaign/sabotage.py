@@ -14,10 +14,12 @@ from pathlib import Path
 
 from campaign import ROOT
 
-UPLOADER, LEDGER, MIRROR, EVENTS, ARTIFACTS, FILES, INTAKE, SPOOL = (
+UPLOADER, LEDGER, CLAIMS, MIRROR, EVENTS, ARTIFACTS, FILES, INTAKE, SPOOL = (
     f"frigate_mirror/{one}.py"
-    for one in ("uploader", "ledger", "mirror", "events", "artifacts", "files", "intake", "spool")
-)
+    for one in (
+        "uploader", "ledger", "claims", "mirror", "events", "artifacts", "files", "intake", "spool"
+    )
+)  # fmt: skip
 HOOK = "frigate_s3_patcher.py"
 KILLS, LOST = "kill -9 at random moments", "success answer lost"
 
@@ -46,9 +48,9 @@ TABLE = (
          "            receipt = self._sink.put(\n",
          "connection reset"),
     Sabotage("a crash forgets what was being uploaded", (
-        (LEDGER, "                    self._claimed.add(row[0])\n",
-         "                    self._claimed.add(row[0])\n"
-         "                    self._store._sql.execute(\"UPDATE artifact SET state = 'failed' "
+        (CLAIMS, "            self._claimed.add(row[0])\n",
+         "            self._claimed.add(row[0])\n"
+         "            self._store._sql.execute(\"UPDATE artifact SET state = 'failed' "
          "WHERE id = ?\", (row[0],))\n"),
         (LEDGER, '        change = """due = ?, error = ?,',
          "        change = \"\"\"state = 'pending', due = ?, error = ?,"),
@@ -131,16 +133,20 @@ TABLE = (
          "clean stop"),
     # -- the disk
     Sabotage("a row that the ledger refused counts as queued", (
-        (LEDGER, "        a = artifact\n",
-         "        a = artifact\n        self.__dict__.setdefault('seen', set()).add(a.id)\n"),
+        (LEDGER, "        return self._requeue(ADD, (",
+         "        self.__dict__.setdefault('seen', set()).add(artifact.id)\n"
+         "        return self._requeue(ADD, ("),
         (LEDGER, "        return [one for one in artifact_ids if one not in known]",
          "        known |= self.__dict__.get('seen', set())\n"
          "        return [one for one in artifact_ids if one not in known]"),
     ), ("no space for the ledger", "no space at all")),
     _one("the spool's file is forgotten", SPOOL,
-         "            return open_regular(self._path(artifact.id))\n",
+         "            return open_regular(self.path(artifact.id))\n",
          "            raise FileNotFoundError\n",
          "black hole", "connection refused"),
+    _one("nobody asks what only the spool still has", INTAKE,
+         "        if not self._adopted:\n", "        if False:\n",
+         "ledger lost in an outage"),
     _one("a picture that cannot be read is given up", UPLOADER,
          "        except OSError as error:\n            self._unreadable(entry, error)\n"
          "            return\n",

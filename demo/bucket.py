@@ -22,10 +22,11 @@ WITHIN = 30  # seconds until the server must answer
 
 
 def ports() -> int:
-    """SeaweedFS takes for each port P also P + 10000."""
+    """SeaweedFS takes for each port P also P + 10000. Both stay below those that the kernel hands
+    out to connections at any moment, from 32768 on."""
     free: list[int] = []
     while len(free) < 4:
-        port = random.randrange(20_000, 50_000)
+        port = random.randrange(12_000, 22_000)
         if port not in free and all(_is_free(number) for number in (port, port + 10_000)):
             free.append(port)
     print(*free)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from frigate_mirror.artifacts import Artifact
+from frigate_mirror.claims import Claims
 from frigate_mirror.entries import (
     Counts,
     Entry,
@@ -45,7 +46,8 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         """Open or make the ledger. Raises LedgerError, or LedgerDamaged for a file that is none."""
         self._store = Store(path, DDL, VERSION, MADE)
-        self._claimed: set[str] = set()
+        self._claims = Claims(self._store)
+        self._counted: tuple[object, Counts] = (None, Counts())
 
     @property
     def damaged(self) -> bool:
@@ -63,8 +65,14 @@ class Ledger:
     def add(self, artifact: Artifact, priority: Priority, now: float) -> bool:
         """Queue an artifact, due at once; False if it is known already, unless it was waiting for
         its file or had none."""
-        changed = self._store.change(ADD, (*row_of(artifact), priority, now))
-        return changed > 0
+        return self._requeue(ADD, (*row_of(artifact), priority, now)) > 0
+
+    def _requeue(self, statement: str, values: tuple[object, ...]) -> int:
+        """A change of the queue, after which another may be the next in it."""
+        try:
+            return self._store.change(statement, values)
+        finally:
+            self._claims.reorder()
 
     def wait(self, one: str, camera: str, started: float, due: float, looks: int = 1) -> None:
         """Remember an event whose file is not there after so many looks: the next is at `due`."""
@@ -113,24 +121,13 @@ class Ledger:
         known = {row[0] for row in self._store.select(query, tuple(artifact_ids))}
         return [one for one in artifact_ids if one not in known]
 
-    def claim(self, now: float, most: Priority = Priority.BACKLOG) -> Entry | None:
-        """The next pending artifact that is due and that nobody else has claimed, or None; none
-        that comes after `most`. Live
-        ones before retries before backlog; newest first among the live, so that after an outage
-        what happens now does not wait behind what happened then."""
-        with self._store.turn:
-            for priority in range(Priority.LIVE, most + 1):
-                order = "DESC" if priority == Priority.LIVE else "ASC"
-                rows = self._store.rows(
-                    f"""SELECT {COLUMNS} FROM artifact
-                        WHERE state = 'pending' AND priority = ? AND due <= ?
-                        ORDER BY due {order} LIMIT ?""",
-                    (priority, now, len(self._claimed) + 1),
-                )
-                for row in (row for row in rows if row[0] not in self._claimed):
-                    self._claimed.add(row[0])
-                    return self._read(entry_of, row)
-        return None
+    def claim(self, now: float, last: Priority = Priority.BACKLOG) -> Entry | None:
+        """The next pending artifact that is due and that nobody else has claimed, none of a
+        priority after `last`; or None. Live ones before retries before backlog; newest first among
+        the live, so that after an outage what happens now does not wait behind what happened then.
+        """
+        row = self._claims.next(now, last)
+        return None if row is None else self._read(entry_of, row)
 
     def _read(self, form: Callable[[Any], T], found: Any) -> T:
         """What was found, in that form; what makes no sense there is damage."""
@@ -142,20 +139,11 @@ class Ledger:
     @property
     def claimed(self) -> int:
         """How many artifacts are being uploaded, or uploaded and not settled yet."""
-        return len(self._claimed)
+        return len(self._claims)
 
     def next_due(self) -> float | None:
         """When the next pending artifact that nobody has claimed is due, None if there is none."""
-        soonest: list[float] = []
-        with self._store.turn:
-            for priority in Priority:
-                rows = self._store.rows(
-                    """SELECT id, due FROM artifact WHERE state = 'pending' AND priority = ?
-                       ORDER BY due LIMIT ?""",
-                    (priority, len(self._claimed) + 1),
-                )
-                soonest += [due for one, due in rows if one not in self._claimed][:1]
-        return min(soonest, default=None)
+        return self._claims.soonest()
 
     def settle(self, done: Collection[Settled]) -> None:
         """The bucket holds these: one commit for all. What only the queue needed is dropped."""
@@ -167,7 +155,7 @@ class Ledger:
                    WHERE id = ?""",
                 [(one.at, one.id) for one in done],
             )
-        self._claimed.difference_update(one.id for one in done)
+        self._claims.drop(one.id for one in done)
 
     def defer(self, artifact_id: str, due: float, error: str, *, charged: bool) -> None:
         """Not this time: again at `due`, behind the live ones. `charged`: it cost a try."""
@@ -191,13 +179,12 @@ class Ledger:
 
     def release(self, artifact_id: str) -> None:
         """Give a claimed artifact back as it was."""
-        with self._store.turn:
-            self._claimed.discard(artifact_id)
+        self._claims.drop([artifact_id])
 
     def revive(self, event_id: str = "", camera: str = "", now: float = 0.0) -> int:
         """Dead letters are due again, with all their tries: all, or of one event or camera. One
         that was taken over from a state file has to be looked for again."""
-        return self._store.change(
+        return self._requeue(
             """UPDATE artifact SET due = ?1, tries = 0, attempts = 0, priority = 1, settled = NULL,
                    state = CASE WHEN source IS NULL THEN 'waiting' ELSE 'pending' END
                WHERE state = 'failed' AND ?3 IN ('', camera)
@@ -207,7 +194,7 @@ class Ledger:
 
     def hasten(self, now: float) -> None:
         """The service is back: whatever it alone held up is due at once."""
-        self._store.change(
+        self._requeue(
             "UPDATE artifact SET due = ? WHERE state = 'pending' AND due > ? AND tries = 0",
             (now, now),
         )
@@ -215,7 +202,7 @@ class Ledger:
     def mend_clock(self, now: float, farthest: float) -> None:
         """What is due later than `farthest`, farther than any pause, or was never tried and is
         not due yet, met a clock that has been set back since: it is due at once."""
-        self._store.change(
+        self._requeue(
             """UPDATE artifact SET due = ?1 WHERE state IN ('pending', 'waiting')
                    AND (due > ?2 OR (due > ?1 AND attempts = 0))""",
             (now, farthest),
@@ -240,15 +227,18 @@ class Ledger:
             )
             for row in rows:
                 if wanted(row[0]):
-                    yield self._entry(row).artifact
+                    yield self._read(entry_of, row).artifact
             if len(rows) < page:
                 return
-            place = (rows[-1][6], rows[-1][0])
+            place = (rows[-1][-1], rows[-1][0])
 
     def counts(self) -> Counts:
-        query = "SELECT count(*) FROM artifact WHERE state = 'pending' AND priority = ?"
-        [(retrying,)] = self._store.select(query, (Priority.RETRY,))
-        return replace(self._count("1"), retrying=retrying)
+        version = self._store.version()
+        if version != self._counted[0]:  # a million rows take a tenth of a second
+            query = "SELECT count(*) FROM artifact WHERE state = 'pending' AND priority = ?"
+            [(retrying,)] = self._store.select(query, (Priority.RETRY,))
+            self._counted = version, replace(self._count("1"), retrying=retrying)
+        return self._counted[1]
 
     def _count(self, condition: str, *values: object) -> Counts:
         query = f"SELECT state, count(*) FROM artifact WHERE {condition} GROUP BY state"

@@ -61,23 +61,33 @@ class Width:
     def __init__(self, most: int) -> None:
         self.now = min(2, most)
         self._most = most
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._begin()
 
     def _begin(self) -> None:
         self._looks, self._cpu, self._shortest = 0, 0.0, math.inf
 
-    def learn(self, took: float, cpu: float) -> bool:
-        """One upload took so many seconds, of the clock and of this thread's CPU. True where more
-        threads should work from now on."""
-        with self._lock:
+    def takes(self, number: int, wait: float) -> bool:
+        """Whether thread `number` is to work. If not, the answer comes when that has changed, or
+        after `wait` seconds."""
+        with self._changed:
+            return number < self.now or (self._changed.wait(wait) and number < self.now)
+
+    def release(self) -> None:
+        """Let nobody wait any longer."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def learn(self, took: float, cpu: float) -> None:
+        """One upload took so many seconds, of the clock and of this thread's CPU."""
+        with self._changed:
             self._looks += 1
             self._cpu += cpu
             # The shortest, since the others have waited for the lock too.
             self._shortest = min(self._shortest, took)
             if self._looks < self.LOOKS and took < self.now * cpu * A_LONG_WAIT:
-                return False
-            before, share = self.now, self._shortest * self._looks / max(self._cpu, 1e-6)
+                return
+            share = self._shortest * self._looks / max(self._cpu, 1e-6)
             self.now = max(min(2, self._most), min(self._most, math.ceil(share) + 1))
             self._begin()
-            return self.now > before
+            self._changed.notify_all()

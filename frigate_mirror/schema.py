@@ -1,4 +1,4 @@
-"""The ledger's table, and the statements that put artifacts into it and get them out of a wreck."""
+"""The ledger's table, and the statements that queue artifacts, claim them and salvage them."""
 
 from __future__ import annotations
 
@@ -52,3 +52,9 @@ ADD = """
         key = excluded.key, source = excluded.source, size = excluded.size,
         content_type = excluded.content_type, metadata = excluded.metadata, crc = excluded.crc
     WHERE state IN ('waiting', 'gone')"""
+
+_DUE = f"""SELECT {COLUMNS} FROM artifact
+           WHERE state = 'pending' AND priority = ? AND due <= ? ORDER BY due """
+OLDEST_DUE, NEWEST_DUE = _DUE + "ASC LIMIT ?", _DUE + "DESC LIMIT ?"
+SOONEST = """SELECT id, due FROM artifact
+             WHERE state = 'pending' AND priority = ? ORDER BY due LIMIT ?"""

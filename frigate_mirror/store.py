@@ -85,6 +85,11 @@ class Store:
         with self.turn:
             return self.rows(query, values)
 
+    def version(self) -> object:
+        """Something that is another after each change, by whichever process."""
+        with self.turn:
+            return self.rows("PRAGMA data_version"), self._sql.total_changes
+
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction: all of it, or on any exception nothing."""

@@ -70,7 +70,6 @@ class Uploader:
         self._settling = Settling(ledger, spool, on_settled)
         self._clock = clock
         self._width = Width(1)
-        self._wider = threading.Condition()
         self._wake = threading.Condition()
         self._calls = 0
         self._stopping = False
@@ -229,15 +228,14 @@ class Uploader:
 
     def _run(self, number: int) -> None:
         while not self._stopping:
-            if number >= self._width.now:
-                self._stand_by()
+            if not self._width.takes(number, LONGEST_IDLE):
                 continue
             calls, pause = self._calls, LONGEST_IDLE
             began, used = time.monotonic(), time.thread_time()
             try:
                 if self.step():
                     pause = 0.0
-                    self._widen(time.monotonic() - began, time.thread_time() - used)
+                    self._width.learn(time.monotonic() - began, time.thread_time() - used)
                 else:
                     pause = self._pause()
                 if not self._settling:
@@ -248,16 +246,6 @@ class Uploader:
                 log.exception("S3 upload: unexpected")
             self._rest(calls, pause)
         self._settle()
-
-    def _widen(self, took: float, cpu: float) -> None:
-        if self._width.learn(took, cpu):
-            with self._wider:
-                self._wider.notify_all()
-
-    def _stand_by(self) -> None:
-        """Wait until more threads are needed."""
-        with self._wider:
-            self._wider.wait(LONGEST_IDLE)
 
     def _rest(self, calls: int, pause: float) -> None:
         """Wait, unless somebody has called since `calls` was read."""
@@ -278,5 +266,4 @@ class Uploader:
         with self._wake:
             self._calls += 1
             self._wake.notify_all()
-        with self._wider:
-            self._wider.notify_all()
+        self._width.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 
 import pytest
 
@@ -105,8 +106,19 @@ def test_threads_that_only_wait_for_each_other_are_not_taken_for_a_far_bucket() 
 
 def test_one_slow_answer_is_enough_to_let_more_threads_work() -> None:
     width = Width(8)
-    assert width.learn(0.5, 0.001)
+    width.learn(0.5, 0.001)
     assert width.now == 8
+
+
+def test_a_thread_waits_until_it_is_wanted_and_no_longer() -> None:
+    width = Width(8)
+    assert width.takes(1, 0.0) and not width.takes(2, 0.0)
+    answers: list[bool] = []
+    thread = threading.Thread(target=lambda: answers.append(width.takes(7, 20.0)))
+    thread.start()
+    width.learn(0.5, 0.001)
+    thread.join(10.0)
+    assert answers == [True]
 
 
 @pytest.mark.parametrize("most", [1, 2, 5])

@@ -274,7 +274,7 @@ def test_every_problem_is_said_at_once_and_nothing_is_written(house: House) -> N
 
 
 def test_every_wrong_setting_is_a_problem_before_anything_is_written(house: House) -> None:
-    for name in ("__init__.py", "parse.py", "keys.py"):
+    for name in ("__init__.py", "parse.py", "keys.py", "pace.py"):
         shutil.copy(ROOT / "frigate_mirror" / name, house.ours / "frigate_mirror" / name)
     wrong = {"S3_BUCKET": "s3://x/y", "S3_UPLOAD_THREADS": "abc", "S3_CA_BUNDLE": "/in/container"}
     done = house.setup(PYTHON=sys.executable, **GIVEN | wrong)

@@ -395,7 +395,7 @@ def test_where_answers_take_long_every_thread_works(running: Bench) -> None:
 def test_a_thread_that_would_not_help_stands_by(
     running: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running.uploader._width, "learn", lambda took, cpu: False)
+    monkeypatch.setattr(running.uploader._width, "learn", lambda took, cpu: None)
     at_once = AtOnce(running)
     for _ in range(20):
         running.add()

@@ -1,0 +1,66 @@
+"""Claims: which artifacts of the queue this process is uploading. They are in its memory only, so
+that a crash leaves none behind."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from frigate_mirror.entries import Priority
+from frigate_mirror.schema import NEWEST_DUE, OLDEST_DUE, SOONEST
+from frigate_mirror.store import Store
+
+AHEAD = 16  # rows of the queue that one read fetches: it costs as much as reading one
+Row = tuple[Any, ...]
+
+
+class Claims:
+    """Over the table in `store`, whose `turn` is taken for everything here."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._claimed: set[str] = set()
+        self._ahead: deque[tuple[int, Row]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._claimed)
+
+    def next(self, now: float, last: Priority) -> Row | None:
+        """Claim the next row of the queue; see `Ledger.claim`."""
+        with self._store.turn:
+            if not self._ahead or self._ahead[0][0] > last:
+                self._ahead = self._due(now, last)
+            if not self._ahead:
+                return None
+            _, row = self._ahead.popleft()
+            self._claimed.add(row[0])
+            return row
+
+    def _due(self, now: float, last: Priority) -> deque[tuple[int, Row]]:
+        """The next few, each with its priority."""
+        for priority in range(Priority.LIVE, last + 1):
+            query = NEWEST_DUE if priority == Priority.LIVE else OLDEST_DUE
+            rows = self._store.rows(query, (priority, now, len(self._claimed) + AHEAD))
+            free = deque((priority, row) for row in rows if row[0] not in self._claimed)
+            if free:
+                return free
+        return deque()
+
+    def reorder(self) -> None:
+        """Another row may be the next by now."""
+        with self._store.turn:
+            self._ahead.clear()
+
+    def drop(self, artifact_ids: Iterable[str]) -> None:
+        with self._store.turn:
+            self._claimed.difference_update(artifact_ids)
+
+    def soonest(self) -> float | None:
+        """When the next row that nobody has claimed is due, None if there is none."""
+        found: list[float] = []
+        with self._store.turn:
+            for priority in Priority:
+                rows = self._store.rows(SOONEST, (priority, len(self._claimed) + 1))
+                found += [due for one, due in rows if one not in self._claimed][:1]
+        return min(found, default=None)

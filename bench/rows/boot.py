@@ -1,0 +1,55 @@
+"""Boot: `python3 -c pass` with and without boot/ on PYTHONPATH.
+
+Pairs in turn, user and system time and wall time of each process. An empty folder in the place of
+boot/ is the control: what two runs differ by that differ in nothing of ours. No difference is
+measurable where the 95 % confidence interval of the median of the pairs' differences (boot/ less
+the empty folder) holds 0.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+
+from bench import ROOT
+from bench.figures import Figure
+from bench.lab import Lab
+
+
+def run(lab: Lab) -> Iterator[Figure]:
+    pairs = lab.size(20, 200)
+    paths = {"without": "", "empty": str(lab.room("empty")), "boot": str(ROOT / "boot")}
+    took: dict[str, list[float]] = {name: [] for name in paths}
+    _run(paths["boot"])
+    for number in range(pairs):
+        order = list(paths) if number % 2 else list(reversed(paths))
+        for name in order:
+            took[name].append(_run(paths[name]))
+    for name in ("without", "empty"):
+        against = {"without": "no PYTHONPATH", "empty": "an empty folder"}[name]
+        differences = [a - b for a, b in zip(took["boot"], took[name], strict=True)]
+        low, high = interval(differences)
+        note = (f"{statistics.median(differences):+.3f} ms a pair in the median,"
+                f" 95 % between {low:+.3f} and {high:+.3f} ms, {pairs} pairs")  # fmt: skip
+        yield Figure("python3 -c pass with boot/", "ms", took["boot"], against, took[name],
+                     note=note, verdict=low <= 0 <= high)  # fmt: skip
+
+
+def interval(differences: list[float]) -> tuple[float, float]:
+    """The 95 % confidence interval of the median, by the sign test."""
+    ordered, count = sorted(differences), len(differences)
+    off = max(0, math.floor(count / 2 - 0.98 * math.sqrt(count)))
+    return ordered[off], ordered[count - 1 - off]
+
+
+def _run(path: str) -> float:
+    """Milliseconds of wall time of one interpreter."""
+    environ = {"PATH": os.environ["PATH"]} | ({"PYTHONPATH": path} if path else {})
+    began = time.perf_counter()
+    child = os.posix_spawn(sys.executable, [sys.executable, "-c", "pass"], environ)
+    os.waitpid(child, 0)
+    return 1000 * (time.perf_counter() - began)

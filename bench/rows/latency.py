@@ -1,0 +1,164 @@
+"""Latency: from Frigate's `end` handler returning to the object listed in the bucket (SeaweedFS).
+
+The bench is the host, with the hook on its handler and the child below it; the picture and its row
+are written before the handler is called, as Frigate does. The rival is one bare PUT of the same
+bytes to the same server, by a plain HTTP connection that is warm, with a URL that was signed
+beforehand, from its start to the same look at the listing; events and PUTs take turns. In bursts,
+50 handlers return one right after the other, and beside one bare PUT stand 50 bare PUTs at once
+over eight warm connections, which is what the server itself makes of such a burst.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+from urllib.parse import unquote, urlsplit
+
+from bench.figures import Figure, at_most
+from bench.house import CAMERAS, House
+from bench.lab import Lab
+from bench.processes import BenchError, wait_until
+from bench.rows.hook import Host, armed
+from bench.servers import Weed, place
+
+BURST, CONNECTIONS, PATIENCE = 50, 8, 30.0
+KEY = re.compile(r"<Key>([^<]+)</Key>")
+
+
+class Plain:
+    """A warm connection that sends what was signed before."""
+
+    def __init__(self, weed: Weed, bucket: str) -> None:
+        self._weed, self._bucket = weed, bucket
+        self._connection = http.client.HTTPConnection(urlsplit(weed.endpoint).netloc, timeout=30)
+        self.keys("nothing")
+
+    def signed(self, what: str, **parameters: str) -> str:
+        url = self._weed.client.generate_presigned_url(
+            what, Params={"Bucket": self._bucket, **parameters}
+        )
+        return str(url).removeprefix(self._weed.endpoint)
+
+    def put(self, url: str, body: bytes) -> None:
+        self._ask("PUT", url, body)
+
+    def keys(self, prefix: str) -> set[str]:
+        return self.listed(self.signed("list_objects_v2", Prefix=prefix))
+
+    def listed(self, url: str) -> set[str]:
+        return {unquote(key) for key in KEY.findall(self._ask("GET", url).decode())}
+
+    def _ask(self, verb: str, url: str, body: bytes | None = None) -> bytes:
+        self._connection.request(verb, url, body)
+        answer = self._connection.getresponse()
+        data = answer.read()
+        if answer.status != 200:
+            raise BenchError(f"{verb} {url[:60]}: {answer.status} {data[:200]!r}")
+        return data
+
+
+def run(lab: Lab) -> Iterator[Figure]:
+    weed, house = lab.weed, lab.house([])
+    bucket = weed.bucket()
+    with armed(house, place(weed, bucket)) as host:
+        wait_until(lambda: (house.cache / ".s3_status.json").exists(), 30, "the mirror's start")
+        scene = Scene(lab, house, host, weed, bucket)
+        scene.one_by_one(3, 0.0)  # warm
+        yield from _single(scene, lab.size(5, 40, 200), lab.rounds)
+        yield from _bursts(scene, lab.size(2, 20))
+    weed.drop(bucket)
+    house.close()
+
+
+class Scene:
+    """Events and PUTs of the same pictures, and when each was listed. All times in milliseconds."""
+
+    def __init__(self, lab: Lab, house: House, host: Host, weed: Weed, bucket: str) -> None:
+        self._files, self._house, self._host = lab.pictures(BURST), house, host
+        self._looking = Plain(weed, bucket)
+        self._putting = [Plain(weed, bucket) for _ in range(CONNECTIONS)]
+        self._number = 0
+
+    def one_by_one(self, events: int, every: float) -> tuple[list[float], list[float]]:
+        mirrored, bare = [], []
+        for number in range(events):
+            due = time.monotonic() + every
+            file = self._files[number % BURST]
+            mirrored += self.mirrored([file])
+            bare += self.bare([file])
+            time.sleep(max(0.0, due - time.monotonic()))
+        return mirrored, bare
+
+    def mirrored(self, files: list[Path]) -> list[float]:
+        events = []
+        for file in files:
+            self._number += len(CAMERAS)  # all of one camera: one page of a listing shows them
+            events.append(self._house.live(self._number, file))
+        look = self._looking.signed("list_objects_v2", Prefix=_common(e.key for e in events))
+        returned = {}
+        for event in events:
+            self._host.hooked(None, "end", event.camera, {"id": event.id, "has_snapshot": True})
+            returned[event.key] = time.perf_counter()
+        return self._until_listed(look, returned)
+
+    def bare(self, files: list[Path]) -> list[float]:
+        """PUTs that all begin at once, as far as there are connections."""
+        self._number += 1
+        keys = [f"bare/{self._number}/{number}" for number in range(len(files))]
+        bodies = [file.read_bytes() for file in files]
+        urls = [self._putting[0].signed("put_object", Key=key) for key in keys]
+        look = self._looking.signed("list_objects_v2", Prefix=f"bare/{self._number}/")
+
+        def put(lane: int) -> None:
+            for at in range(lane, len(urls), CONNECTIONS):
+                self._putting[lane].put(urls[at], bodies[at])
+
+        lanes = min(len(urls), CONNECTIONS)
+        began = time.perf_counter()
+        if lanes == 1:
+            put(0)
+            return self._until_listed(look, {keys[0]: began})
+        with ThreadPoolExecutor(lanes) as pool:
+            pool.map(put, range(lanes))
+            return self._until_listed(look, dict.fromkeys(keys, began))
+
+    def _until_listed(self, look: str, since: dict[str, float]) -> list[float]:
+        took: dict[str, float] = {}
+        until = time.perf_counter() + PATIENCE
+        while len(took) < len(since):
+            there, now = self._looking.listed(look), time.perf_counter()
+            for key in (there & since.keys()) - took.keys():
+                took[key] = 1000 * (now - since[key])
+            if now > until:
+                raise BenchError(f"{len(since) - len(took)} objects are not listed")
+            time.sleep(0.0005)
+        return list(took.values())
+
+
+def _single(scene: Scene, events: int, rounds: int) -> Iterator[Figure]:
+    found = [scene.one_by_one(events, 1.0) for _ in range(rounds)]
+    yield Figure(f"handler's return to listed, one a second, {rounds} x {events}", "ms",
+                 [median(ours) for ours, _ in found], "bare PUT",
+                 [median(bare) for _, bare in found], at_most(1.3))  # fmt: skip
+
+
+def _bursts(scene: Scene, bursts: int) -> Iterator[Figure]:
+    ours, once, many = [], [], []
+    for _ in range(bursts):
+        ours.append(median(scene.mirrored(scene._files)))
+        many.append(median(scene.bare(scene._files)))
+        once.append(median(median(scene.bare([file])) for file in scene._files[:5]))
+    name = f"the same, {bursts} bursts of {BURST}"
+    yield Figure(name, "ms", ours, "bare PUT", once, at_most(1.3))
+    yield Figure(name, "ms", ours, f"{BURST} bare PUTs at once", many, at_most(1.3))
+
+
+def _common(keys: Iterable[str]) -> str:
+    """What they all begin with."""
+    least, most = min(keys := list(keys)), max(keys)
+    return least[: next((at for at, one in enumerate(least) if one != most[at]), len(least))]

@@ -1,0 +1,74 @@
+"""Live events during a drain: how long an event that ends now takes, while a backlog is uploaded.
+
+From the moment its id is written down the pipe to its object whole at the null sink, whose every
+answer takes 20 ms more; one event every 0.4 s. Idle is the same without a backlog. Where the
+program has a bandwidth limit the backlog is drained under it, and else at full speed.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.figures import Figure, at_most, percentile
+from bench.house import House
+from bench.lab import Lab
+from bench.processes import BenchError, Mirror, wait_until
+from bench.servers import NullSink, place
+
+SLOW = {"S3_BANDWIDTH_LIMIT": "1M"}  # bytes a second: about 6 snapshots
+DELAY, EVERY = 0.02, 0.4
+
+
+def run(lab: Lab) -> Iterator[Figure]:
+    count, events = lab.size(1_500, 4_000), lab.size(5, 12)
+    sink = lab.sink
+    files = lab.pictures(count)
+    house, empty = lab.house(files), lab.house([])
+    for settings in ({}, SLOW):
+        found: dict[str, list[list[float]]] = {"idle": [], "drain": []}
+        for _ in range(lab.rounds):
+            for name, where in (("idle", empty), ("drain", house)):
+                sink.slow_down(DELAY)
+                found[name].append(
+                    latencies(
+                        where, sink, files[:events], settings, count if name == "drain" else 0
+                    )
+                )
+        yield from _figures("bandwidth-limited" if settings else "full-speed", found)
+    sink.slow_down(0)
+
+
+def latencies(
+    house: House, sink: NullSink, files: list[Path], settings: dict[str, str], backlog: int
+) -> list[float]:
+    """Milliseconds of each of the events."""
+    house.restore()
+    written = {}
+    with Mirror(house, place(sink, sink.bucket()), **settings, S3_DRAIN_SECONDS="0") as mirror:
+        wait_until(lambda: mirror.status(), 30, "the mirror's start")
+        if backlog:
+            wait_until(lambda: sink.count("bench") > 3, 30, "the drain")
+        for number, path in enumerate(files):
+            time.sleep(EVERY)
+            event = house.live(50_000_000 + number, path)
+            written[event.key] = time.monotonic()
+            mirror.offer(event.id)
+        keys = set(written)
+        wait_until(lambda: keys <= sink.when().keys(), 60, "the live events")
+        if backlog and sink.count("bench") >= backlog + len(keys):
+            raise BenchError("the backlog ended before the live events did")
+        mirror.stop()
+    when = sink.when()
+    return [1000 * (when[key] - written[key]) for key in keys]
+
+
+def _figures(kind: str, found: dict[str, list[list[float]]]) -> Iterator[Figure]:
+    medians = {name: [statistics.median(one) for one in rounds] for name, rounds in found.items()}
+    worst = {name: [percentile(one, 0.99) for one in rounds] for name, rounds in found.items()}
+    yield Figure(f"live event during a {kind} drain, median", "ms", medians["drain"], "idle",
+                 medians["idle"], at_most(2))  # fmt: skip
+    yield Figure(f"live event during a {kind} drain, slowest of a round", "ms", worst["drain"],
+                 "idle", worst["idle"])  # fmt: skip

@@ -1,0 +1,188 @@
+"""The benchmark: its arithmetic, its sink, its report, and that it notices what did not happen.
+
+`make bench` is the whole of it; it needs the rivals, which are not installed here.
+"""
+
+from __future__ import annotations
+
+import ast
+import http.client
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from bench import __main__ as command
+from bench import report, rows
+from bench.figures import Figure, at_least, at_most, below, interleaved, percentile
+from bench.lab import QUICK, Lab, open_lab
+from bench.processes import BenchError, measured
+from bench.rows import boot, small
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with open_lab(QUICK) as opened:
+        yield opened
+
+
+def client_of(lab: Lab) -> boto3.client:
+    return boto3.client(
+        "s3", endpoint_url=lab.sink.endpoint, region_name="us-east-1",
+        aws_access_key_id="a", aws_secret_access_key="b",
+        config=Config(s3={"addressing_style": "path"}))  # fmt: skip
+
+
+def test_a_ratio_is_that_of_the_medians_and_its_spread_that_of_the_rounds() -> None:
+    figure = Figure("f", "s", [1.0, 2.0, 9.0], "rival", [1.0, 4.0, 3.0], at_most(1))
+    assert figure.ratio == pytest.approx(2 / 3)
+    assert figure.spread == (0.5, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("ours", "goal", "met"),
+    [(2.0, at_most(2), True), (2.1, at_most(2), False), (1.0, at_least(1), True),
+     (0.9, at_least(1), False), (2.0, below(2), True), (2.1, below(2), False), (1.0, None, None)],
+)  # fmt: skip
+def test_a_figure_says_whether_its_goal_is_met(ours: float, goal: object, met: object) -> None:
+    assert Figure("f", "s", [ours], "rival", [1.0], goal).met is met  # type: ignore[arg-type]
+
+
+def test_rounds_are_interleaved_and_no_measure_always_follows_the_same_one() -> None:
+    order: list[str] = []
+
+    def measure(name: str) -> float:
+        order.append(name)
+        return 1.0
+
+    interleaved(3, a=lambda: measure("a"), b=lambda: measure("b"))
+    assert order == ["a", "b", "b", "a", "a", "b"]
+
+
+def test_a_percentile_is_a_value_that_was_measured() -> None:
+    assert percentile([float(one) for one in range(100)], 0.99) == 99
+    assert percentile([7.0], 0.5) == 7
+
+
+def test_the_interval_of_a_median_holds_it_and_knows_a_shift_from_noise() -> None:
+    noise = [math.sin(number) for number in range(200)]
+    low, high = boot.interval(noise)
+    assert low < 0 < high
+    low, high = boot.interval([one + 1 for one in noise])
+    assert low > 0
+
+
+def test_the_sink_takes_objects_and_parts_from_a_client_of_its_own(lab: Lab) -> None:
+    bucket, client = lab.sink.bucket(), client_of(lab)
+    client.put_object(Bucket=bucket, Key="one", Body=b"x" * 200_000)
+    started = client.create_multipart_upload(Bucket=bucket, Key="two")["UploadId"]
+    part = {"Bucket": bucket, "Key": "two", "UploadId": started}
+    client.upload_part(**part, PartNumber=1, Body=b"y" * 100_000)
+    client.complete_multipart_upload(
+        **part, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": "1"}]}
+    )
+    stats = lab.sink.ask("stats")
+    assert (stats["objects"], stats["requests"], stats["bytes"]) == (2, 2, 300_000)
+    assert client.list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+    assert lab.sink.when().keys() == {"one", "two"}
+
+
+def test_the_sink_waits_for_the_whole_body_and_for_its_delay(lab: Lab) -> None:
+    lab.sink.slow_down(0.2)
+    lab.sink.bucket()
+    connection = http.client.HTTPConnection(urlsplit(lab.sink.endpoint).netloc, timeout=10)
+    connection.putrequest("PUT", "/bench/slow")
+    connection.putheader("Content-Length", "10")
+    connection.endheaders(b"12345")
+    assert lab.sink.count("bench") == 0
+    connection.send(b"67890")
+    assert connection.getresponse().status == 200
+    connection.close()
+    stats = lab.sink.ask("stats")
+    assert stats["last"] - stats["first"] >= 0.2
+    lab.sink.slow_down(0)
+
+
+def test_a_drain_is_measured_whole(lab: Lab) -> None:
+    house = lab.house(lab.pictures(12))
+    for _ in range(2):  # the house is as new each time
+        drained = small.drain(house, lab.sink, 12)
+        assert drained.rate > 0 and drained.cpu > 0 and drained.peak_mb > 10
+
+
+def test_a_drain_that_leaves_an_object_out_is_no_figure(lab: Lab) -> None:
+    house = lab.house(lab.pictures(3))
+    lost = next((house.saved / "cache" / ".s3_spool").iterdir())
+    lost.unlink()
+    next(house.clips.glob(f"*{lost.name.removeprefix('snapshot_')}.jpg")).unlink()
+    with pytest.raises(BenchError, match="not within 3 s: 3 uploaded"):
+        small.drain(house, lab.sink, 3, within=3)
+
+
+def test_a_rival_that_fails_is_no_figure(lab: Lab) -> None:
+    with pytest.raises(BenchError, match="ended with 3: oh"):
+        measured(["/bin/sh", "-c", "echo oh; exit 3"], lab.folder)
+
+
+def test_what_a_command_costs_is_its_own_and_its_childrens(lab: Lab) -> None:
+    burn = "import time; began = time.process_time()\nwhile time.process_time() - began < 0.3: pass"
+    cost = measured(["/bin/sh", "-c", f"python3 -c '{burn}'; true"], lab.folder)
+    assert 0.3 <= cost.cpu < 3
+
+
+def test_its_modules_and_functions_stay_as_small_as_the_programs() -> None:
+    for path in Path(report.__file__).parent.rglob("*.py"):
+        text = path.read_text()
+        assert len(text.splitlines()) <= 300
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                assert (node.end_lineno or 0) - node.lineno < 28, f"{path.name}: {node.name}"
+
+
+def test_every_row_can_be_named_and_says_how_it_measures() -> None:
+    for name in rows.NAMES:
+        assert callable(rows.row(name))
+        assert len(rows.about(name)) > 100
+
+
+def test_a_row_that_is_measured_replaces_its_own_results_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def one(lab: Lab) -> Iterator[Figure]:
+        yield Figure("speed", "1/s", [3.0], "rival", [2.0], at_least(2), note="a note")
+
+    monkeypatch.setattr(command.rows, "row", lambda name: one)
+    monkeypatch.setattr(command.rivals, "missing", list)
+    results, page = tmp_path / "r.json", tmp_path / "p.md"
+    for name in ("boot", "small", "boot"):
+        assert command.main(["--only", name, "--json", str(results), "--report", str(page)]) == 0
+    assert set(json.loads(results.read_text())) == {"boot", "small"}
+    text = page.read_text()
+    expected = "| speed | 3 1/s | rival | 2 | 1.50 (1.50..1.50) | ratio ≥ 2 | **not met** |"
+    assert text.count(expected) == 2
+    assert "- speed: a note" in text
+
+
+def test_a_row_that_fails_is_said_in_the_report_and_by_the_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def one(lab: Lab) -> Iterator[Figure]:
+        yield Figure("speed", "1/s", [3.0])
+        raise BenchError("the drain did not end")
+
+    monkeypatch.setattr(command.rows, "row", lambda name: one)
+    monkeypatch.setattr(command.rivals, "missing", list)
+    results, page = tmp_path / "r.json", tmp_path / "p.md"
+    assert command.main(["--only", "boot", "--json", str(results), "--report", str(page)]) == 1
+    assert "Not measured to the end: the drain did not end" in page.read_text()
+    assert report.number(1234.5) == "1,234"
+
+
+@pytest.mark.parametrize("words", [["--only", "nonsense"]])
+def test_a_row_that_does_not_exist_is_refused(words: list[str]) -> None:
+    assert command.main(words) == command.EX_USAGE

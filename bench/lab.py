@@ -26,6 +26,7 @@ class Lab:
 
     folder: Path
     effort: str = USUAL
+    began: float = field(default_factory=time.time)
     _sink: NullSink | None = None
     _weed: Weed | None = None
     _pictures: dict[str, list[Path]] = field(default_factory=dict)
@@ -90,8 +91,8 @@ class Lab:
         house, now = House(self.room("house")), time.time()
         if known:
             shutil.rmtree(house.state)
-            shutil.copytree(self._ledger(known, now).state, house.state)
-            house.rows(past(window, now) if window == known else [])
+            shutil.copytree(self._ledger(known).state, house.state)
+            house.rows(past(window, self.began) if window == known else [])
         events = list(recent(len(files), now, known))
         for event, path in zip(events, files, strict=True):
             house.picture(event, path)
@@ -105,11 +106,11 @@ class Lab:
         house.save()
         return house
 
-    def _ledger(self, known: int, now: float) -> House:
+    def _ledger(self, known: int) -> House:
         """A house whose ledger knows so many uploaded artifacts, from lines of the state file."""
         if known not in self._ledgers:
             house = House(self.room("known"))
-            house.known(past(known, now))
+            house.known(past(known, self.began))
             with Mirror(house, NOWHERE) as mirror:
                 wait_until(
                     lambda: mirror.counts().get("uploaded", 0) >= known, 300, "known rows", 0.1

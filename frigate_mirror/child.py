@@ -97,9 +97,10 @@ def _mirror_until(parent: Parent, stop: Stop, mirror: Mirror, settings: Settings
              settings.bucket, settings.upload_threads, settings.sweep_days)  # fmt: skip
     _start(mirror, rounds)
     while not (parent.gone or stop.wanted or mirror.ledger.damaged):
-        for event_id in parent.ids(timeout=0.5):
+        ids, page = parent.ids(timeout=0.5), settings.batch_size
+        for at in range(0, len(ids), page):
             # A database that is locked or slow must not keep us from ending; the sweep finds them.
-            if stop.wanted or parent.dead or not mirror.intake.offer(event_id):
+            if stop.wanted or parent.dead or not mirror.intake.offer(*ids[at : at + page]):
                 break
     log.info("S3 snapshot mirror stopping, up to %g s for what is under way",
              settings.drain_seconds)  # fmt: skip

@@ -1,6 +1,6 @@
 """Intake: how events become artifacts in the queue.
 
-offer(event id)   push for speed: the hook saw an event end
+offer(event ids)  push for speed: the hook saw an event end
 sweep()           pull for truth: a window of Frigate's events minus the ledger, never a cursor
 tend()            events whose picture was not there yet are looked at again
 hold()            pictures that the spool should hold and does not
@@ -54,16 +54,16 @@ class Intake:
         self._clock = clock
         self._adopted = False
 
-    def offer(self, event_id: str) -> bool:
-        """An event may have its picture now. Never raises: the sweep finds what this misses.
+    def offer(self, *event_ids: str) -> bool:
+        """These events may have their pictures now. Never raises: the sweep finds what this misses.
         False where database or ledger fail, which the next event would have to wait for too."""
-        if not is_event_id(event_id):
-            log.warning("S3 snapshot mirror: %r is no event id, passed over", event_id[:80])
-            return True
+        for one in event_ids:
+            if not is_event_id(one):
+                log.warning("S3 snapshot mirror: %r is no event id, passed over", one[:80])
         try:
-            event = self._catalog.event(event_id)
-            if event is not None and event.picture_is_final:
-                self._admit(event, Priority.LIVE)
+            for event in self._catalog.events([one for one in event_ids if is_event_id(one)]):
+                if event.picture_is_final:
+                    self._admit(event, Priority.LIVE)
             return True
         except CatalogError as error:
             self._troubles.note("database", str(error))

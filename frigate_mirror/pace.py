@@ -54,12 +54,12 @@ A_LONG_WAIT = 16  # times what the threads at work can do in it
 
 class Width:
     """At most `most`. More threads than it takes to fill the waits for answers only fight over the
-    interpreter's lock: 8 threads cost half as much CPU again as 2 where the bucket is near."""
+    interpreter's lock: where the bucket is near, 8 cost up to a third more CPU than 2."""
 
     LOOKS = 32  # uploads between two decisions
 
     def __init__(self, most: int) -> None:
-        self.now = min(2, most)
+        self.now = most  # until something is known
         self._most = most
         self._changed = threading.Condition()
         self._begin()

@@ -75,6 +75,18 @@ def test_an_offered_event_is_queued_live_held_and_announced(bench: Bench) -> Non
     assert (bench.spool.files, bench.woken) == (1, 1)
 
 
+def test_events_that_come_together_are_read_together(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+    connect = Catalog._connect
+    monkeypatch.setattr(Catalog, "_connect", lambda self: (reads.append(1), connect(self))[1])
+    ids = [bench.world.event(started=NOW - n) for n in range(40)]
+    assert bench.intake.offer(*ids[:20], "no id", "1.5-unknown", *ids[20:], ids[0])
+    assert bench.priorities() == dict.fromkeys(ids, Priority.LIVE)
+    assert len(reads) == 1
+
+
 def test_an_event_offered_again_is_queued_once(bench: Bench) -> None:
     event_id = bench.world.event()
     for _ in range(3):

@@ -396,6 +396,7 @@ def test_a_thread_that_would_not_help_stands_by(
     running: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(running.uploader._width, "learn", lambda took, cpu: None)
+    running.uploader._width.now = 2
     at_once = AtOnce(running)
     for _ in range(20):
         running.add()

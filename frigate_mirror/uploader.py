@@ -87,7 +87,8 @@ class Uploader:
     def stop(self) -> None:
         """Let every thread finish the artifact it has in hand, and no more."""
         self._stopping = True
-        self._wake_all()
+        self.wake()
+        self._width.release()
 
     def join(self, timeout: float) -> None:
         """Wait up to `timeout` seconds in all for the threads to end."""
@@ -99,7 +100,8 @@ class Uploader:
         """There may be something to do."""
         with self._wake:
             self._calls += 1
-            self._wake.notify()
+            # All: one alone might be a thread that is not wanted any more (see `Width`).
+            self._wake.notify_all()
 
     def step(self) -> bool:
         """Upload the next artifact that is due, if the service admits one; False if nothing was
@@ -179,7 +181,7 @@ class Uploader:
     def back(self) -> None:
         """The service is back: go on with what it held up. Raises LedgerError."""
         self._ledger.hasten(self._clock())
-        self._wake_all()
+        self.wake()
 
     def _settle(self) -> None:
         """What the ledger cannot take now is settled later."""
@@ -261,9 +263,3 @@ class Uploader:
             pause = LONGEST_IDLE if due is None else due - self._clock()
             pause = max(pause, self._bandwidth.pause())
         return min(max(pause, SHORTEST_IDLE), LONGEST_IDLE)
-
-    def _wake_all(self) -> None:
-        with self._wake:
-            self._calls += 1
-            self._wake.notify_all()
-        self._width.release()

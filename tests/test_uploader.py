@@ -387,7 +387,7 @@ def test_where_answers_take_long_every_thread_works(running: Bench) -> None:
     at_once = AtOnce(running)
     for _ in range(40):
         running.add()
-    running.uploader._wake_all()
+    running.uploader.wake()
     until(lambda: len(running.sink.objects) == 40)
     assert at_once.most == 4
 
@@ -400,7 +400,7 @@ def test_a_thread_that_would_not_help_stands_by(
     at_once = AtOnce(running)
     for _ in range(20):
         running.add()
-    running.uploader._wake_all()
+    running.uploader.wake()
     until(lambda: len(running.sink.objects) == 20)
     assert at_once.most == 2
 
@@ -420,7 +420,12 @@ def test_a_backlog_waits_for_its_turn_on_the_line_and_a_live_event_does_not(benc
     assert bench.drain() == 1
 
 
-def test_an_artifact_added_while_all_threads_are_idle_is_uploaded_at_once(running: Bench) -> None:
+@pytest.mark.parametrize("working", [4, 1])
+def test_an_artifact_added_while_all_threads_are_idle_is_uploaded_at_once(
+    running: Bench, working: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running.uploader._width, "learn", lambda took, cpu: None)
+    running.uploader._width.now = working
     for _ in range(20):
         key = running.add()
         began = time.monotonic()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import http.client
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
@@ -99,7 +99,8 @@ class Scene:
         for file in files:
             self._number += len(CAMERAS)  # all of one camera: one page of a listing shows them
             events.append(self._house.live(self._number, file))
-        look = self._looking.signed("list_objects_v2", Prefix=_common(e.key for e in events))
+        first = min(event.key for event in events)
+        look = self._looking.signed("list_objects_v2", StartAfter=first[:-1])
         returned = {}
         for event in events:
             self._host.hooked(None, "end", event.camera, {"id": event.id, "has_snapshot": True})
@@ -156,9 +157,3 @@ def _bursts(scene: Scene, bursts: int) -> Iterator[Figure]:
     name = f"the same, {bursts} bursts of {BURST}"
     yield Figure(name, "ms", ours, "bare PUT", once, at_most(1.3))
     yield Figure(name, "ms", ours, f"{BURST} bare PUTs at once", many, at_most(1.3))
-
-
-def _common(keys: Iterable[str]) -> str:
-    """What they all begin with."""
-    least, most = min(keys := list(keys)), max(keys)
-    return least[: next((at for at, one in enumerate(least) if one != most[at]), len(least))]

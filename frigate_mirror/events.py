@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -200,7 +201,7 @@ class _Database(peewee.SqliteDatabase):
 
     def _connect(self) -> Any:
         connection = super()._connect()
-        connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+        connection.text_factory = partial(str, encoding="utf-8", errors="replace")
         return connection
 
 

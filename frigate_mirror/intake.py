@@ -76,9 +76,8 @@ class Intake:
         events were new. Raises CatalogError and LedgerError."""
         found = 0
         for page in self._catalog.window(since, until):
-            wanted = [snapshot_id(event_id) for event_id in page if is_event_id(event_id)]
-            unknown = [event_of(one) for one in self._ledger.unknown(wanted)]
-            for event in self._catalog.events(unknown):
+            unknown = map(event_of, self._ledger.unknown([snapshot_id(one) for one in page]))
+            for event in self._catalog.events([one for one in unknown if is_event_id(one)]):
                 if event.picture_is_final:
                     self._admit(event, self._priority_of(event))
                     found += 1

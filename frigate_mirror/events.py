@@ -14,10 +14,10 @@ import math
 import os
 import stat
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -27,6 +27,7 @@ from peewee import sqlite3  # type: ignore[attr-defined]  # pysqlite3 where peew
 
 log = logging.getLogger("frigate_s3.catalog")
 PAGES_AT_ONCE = 20  # between two looks whether the database is still the same
+Ask = Callable[..., list[tuple[Any, ...]]]
 BUSY_SECONDS = 2  # several threads may wait for it in turn, and Frigate's end does not wait
 
 
@@ -96,6 +97,15 @@ def _page_of_the_window() -> tuple[str, list[Any]]:
     return text, values
 
 
+@lru_cache(maxsize=128)
+def _events_with(columns: tuple[str, ...], count: int) -> str:
+    """The query for those columns of so many events by their ids."""
+    fields = [getattr(_Row, name) for name in columns]
+    text: str
+    text, _ = _Row.select(*fields).where(_Row.id.in_(["?"] * count)).sql()
+    return text
+
+
 _NEEDED = {"id", "camera", "start_time", "has_snapshot"}
 _AFTER, _PLACE, _UNTIL, _BATCH = (f"<{word}>" for word in ("after", "place", "until", "batch"))
 _PAGE, _PAGE_VALUES = _page_of_the_window()
@@ -120,9 +130,11 @@ class Catalog:
         found: list[Event] = []
         for at in range(0, len(event_ids), self._batch):
             some = list(event_ids[at : at + self._batch])
-            with self._reading() as (database, columns):
-                query: Any = _Row.select(*columns).where(_Row.id.in_(some))
-                found += filter(None, map(_event_of, query.bind(database).dicts()))
+            with self._reading() as (ask, columns):
+                rows = ask(_events_with(columns, len(some)), some)
+                found += filter(
+                    None, (_event_of(dict(zip(columns, row, strict=True))) for row in rows)
+                )
         return found
 
     def window(self, since: float, until: float = math.inf) -> Iterator[list[str]]:
@@ -135,9 +147,9 @@ class Catalog:
         place, more = (since, -(2**63)), True
         while more:
             found: list[str] = []
-            with self._reading() as (database, _):
+            with self._reading() as (ask, _):
                 for _ in range(PAGES_AT_ONCE):
-                    rows = self._page(database, place, until)
+                    rows = ask(_PAGE, self._page_at(place, until))
                     found += [event_id for event_id, *_ in rows if isinstance(event_id, str)]
                     more = len(rows) == self._batch
                     if not more:
@@ -146,25 +158,26 @@ class Catalog:
             if found:
                 yield found
 
-    def _page(
-        self, database: peewee.SqliteDatabase, place: tuple[float, int], until: float
-    ) -> list[tuple[Any, ...]]:
-        """The next rows of the window, as (id, start_time, rowid)."""
+    def _page_at(self, place: tuple[float, int], until: float) -> list[Any]:
+        """The values for the next rows of the window, which are (id, start_time, rowid)."""
         given = {_AFTER: place[0], _PLACE: place[1], _UNTIL: until, _BATCH: self._batch}
-        values = [given.get(value, value) for value in _PAGE_VALUES]
-        rows: list[tuple[Any, ...]]
-        rows = database.execute_sql(_PAGE, values).fetchall()  # type: ignore[no-untyped-call]
-        return rows
+        return [given.get(value, value) for value in _PAGE_VALUES]
 
     @contextmanager
-    def _reading(self) -> Iterator[tuple[peewee.SqliteDatabase, list[Any]]]:
+    def _reading(self) -> Iterator[tuple[Ask, tuple[str, ...]]]:
         """The database, open for a moment, and those of our columns that it has. For one read, or
         for a few short ones: were ours open when Frigate closes its own, the WAL would stay
         behind and whoever copies the file then would miss the last rows."""
         with self._turn:
             try:
                 with closing(self._connect()) as database:
-                    yield database, self._columns(database)
+
+                    def ask(query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+                        cursor: Any = database.execute_sql(query, values)  # type: ignore[no-untyped-call]
+                        rows: list[tuple[Any, ...]] = cursor.fetchall()
+                        return rows
+
+                    yield ask, self._columns(ask)
             # Not every error of SQLite comes wrapped in one of peewee's.
             except (peewee.PeeweeException, sqlite3.Error, OSError, _Unfit) as error:
                 self._lost = True
@@ -185,15 +198,15 @@ class Catalog:
             thread_safe=False,
         )
 
-    def _columns(self, database: peewee.SqliteDatabase) -> list[Any]:
+    def _columns(self, ask: Ask) -> tuple[str, ...]:
         """Those of our columns that the table has. Says so if it was lost before."""
-        present = {column.name for column in database.get_columns("event")}
+        present = {name for _, name, *_ in ask("PRAGMA table_info(event)")}
         if missing := sorted(_NEEDED - present):
             raise _Unfit(f"no {', '.join(missing)} in table event")
         if self._lost:
             log.info("Successfully reconnected to database %s", self._path)
         self._lost = False
-        return [field for field in _Row._meta.sorted_fields if field.name in present]
+        return tuple(name for name in _Row._meta.sorted_field_names if name in present)
 
 
 class _Database(peewee.SqliteDatabase):

@@ -44,6 +44,11 @@ class Plain:
         )
         return str(url).removeprefix(self._weed.endpoint)
 
+    def warm(self) -> None:
+        """The server has closed what was idle for minutes."""
+        self._connection.close()
+        self.keys("nothing")
+
     def put(self, url: str, body: bytes) -> None:
         self._ask("PUT", url, body)
 
@@ -120,13 +125,18 @@ class Scene:
                 self._putting[lane].put(urls[at], bodies[at])
 
         lanes = min(len(urls), CONNECTIONS)
+        for plain in self._putting[1:lanes]:
+            plain.warm()
         began = time.perf_counter()
         if lanes == 1:
             put(0)
             return self._until_listed(look, {keys[0]: began})
         with ThreadPoolExecutor(lanes) as pool:
-            pool.map(put, range(lanes))
-            return self._until_listed(look, dict.fromkeys(keys, began))
+            put_all = [pool.submit(put, lane) for lane in range(lanes)]
+            listed = self._until_listed(look, dict.fromkeys(keys, began))
+            for one in put_all:
+                one.result()
+            return listed
 
     def _until_listed(self, look: str, since: dict[str, float]) -> list[float]:
         took: dict[str, float] = {}

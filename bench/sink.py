@@ -89,6 +89,8 @@ class Sink:
         try:
             if connection.request is None:
                 self._read_head(connection)
+            elif not connection.left:  # it went away while its answer was held back
+                self._close(connection)
             else:
                 most = min(connection.left, len(SCRAP))
                 self._got(connection, connection.socket.recv_into(SCRAP, most, socket.MSG_TRUNC))
@@ -137,7 +139,8 @@ class Sink:
         return self._send(connection, answer)
 
     def _send(self, connection: Connection, answer: bytes) -> None:
-        assert connection.request is not None
+        if connection.request is None:  # closed
+            return
         verb, target = connection.request
         connection.head, connection.request = b"", None
         if verb == "PUT":
@@ -150,6 +153,7 @@ class Sink:
     def _close(self, connection: Connection) -> None:
         if connection.request is not None and connection.request[0] == "PUT":
             self.at_once -= 1
+        connection.request = None
         if self._open.pop(connection.socket.fileno(), None):
             self._poll.unregister(connection.socket)
             connection.socket.close()

@@ -144,6 +144,9 @@ class Proxy:
 
     async def _meet(self, exchange: Exchange) -> None:
         await asyncio.sleep(self._rng.uniform(*self.latency))
+        if exchange.writer.transport.is_closing():  # broken meanwhile: what is on now is not for it
+            exchange.over = True
+            return
         fitting = [one for one in self._mischief if one.fits(exchange)]
         if not fitting:
             await exchange.pass_on()

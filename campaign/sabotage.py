@@ -154,8 +154,8 @@ TABLE = (
          "no file descriptors", "I/O errors on our files", "few file descriptors"),
     # -- Frigate's database and its rows
     _one("a missing column is asked for", EVENTS,
-         "for field in _Row._meta.sorted_fields if field.name in present]",
-         "for field in _Row._meta.sorted_fields]",
+         "for name in _Row._meta.sorted_field_names if name in present)",
+         "for name in _Row._meta.sorted_field_names)",
          "a column dropped and added"),
     _one("a database that was away is not read again", EVENTS,
          "                self._lost = True\n",

@@ -39,17 +39,29 @@ def rebuild(settings: Settings, sink: Sink) -> int:
     """Take what the bucket lists as uploaded, so that it is not uploaded again."""
     keys = KeyCodec(settings.prefix, settings.key_timezone)
     try:
-        ledger = rebuilding.open_ledger(
+        ledger = _ledger(settings)
+        listing = sink.list(f"{settings.prefix}/" if settings.prefix else "")
+        count = ledger.add_settled(rebuilding.from_listing(listing, keys))
+    except (LedgerError, SinkError, OSError) as error:
+        return _told(str(error))
+    print(f"{count} picture(s) of the bucket are new in the ledger")
+    return EX_OK
+
+
+def _ledger(settings: Settings) -> Ledger:
+    """The ledger, made anew if need be; but never one that a running mirror has open. Raises
+    LedgerError, OSError."""
+    lock = RunLock(settings.lock_path)
+    if not lock.acquire():
+        return Ledger(settings.ledger_path)
+    try:
+        return rebuilding.open_ledger(
             settings.ledger_path,
             StateFile(settings.uploaded_file, with_errors=False),
             StateFile(settings.failed_file, with_errors=True),
         )
-        listing = sink.list(f"{settings.prefix}/" if settings.prefix else "")
-        count = ledger.add_settled(rebuilding.from_listing(listing, keys))
-    except (LedgerError, SinkError) as error:
-        return _told(str(error))
-    print(f"{count} picture(s) of the bucket are new in the ledger")
-    return EX_OK
+    finally:
+        lock.release()
 
 
 def backfill(settings: Settings, sink: Sink, since: float, until: float | None) -> int:

@@ -15,6 +15,7 @@ import pytest
 
 from frigate_mirror.entries import Counts, Priority
 from frigate_mirror.ledger import Ledger
+from frigate_mirror.store import RunLock
 from servers import SECRET, Bucket, Moto
 from worlds import DAY, ROOT, Child, World, clean_environ, command, until
 
@@ -308,6 +309,20 @@ def test_rebuild_takes_the_state_files_as_well(world: World, bucket: Bucket) -> 
     assert command(world, "rebuild").returncode == 0
     with ledger_of(world) as ledger:
         assert ledger.counts() == Counts(failed=1)
+
+
+def test_rebuild_leaves_a_damaged_ledger_to_the_mirror_that_has_it_open(world: World) -> None:
+    world.state.mkdir(parents=True)
+    damaged = world.state / "ledger.db"
+    damaged.write_bytes(b"no ledger" * 1000)
+    lock = RunLock(world.settings().lock_path)
+    assert lock.acquire()
+    told = command(world, "rebuild")
+    assert told.returncode == 70 and "not a database" in told.stderr
+    assert [path.name for path in world.state.glob("ledger*")] == ["ledger.db"]
+    lock.release()
+    command(world, "rebuild")
+    assert len(list(world.state.glob("ledger.db.damaged-*"))) == 1
 
 
 def test_rebuild_from_a_bucket_that_is_not_there_is_70_with_what_to_do(world: World) -> None:

@@ -58,9 +58,11 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
 
 
 def waited(pid: int) -> float:
-    """Seconds that the main thread of a process was ready to run and no CPU was free."""
-    fields = _read(pid, "schedstat").split()
-    return int(fields[1]) / 1e9 if len(fields) > 1 else 0.0
+    """Seconds that the threads of a process were ready to run and no CPU was free, together."""
+    tasks = [
+        _read(pid, f"task/{path.name}/schedstat") for path in Path(f"/proc/{pid}/task").glob("*")
+    ]
+    return sum(int(fields[1]) for one in tasks if len(fields := one.split()) > 1) / 1e9
 
 
 def _read(pid: int, name: str) -> bytes:

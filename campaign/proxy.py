@@ -163,13 +163,15 @@ def _bound_somewhere(rng: random.Random) -> socket.socket:
     refused, could be lent to somebody."""
     while True:
         try:
-            return _bound(rng.randrange(10_000, 12_000))
+            return _bound(rng.randrange(10_000, 12_000), again=False)
         except OSError:
             continue
 
 
-def _bound(port: int) -> socket.socket:
+def _bound(port: int, *, again: bool = True) -> socket.socket:
+    """`again`: it was ours before. Else it is nobody's, not even bound by whoever does not listen
+    just now."""
     found = socket.socket()
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(again))
     found.bind(("127.0.0.1", port))
     return found

@@ -2,8 +2,8 @@
 
 Nothing can save what is deleted before anybody could have seen it. So an event has to have had a
 fair chance first: for FAIR seconds one and the same mirror that had said that it started was
-neither dead nor stopped, while the event's row and picture lay there. Time in which its main thread
-was ready to run and got no CPU does not count. FAIR is more than two of the shortened sweeps, so
+neither dead nor stopped, while the event's row and picture lay there. Time in which its threads
+were ready to run and got no CPU does not count. FAIR is more than two of the shortened sweeps, so
 what the hook did not tell, a sweep could see. After that chance whatever happens to the picture is
 no excuse; until then the campaign keeps it, so that every committed event is owed.
 """
@@ -69,7 +69,7 @@ class Retention(threading.Thread):
             self._starts = starts
         if not pid or starts <= self._starts or processes.state(pid) == "T":
             return 0.0
-        return max(0.0, now - then - (waited - waited_then))
+        return max(0.0, now - then - max(0.0, waited - waited_then))
 
     def _look_at(self, event: Event, gained: float) -> None:
         if event.id not in self._chances:

@@ -54,7 +54,7 @@ TABLE = (
          "WHERE id = ?\", (row[0],))\n"),
         (LEDGER, '        change = """due = ?, error = ?,',
          "        change = \"\"\"state = 'pending', due = ?, error = ?,"),
-    ), (KILLS,)),
+    ), (f"{KILLS} + black hole", KILLS)),
     _one("a sweep by a cursor that starts now", MIRROR,
          "self.intake.sweep(now - self._settings.sweep_days * DAY)",
          "self.intake.sweep(getattr(self, 'cursor', now)); self.cursor = now",

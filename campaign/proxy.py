@@ -174,4 +174,5 @@ def _bound(port: int, *, again: bool = True) -> socket.socket:
     found = socket.socket()
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(again))
     found.bind(("127.0.0.1", port))
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # or it could not be so again
     return found

@@ -144,8 +144,8 @@ TABLE = (
          "            return open_regular(self.path(artifact.id))\n",
          "            raise FileNotFoundError\n",
          "black hole", "connection refused"),
-    _one("nobody asks what only the spool still has", INTAKE,
-         "        if not self._adopted:\n", "        if False:\n",
+    _one("nobody asks what only the spool still has", ARTIFACTS,
+         " or _as_it_is_held(name, held)", "",
          "ledger lost in an outage"),
     _one("a picture that cannot be read is given up", UPLOADER,
          "        except OSError as error:\n            self._unreadable(entry, error)\n"

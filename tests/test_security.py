@@ -636,7 +636,7 @@ def test_nothing_is_installed_without_its_hash() -> None:
         for line in re.sub(r"\\\n", " ", path.read_text()).splitlines()
         if re.search(r"\bpip3? +install\b|\beasy_install\b|\bpipx?\b.* run\b", line)
     ]
-    assert len(installs) == 3
+    assert len(installs) == 4
     assert [line for line in installs if "--require-hashes" not in line] == []
 
 

@@ -614,7 +614,7 @@ def test_any_other_refusal_to_delete_is_no_proof(deleting: Deleting, reply: Repl
 
 
 @pytest.mark.parametrize(
-    "name", ["requirements.lock", "requirements-dev.lock", "requirements-demo.lock"]
+    "name", [f"requirements{one}.lock" for one in ("", "-dev", "-demo", "-bench")]
 )
 def test_every_requirement_is_one_version_with_its_hashes_and_comes_from_no_place_of_its_own(
     name: str,

@@ -40,6 +40,7 @@ DEFERRED = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.is
 LONGEST_ID = 255  # characters; Frigate's own ids have about 24, and a short write is never torn
 PAUSES = (1, 2, 5, 10, 30, 60)  # seconds before the child is started again
 LIVED_WELL = 300  # seconds after which the pauses begin anew
+END = b"\x04\n"  # no id; ends the child's input where a forked worker keeps the pipe open
 EX_CONFIG = 78  # sysexits.h; the child's word that starting it again would not help
 
 log = logging.getLogger("frigate_s3")
@@ -174,7 +175,7 @@ class Observer:
         self._stopping = threading.Event()
         self._complained = False
         # A fork of the main process (Frigate 0.16 makes its workers so) would hold the pipe open
-        # beyond Frigate's own end, and the child would never see the end of its input.
+        # and the child never see its input end. One between two lines of ours still may: so END.
         os.register_at_fork(after_in_child=self._forget)
 
     def start(self, environment: dict[str, str]) -> None:
@@ -183,9 +184,8 @@ class Observer:
         reading, self._writing = os.pipe()  # neither end survives an exec
         self._ends |= {reading, self._writing}
         os.set_blocking(self._writing, False)
-        arguments = (environment, reading, self._stopping)
-        keeper = threading.Thread(target=self._keep, args=arguments, daemon=True)
-        keeper.name = "s3_mirror_keeper"
+        words = (environment, reading, self._stopping)
+        keeper = threading.Thread(target=self._keep, args=words, name="s3_keeper", daemon=True)
         try:
             keeper.start()
         except RuntimeError:  # no more threads
@@ -200,6 +200,8 @@ class Observer:
         self._stopping.set()
         writing, self._writing = self._writing, -1
         if writing >= 0:
+            with contextlib.suppress(OSError):  # full, or nobody reads
+                os.write(writing, END)
             self._close(writing)
 
     def notice(self, event_id: Any) -> None:
@@ -273,9 +275,8 @@ def _run_child(environment: dict[str, str], reading: int) -> int | str:
 def child_environment(processor: Any) -> dict[str, str]:
     """Frigate's environment less what would arm the hook again, plus what only Frigate knows:
     where its database and its clips are, and its version. The owner's own words win."""
-    environment = dict(os.environ)
+    environment = dict(os.environ, S3_MIRROR_PARENT=str(os.getpid()))
     entries = environment.pop("PYTHONPATH", "").split(os.pathsep)
-    environment["S3_MIRROR_PARENT"] = str(os.getpid())
     kept = [entry for entry in entries if entry and os.path.realpath(entry) != f"{HERE}/boot"]
     if kept:
         environment["PYTHONPATH"] = os.pathsep.join(kept)
@@ -296,5 +297,4 @@ def _known_to_frigate(processor: Any) -> dict[str, Any]:
 
 
 def _say(line: str) -> None:
-    stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-    sys.stderr.write(f"[{stamp}] {log.name:30} {'INFO':8}: {line}\n")
+    sys.stderr.write(f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] {log.name:30} {'INFO':8}: {line}\n")

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 log = logging.getLogger("frigate_s3")
+END = b"\x04"  # the hook's last line
 LONGEST_LINE = 4096  # bytes; an event id has about 24
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30}  # system call numbers; glibc has no wrapper
 _IOPRIO_LOWEST = (2 << 13) | 7  # best-effort class, last of its eight levels
@@ -70,7 +71,7 @@ class Parent:
 
     @property
     def gone(self) -> bool:
-        """Whether it died, or closed the pipe and all that it wrote was read."""
+        """Whether it died, or said its last line or closed the pipe, and all before was read."""
         return self._ended or self.dead
 
     @property
@@ -83,11 +84,11 @@ class Parent:
         """The lines that arrive within `timeout` seconds, as soon as there are any."""
         if not self._ended and self._poll.poll(timeout * 1000):
             data = os.read(self._pipe, 65536)
-            self._ended = not data
             *lines, self._rest = (self._rest + data).split(b"\n")
+            self._ended = not data or END in lines
             if len(self._rest) > LONGEST_LINE:
                 self._rest = b""
-            return [line.decode("ascii", "replace") for line in lines if line]
+            return [line.decode("ascii", "replace") for line in lines if line and line != END]
         return []
 
 

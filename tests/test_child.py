@@ -93,6 +93,13 @@ def test_ids_arrive_whole_however_the_pipe_cuts_them(pipe: Any) -> None:
     assert parent.ids(1.0) == [] and parent.gone
 
 
+def test_the_hooks_last_line_ends_it_while_a_forked_worker_holds_the_pipe_open(pipe: Any) -> None:
+    parent, write, _ = pipe
+    write(b"1.5-abc\n2.5-def\n\x04\n")
+    assert parent.ids(1.0) == ["1.5-abc", "2.5-def"]
+    assert parent.gone and not parent.dead
+
+
 def test_bytes_without_an_end_do_not_pile_up(pipe: Any) -> None:
     parent, write, _ = pipe
     for _ in range(100):

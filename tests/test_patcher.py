@@ -64,6 +64,7 @@ CHILD = """
 import os, sys
 if sys.argv[1:] != ["run"]: sys.exit("wrong arguments")
 for line in sys.stdin:
+    if line == "\\x04\\n": break
     with open("{log}", "a") as log: log.write(line)
 """
 
@@ -87,7 +88,7 @@ def patcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def keepers() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "s3_mirror_keeper"]
+    return [thread for thread in threading.enumerate() if thread.name == "s3_keeper"]
 
 
 def wait_until(met: Callable[[], Any], seconds: float = 10) -> None:
@@ -577,6 +578,33 @@ def test_a_run_that_raises_ends_the_child_all_the_same(
     wait_until(lambda: not keepers())
     assert lines(child_log) == ["1.5-a"]
     assert not Path(f"/proc/{started[0].pid}").exists()
+
+
+def test_a_worker_forked_between_two_lines_of_ours_does_not_keep_the_child_alive(
+    patcher: Any, monkeypatch: pytest.MonkeyPatch, child_log: Path
+) -> None:
+    copies: list[int] = []
+    pipe = os.pipe
+
+    def pipe_and_fork() -> tuple[int, int]:
+        ends = pipe()
+        copies.extend(map(os.dup, ends))
+        return ends
+
+    monkeypatch.setattr(patcher.os, "pipe", pipe_and_fork)
+    module = host()
+    patcher.arm(module, ON)
+
+    def work(processor: Any) -> None:
+        processor.handle_object_detection(*end("1.5-a"))
+
+    try:
+        module.EventProcessor(work).run()
+        wait_until(lambda: not keepers())
+        assert lines(child_log) == ["1.5-a"]
+    finally:
+        for copy in copies:
+            os.close(copy)
 
 
 def test_the_end_of_a_run_does_not_wait_for_a_child_that_drains(

@@ -56,7 +56,7 @@ class Host:
         """Close the pipe and wait until the child has been reaped."""
         self.observer.stop()
         for thread in threading.enumerate():
-            if thread.name == "s3_mirror_keeper":
+            if thread.name == "s3_keeper":
                 thread.join(30.0)
 
 
@@ -172,7 +172,7 @@ def _figures(state: str, added: list[float], limit: list[float]) -> Iterator[Fig
 
 
 def _keeping() -> bool:
-    return any(thread.name == "s3_mirror_keeper" for thread in threading.enumerate())
+    return any(thread.name == "s3_keeper" for thread in threading.enumerate())
 
 
 def children() -> list[int]:

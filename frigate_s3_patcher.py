@@ -40,7 +40,9 @@ DEFERRED = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.is
 LONGEST_ID = 255  # characters; Frigate's own ids have about 24, and a short write is never torn
 PAUSES = (1, 2, 5, 10, 30, 60)  # seconds before the child is started again
 LIVED_WELL = 300  # seconds after which the pauses begin anew
-END = b"\x04\n"  # no id; ends the child's input where a forked worker keeps the pipe open
+# The last line, and no id. The end of the pipe alone would not do: the workers that Frigate 0.16
+# forks hold copies of it for as long as they live.
+END = b"\x04\n"
 EX_CONFIG = 78  # sysexits.h; the child's word that starting it again would not help
 
 log = logging.getLogger("frigate_s3")
@@ -170,39 +172,34 @@ class Observer:
     """
 
     def __init__(self) -> None:
-        self._ends: set[int] = set()  # every descriptor of ours that is open
         self._writing = -1
         self._stopping = threading.Event()
         self._complained = False
-        # A fork of the main process (Frigate 0.16 makes its workers so) would hold the pipe open
-        # and the child never see its input end. One between two lines of ours still may: so END.
-        os.register_at_fork(after_in_child=self._forget)
 
     def start(self, environment: dict[str, str]) -> None:
         """Start the child, and the thread that starts it again should it die."""
         self._stopping = threading.Event()
         reading, self._writing = os.pipe()  # neither end survives an exec
-        self._ends |= {reading, self._writing}
         os.set_blocking(self._writing, False)
         words = (environment, reading, self._stopping)
         keeper = threading.Thread(target=self._keep, args=words, name="s3_keeper", daemon=True)
         try:
             keeper.start()
         except RuntimeError:  # no more threads
-            self._close(reading)
+            os.close(reading)
             raise
         version = environment.get("S3_MIRROR_FRIGATE", "of unknown version")
         bucket = environment.get("S3_BUCKET", "")
         log.info("S3 snapshot mirror armed: Frigate %s, bucket %s", version, bucket)
 
     def stop(self) -> None:
-        """Close the pipe. The child drains by itself for a bounded time; nobody waits for it."""
+        """The last line. The child drains by itself for a bounded time; nobody waits for it."""
         self._stopping.set()
         writing, self._writing = self._writing, -1
         if writing >= 0:
             with contextlib.suppress(OSError):  # full, or nobody reads
                 os.write(writing, END)
-            self._close(writing)
+            os.close(writing)
 
     def notice(self, event_id: Any) -> None:
         """Hand an event's id to the child; a full pipe drops it, and the sweep finds the event.
@@ -244,20 +241,7 @@ class Observer:
         except Exception:
             log.exception("S3 snapshot mirror is no longer started")
         finally:
-            self._close(reading)
-
-    def _close(self, end: int) -> None:
-        """Forgotten first: the number may be a file of Frigate's as soon as it is closed, and a
-        fork at that moment would close that file."""
-        self._ends.discard(end)
-        os.close(end)
-
-    def _forget(self) -> None:
-        for end in self._ends:
-            with contextlib.suppress(OSError):
-                os.close(end)
-        self._ends.clear()
-        self._writing = -1
+            os.close(reading)
 
 
 def _run_child(environment: dict[str, str], reading: int) -> int | str:

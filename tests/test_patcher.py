@@ -580,31 +580,29 @@ def test_a_run_that_raises_ends_the_child_all_the_same(
     assert not Path(f"/proc/{started[0].pid}").exists()
 
 
-def test_a_worker_forked_between_two_lines_of_ours_does_not_keep_the_child_alive(
+def test_a_worker_that_the_host_forked_does_not_keep_the_child_alive(
     patcher: Any, monkeypatch: pytest.MonkeyPatch, child_log: Path
 ) -> None:
-    copies: list[int] = []
-    pipe = os.pipe
-
-    def pipe_and_fork() -> tuple[int, int]:
-        ends = pipe()
-        copies.extend(map(os.dup, ends))
-        return ends
-
-    monkeypatch.setattr(patcher.os, "pipe", pipe_and_fork)
+    started = processes_of(patcher, monkeypatch)
     module = host()
     patcher.arm(module, ON)
+    workers: list[int] = []
 
     def work(processor: Any) -> None:
+        wait_until(lambda: started)
+        workers.append(os.fork())
+        if workers == [0]:
+            time.sleep(60)
+            os._exit(0)
         processor.handle_object_detection(*end("1.5-a"))
 
+    module.EventProcessor(work).run()
     try:
-        module.EventProcessor(work).run()
         wait_until(lambda: not keepers())
         assert lines(child_log) == ["1.5-a"]
     finally:
-        for copy in copies:
-            os.close(copy)
+        os.kill(workers[0], signal.SIGKILL)
+        os.waitpid(workers[0], 0)
 
 
 def test_the_end_of_a_run_does_not_wait_for_a_child_that_drains(
@@ -714,57 +712,6 @@ def test_wrong_settings_end_it_for_good_said_once(
     assert len(started) == 1
     assert [one.levelname for one in caplog.records] == ["INFO", "WARNING"]
     assert "stays off until what it said above is mended" in caplog.text
-
-
-# Forks
-
-
-def in_a_fork(look: Callable[[], bool]) -> bool:
-    """What `look` finds in a forked child of this process."""
-    pid = os.fork()
-    if pid == 0:
-        status = 2
-        try:
-            status = 0 if look() else 1
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-
-
-def test_a_forked_child_of_the_host_holds_no_end_of_the_pipe(
-    during_run: Callable[..., Any],
-) -> None:
-    def work(processor: Any, pipe: int) -> None:
-        name = os.readlink(f"/proc/self/fd/{pipe}")
-
-        def look() -> bool:
-            processor.handle_object_detection(*end("1.5-from-the-fork"))
-            return name not in open_pipes()
-
-        assert in_a_fork(look)
-        processor.handle_object_detection(*end("1.5-a"))
-        assert read(pipe) == ["1.5-a"]
-
-    during_run(work)
-
-
-def test_a_fork_closes_no_file_of_the_host_that_took_over_a_number_of_ours(
-    patcher: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    numbers: list[int] = []
-    monkeypatch.setattr(patcher, "_run_child", lambda _, reading: numbers.append(reading) or 78)
-    module = host()
-    patcher.arm(module, ON)
-
-    def work(processor: Any) -> None:
-        wait_until(lambda: numbers and not keepers())
-        theirs = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(theirs, numbers[0])  # which it may have got anyhow
-        assert in_a_fork(lambda: bool(os.fstat(numbers[0])))
-        for number in {theirs, numbers[0]}:
-            os.close(number)
-
-    module.EventProcessor(work).run()
 
 
 # The child's environment

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from bench.house import TABLE
 from frigate_mirror import settings
 from frigate_mirror.artifacts import Artifact, snapshot_id
 from frigate_mirror.settings import Settings
@@ -26,14 +27,6 @@ PICTURES = sorted((Path(__file__).resolve().parent / "standin" / "pictures").glo
 NOW = 1_705_329_022.5  # 2024-01-15T14:30:22Z
 DAY = 86_400.0
 
-_TABLE = """CREATE TABLE event (
-    id VARCHAR(30) NOT NULL PRIMARY KEY, label VARCHAR(20) NOT NULL, camera VARCHAR(20) NOT NULL,
-    start_time DATETIME NOT NULL, end_time DATETIME, top_score REAL, false_positive INTEGER,
-    zones JSON NOT NULL, thumbnail TEXT, has_clip INTEGER NOT NULL, has_snapshot INTEGER NOT NULL,
-    region JSON, box JSON, area INTEGER, retain_indefinitely INTEGER NOT NULL,
-    sub_label VARCHAR(100), ratio REAL, plus_id VARCHAR(30), score REAL, model_hash VARCHAR(32),
-    detector_type VARCHAR(32), model_type VARCHAR(32), data JSON NOT NULL);
-CREATE INDEX event_start_time_end_time ON event (start_time DESC, end_time DESC);"""
 _INSERT = """INSERT INTO event (id, label, camera, start_time, end_time, zones, has_clip,
         has_snapshot, retain_indefinitely, data) VALUES (?, 'person', ?, ?, ?, '[]', 1, 1, 0, ?)"""
 
@@ -64,7 +57,7 @@ class World:
         self.clips.mkdir(parents=True)
         self._sql = sqlite3.connect(self.database, isolation_level=None, check_same_thread=False)
         self._sql.execute("PRAGMA journal_mode = WAL")
-        self._sql.executescript(_TABLE)
+        self._sql.executescript(TABLE)
         places = {"FRIGATE_DB_PATH": str(self.database), "FRIGATE_CLIPS_DIR": str(self.clips)}
         self.environ = {"S3_BUCKET": "bucket", **places, **self.environ}
         self.pictures: dict[str, bytes] = {}

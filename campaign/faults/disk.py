@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from campaign import mounts, processes
 from campaign.faults import Fault, Step
@@ -106,41 +107,26 @@ def _on_dying_disk(world: World) -> None:
     world.notes["disk"] = mounts.dying(world, state(world), 4 * MB)
 
 
+def _no_space(name: str, *words: str, on: list[tuple[str, int]], **more: Any) -> Fault:
+    places = [place for place, _ in on]
+    return Fault(
+        name=name,
+        needs=MOUNTS,
+        met=told(*words),
+        prepare=_on_small(*on),
+        begin=_fill(*places),
+        strike=_fill(*places),
+        strikes=3,
+        end=_empty(*places),
+        **more,
+    )
+
+
 STATE, CACHE = ("state", 8 * MB), ("cache", 32 * MB)
 FAULTS = (
-    Fault(
-        name="no space for the ledger",
-        needs=MOUNTS,
-        met=told("disk is full"),
-        prepare=_on_small(STATE),
-        begin=_fill("state"),
-        strike=_fill("state"),
-        strikes=3,
-        end=_empty("state"),
-        blinds=True,
-    ),
-    Fault(
-        name="no space for spool and state files",
-        needs=MOUNTS,
-        met=told("No space left"),
-        prepare=_on_small(CACHE),
-        begin=_fill("cache"),
-        strike=_fill("cache"),
-        strikes=3,
-        end=_empty("cache"),
-        alone=True,
-    ),
-    Fault(
-        name="no space at all",
-        needs=MOUNTS,
-        met=told("disk is full", "No space left"),
-        prepare=_on_small(STATE, CACHE),
-        begin=_fill("state", "cache"),
-        strike=_fill("state", "cache"),
-        strikes=3,
-        end=_empty("state", "cache"),
-        blinds=True,
-    ),
+    _no_space("no space for the ledger", "disk is full", on=[STATE], blinds=True),
+    _no_space("no space for spool and state files", "No space left", on=[CACHE], alone=True),
+    _no_space("no space at all", "disk is full", "No space left", on=[STATE, CACHE], blinds=True),
     Fault(
         name="no space where the pictures are",
         needs=MOUNTS,

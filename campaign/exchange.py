@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 PATIENCE = 60.0  # seconds for the real server's answer
-LARGEST_HEAD = 65_536
 
 
 async def next_exchange(

@@ -34,15 +34,9 @@ SHIM = Path(__file__).resolve().parent / "hostside" / "shim"
 VERSIONS = ("0.16", "0.17", "0.18")
 STARTED = "S3 snapshot mirror started"
 DRAIN = 2
-SHORT = {
-    "S3_SWEEP_INTERVAL": "1",
-    "S3_CHECK_INTERVAL": "1",
-    "S3_CONNECT_TIMEOUT": "1",
-    "S3_READ_TIMEOUT": "2",
-    "S3_STATS_INTERVAL": "5",
-    "S3_DRAIN_SECONDS": str(DRAIN),
-    "S3_BATCH_SIZE": "4",
-}
+SHORT = {"S3_SWEEP_INTERVAL": "1", "S3_CHECK_INTERVAL": "1", "S3_CONNECT_TIMEOUT": "1",
+         "S3_READ_TIMEOUT": "2", "S3_STATS_INTERVAL": "5", "S3_DRAIN_SECONDS": str(DRAIN),
+         "S3_BATCH_SIZE": "4"}  # fmt: skip
 PAUSES = "0.05 0.1 0.2"
 
 
@@ -232,13 +226,17 @@ class World:
 
     def wait_until(self, true: Callable[[], Any], within: float, what: str) -> bool:
         """Wait for it; complain, and go on, where it does not come about."""
+        found = self.comes_about(true, within)
+        if not found:
+            self.complaints.append(f"not within {within:g} s: {what}")
+        return found
+
+    def comes_about(self, true: Callable[[], Any], within: float) -> bool:
+        """Wait for it, which another fault may prevent."""
         until = time.monotonic() + within
-        while not true():
-            if time.monotonic() > until:
-                self.complaints.append(f"not within {within:g} s: {what}")
-                return False
+        while not (found := bool(true())) and time.monotonic() < until:
             self.lab.rest(0.02)
-        return True
+        return found
 
     def wait_for_start(self, after: int, within: float = 30.0) -> bool:
         """Wait until a mirror has said that it started, for more than the `after`-th time."""

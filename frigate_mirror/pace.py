@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable
 
-MINUTES = 24 * 60
 Timetable = tuple[tuple[int, float], ...]
 """From which minute of the day on how many bytes a second: in order, infinity for no bound. What
 holds before the first is what the last says."""

@@ -3,9 +3,10 @@
 The bench is the host, with the hook on its handler and the child below it; the picture and its row
 are written before the handler is called, as Frigate does. The rival is one bare PUT of the same
 bytes to the same server, by a plain HTTP connection that is warm, with a URL that was signed
-beforehand, from its start to the same look at the listing; events and PUTs take turns. In bursts,
-50 handlers return one right after the other, and beside one bare PUT stand 50 bare PUTs at once
-over eight warm connections, which is what the server itself makes of such a burst.
+beforehand, from its start to the same look at the listing; both are looked for from their start on,
+which costs the server the same, and events and PUTs take turns. In bursts, 50 handlers return one
+right after the other, and beside one bare PUT stand 50 bare PUTs at once over eight warm
+connections, which is what the server itself makes of such a burst.
 """
 
 from __future__ import annotations
@@ -121,19 +122,17 @@ class Scene:
         look = self._looking.signed("list_objects_v2", Prefix=f"bare/{self._number}/")
 
         def put(lane: int) -> None:
+            since.update(dict.fromkeys(keys[lane::CONNECTIONS], time.perf_counter()))
             for at in range(lane, len(urls), CONNECTIONS):
                 self._putting[lane].put(urls[at], bodies[at])
 
         lanes = min(len(urls), CONNECTIONS)
         for plain in self._putting[1:lanes]:
             plain.warm()
-        began = time.perf_counter()
-        if lanes == 1:
-            put(0)
-            return self._until_listed(look, {keys[0]: began})
+        since = dict.fromkeys(keys, time.perf_counter())
         with ThreadPoolExecutor(lanes) as pool:
             put_all = [pool.submit(put, lane) for lane in range(lanes)]
-            listed = self._until_listed(look, dict.fromkeys(keys, began))
+            listed = self._until_listed(look, since)
             for one in put_all:
                 one.result()
             return listed

@@ -49,7 +49,7 @@ def _go_on(world: World) -> None:
 def _memory(world: World) -> None:
     """No more than it has, give or take: whatever allocates next may fail."""
     if world.rng.random() < 0.6:
-        world.wait_for_start(after=0)
+        world.comes_about(world.starts_told, 5)
     if pid := living(world):
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
         room = world.rng.choice((0, 1 << 20, 8 << 20))

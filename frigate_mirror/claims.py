@@ -26,6 +26,11 @@ class Claims:
     def __len__(self) -> int:
         return len(self._claimed)
 
+    @property
+    def ahead(self) -> bool:
+        """Whether a row is fetched that nobody has claimed."""
+        return bool(self._ahead)
+
     def next(self, now: float, last: Priority) -> Row | None:
         """Claim the next row of the queue; see `Ledger.claim`."""
         with self._store.turn:

@@ -14,7 +14,7 @@ import math
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -27,7 +27,6 @@ from peewee import sqlite3  # type: ignore[attr-defined]  # pysqlite3 where peew
 
 log = logging.getLogger("frigate_s3.catalog")
 PAGES_AT_ONCE = 20  # between two looks whether the database is still the same
-Ask = Callable[..., list[tuple[Any, ...]]]
 BUSY_SECONDS = 2  # several threads may wait for it in turn, and Frigate's end does not wait
 
 
@@ -118,6 +117,13 @@ class Catalog:
         self._path = path
         self._batch = batch
         self._turn = threading.Lock()
+        self._database = _Database(
+            f"file://{quote(os.fsencode(path))}?mode=ro",
+            uri=True,
+            timeout=BUSY_SECONDS,
+            check_same_thread=False,
+            thread_safe=False,
+        )
         self._file: tuple[int, int] | None = None
         self._lost = False
 
@@ -130,8 +136,8 @@ class Catalog:
         found: list[Event] = []
         for at in range(0, len(event_ids), self._batch):
             some = list(event_ids[at : at + self._batch])
-            with self._reading() as (ask, columns):
-                rows = ask(_events_with(columns, len(some)), some)
+            with self._reading() as columns:
+                rows = self._ask(_events_with(columns, len(some)), some)
                 found += filter(
                     None, (_event_of(dict(zip(columns, row, strict=True))) for row in rows)
                 )
@@ -147,9 +153,9 @@ class Catalog:
         place, more = (since, -(2**63)), True
         while more:
             found: list[str] = []
-            with self._reading() as (ask, _):
+            with self._reading():
                 for _ in range(PAGES_AT_ONCE):
-                    rows = ask(_PAGE, self._page_at(place, until))
+                    rows = self._ask(_PAGE, self._page_at(place, until))
                     found += [event_id for event_id, *_ in rows if isinstance(event_id, str)]
                     more = len(rows) == self._batch
                     if not more:
@@ -164,43 +170,38 @@ class Catalog:
         return [given.get(value, value) for value in _PAGE_VALUES]
 
     @contextmanager
-    def _reading(self) -> Iterator[tuple[Ask, tuple[str, ...]]]:
-        """The database, open for a moment, and those of our columns that it has. For one read, or
-        for a few short ones: were ours open when Frigate closes its own, the WAL would stay
+    def _reading(self) -> Iterator[tuple[str, ...]]:
+        """The database is open for a moment, and has these of our columns. For one read, or for a
+        few short ones: were ours open when Frigate closes its own, the WAL would stay
         behind and whoever copies the file then would miss the last rows."""
         with self._turn:
             try:
-                with closing(self._connect()) as database:
-
-                    def ask(query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-                        cursor: Any = database.execute_sql(query, values)  # type: ignore[no-untyped-call]
-                        rows: list[tuple[Any, ...]] = cursor.fetchall()
-                        return rows
-
-                    yield ask, self._columns(ask)
+                self._note_file()
+                self._database.connect()
+                with closing(self._database):
+                    yield self._columns()
             # Not every error of SQLite comes wrapped in one of peewee's.
             except (peewee.PeeweeException, sqlite3.Error, OSError, _Unfit) as error:
                 self._lost = True
                 raise CatalogError(f"read {self._path}: {error}") from error
 
-    def _connect(self) -> peewee.SqliteDatabase:
+    def _ask(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]]
+        rows = self._database.execute_sql(query, values).fetchall()  # type: ignore[no-untyped-call]
+        return rows
+
+    def _note_file(self) -> None:
+        """Whether it is another file than before, by now. Raises OSError and _Unfit."""
         found = os.stat(self._path)
         if not stat.S_ISREG(found.st_mode):
             raise _Unfit("no regular file")
         file = (found.st_dev, found.st_ino)
         self._lost |= self._file not in (None, file)
         self._file = file
-        return _Database(
-            f"file://{quote(os.fsencode(self._path))}?mode=ro",
-            uri=True,
-            timeout=BUSY_SECONDS,
-            check_same_thread=False,
-            thread_safe=False,
-        )
 
-    def _columns(self, ask: Ask) -> tuple[str, ...]:
+    def _columns(self) -> tuple[str, ...]:
         """Those of our columns that the table has. Says so if it was lost before."""
-        present = {name for _, name, *_ in ask("PRAGMA table_info(event)")}
+        present = {name for _, name, *_ in self._ask("PRAGMA table_info(event)")}
         if missing := sorted(_NEEDED - present):
             raise _Unfit(f"no {', '.join(missing)} in table event")
         if self._lost:

@@ -141,6 +141,11 @@ class Ledger:
         """How many artifacts are being uploaded, or uploaded and not settled yet."""
         return len(self._claims)
 
+    @property
+    def more(self) -> bool:
+        """Whether `claim` is known to have more."""
+        return self._claims.ahead
+
     def next_due(self) -> float | None:
         """When the next pending artifact that nobody has claimed is due, None if there is none."""
         return self._claims.soonest()

@@ -87,7 +87,8 @@ class Uploader:
     def stop(self) -> None:
         """Let every thread finish the artifact it has in hand, and no more."""
         self._stopping = True
-        self.wake()
+        with self._wake:
+            self._wake.notify_all()
         self._width.release()
 
     def join(self, timeout: float) -> None:
@@ -97,11 +98,10 @@ class Uploader:
             thread.join(max(0.0, until - time.monotonic()))
 
     def wake(self) -> None:
-        """There may be something to do."""
+        """There may be something to do: for one thread, which calls the next if there is more."""
         with self._wake:
             self._calls += 1
-            # All: one alone might be a thread that is not wanted any more (see `Width`).
-            self._wake.notify_all()
+            self._wake.notify()
 
     def step(self) -> bool:
         """Upload the next artifact that is due, if the service admits one; False if nothing was
@@ -112,6 +112,8 @@ class Uploader:
             if entry is None or leave is None:
                 self._settle()
                 return False
+            if self._ledger.more:
+                self.wake()
             self._bandwidth.send(entry.artifact.size)
             try:
                 self._upload(entry, leave)
@@ -247,6 +249,8 @@ class Uploader:
             except Exception:
                 log.exception("S3 upload: unexpected")
             self._rest(calls, pause)
+            if number >= self._width.now:  # by now, and the call was for another
+                self.wake()
         self._settle()
 
     def _rest(self, calls: int, pause: float) -> None:

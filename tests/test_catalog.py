@@ -216,19 +216,19 @@ Read = tuple[str, int]
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Read]:
     """Each query of the table, and how many rows of it SQLite handed out."""
     found: list[Read] = []
+    connect = events._Database._connect
 
-    class Counting(events._Database):
-        def _connect(self) -> Any:
-            def count(cursor: Any, row: Any) -> Any:
-                found[-1] = (found[-1][0], found[-1][1] + 1)
-                return row
+    def count(cursor: Any, row: Any) -> Any:
+        found[-1] = (found[-1][0], found[-1][1] + 1)
+        return row
 
-            connection = super()._connect()
-            connection.set_trace_callback(lambda statement: found.append((statement, 0)))
-            connection.row_factory = count
-            return connection
+    def counting(self: Any) -> Any:
+        connection = connect(self)
+        connection.set_trace_callback(lambda statement: found.append((statement, 0)))
+        connection.row_factory = count
+        return connection
 
-    monkeypatch.setattr(events, "_Database", Counting)
+    monkeypatch.setattr(events._Database, "_connect", counting)
     return found
 
 
@@ -346,7 +346,8 @@ def test_the_database_cannot_be_written_through_the_catalog(
     frigate: Frigate, catalog: Catalog
 ) -> None:
     frigate.put()
-    with contextlib.closing(catalog._connect()) as database:
+    catalog._database.connect()
+    with contextlib.closing(catalog._database) as database:
         for statement in ("DELETE FROM event", "CREATE TABLE t (x)", "PRAGMA user_version = 7"):
             with pytest.raises(Exception, match="readonly"):
                 database.execute_sql(statement)

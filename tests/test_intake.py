@@ -10,7 +10,7 @@ import pytest
 from frigate_mirror import intake as intake_module
 from frigate_mirror.artifacts import Artifact, event_of
 from frigate_mirror.entries import Counts, Priority, Settled
-from frigate_mirror.events import Catalog, CatalogError
+from frigate_mirror.events import Catalog, CatalogError, _Database
 from frigate_mirror.health import Troubles
 from frigate_mirror.intake import Intake
 from frigate_mirror.keys import KeyCodec
@@ -79,8 +79,8 @@ def test_events_that_come_together_are_read_together(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: list[int] = []
-    connect = Catalog._connect
-    monkeypatch.setattr(Catalog, "_connect", lambda self: (reads.append(1), connect(self))[1])
+    connect = _Database._connect
+    monkeypatch.setattr(_Database, "_connect", lambda self: (reads.append(1), connect(self))[1])
     ids = [bench.world.event(started=NOW - n) for n in range(40)]
     assert bench.intake.offer(*ids[:20], "no id", "1.5-unknown", *ids[20:], ids[0])
     assert bench.priorities() == dict.fromkeys(ids, Priority.LIVE)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from frigate_mirror import uploader
 from frigate_mirror.backoff import Backoff
 from frigate_mirror.entries import Counts, Priority, Settled
 from frigate_mirror.ledger import Ledger, LedgerError
@@ -432,6 +433,25 @@ def test_an_artifact_added_while_all_threads_are_idle_is_uploaded_at_once(
         running.uploader.wake()
         until(lambda key=key: key in running.sink.objects)  # type: ignore[misc]
         assert time.monotonic() - began < 1.0  # an idle thread looks by itself every two
+
+
+def test_a_call_for_one_artifact_gets_one_thread_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploader, "LONGEST_IDLE", 60.0)
+    resting, claimed = threading.Semaphore(0), []
+    rest, claim = bench.uploader._rest, bench.ledger.claim
+    monkeypatch.setattr(bench.uploader, "_rest", lambda *a: (resting.release(), rest(*a)))
+    monkeypatch.setattr(bench.ledger, "claim", lambda *a: (claimed.append(1), claim(*a))[1])
+    bench.uploader.start(4)
+    assert all(resting.acquire(timeout=5) for _ in range(4))
+    claimed.clear()
+    bench.add()
+    bench.uploader.wake()
+    assert resting.acquire(timeout=5) and resting.acquire(timeout=5)
+    bench.uploader.stop()
+    bench.uploader.join(5.0)
+    assert len(bench.sink.objects) == 1 and len(claimed) == 2
 
 
 def test_a_call_between_a_threads_last_look_and_its_rest_is_not_missed(bench: Bench) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import http.client
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
@@ -105,8 +105,7 @@ class Scene:
         for file in files:
             self._number += len(CAMERAS)  # all of one camera: one page of a listing shows them
             events.append(self._house.live(self._number, file))
-        first = min(event.key for event in events)
-        look = self._looking.signed("list_objects_v2", StartAfter=first[:-1])
+        look = self._look(event.key for event in events)
         returned = {}
         for event in events:
             self._host.hooked(None, "end", event.camera, {"id": event.id, "has_snapshot": True})
@@ -116,10 +115,10 @@ class Scene:
     def bare(self, files: list[Path]) -> list[float]:
         """PUTs that all begin at once, as far as there are connections."""
         self._number += 1
-        keys = [f"bare/{self._number}/{number}" for number in range(len(files))]
+        keys = [f"bare/none/{self._number:06d}-{number:02d}" for number in range(len(files))]
         bodies = [file.read_bytes() for file in files]
         urls = [self._putting[0].signed("put_object", Key=key) for key in keys]
-        look = self._looking.signed("list_objects_v2", Prefix=f"bare/{self._number}/")
+        look = self._look(keys)
 
         def put(lane: int) -> None:
             since.update(dict.fromkeys(keys[lane::CONNECTIONS], time.perf_counter()))
@@ -136,6 +135,12 @@ class Scene:
             for one in put_all:
                 one.result()
             return listed
+
+    def _look(self, keys: Iterable[str]) -> str:
+        """For these, the last of their folder, and for nothing before them."""
+        first = min(keys)
+        folder = f"{first.rpartition('/')[0]}/"
+        return self._looking.signed("list_objects_v2", Prefix=folder, StartAfter=first[:-1])
 
     def _until_listed(self, look: str, since: dict[str, float]) -> list[float]:
         took: dict[str, float] = {}

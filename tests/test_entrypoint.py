@@ -11,10 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = sorted(
-    path for path in ROOT.rglob("*.sh")
-    if not {".venv", "vendor", "build", "node_modules"} & set(path.relative_to(ROOT).parts)
-)  # fmt: skip
+SCRIPTS = sorted([*ROOT.glob("*.sh"), *ROOT.glob("demo/*.sh")])
 INIT = '#!/bin/bash\nprintf "PYTHONPATH=%s\\n" "${PYTHONPATH-unset}"; printf "[%s]" "$@"; exit 7\n'
 
 

@@ -39,7 +39,7 @@ class Drain:
 
 
 def run(lab: Lab) -> Iterator[Figure]:
-    few, many = lab.size(300, 4_000), lab.size(300, 4_000, 20_000)
+    few, many = lab.size(300, 4_000), lab.size(300, 20_000)
     yield from _against(lab, lab.sink, many, ["s5cmd", "obstore"])
     slow = ["rclone", "aws", "boto3_upload_file", "boto3_put_object"]
     yield from _against(lab, lab.sink, few // 2, slow, tell_cost=False)

@@ -119,8 +119,7 @@ class Mirror:
 
     def wait_for_lines(self, count: int, within: float = 300) -> float:
         """Wait until so many artifacts are said to be in the bucket; when, on CLOCK_MONOTONIC."""
-        said = f"{count} uploaded: {self._tail()}"
-        wait_until(lambda: self.house.lines() >= count, within, said, 0.1)
+        wait_until(lambda: self.house.lines() >= count, within, f"{count} uploaded: {self._tail()}")
         return time.monotonic()
 
     def wait_for_quiet(self, within: float = 300) -> None:

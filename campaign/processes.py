@@ -59,9 +59,11 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
 
 def waited(pid: int) -> float:
     """Seconds that the threads of a process were ready to run and no CPU was free, together."""
-    tasks = [
-        _read(pid, f"task/{path.name}/schedstat") for path in Path(f"/proc/{pid}/task").glob("*")
-    ]
+    try:
+        numbers = os.listdir(f"/proc/{pid}/task")
+    except OSError:  # it has ended
+        return 0.0
+    tasks = [_read(pid, f"task/{number}/schedstat") for number in numbers]
     return sum(int(fields[1]) for one in tasks if len(fields := one.split()) > 1) / 1e9
 
 

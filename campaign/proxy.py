@@ -105,9 +105,11 @@ class Proxy:
 
     async def _refuse(self) -> None:
         if self._server is not None:
+            # Bound and not listening: refused. Bound before the other is closed, since in between
+            # another world could take the port.
+            self._socket = _bound(self.port)
             self._server.close()
-            # Bound and not listening: refused, and nobody else can have the port.
-            self._socket, self._server = _bound(self.port), None
+            self._server = None
             self._era += 1
         await self._sever()
 
@@ -172,7 +174,12 @@ def _bound(port: int, *, again: bool = True) -> socket.socket:
     """`again`: it was ours before. Else it is nobody's, not even bound by whoever does not listen
     just now."""
     found = socket.socket()
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(again))
+    _share(found, again)
     found.bind(("127.0.0.1", port))
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # or it could not be so again
+    _share(found, True)  # or it could not be so again
     return found
+
+
+def _share(one: socket.socket, yes: bool) -> None:
+    for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+        one.setsockopt(socket.SOL_SOCKET, option, int(yes))

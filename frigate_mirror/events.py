@@ -172,13 +172,13 @@ class Catalog:
     @contextmanager
     def _reading(self) -> Iterator[tuple[str, ...]]:
         """The database is open for a moment, and has these of our columns. For one read, or for a
-        few short ones: were ours open when Frigate closes its own, the WAL would stay
-        behind and whoever copies the file then would miss the last rows."""
+        few short ones: were ours open when Frigate closes its own, the WAL would stay behind and
+        whoever copies the file then would miss the last rows."""
         with self._turn:
             try:
                 self._note_file()
-                self._database.connect()
-                with closing(self._database):
+                with closing(self._database):  # entered first: connecting may fail half-way
+                    self._database.connect()
                     yield self._columns()
             # Not every error of SQLite comes wrapped in one of peewee's.
             except (peewee.PeeweeException, sqlite3.Error, OSError, _Unfit) as error:

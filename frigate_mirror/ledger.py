@@ -143,7 +143,7 @@ class Ledger:
 
     @property
     def more(self) -> bool:
-        """Whether `claim` is known to have more."""
+        """Whether `claim` is known to have more of the priority that it served last."""
         return self._claims.ahead
 
     def next_due(self) -> float | None:

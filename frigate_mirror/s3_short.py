@@ -95,7 +95,8 @@ class ShortWay:
 
         def ask(place: Place, signer: Signer) -> Heard:
             path = f"{place.path}/{quote(params['Key'], safe='/~')}"
-            request = Request("PUT", path, "", _headers(place, params), UNSIGNED)
+            payload = UNSIGNED if place.secure else _sha256(source)
+            request = Request("PUT", path, "", _headers(place, params), payload)
             head = _head(request, place, signer, {"Content-Length": str(source.size)})
             return self._send(head, source, signer, self._connect, self._read)
 
@@ -168,6 +169,13 @@ def _headers(place: Place, params: Mapping[str, Any]) -> dict[str, str]:
         elif name not in ("Bucket", "Key"):
             headers[HEADERS[name]] = value
     return headers
+
+
+def _sha256(source: Body) -> str:
+    digest = hashlib.sha256()
+    for piece in _pieces(source):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def _pieces(source: Body) -> Iterator[Bytes]:

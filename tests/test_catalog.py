@@ -353,6 +353,23 @@ def test_the_database_cannot_be_written_through_the_catalog(
                 database.execute_sql(statement)
 
 
+def test_a_read_that_runs_out_of_memory_half_way_does_not_spoil_the_next(
+    frigate: Frigate, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = frigate.put()
+    connect = events._Database.connect
+
+    def half_way(self: Any) -> None:
+        connect(self)
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(events._Database, "connect", half_way)
+        with pytest.raises(MemoryError):
+            catalog.event(made)
+    assert catalog.event(made) is not None
+
+
 def test_the_catalog_never_makes_a_database(catalog: Catalog, path: Path) -> None:
     with pytest.raises(CatalogError, match="No such file"):
         ids(catalog)

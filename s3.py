@@ -190,7 +190,7 @@ class S3Sink:
         `heard` is what became of it the short way."""
         try:
             way = self._long_way()
-        except (ImportError, OSError, MemoryError) as error:
+        except (ImportError, OSError) as error:
             raise self._failure(verb, what, cause_of(error)) from error
         try:
             link = self._connected(way)
@@ -208,15 +208,18 @@ class S3Sink:
             raise failure from (None if telling else error)
 
     def _long_way(self) -> ModuleType:
-        """boto3's side of the edge. Want of memory or of descriptors may break its import half-way;
-        then all of it is forgotten, since Python would keep the whole half for the next call."""
+        """boto3's side of the edge. Want of descriptors may break its import half-way; then all of
+        it is forgotten, since Python would keep the whole half for the next call. What is wrong
+        with an import beyond that comes of want of memory, and is raised as a MemoryError."""
         with self._lock:
             try:
                 from frigate_mirror import s3_boto
-            except BaseException:
+            except (ImportError, OSError):
                 for name in [one for one in sys.modules if one.split(".")[0] in LIBRARIES]:
                     del sys.modules[name]
                 raise
+            except Exception as error:
+                raise MemoryError(f"import of boto3: {error!r}") from error
             return s3_boto
 
     def _connected(self, way: ModuleType) -> Link:

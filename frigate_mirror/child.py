@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 
 from frigate_mirror import rebuild
@@ -27,13 +28,20 @@ STATUS_EVERY, SUM_UP_EVERY, TEND_EVERY, PRUNE_EVERY = 5.0, 60.0, 1.0, 3600.0
 
 
 class Stop:
-    """Whether a signal has said so. No Event: its lock may be held by the very thread in which
-    Python runs the signal's function."""
+    """Whether a signal has said so, or a thread has died. No Event: its lock may be held by the
+    very thread in which Python runs the signal's function."""
 
     wanted = False
+    status = EX_OK
 
     def __call__(self, *_: object) -> None:
         self.wanted = True
+
+    def mourn(self, death: threading.ExceptHookArgs) -> None:
+        """A thread dies of want of memory only. After that Python is not to be trusted: 3.11 was
+        seen to take one function for another from then on. Whoever started us tries anew."""
+        self.wanted, self.status = True, EX_FAILED
+        log.error("S3 snapshot mirror ends, to be started anew: %r", death.exc_value)
 
 
 def serve(settings: Settings, sink: Sink, versions: dict[str, str]) -> int:
@@ -41,6 +49,7 @@ def serve(settings: Settings, sink: Sink, versions: dict[str, str]) -> int:
     stop = Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    threading.excepthook = stop.mourn
     parent = Parent(sys.stdin.fileno(), int(os.environ.get("S3_MIRROR_PARENT", os.getppid())))
     lock = RunLock(settings.lock_path)
     try:
@@ -55,7 +64,7 @@ def serve(settings: Settings, sink: Sink, versions: dict[str, str]) -> int:
     if mirror.ledger.damaged:
         log.error("S3 ledger damaged, kept as %s", rebuild.put_aside(settings.ledger_path))
     lock.release()
-    return EX_FAILED if mirror.ledger.damaged else EX_OK
+    return EX_FAILED if mirror.ledger.damaged else stop.status
 
 
 def _take_turn(lock: RunLock, parent: Parent, stop: Stop) -> bool:

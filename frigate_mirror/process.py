@@ -96,7 +96,7 @@ class Rounds(threading.Thread):
     """Calls each task every so many seconds, first at once, one after the other, until stopped.
 
     A task that takes long delays those of its own thread only; one that fails is logged and
-    called again.
+    called again, unless for want of memory: that ends the thread.
     """
 
     def __init__(self, name: str, *tasks: tuple[float, Callable[[], None]]) -> None:
@@ -120,5 +120,7 @@ class Rounds(threading.Thread):
     def _call(task: Callable[[], None]) -> None:
         try:
             task()
+        except MemoryError:
+            raise
         except Exception:
             log.exception("S3 snapshot mirror: %s failed", task.__name__)

@@ -126,7 +126,7 @@ class ShortWay:
             return None
         try:
             return ask(self._place, signer)
-        except (OSError, ValueError, LookupError, ImportError, MemoryError) as error:
+        except (OSError, ValueError, LookupError, ImportError) as error:
             log.debug("S3 short way: %s", type(error).__name__)
             return None
 

@@ -246,6 +246,8 @@ class Uploader:
                     self._tell_trouble("")
             except LedgerError as error:
                 self._tell_trouble(str(error))
+            except MemoryError:
+                raise  # see `child`
             except Exception:
                 log.exception("S3 upload: unexpected")
             self._rest(calls, pause)

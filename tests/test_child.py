@@ -10,6 +10,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,10 @@ from typing import Any
 
 import pytest
 
+from frigate_mirror.child import EX_FAILED, Stop
+from frigate_mirror.mirror import Mirror
 from frigate_mirror.process import Parent, Rounds
+from frigate_mirror.sink import MemorySink
 from servers import ACCESS, SECRET, Bucket, Moto
 from worlds import ROOT, Child, World, clean_environ, until
 
@@ -108,6 +112,32 @@ def test_bytes_without_an_end_do_not_pile_up(pipe: Any) -> None:
     write(b"\n1.5-abc\n")
     assert parent.ids(1.0)[-1] == "1.5-abc"
     assert not parent.hung_up
+
+
+@pytest.mark.parametrize("who", ["a round", "an upload"])
+def test_a_thread_without_memory_ends_the_mirror_and_nothing_else_does(
+    who: str, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stop, faults = Stop(), [ValueError("passing"), MemoryError("no more")]
+    monkeypatch.setattr(threading, "excepthook", stop.mourn)
+
+    def task() -> None:
+        assert not stop.wanted
+        raise faults.pop(0)
+
+    if who == "a round":
+        thread: threading.Thread = Rounds("rounds", (0.0, task))
+        thread.start()
+    else:
+        mirror = Mirror(world.settings(), MemorySink())
+        monkeypatch.setattr(mirror.uploader, "step", task)
+        mirror.uploader.start(1)
+        [thread] = mirror.uploader._threads
+        mirror.uploader.wake()
+    thread.join(10)
+    assert not thread.is_alive() and not faults
+    assert stop.wanted and stop.status == EX_FAILED
+    assert "ends, to be started anew: MemoryError('no more')" in caplog.text
 
 
 def test_a_round_that_fails_is_said_and_called_again(caplog: pytest.LogCaptureFixture) -> None:

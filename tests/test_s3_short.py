@@ -557,11 +557,9 @@ def test_nothing_is_sent_to_whoever_shows_a_wrong_certificate(tmp_path: Path, wh
 # -- boto3, when it is wanted
 
 
-def test_an_import_that_broke_half_way_is_begun_anew(tmp_path: Path) -> None:
-    program = """
-import errno, io, os, sys
+SHORTAGE = """
+import encodings.idna, errno, io, os, sys
 from frigate_mirror import settings
-from frigate_mirror.sink import SinkError
 from s3 import S3Sink
 
 class Shortage:
@@ -570,30 +568,46 @@ class Shortage:
     def find_spec(cls, name, path=None, target=None):
         cls.left -= 1
         if cls.left < 0:
-            raise faults[cls.left % 3]
+            raise faults[cls.left % len(faults)]
 
-faults = [OSError(errno.EMFILE, "Too many open files"), ImportError("failed to map"), MemoryError()]
+faults = FAULTS
 sys.meta_path.insert(0, Shortage)
 sink = S3Sink(settings.load(os.environ), os.environ, attempts=1)
 for room in [*range(0, 400, 9), 10**9]:
     Shortage.left = room
     try:
         sink.put("k", io.BytesIO(b"x"), content_type="image/jpeg", metadata={})
-    except SinkError as error:
-        print(type(error).__name__, error.code)
+    except Exception as error:
+        print(type(error).__name__, getattr(error, "code", ""))
 """
+
+
+def imported_under(faults: str) -> list[str]:
+    """What comes of puts to nowhere while the import of boto3 fails later and later."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
         environ = os.environ | environ_for(endpoint) | {"PYTHONPATH": str(ROOT)}
         told = subprocess.run(
-            [sys.executable, "-c", program], env=environ, capture_output=True, text=True, timeout=60
-        )
-    lines = told.stdout.splitlines()
+            [sys.executable, "-c", SHORTAGE.replace("FAULTS", faults)],
+            env=environ, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
     assert told.stderr == ""
-    assert len(lines) == 46
-    assert lines[0] in ("Unavailable OS", "Unavailable Import", "Unavailable Memory")
-    assert lines[-1] == "Unavailable EndpointConnection"
+    return told.stdout.splitlines()
+
+
+def test_an_import_that_broke_half_way_is_begun_anew() -> None:
+    told = imported_under('[OSError(errno.EMFILE, "Too many"), ImportError("failed to map")]')
+    assert len(told) == 46
+    assert told[0] in ("Unavailable OS", "Unavailable Import")
+    assert told[-1] == "Unavailable EndpointConnection"
+
+
+def test_an_import_that_fails_beyond_reason_is_want_of_memory() -> None:
+    told = imported_under("[MemoryError(), TypeError(), KeyError('re')]")
+    assert len(told) == 46
+    assert set(told[:8]) == {"MemoryError "}
+    assert told[-1] == "Unavailable EndpointConnection"
 
 
 def test_threads_that_need_boto3_together_all_get_it(stub: Stub) -> None:

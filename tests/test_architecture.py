@@ -19,11 +19,13 @@ LONG_FOR_A_REASON = {
 CORE = sorted((HERE / "frigate_mirror").glob("*.py"))
 OURS = [*sorted(HERE.glob("*.py")), *CORE, HERE / "boot" / "sitecustomize.py"]
 NAMES = [str(path.relative_to(HERE)) for path in OURS]
-CATCH_ALL = {  # and the boot file: the guard round the hook, the top of each own loop
+# And the boot file: the guard round the hook, the top of each own loop, an import at run time.
+CATCH_ALL = {
     "frigate_s3_patcher.py": {"run", "handle_object_detection", "handle_external_detection",
                               "_keep"},
     "frigate_mirror/process.py": {"_call"},
     "frigate_mirror/uploader.py": {"_run"},
+    "s3.py": {"_long_way"},
 }  # fmt: skip
 SQL = re.compile(
     r"\b(SELECT .* FROM|INSERT (OR \w+ )?INTO|UPDATE \w+ SET|DELETE FROM|CREATE \w+)\b", re.DOTALL

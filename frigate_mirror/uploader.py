@@ -226,7 +226,7 @@ class Uploader:
             self.tally.last_fault = fault
 
     def _tell_trouble(self, trouble: str) -> None:
-        if trouble and not self.tally.trouble:
+        if trouble and not self.tally.trouble and not self._stopping:  # or it may be closed by now
             log.error("S3 ledger: %s", trouble)
         self.tally.trouble = trouble
 

@@ -525,6 +525,22 @@ def test_stopping_waits_for_the_upload_in_hand_but_not_for_ever(bench: Bench) ->
     assert bench.ledger.counts() == Counts(pending=8, uploaded=2)
 
 
+def test_an_upload_that_outlasts_the_end_does_not_complain_of_a_closed_ledger(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    let_go = threading.Event()
+    bench.sink.before = lambda key: let_go.wait(10.0) and None
+    bench.add()
+    bench.uploader.start(1)
+    until(lambda: bench.sink.puts or bench.ledger.claimed)
+    bench.uploader.stop()
+    bench.ledger.close()
+    let_go.set()
+    bench.uploader.join(10.0)
+    assert len(bench.sink.objects) == 1
+    assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
+
+
 def test_an_error_that_nobody_expected_ends_no_thread(
     running: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:

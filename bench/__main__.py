@@ -47,9 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", metavar="ROW,ROW", help="these rows")
     parser.add_argument("--list", action="store_true", help="name every row")
     parser.add_argument("--quick", action="store_true", help="one small round: does it run?")
-    parser.add_argument(
-        "--full", action="store_true", help="20,000 snapshots a round, 1,000 events"
-    )
+    parser.add_argument("--full", action="store_true", help="1,000 events for the latency")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the results are kept",
                         default=ROOT / "docs" / "performance.json")  # fmt: skip
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the table there")

@@ -22,7 +22,7 @@ QUICK, USUAL, FULL = "quick", "usual", "full"
 
 @dataclass
 class Lab:
-    """`effort` is one of quick (does it run?), usual (minutes) and full (a quarter of an hour)."""
+    """`effort` is one of quick (does it run?), usual (minutes) and full (1,000 events)."""
 
     folder: Path
     effort: str = USUAL

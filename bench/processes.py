@@ -119,7 +119,9 @@ class Mirror:
 
     def wait_for_lines(self, count: int, within: float = 300) -> float:
         """Wait until so many artifacts are said to be in the bucket; when, on CLOCK_MONOTONIC."""
-        wait_until(lambda: self.house.lines() >= count, within, f"{count} uploaded: {self._tail()}")
+        said = f"{count} uploaded: {self._tail()}"
+        # Ten looks a second: each reads the whole file, on the CPU that is being measured.
+        wait_until(lambda: self.house.lines() >= count, within, said, 0.1)
         return time.monotonic()
 
     def wait_for_quiet(self, within: float = 300) -> None:

@@ -188,10 +188,11 @@ def test_a_host_whose_event_thread_crashes_does_so_as_without(start: Callable[..
         assert "KeyError: '0.5-nobody'" in host.err
 
 
+@pytest.mark.parametrize("version", FORKS_AND_SERVES)
 def test_a_crashed_event_thread_leaves_no_child_behind_in_a_host_that_lives_on(
-    start: Callable[..., Host],
+    start: Callable[..., Host], version: str
 ) -> None:
-    host = start("0.17", STANDIN_RAISE="1", STANDIN_LINGER="60", **NOBODY)
+    host = start(version, STANDIN_RAISE="1", STANDIN_LINGER="60", **NOBODY)
     mirror = host.mirror()
     wait_until(lambda: not Path(f"/proc/{mirror}").exists())  # a zombie would still be there
     assert host.process.poll() is None and not host.mirrors()

@@ -17,7 +17,7 @@ from frigate_mirror import uploader
 from frigate_mirror.backoff import Backoff
 from frigate_mirror.entries import Counts, Priority, Settled
 from frigate_mirror.ledger import Ledger, LedgerError
-from frigate_mirror.pace import Bandwidth
+from frigate_mirror.pace import Bandwidth, Width
 from frigate_mirror.service import Service
 from frigate_mirror.sink import Misconfigured, Rejected, Unavailable
 from frigate_mirror.spool import Spool
@@ -393,16 +393,24 @@ def test_where_answers_take_long_every_thread_works(running: Bench) -> None:
     assert at_once.most == 4
 
 
+def keep_at(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the threads learn, so many of them work, from the start on."""
+    monkeypatch.setattr(Width, "learn", lambda self, took, cpu: None)
+    begin = Width._begin
+    monkeypatch.setattr(Width, "_begin", lambda self: (begin(self), setattr(self, "now", width)))
+
+
 def test_a_thread_that_would_not_help_stands_by(
-    running: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running.uploader._width, "learn", lambda took, cpu: None)
-    running.uploader._width.now = 2
-    at_once = AtOnce(running)
+    keep_at(2, monkeypatch)
+    at_once = AtOnce(bench)
     for _ in range(20):
-        running.add()
-    running.uploader.wake()
-    until(lambda: len(running.sink.objects) == 20)
+        bench.add()
+    bench.uploader.start(4)
+    until(lambda: len(bench.sink.objects) == 20)
+    bench.uploader.stop()
+    bench.uploader.join(5.0)
     assert at_once.most == 2
 
 
@@ -423,16 +431,17 @@ def test_a_backlog_waits_for_its_turn_on_the_line_and_a_live_event_does_not(benc
 
 @pytest.mark.parametrize("working", [4, 1])
 def test_an_artifact_added_while_all_threads_are_idle_is_uploaded_at_once(
-    running: Bench, working: int, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, working: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running.uploader._width, "learn", lambda took, cpu: None)
-    running.uploader._width.now = working
+    monkeypatch.setattr(uploader, "LONGEST_IDLE", 60.0)  # nobody looks without a call
+    keep_at(working, monkeypatch)
+    bench.uploader.start(4)
     for _ in range(20):
-        key = running.add()
-        began = time.monotonic()
-        running.uploader.wake()
-        until(lambda key=key: key in running.sink.objects)  # type: ignore[misc]
-        assert time.monotonic() - began < 1.0  # an idle thread looks by itself every two
+        key = bench.add()
+        bench.uploader.wake()
+        until(lambda key=key: key in bench.sink.objects)  # type: ignore[misc]
+    bench.uploader.stop()
+    bench.uploader.join(5.0)
 
 
 def test_a_call_for_one_artifact_gets_one_thread_up(

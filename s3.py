@@ -26,7 +26,7 @@ from frigate_mirror.rights import action, denied
 from frigate_mirror.s3_causes import Cause, cause_of, speaks_of_storage_class
 from frigate_mirror.s3_codes import CREDENTIAL_CODES, classify
 from frigate_mirror.s3_place import place_of
-from frigate_mirror.s3_short import Heard, ShortWay
+from frigate_mirror.s3_short import Heard, ShortWay, checksum
 from frigate_mirror.s3_sign import Signer
 from frigate_mirror.settings import Settings, secret_of
 from frigate_mirror.sink import Probe, Receipt, SinkError, Stored
@@ -43,9 +43,6 @@ log = logging.getLogger("frigate_s3.s3")
 T = TypeVar("T")
 ENTRY = {"Key", "Size", "LastModified"}  # of a listing
 KEY_NAMES = ("S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_SESSION_TOKEN")
-# MD5 is the one digest that every server tried checks; botocore's own default goes as a chunked
-# trailer, which some refuse and some store as the object's bytes.
-DIGESTS = {"md5": "ContentMD5", "sha256": "ChecksumSHA256"}
 
 
 class S3Sink:
@@ -87,18 +84,17 @@ class S3Sink:
         content_type: str,
         metadata: Mapping[str, str],
     ) -> Receipt:
-        """See `Sink.put`. `body` must be able to seek, and is read twice above 1 MiB. A fault in
-        reading it passes as the OSError that it is."""
+        """See `Sink.put`. `body` must be able to seek; above 1 MiB it is read for each digest and
+        each try. A fault in reading it passes as the OSError that it is."""
         source, chosen = Body(body), _given(StorageClass=self._storage_class)
         params = self._place | self._extras | {
             "Key": key,
             "ContentType": content_type,
             "Metadata": dict(metadata),
-            DIGESTS[source.algorithm]: source.digest,
         }  # fmt: skip
         try:
             heard = self._short.put(params | chosen, source, self._signer())
-            etag = (heard and heard.etag) or self._put(key, params, chosen, source, heard)
+            etag = (heard and heard.etag) or self._put(params, chosen, source, heard)
         finally:
             source.settle()
         # A captive portal's well-formed HTML page is to botocore a success without fields.
@@ -154,7 +150,6 @@ class S3Sink:
 
     def _put(
         self,
-        key: str,
         params: dict[str, Any],
         chosen: dict[str, str],
         source: Body,
@@ -162,6 +157,7 @@ class S3Sink:
     ) -> str:
         """The ETag of an upload the long way; again without the storage class, `chosen`, where that
         is what the service refuses."""
+        params = params | checksum(source)
 
         def put(link: Link) -> Any:
             try:
@@ -172,7 +168,7 @@ class S3Sink:
                 self._drop_storage_class()
                 return link.steady.put_object(**params, Body=source.sendable())
 
-        etag: str = self._call("put", key, put, heard).get("ETag", "")
+        etag: str = self._call("put", params["Key"], put, heard).get("ETag", "")
         if etag:
             self._short.reopen()
         return etag

@@ -20,7 +20,7 @@ UPLOADER, LEDGER, CLAIMS, MIRROR, EVENTS, ARTIFACTS, FILES, INTAKE, SPOOL = (
         "uploader", "ledger", "claims", "mirror", "events", "artifacts", "files", "intake", "spool"
     )
 )  # fmt: skip
-HOOK = "frigate_s3_patcher.py"
+HOOK, SHORT = "frigate_s3_patcher.py", "frigate_mirror/s3_short.py"
 KILLS, LOST = "kill -9 at random moments", "success answer lost"
 
 
@@ -83,8 +83,10 @@ TABLE = (
     _one("any success will do", "s3.py",
          "        if not etag:\n", "        if False:\n",
          "captive portal"),
-    _one("no digest of the body", "s3.py",
-         "            DIGESTS[source.algorithm]: source.digest,\n", "", "corrupted body"),
+    Sabotage("no digest of the body", (
+        (SHORT, 'return {"ContentMD5": _base64(source.digest("md5"))}', "return {}"),
+        (SHORT, 'return {"ChecksumSHA256": _base64(source.digest("sha256"))}', "return {}"),
+    ), ("corrupted body",)),
     Sabotage("certificates are not looked at", (
         ("frigate_mirror/s3_boto.py", "verify=settings.ca_bundle or None,", "verify=False,"),
         ("frigate_mirror/s3_wire.py", "ssl.create_default_context(cafile=self._place.trust)",
@@ -132,16 +134,16 @@ TABLE = (
          "clean stop"),
     # -- the disk
     Sabotage("a row that the ledger refused counts as queued", (
-        (LEDGER, "        return self._requeue(ADD, (",
+        (LEDGER, "        return self._requeue(schema.ADD, (",
          "        self.__dict__.setdefault('seen', set()).add(artifact.id)\n"
-         "        return self._requeue(ADD, ("),
+         "        return self._requeue(schema.ADD, ("),
         (LEDGER, "        return [one for one in artifact_ids if one not in known]",
          "        known |= self.__dict__.get('seen', set())\n"
          "        return [one for one in artifact_ids if one not in known]"),
     ), ("no space for the ledger", "no space at all")),
     _one("the spool's file is forgotten", SPOOL,
-         "            return open_regular(self.path(artifact.id))\n",
-         "            raise FileNotFoundError\n",
+         "return open_regular(f\"{self._folder}/{_name(artifact.id)}\")",
+         "raise FileNotFoundError",
          "black hole", "connection refused"),
     _one("nobody asks what only the spool still has", ARTIFACTS,
          " or _as_it_is_held(name, held)", "",

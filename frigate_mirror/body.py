@@ -7,7 +7,6 @@ faults, so they stay OSError.
 
 from __future__ import annotations
 
-import base64
 import errno
 import hashlib
 import os
@@ -20,8 +19,8 @@ PIECE = 256 * 1024
 
 
 class Body:
-    """What `file` holds from its current position on: `size` in bytes, `digest` in base64 and its
-    `algorithm`: md5, or sha256 on hosts that forbid MD5 (FIPS). Raises OSError."""
+    """What `file` holds from its current position on: `size` in bytes, and its digests. Raises
+    OSError."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -29,7 +28,14 @@ class Body:
         self.size = file.seek(0, os.SEEK_END) - self._start
         file.seek(self._start)
         self._data = file.read(self.size + 1) if self.size <= IN_MEMORY else None
-        self.algorithm, self.digest = self._digested()
+        self._digests: dict[str, bytes] = {}
+
+    def digest(self, algorithm: str) -> bytes:
+        """`algorithm` is md5 or sha256. Raises OSError, and ValueError for one that this host
+        forbids: MD5, where FIPS rules."""
+        if algorithm not in self._digests:
+            self._digests[algorithm] = self._digested(algorithm)
+        return self._digests[algorithm]
 
     def sendable(self) -> bytes | Window:
         """The bytes, from their beginning; call it anew for every upload."""
@@ -39,22 +45,19 @@ class Body:
         """Raise OSError where the file is no longer as long as when its digest was taken."""
         self._expect(self._file.seek(0, os.SEEK_END) - self._start)
 
-    def _digested(self) -> tuple[str, str]:
-        try:
-            algorithm, digest = "md5", hashlib.md5(usedforsecurity=False)
-        except ValueError:
-            algorithm, digest = "sha256", hashlib.sha256()
-        read = 0
+    def _digested(self, algorithm: str) -> bytes:
+        digest, read = hashlib.new(algorithm, usedforsecurity=algorithm != "md5"), 0
         for piece in self._pieces():
             digest.update(piece)
             read += len(piece)
         self._expect(read)
-        return algorithm, base64.b64encode(digest.digest()).decode("ascii")
+        return digest.digest()
 
     def _pieces(self) -> Iterator[bytes]:
         if self._data is not None:
             yield self._data
             return
+        self._file.seek(self._start)
         while piece := self._file.read(PIECE):
             yield piece
 

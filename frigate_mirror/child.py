@@ -24,7 +24,7 @@ assert encodings.idna
 log = logging.getLogger("frigate_s3")
 EX_OK, EX_FAILED = 0, 1
 START_WITHIN = 5  # seconds; they start in milliseconds
-STATUS_EVERY, SUM_UP_EVERY, TEND_EVERY, PRUNE_EVERY = 5.0, 60.0, 1.0, 3600.0
+STATUS_EVERY, SUM_UP_EVERY, TEND_EVERY, PRUNE_EVERY, VERIFY_LOOK = 5.0, 60.0, 1.0, 3600.0, 10.0
 
 
 class Stop:
@@ -90,18 +90,28 @@ def _start(mirror: Mirror, rounds: list[Rounds]) -> None:
     signal.alarm(0)
 
 
-def _mirror_until(parent: Parent, stop: Stop, mirror: Mirror, settings: Settings) -> None:
-    rounds = [
+def _rounds(mirror: Mirror, settings: Settings) -> list[Rounds]:
+    """What is done now and then. The tasks of one line wait for each other."""
+    return [
         Rounds(
             "pulse",
             (TEND_EVERY, mirror.tend),
             (STATUS_EVERY, mirror.write_status),
             (SUM_UP_EVERY, mirror.sum_up),
         ),
-        Rounds("sweep", (settings.sweep_interval, mirror.housekeep), (PRUNE_EVERY, mirror.prune)),
+        Rounds(
+            "sweep",
+            (settings.sweep_interval, mirror.housekeep),
+            (PRUNE_EVERY, mirror.prune),
+            (VERIFY_LOOK, mirror.verify),
+        ),
         Rounds("check", (settings.check_interval, mirror.check)),
         Rounds("stats", (settings.stats_interval, mirror.tell)),
     ]
+
+
+def _mirror_until(parent: Parent, stop: Stop, mirror: Mirror, settings: Settings) -> None:
+    rounds = _rounds(mirror, settings)
     log.info("S3 snapshot mirror started: bucket %s, %d threads, events of the last %g days",
              settings.bucket, settings.upload_threads, settings.sweep_days)  # fmt: skip
     _start(mirror, rounds)

@@ -33,6 +33,7 @@ log = logging.getLogger("frigate_s3")
 DAY = 86_400.0
 PRUNE_MARGIN = 1 * DAY  # past the sweep window, lest a row is forgotten that a sweep still sees
 KEEP_FAILED = 90 * DAY
+VERIFY_EVERY = 3600.0
 ARTIFACT_BACKOFF = Backoff(base=2.0, cap=600.0)
 SERVICE_BACKOFF = Backoff(base=1.0, cap=60.0)
 
@@ -87,6 +88,7 @@ class Mirror:
         self._telling = threading.Lock()
         self._stopped = False
         self._lines_missing = False
+        self._verify_at, self._verified = time.monotonic() + VERIFY_EVERY, False
         self._versions = versions or {}
 
     def start(self) -> None:
@@ -150,13 +152,23 @@ class Mirror:
         now = self._clock()
         since = now - self._settings.sweep_days * DAY
         try:
-            self.ledger.check()
             forgotten = self.ledger.prune(since - PRUNE_MARGIN, now - KEEP_FAILED)
             self.spool.sweep(self._keep_held)
             if forgotten or self._lines_missing:
                 self._uploaded.replace(self.ledger.settled("uploaded"))
                 self._lines_missing = bool(self._uploaded.trouble)
             self.intake.look_again(since)
+        except LedgerError as error:
+            self._note(error)
+
+    def verify(self) -> None:
+        """Every VERIFY_EVERY seconds hold the whole ledger against itself, which takes seconds of
+        CPU for a million rows; the first time as soon as no backlog has to wait for that."""
+        if time.monotonic() < self._verify_at and (self._verified or self._drainable()):
+            return
+        self._verify_at, self._verified = time.monotonic() + VERIFY_EVERY, True
+        try:
+            self.ledger.check()
         except LedgerError as error:
             self._note(error)
 

@@ -8,6 +8,7 @@ never meets one.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +36,7 @@ HEADERS = {
     "Tagging": "x-amz-tagging",
     "ContentType": "Content-Type",
     "ContentMD5": "Content-MD5",
+    "ChecksumSHA256": "x-amz-checksum-sha256",
 }
 NOTHING = hashlib.sha256(b"").hexdigest()
 PIECE = 256 * 1024  # bytes; each may take as long as the service may be silent
@@ -53,6 +55,16 @@ class Heard:
     def etag(self) -> str:
         """The object's, where the outcome is that the service holds it, or empty."""
         return self._success.headers.get("etag", "")
+
+    @property
+    def checked(self) -> str:
+        """The SHA-256 that the service says it has checked the object's bytes against, or empty."""
+        return self._success.headers.get("x-amz-checksum-sha256", "")
+
+    @property
+    def refused(self) -> bool:
+        """Whether the outcome is that the service does not take a request like this."""
+        return isinstance(self.outcome, Answer) and self.outcome.status in (400, 501)
 
     @property
     def lists(self) -> bool:
@@ -81,6 +93,9 @@ class ShortWay:
     Open until a request fails, and again once the long way has stored an object: an outage is not
     met twice by each upload. A way that fails again and again while the long one works is wrong for
     this service, whatever the reason, and stays closed.
+
+    Over http the body's SHA-256 is signed. Where the service's answers tell that it checks that
+    digest too, as AWS's and SeaweedFS's do, it serves as the checksum and no MD5 is made.
     """
 
     def __init__(self, place: Place | None, *, connect: float, read: float) -> None:
@@ -89,19 +104,36 @@ class ShortWay:
         self._connect, self._read = connect, read
         self._failures = 0  # since the last success
         self._closed = False
+        self._checks_sha256: bool | None = None  # not known yet
 
     def put(self, params: Mapping[str, Any], source: Body, signer: Signer | None) -> Heard | None:
-        """What is heard of one put_object with `params`; None where nothing is."""
+        """What is heard of one put_object with `params`; None where nothing is, or nothing that
+        vouches for the bytes."""
+        relied = self._checks_sha256
 
-        def ask(place: Place, signer: Signer) -> Heard:
+        def ask(place: Place, signer: Signer) -> Heard | None:
             path = f"{place.path}/{quote(params['Key'], safe='/~')}"
-            payload = UNSIGNED if place.secure else _sha256(source)
-            request = Request("PUT", path, "", _headers(place, params), payload)
+            payload = UNSIGNED if place.secure else source.digest("sha256").hex()
+            digests = checksum(source) if place.secure or not relied else {}
+            asked = {} if place.secure or relied is False else _sha256(source)
+            headers = _headers(place, {**params, **digests, **asked})
+            request = Request("PUT", path, "", headers, payload)
             head = _head(request, place, signer, {"Content-Length": str(source.size)})
-            return self._send(head, source, signer, self._connect, self._read)
+            heard = self._send(head, source, signer, self._connect, self._read)
+            return self._learned(heard, asked, bool(relied)) if asked else heard
 
         heard = self._tried(ask, signer)
         self._note(heard is not None and bool(heard.etag))
+        return heard
+
+    def _learned(self, heard: Heard, asked: dict[str, str], relied: bool) -> Heard | None:
+        """What is heard of a put that asked the service to check the SHA-256, or None where it
+        stored bytes that nobody has checked."""
+        if heard.etag:
+            self._checks_sha256 = heard.checked in asked.values()
+            return heard if self._checks_sha256 or not relied else None
+        if heard.refused and not relied:  # maybe for this question
+            self._checks_sha256 = False
         return heard
 
     def check(self, params: Mapping[str, Any], prefix: str, signer: Signer | None) -> Heard | None:
@@ -121,7 +153,9 @@ class ShortWay:
         """The long way has stored an object."""
         self._closed = self._failures >= ENOUGH
 
-    def _tried(self, ask: Callable[[Place, Signer], Heard], signer: Signer | None) -> Heard | None:
+    def _tried(
+        self, ask: Callable[[Place, Signer], Heard | None], signer: Signer | None
+    ) -> Heard | None:
         if self._closed or signer is None or self._place is None:
             return None
         try:
@@ -171,11 +205,22 @@ def _headers(place: Place, params: Mapping[str, Any]) -> dict[str, str]:
     return headers
 
 
-def _sha256(source: Body) -> str:
-    digest = hashlib.sha256()
-    for piece in _pieces(source):
-        digest.update(piece)
-    return digest.hexdigest()
+def checksum(source: Body) -> dict[str, str]:
+    """The parameter of boto3's put_object that has any service check the bytes: their MD5, which
+    every server tried looks at, or on hosts that forbid it (FIPS) their SHA-256. botocore's own
+    choice goes as a chunked trailer, which some refuse and some store as the object's bytes."""
+    try:
+        return {"ContentMD5": _base64(source.digest("md5"))}
+    except ValueError:
+        return _sha256(source)
+
+
+def _sha256(source: Body) -> dict[str, str]:
+    return {"ChecksumSHA256": _base64(source.digest("sha256"))}
+
+
+def _base64(digest: bytes) -> str:
+    return base64.b64encode(digest).decode("ascii")
 
 
 def _pieces(source: Body) -> Iterator[Bytes]:

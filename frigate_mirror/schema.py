@@ -1,4 +1,8 @@
-"""The ledger's table, and the statements that queue artifacts, claim them and salvage them."""
+"""The ledger's table, and the statements that queue artifacts, claim them and salvage them.
+
+Each question about the queue names its index: left to itself SQLite prefers the one of the states,
+and reads the whole queue where a few rows are wanted.
+"""
 
 from __future__ import annotations
 
@@ -53,8 +57,14 @@ ADD = """
         content_type = excluded.content_type, metadata = excluded.metadata, crc = excluded.crc
     WHERE state IN ('waiting', 'gone')"""
 
-_DUE = f"""SELECT {COLUMNS} FROM artifact
+_QUEUE = "artifact INDEXED BY artifact_queue"
+_DUE = f"""SELECT {COLUMNS} FROM {_QUEUE}
            WHERE state = 'pending' AND priority = ? AND due <= ? ORDER BY due """
 OLDEST_DUE, NEWEST_DUE = _DUE + "ASC LIMIT ?", _DUE + "DESC LIMIT ?"
-SOONEST = """SELECT id, due FROM artifact
-             WHERE state = 'pending' AND priority = ? ORDER BY due LIMIT ?"""
+SOONEST = f"""SELECT id, due FROM {_QUEUE}
+              WHERE state = 'pending' AND priority = ? ORDER BY due LIMIT ?"""
+_NOT_DUE = "state = 'pending' AND priority IN (0, 1, 2) AND due > ?1"
+HASTEN = f"UPDATE {_QUEUE} SET due = ?1 WHERE {_NOT_DUE} AND tries = 0"
+MEND_PENDING = f"UPDATE {_QUEUE} SET due = ?1 WHERE {_NOT_DUE} AND (due > ?2 OR attempts = 0)"
+MEND_WAITING = """UPDATE artifact INDEXED BY artifact_waiting SET due = ?1
+                  WHERE state = 'waiting' AND due > ?1 AND (due > ?2 OR attempts = 0)"""

@@ -41,9 +41,9 @@ class Spool:
         self._missed = limit > 0  # in an earlier life, for all we know
         if limit:
             with suppress(OSError):
-                for path in self._files():
+                for entry in self._entries():
                     with suppress(OSError):
-                        self._sizes[path.name] = path.lstat().st_size
+                        self._sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
         self._orphans = set(self._sizes)
         self.bytes = sum(self._sizes.values())
         """Bytes held, as if Frigate had deleted every one of the files."""
@@ -100,7 +100,7 @@ class Spool:
         FileNotFoundError only when neither is there any more, though Frigate's folder is."""
         trouble: OSError | None = None
         try:
-            return open_regular(self.path(artifact.id))
+            return open_regular(f"{self._folder}/{_name(artifact.id)}")  # a Path costs more
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -125,7 +125,7 @@ class Spool:
                 self._full = False
         # Whether or not it is in our books: another process may have held it (`backfill`).
         with suppress(OSError):
-            os.unlink(f"{self._folder}/{name}")  # a Path costs more than this does
+            os.unlink(f"{self._folder}/{name}")
 
     def recount(self) -> bool:
         """Whether files should be held again: some could not be, or somebody has deleted some."""
@@ -156,24 +156,26 @@ class Spool:
         removed = 0
         for artifact_id in self.orphans:
             with suppress(OSError):
-                age = self._clock() - self.path(artifact_id).lstat().st_ctime
+                held = os.lstat(f"{self._folder}/{_name(artifact_id)}")
+                age = self._clock() - held.st_ctime
                 half_a_copy = artifact_id.endswith(".part")
                 if age > YOUNG and (half_a_copy or age > keep(artifact_id)):
                     self.release(artifact_id)
                     removed += 1
         return removed
 
-    def _files(self) -> list[Path]:
+    def _entries(self) -> list[os.DirEntry[str]]:
+        """All but folders."""
         try:
             with os.scandir(self._folder) as entries:
-                return [Path(entry) for entry in entries if not entry.is_dir(follow_symlinks=False)]
+                return [entry for entry in entries if not entry.is_dir(follow_symlinks=False)]
         except FileNotFoundError:
             return []
 
     def _there(self) -> set[str]:
         """Names of the files that are there; of all that should be, while nobody can tell."""
         try:
-            return {path.name for path in self._files()} if self._sizes else set()
+            return {entry.name for entry in self._entries()} if self._sizes else set()
         except OSError:
             return set(self._sizes)
 

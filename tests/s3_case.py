@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -33,3 +35,15 @@ def failure_of(attempt: Callable[[], object]) -> SinkError:
     with pytest.raises(SinkError) as caught:
         attempt()
     return caught.value
+
+
+def forbid_md5(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a host where FIPS rules."""
+    new = hashlib.new
+
+    def some(name: str, **more: bool) -> Any:
+        if name == "md5":
+            raise ValueError("disabled for FIPS")
+        return new(name, **more)
+
+    monkeypatch.setattr(hashlib, "new", some)

@@ -14,6 +14,7 @@ LISTING = (
     b'<?xml version="1.0"?><ListBucketResult><Name>b</Name><Prefix/><KeyCount>0</KeyCount>'
     b"<MaxKeys>1</MaxKeys><IsTruncated>false</IsTruncated></ListBucketResult>"
 )
+CHECKSUM = "x-amz-checksum-sha256"
 
 
 @dataclass
@@ -46,7 +47,9 @@ class _Server(ThreadingHTTPServer):
 
 
 class Stub:
-    """Gives `replies` in their order, then `default`; without one, what a healthy S3 would say."""
+    """Gives `replies` in their order, then `default`; without one, what a healthy S3 would say.
+    Where it `checks`, it tells with each PUT the SHA-256 that it was asked to check, as AWS does.
+    """
 
     def __init__(self, certificate: tuple[Path, Path] | None = None) -> None:
         self.reset()
@@ -64,18 +67,22 @@ class Stub:
         self.seen: list[Seen] = []
         self.replies: deque[Reply] = deque()
         self.default: Reply | None = None
+        self.checks = False
         self.connections = 0
 
     def stop(self) -> None:
         self._server.shutdown()
         self._server.server_close()
 
-    def _next(self, method: str) -> Reply:
+    def _next(self, seen: Seen) -> Reply:
         if self.replies:
             return self.replies.popleft()
         if self.default:
             return self.default
-        return Reply(headers={"ETag": '"e"'}) if method == "PUT" else Reply(body=LISTING)
+        if seen.method != "PUT":
+            return Reply(body=LISTING)
+        told = {name: text for name, text in seen.headers.items() if name == CHECKSUM}
+        return Reply(headers={"ETag": '"e"'} | (told if self.checks else {}))
 
     def _handler(stub) -> type[BaseHTTPRequestHandler]:
         class Handler(BaseHTTPRequestHandler):
@@ -96,7 +103,7 @@ class Stub:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 stub.seen.append(Seen(self.command, self.path, headers, body))
-                reply = stub._next(self.command)
+                reply = stub._next(stub.seen[-1])
                 self.send_response_only(reply.status)
                 length = str(len(reply.body))
                 told = {"Date": self.date_time_string(), "Content-Length": length, **reply.headers}

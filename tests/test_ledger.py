@@ -10,7 +10,7 @@ import resource
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -209,6 +209,50 @@ def test_unknown_ids_come_back_in_their_order(ledger: Ledger) -> None:
         "snapshot:a",
     ]
     assert ledger.unknown([]) == []
+
+
+def test_ids_between_which_lie_a_thousand_others_are_found_all_the_same(ledger: Ledger) -> None:
+    between = ((f"snapshot:5-{n}", "c", "k", 1.0, 5.0, "uploaded") for n in range(1000))
+    ledger.add_settled(between)
+    ledger.add(named("9"), LIVE, 1.0)
+    asked = ["snapshot:9", "snapshot:1", "snapshot:5-7", "snapshot:10"]
+    assert ledger.unknown(asked) == ["snapshot:1", "snapshot:10"]
+
+
+QUESTIONS: dict[str, Callable[[Ledger], object]] = {
+    "claim": lambda ledger: ledger.claim(1.0),
+    "next due": lambda ledger: ledger.next_due(),
+    "hasten": lambda ledger: ledger.hasten(1.0),
+    "mend the clock": lambda ledger: ledger.mend_clock(1.0, 601.0),
+    "waiting": lambda ledger: ledger.waiting(0.5, 10),
+    "oldest": lambda ledger: ledger.oldest_pending(),
+    "a page": lambda ledger: next(ledger.pending(lambda one: True, page=10)),
+    "unknown": lambda ledger: ledger.unknown(["snapshot:7", "snapshot:8"]),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
+def test_a_question_about_the_queue_costs_the_same_however_long_it_is(
+    ledger: Ledger, question: Callable[[Ledger], object]
+) -> None:
+    with ledger._store.writing() as sql:
+        for state in ("pending", "waiting"):
+            sql.executemany(
+                """INSERT INTO artifact (id, camera, started, state, priority, due, added)
+                   VALUES (?, 'c', 1.0, ?, 2, 1.0, 1.0)""",
+                ((f"snapshot:{state}-{n}", state) for n in range(5000)),
+            )
+    ledger.add(ONE, LIVE, 1.0)  # due now, as all the others
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 100
+
+    ledger._store._sql.set_progress_handler(count, 100)
+    question(ledger)
+    ledger._store._sql.set_progress_handler(None, 0)
+    assert steps < 2000, "of SQLite's machine; a look at each row takes 5,000 and more"
 
 
 def test_a_span_is_counted_alone(ledger: Ledger) -> None:

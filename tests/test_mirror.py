@@ -471,18 +471,58 @@ def test_a_ledger_damaged_while_open_is_noticed(bench: Bench) -> None:
     assert bench.mirror.ledger.damaged
 
 
-def test_an_index_that_hides_a_picture_is_noticed_by_the_hourly_round(bench: Bench) -> None:
-    event_id = bench.world.event(started=NOW - 60)
-    bench.sink.fault = lambda key: unavailable()
-    bench.round()
+def hide_in_the_ledger(bench: Bench, event_id: str) -> None:
+    """Open it anew with a letter of the event's id changed, in an index or in the table."""
     path = bench.world.state / "ledger.db"
     bench.mirror.ledger.close()
     data = path.read_bytes()
-    at = data.rindex(event_id.encode())  # in an index, or in the table
+    at = data.rindex(event_id.encode())
     path.write_bytes(data[:at] + b"2" + data[at + 1 :])
     bench.open()
-    bench.mirror.prune()
+
+
+def test_an_index_that_hides_a_picture_is_noticed(bench: Bench) -> None:
+    event_id = bench.world.event(started=NOW - 60)
+    bench.sink.fault = lambda key: unavailable()
+    bench.round()
+    hide_in_the_ledger(bench, event_id)
+    bench.mirror.verify()
     assert bench.mirror.ledger.damaged
+
+
+def test_the_ledger_is_held_against_itself_hourly_and_first_when_no_backlog_waits(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, checks = [1000.0], []
+    monkeypatch.setattr("frigate_mirror.mirror.time.monotonic", lambda: now[0])
+    bench.open()
+    monkeypatch.setattr(bench.mirror.ledger, "check", lambda: checks.append(now[0]))
+    bench.world.event(started=NOW - 60)
+    bench.mirror.housekeep()
+    bench.mirror.verify()
+    assert not checks, "a picture waits"
+    bench.round()
+    for now[0] in (1010.0, 4609.0, 4610.0, 4620.0):
+        bench.mirror.verify()
+    bench.world.event(started=NOW - 50)
+    bench.mirror.housekeep()
+    for now[0] in (8209.0, 8210.0):
+        bench.mirror.verify()
+    assert checks == [1010.0, 4610.0, 8210.0], "after an hour a backlog waits no longer"
+
+
+def test_a_backlog_that_never_ends_puts_the_first_check_off_for_an_hour_at_most(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, checks = [1000.0], []
+    monkeypatch.setattr("frigate_mirror.mirror.time.monotonic", lambda: now[0])
+    bench.open()
+    monkeypatch.setattr(bench.mirror.ledger, "check", lambda: checks.append(now[0]))
+    bench.world.event(started=NOW - 60)
+    bench.mirror.housekeep()
+    for now[0] in (4599.0, 4600.0, 4601.0):
+        bench.mirror.verify()
+    assert checks == [4600.0]
 
 
 def test_what_an_outage_held_up_in_an_earlier_life_is_due_at_the_start(bench: Bench) -> None:

@@ -14,7 +14,7 @@ import pytest
 import frigate_mirror.body
 from frigate_mirror.sink import SinkError, Unavailable
 from s3 import S3Sink
-from s3_case import environ_for, failure_of, put, sink_for
+from s3_case import environ_for, failure_of, forbid_md5, put, sink_for
 from servers import Bucket
 from stub import Reply, Stub, error
 
@@ -42,13 +42,6 @@ def test_a_host_that_forbids_md5_sends_a_sha256_that_the_server_checks(
     monkeypatch.setattr(frigate_mirror.body.Body, "sendable", lambda body: b"hurt")
     assert type(failure_of(lambda: put(sink, "fips-2", b"good"))) is Unavailable
     assert bucket.keys() == ["fips"]
-
-
-def forbid_md5(monkeypatch: pytest.MonkeyPatch) -> None:
-    def forbidden(*_: object, **__: object) -> None:
-        raise ValueError("disabled for FIPS")
-
-    monkeypatch.setattr(frigate_mirror.body.hashlib, "md5", forbidden)
 
 
 def test_every_put_carries_the_md5_of_its_bytes(stub: Stub, shared: S3Sink) -> None:

@@ -78,17 +78,14 @@ class _Row(peewee.Model):
         table_name = "event"
 
 
-def _page_of_the_window() -> tuple[str, list[Any]]:
-    """The query behind `Catalog.window` and its values, some of which are still to be filled in:
-    building it costs more than running it."""
-    rowid = peewee.SQL("rowid")
-    seen = (_Row.start_time == _AFTER) & (rowid <= _PLACE)
-    # To SQLite every text is greater than infinity, so only numbers pass.
-    wanted = (_Row.start_time >= _AFTER) & (_Row.start_time < _UNTIL) & ~seen
+def _page(place: Any, *order: Any) -> tuple[str, list[Any]]:
+    """The query for one page of `Catalog.window` and its values, some of which are still to be
+    filled in: building it costs more than running it."""
+    snapshot = (_Row.has_snapshot != 0) & (peewee.fn.typeof(_Row.id) == "text")
     query = (
-        _Row.select(_Row.id.cast("BLOB"), _Row.start_time, rowid)
-        .where(wanted & (_Row.has_snapshot != 0) & (peewee.fn.typeof(_Row.id) == "text"))
-        .order_by(_Row.start_time, rowid)
+        _Row.select(_Row.id.cast("BLOB"), _Row.start_time, peewee.SQL("rowid"))
+        .where(place & snapshot)
+        .order_by(*order)
         .limit(_BATCH)
     )
     text: str
@@ -105,9 +102,15 @@ def _events_with(columns: tuple[str, ...], count: int) -> str:
     return text
 
 
+_Place = tuple[float, int | None]
+"""From which start on the window is still to be read; or of just that start, after which rowid."""
 _NEEDED = {"id", "camera", "start_time", "has_snapshot"}
-_AFTER, _PLACE, _UNTIL, _BATCH = (f"<{word}>" for word in ("after", "place", "until", "batch"))
-_PAGE, _PAGE_VALUES = _page_of_the_window()
+_SINCE, _PLACE, _UNTIL, _BATCH = (f"<{word}>" for word in ("since", "place", "until", "batch"))
+_ROWID = peewee.SQL("rowid")
+# To SQLite every text is greater than infinity, so only numbers pass. Not by rowid too: it would
+# sort what its index of the times has sorted already, at a third of the price of all.
+_PAGE = _page((_Row.start_time >= _SINCE) & (_Row.start_time < _UNTIL), _Row.start_time)
+_PAGE_OF_A_MOMENT = _page((_Row.start_time == _SINCE) & (_ROWID > _PLACE), _ROWID)
 
 
 class Catalog:
@@ -147,28 +150,36 @@ class Catalog:
         """Ids of all events with a snapshot that started from `since` to before `until`, oldest
         first, in lists of some pages each. Raises CatalogError.
 
-        Pages go by (start_time, rowid) and not by offset, so rows that come and go meanwhile
-        neither repeat nor hide another. An id could not mark the place: it may be no UTF-8.
+        Pages go by start_time and not by offset, so rows that come and go meanwhile neither repeat
+        nor hide another. An id could not mark the place: it may be no UTF-8.
         """
-        place, more = (since, -(2**63)), True
-        while more:
+        place: _Place | None = (since, None)
+        while place:
             found: list[str] = []
             with self._reading():
                 for _ in range(PAGES_AT_ONCE):
-                    rows = self._ask(_PAGE, self._page_at(place, until))
+                    rows, place = self._page_at(place, until)
                     # As bytes, since the connection's own way to a text is a slow one.
-                    found += [str(one, "utf-8", "replace") for one, *_ in rows]
-                    more = len(rows) == self._batch
-                    if not more:
+                    found += [str(row[0], "utf-8", "replace") for row in rows]
+                    if not place:
                         break
-                    place = rows[-1][1:]
             if found:
                 yield found
 
-    def _page_at(self, place: tuple[float, int], until: float) -> list[Any]:
-        """The values for the next rows of the window, which are (id, start_time, rowid)."""
-        given = {_AFTER: place[0], _PLACE: place[1], _UNTIL: until, _BATCH: self._batch}
-        return [given.get(value, value) for value in _PAGE_VALUES]
+    def _page_at(self, place: _Place, until: float) -> tuple[list[Any], _Place | None]:
+        """The window's next rows, which are (id, start_time, rowid), and where it goes on."""
+        since, after = place
+        query, values = _PAGE if after is None else _PAGE_OF_A_MOMENT
+        given = {_SINCE: since, _PLACE: after, _UNTIL: until, _BATCH: self._batch}
+        rows = self._ask(query, [given.get(value, value) for value in values])
+        full = len(rows) == self._batch
+        if after is not None:
+            return rows, (since, rows[-1][2]) if full else (math.nextafter(since, math.inf), None)
+        if not full:
+            return rows, None
+        last = rows[-1][1]
+        whole = [row for row in rows if row[1] != last]  # of the last moment there may be more
+        return (whole, (last, None)) if whole else ([], (last, -(2**63)))
 
     @contextmanager
     def _reading(self) -> Iterator[tuple[str, ...]]:

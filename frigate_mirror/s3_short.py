@@ -11,9 +11,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
@@ -185,13 +187,17 @@ def _head(
     request: Request, place: Place, signer: Signer, more: Mapping[str, str] = MappingProxyType({})
 ) -> bytes:
     """The request but its body, as it goes out; nothing of `more` is signed."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    headers = {**signer.sign(request, place.region, stamp), **more}
+    headers = {**signer.sign(request, place.region, _stamp(int(time.time()))), **more}
     if not all(value.isprintable() for value in headers.values()):
         raise ValueError("a header that would break the line")
     target = f"{request.path}?{request.query}" if request.query else request.path
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"{request.method} {target} HTTP/1.1\r\n{lines}\r\n".encode("ascii")
+
+
+@lru_cache(maxsize=1)
+def _stamp(now: int) -> str:
+    return datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 def _headers(place: Place, params: Mapping[str, Any]) -> dict[str, str]:

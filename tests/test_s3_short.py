@@ -511,7 +511,7 @@ def test_a_slow_reader_has_the_read_timeout_for_each_piece_not_for_all(
 
         close = settimeout = gettimeout = lambda *_: None
 
-        def sendall(self, data: bytes) -> None:
+        def sendall(self, data: bytes, flags: int = 0) -> None:
             sent.append(len(data))
 
         def recv(self, size: int) -> bytes:

@@ -42,13 +42,14 @@ class Signer(NamedTuple):
         if self.token:
             signed["X-Amz-Security-Token"] = self.token
         signed["X-Amz-Content-SHA256"] = request.payload
-        lines = sorted((name.lower(), " ".join(value.split())) for name, value in signed.items())
-        lines = [line for line in lines if line[0] != "user-agent"]
-        names = ";".join(name for name, _ in lines)
+        said = {name.lower(): value for name, value in signed.items()}
+        said.pop("user-agent", None)
+        order = sorted(said)
+        names = ";".join(order)
+        lines = [f"{name}:{' '.join(said[name].split())}" for name in order]
         canonical = "\n".join(
-            (request.method, request.path, request.query, *map(":".join, lines), "", names,
-             request.payload)
-        )  # fmt: skip
+            (request.method, request.path, request.query, *lines, "", names, request.payload)
+        )
         scope = f"{stamp[:8]}/{region}/{_SERVICE}"
         digest = hashlib.sha256(canonical.encode("ascii")).hexdigest()
         text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}".encode("ascii")

@@ -171,8 +171,10 @@ class Uploader:
         artifact, now = entry.artifact, self._clock()
         self._settling.add(Settled(now, artifact.id, artifact.key))
         level = logging.INFO if entry.priority is Priority.LIVE else logging.DEBUG
-        log.log(level, "S3 upload: %s %s %d KB in %.2f s",
-                quote_camera(artifact.camera), artifact.key, -(-size // 1000), took)  # fmt: skip
+        if log.isEnabledFor(level):
+            camera = quote_camera(artifact.camera)
+            size = -(-size // 1000)
+            log.log(level, "S3 upload: %s %s %d KB in %.2f s", camera, artifact.key, size, took)
         with self.tally.lock:
             self.tally.success += 1
             self.tally.live += entry.priority is Priority.LIVE

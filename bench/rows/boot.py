@@ -1,9 +1,10 @@
 """Boot: `python3 -c pass` with and without boot/ on PYTHONPATH.
 
 Pairs in turn, user and system time and wall time of each process. An empty folder in the place of
-boot/ is the control: what two runs differ by that differ in nothing of ours. No difference is
-measurable where the 95 % confidence interval of the median of the pairs' differences (boot/ less
-the empty folder) holds 0.
+boot/ is one control: what two runs differ by that differ in nothing of ours. A sitecustomize.py
+without a line is the other: the least that a file costs which every Python runs at its start. No
+difference is measurable where the 95 % confidence interval of the median of the pairs' differences
+(boot/ less the other) holds 0.
 """
 
 from __future__ import annotations
@@ -19,18 +20,24 @@ from bench import ROOT
 from bench.figures import Figure
 from bench.lab import Lab
 
+AGAINST = {"without": "no PYTHONPATH", "empty": "an empty folder",
+           "bare": "an empty sitecustomize.py"}  # fmt: skip
+
 
 def run(lab: Lab) -> Iterator[Figure]:
     pairs = lab.size(20, 200)
-    paths = {"without": "", "empty": str(lab.room("empty")), "boot": str(ROOT / "boot")}
+    bare = lab.room("bare")
+    (bare / "sitecustomize.py").touch()
+    paths = {"without": "", "empty": str(lab.room("empty")), "bare": str(bare),
+             "boot": str(ROOT / "boot")}  # fmt: skip
     took: dict[str, list[float]] = {name: [] for name in paths}
-    _run(paths["boot"])
+    for path in paths.values():  # what is compiled is kept
+        _run(path)
     for number in range(pairs):
         order = list(paths) if number % 2 else list(reversed(paths))
         for name in order:
             took[name].append(_run(paths[name]))
-    for name in ("without", "empty"):
-        against = {"without": "no PYTHONPATH", "empty": "an empty folder"}[name]
+    for name, against in AGAINST.items():
         differences = [a - b for a, b in zip(took["boot"], took[name], strict=True)]
         low, high = interval(differences)
         note = (f"{statistics.median(differences):+.3f} ms a pair in the median,"

@@ -191,8 +191,8 @@ TABLE = (
          '    quoted = quote(camera, safe="", errors="surrogatepass")\n', "    quoted = camera\n",
          "cameras and labels of any name"),
     _one("raw names in the log", UPLOADER,
-         "                quote_camera(artifact.camera), artifact.key,",
-         "                artifact.camera, artifact.key,",
+         "camera = quote_camera(artifact.camera)",
+         "camera = artifact.camera",
          "cameras and labels of any name"),
     # -- the hook
     _one("the hook remembers ids", HOOK,

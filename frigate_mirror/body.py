@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 IN_MEMORY = 1024 * 1024
-"""Bodies up to this many bytes are read once; larger ones twice, in pieces, never whole."""
+"""Bodies up to this many bytes are read once; larger ones for each digest and each try, in pieces,
+never whole."""
 PIECE = 256 * 1024
 
 
@@ -29,6 +30,8 @@ class Body:
         file.seek(self._start)
         self._data = file.read(self.size + 1) if self.size <= IN_MEMORY else None
         self._digests: dict[str, bytes] = {}
+        if self._data is not None:
+            self._expect(len(self._data))
 
     def digest(self, algorithm: str) -> bytes:
         """`algorithm` is md5 or sha256. Raises OSError, and ValueError for one that this host

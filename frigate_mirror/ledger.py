@@ -266,9 +266,10 @@ class Ledger:
         return self._count("started >= ? AND started < ?", since, until)
 
     def wants_file(self, artifact_id: str) -> bool:
-        """Whether the artifact's file will be read again: it is pending, or a dead letter."""
+        """Whether the artifact's file will be read again: it is pending, or a dead letter, or
+        nobody can say."""
         rows = self._store.select("SELECT state FROM artifact WHERE id = ?", (artifact_id,))
-        return bool(rows) and rows[0][0] in ("pending", "failed")
+        return bool(rows) and rows[0][0] not in ("waiting", "uploaded", "gone")
 
     def settled(self, state: str, page: int = 1000) -> Iterator[Settled]:
         """All rows of a settled state, oldest event first, read in pages."""

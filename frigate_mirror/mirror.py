@@ -33,7 +33,7 @@ log = logging.getLogger("frigate_s3")
 DAY = 86_400.0
 PRUNE_MARGIN = 1 * DAY  # past the sweep window, lest a row is forgotten that a sweep still sees
 KEEP_FAILED = 90 * DAY
-VERIFY_EVERY = 3600.0
+TIDY_EVERY = 3600.0
 ARTIFACT_BACKOFF = Backoff(base=2.0, cap=600.0)
 SERVICE_BACKOFF = Backoff(base=1.0, cap=60.0)
 
@@ -88,7 +88,7 @@ class Mirror:
         self._telling = threading.Lock()
         self._stopped = False
         self._lines_missing = False
-        self._verify_at, self._verified = time.monotonic() + VERIFY_EVERY, False
+        self._tidy_at, self._tidied = time.monotonic() + TIDY_EVERY, False
         self._versions = versions or {}
 
     def start(self) -> None:
@@ -146,29 +146,28 @@ class Mirror:
         except (CatalogError, LedgerError) as error:
             self._note(error)
 
+    def tidy(self) -> None:
+        """Every TIDY_EVERY seconds check and prune, which takes seconds of CPU for a million rows;
+        the first time as soon as no backlog has to wait for that."""
+        if time.monotonic() < self._tidy_at and (self._tidied or self._drainable()):
+            return
+        self._tidy_at, self._tidied = time.monotonic() + TIDY_EVERY, True
+        self.prune()
+
     def prune(self) -> None:
-        """Forget what is older than the window plus a margin, in ledger, files and spool; look
-        again for what was given up within it."""
+        """Hold the whole ledger against itself, and if it is sound forget what is older than the
+        window plus a margin, in ledger, files and spool; look again for what was given up within
+        it."""
         now = self._clock()
         since = now - self._settings.sweep_days * DAY
         try:
+            self.ledger.check()
             forgotten = self.ledger.prune(since - PRUNE_MARGIN, now - KEEP_FAILED)
             self.spool.sweep(self._keep_held)
             if forgotten or self._lines_missing:
                 self._uploaded.replace(self.ledger.settled("uploaded"))
                 self._lines_missing = bool(self._uploaded.trouble)
             self.intake.look_again(since)
-        except LedgerError as error:
-            self._note(error)
-
-    def verify(self) -> None:
-        """Every VERIFY_EVERY seconds hold the whole ledger against itself, which takes seconds of
-        CPU for a million rows; the first time as soon as no backlog has to wait for that."""
-        if time.monotonic() < self._verify_at and (self._verified or self._drainable()):
-            return
-        self._verify_at, self._verified = time.monotonic() + VERIFY_EVERY, True
-        try:
-            self.ledger.check()
         except LedgerError as error:
             self._note(error)
 

@@ -1,9 +1,9 @@
 """The short way of an upload and of the check: one request, tried once, without boto3.
 
 It can say yes only. Whatever is not a plain yes is for the long way, boto3's, to try or to
-interpret: `Heard` hands over what was heard, so that nothing is asked twice. That keeps all that is
-known of errors in one place, and boto3, which is most of the child's memory, out of a child that
-never meets one.
+interpret: `Heard` hands over what was heard, so that the same is not asked twice. That keeps all
+that is known of errors in one place, and boto3, which is most of the child's memory, out of a child
+that never meets one.
 """
 
 from __future__ import annotations
@@ -65,8 +65,9 @@ class Heard:
 
     @property
     def refused(self) -> bool:
-        """Whether the outcome is that the service does not take a request like this."""
-        return isinstance(self.outcome, Answer) and self.outcome.status in (400, 501)
+        """Whether the outcome is that the service does not take a request like this. 403 says who
+        finds the signature wrong since something on the way has dropped a header."""
+        return isinstance(self.outcome, Answer) and self.outcome.status in (400, 403, 501)
 
     @property
     def lists(self) -> bool:
@@ -111,13 +112,16 @@ class ShortWay:
     def put(self, params: Mapping[str, Any], source: Body, signer: Signer | None) -> Heard | None:
         """What is heard of one put_object with `params`; None where nothing is, or nothing that
         vouches for the bytes."""
-        relied = self._checks_sha256
+        if self._place is None or self._closed or signer is None:
+            return None
+        relied, secure = self._checks_sha256, self._place.secure
+        # Before the way is tried: a fault of the file is none of the way's.
+        payload = UNSIGNED if secure else source.digest("sha256").hex()
+        digests = checksum(source) if secure or not relied else {}
+        asked = {} if secure or relied is False else _sha256(source)
 
         def ask(place: Place, signer: Signer) -> Heard | None:
             path = f"{place.path}/{quote(params['Key'], safe='/~')}"
-            payload = UNSIGNED if place.secure else source.digest("sha256").hex()
-            digests = checksum(source) if place.secure or not relied else {}
-            asked = {} if place.secure or relied is False else _sha256(source)
             headers = _headers(place, {**params, **digests, **asked})
             request = Request("PUT", path, "", headers, payload)
             head = _head(request, place, signer, {"Content-Length": str(source.size)})
@@ -129,13 +133,14 @@ class ShortWay:
         return heard
 
     def _learned(self, heard: Heard, asked: dict[str, str], relied: bool) -> Heard | None:
-        """What is heard of a put that asked the service to check the SHA-256, or None where it
-        stored bytes that nobody has checked."""
+        """What is heard of a put that asked the service to check the SHA-256; None where it stored
+        bytes that nobody has checked, or where the question may be what it refuses."""
         if heard.etag:
             self._checks_sha256 = heard.checked in asked.values()
             return heard if self._checks_sha256 or not relied else None
-        if heard.refused and not relied:  # maybe for this question
+        if heard.refused:
             self._checks_sha256 = False
+            return None
         return heard
 
     def check(self, params: Mapping[str, Any], prefix: str, signer: Signer | None) -> Heard | None:

@@ -105,8 +105,6 @@ class _Connection:
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
         self._rest = b""
-        # Joins the head to the body without a copy of either; TLS knows no flags.
-        self._joined = 0 if isinstance(sock, ssl.SSLSocket) else socket.MSG_MORE
         self.close = sock.close
         self.reusable = True
 
@@ -120,13 +118,23 @@ class _Connection:
         if self._sock.gettimeout() != timeout:  # a system call
             self._sock.settimeout(timeout)
         self.reusable = False
-        pieces = iter(body)
-        piece = next(pieces, b"")
-        self._sock.sendall(head, self._joined if piece else 0)
-        while piece:
-            self._sock.sendall(piece)
-            piece = next(pieces, b"")
+        for piece in body:
+            if head:
+                self._begin(head, piece)
+            else:
+                self._sock.sendall(piece)
+            head = b""
+        if head:
+            self._sock.sendall(head)
         return self._answer()
+
+    def _begin(self, head: bytes, piece: Bytes) -> None:
+        """The head, and what follows it, in one segment."""
+        if isinstance(self._sock, ssl.SSLSocket):
+            self._sock.sendall(head + piece)
+        else:  # joined by the kernel: a copy would be made under the interpreter's lock
+            self._sock.sendall(head, socket.MSG_MORE)
+            self._sock.sendall(piece)
 
     def _answer(self) -> Answer:
         status, lasting, headers = self._head()

@@ -1,7 +1,7 @@
 """The ledger's table, and the statements that queue artifacts, claim them and salvage them.
 
-Each question about the queue names its index: left to itself SQLite prefers the one of the states,
-and reads the whole queue where a few rows are wanted.
+Each question by when something is due names its index: left to itself SQLite prefers the one of
+the states, and reads the whole queue where a few rows are wanted.
 """
 
 from __future__ import annotations

@@ -227,7 +227,7 @@ QUESTIONS: dict[str, Callable[[Ledger], object]] = {
     "waiting": lambda ledger: ledger.waiting(0.5, 10),
     "oldest": lambda ledger: ledger.oldest_pending(),
     "a page": lambda ledger: next(ledger.pending(lambda one: True, page=10)),
-    "unknown": lambda ledger: ledger.unknown(["snapshot:7", "snapshot:8"]),
+    "unknown": lambda ledger: ledger.unknown(["snapshot:0", "snapshot:z"]),
 }
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import re
 import resource
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from frigate_mirror import child
 from frigate_mirror.entries import Counts
 from frigate_mirror.ledger import Ledger
 from frigate_mirror.mirror import Mirror
@@ -486,8 +489,29 @@ def test_an_index_that_hides_a_picture_is_noticed(bench: Bench) -> None:
     bench.sink.fault = lambda key: unavailable()
     bench.round()
     hide_in_the_ledger(bench, event_id)
-    bench.mirror.verify()
+    bench.mirror.prune()
     assert bench.mirror.ledger.damaged
+
+
+def test_nothing_is_let_go_on_the_word_of_a_damaged_ledger(bench: Bench) -> None:
+    event_id = bench.world.event(started=NOW - 60)
+    bench.sink.fault = lambda key: unavailable()
+    bench.round()
+    bench.open()  # to which whatever the spool holds may be an orphan
+    bench.mirror.spool._clock = lambda: time.time() + 90 * 86_400.0
+    with contextlib.closing(sqlite3.connect(bench.world.state / "ledger.db")) as sql, sql:
+        sql.execute("PRAGMA ignore_check_constraints = 1")
+        sql.execute("UPDATE artifact SET state = 'pendinh'")
+    assert bench.mirror.ledger.wants_file(f"snapshot:{event_id}")
+    bench.mirror.prune()
+    assert bench.mirror.ledger.damaged
+    assert bench.mirror.spool.path(f"snapshot:{event_id}").exists()
+
+
+def test_the_child_forgets_none_of_what_is_to_be_done_now_and_then(bench: Bench) -> None:
+    rounds = child._rounds(bench.mirror, bench.world.settings())
+    found = {task.__name__ for one in rounds for _, task in one._tasks}
+    assert found == {"tend", "write_status", "sum_up", "housekeep", "tidy", "check", "tell"}
 
 
 def test_the_ledger_is_held_against_itself_hourly_and_first_when_no_backlog_waits(
@@ -499,15 +523,15 @@ def test_the_ledger_is_held_against_itself_hourly_and_first_when_no_backlog_wait
     monkeypatch.setattr(bench.mirror.ledger, "check", lambda: checks.append(now[0]))
     bench.world.event(started=NOW - 60)
     bench.mirror.housekeep()
-    bench.mirror.verify()
+    bench.mirror.tidy()
     assert not checks, "a picture waits"
     bench.round()
     for now[0] in (1010.0, 4609.0, 4610.0, 4620.0):
-        bench.mirror.verify()
+        bench.mirror.tidy()
     bench.world.event(started=NOW - 50)
     bench.mirror.housekeep()
     for now[0] in (8209.0, 8210.0):
-        bench.mirror.verify()
+        bench.mirror.tidy()
     assert checks == [1010.0, 4610.0, 8210.0], "after an hour a backlog waits no longer"
 
 
@@ -521,7 +545,7 @@ def test_a_backlog_that_never_ends_puts_the_first_check_off_for_an_hour_at_most(
     bench.world.event(started=NOW - 60)
     bench.mirror.housekeep()
     for now[0] in (4599.0, 4600.0, 4601.0):
-        bench.mirror.verify()
+        bench.mirror.tidy()
     assert checks == [4600.0]
 
 

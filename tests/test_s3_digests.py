@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 from pathlib import Path
 
 import pytest
@@ -57,15 +58,36 @@ def test_another_objects_sha256_is_no_word_that_ours_was_checked(stub: Stub) -> 
     assert digests_of(stub) == [{"MD5", "SHA-256"}, {"MD5"}]
 
 
-@pytest.mark.parametrize("status", [400, 501])
-def test_a_service_that_refuses_to_be_asked_is_not_asked_again(stub: Stub, status: int) -> None:
-    stub.replies.append(error(status, "InvalidArgument"))
+@pytest.mark.parametrize("relied", [False, True])
+@pytest.mark.parametrize("status", [400, 403, 501])
+def test_a_service_that_refuses_to_be_asked_is_not_asked_again(
+    stub: Stub, status: int, relied: bool
+) -> None:
     sink = sink_for(environ_for(stub.endpoint))
-    failure_of(lambda: put(sink))  # and is put again in two seconds
-    for _ in range(2):
+    if relied:
+        stub.checks = True
         put(sink)
-    assert digests_of(stub) == [{"MD5", "SHA-256"}, {"MD5"}]
-    assert len(stub.seen) == 3
+        stub.seen.clear()
+    stub.replies.append(error(status, "InvalidArgument"))
+    assert put(sink) == "e", "the same upload, the long way"
+    for _ in range(3):
+        put(sink)
+    asked = {"SHA-256"} if relied else {"MD5", "SHA-256"}
+    assert digests_of(stub) == [asked, {"MD5"}, {"MD5"}, {"MD5"}]
+    assert len(stub.seen) == 5
+
+
+def test_a_fault_of_the_file_does_not_close_the_short_way(stub: Stub) -> None:
+    class Short(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            return super().read(size)[:-1]
+
+    sink = sink_for(environ_for(stub.endpoint))
+    for size in (10, 5_000_000):
+        with pytest.raises(OSError, match="changed from"):
+            sink.put("k", Short(b"x" * size), content_type="image/jpeg", metadata={})
+    put(sink)
+    assert len(digests_of(stub)) == len(stub.seen) == 1
 
 
 def test_a_success_that_nobody_checked_any_more_is_put_again_with_an_md5(stub: Stub) -> None:

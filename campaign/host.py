@@ -50,6 +50,8 @@ class Host:
             )
         self._told = Tail(out)
         self.ready = False
+        self.deaf = False
+        """Whether its event thread has been made to crash: it handles nothing that it is sent."""
 
     @property
     def pid(self) -> int:

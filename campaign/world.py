@@ -204,10 +204,11 @@ class World:
                 event.committed = True
 
     def quiet(self) -> bool:
-        """Whether Frigate has handled every event it was sent, or is dead."""
+        """Whether Frigate has handled every event it was sent, or never will."""
         self._hear()
         sent = (one for one in self.events.values() if one.host == self._hosts)
-        return self.host is None or not self.host.alive or all(one.committed for one in sent)
+        host = self.host
+        return host is None or not host.alive or host.deaf or all(one.committed for one in sent)
 
     def owed(self) -> dict[str, Event]:
         """Every event that must be in the bucket; see `oracle`."""

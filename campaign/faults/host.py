@@ -43,6 +43,7 @@ def _restart_at_once(world: World) -> None:
 def _stumble(world: World) -> None:
     """The event thread dies of an exception, the main process lives on without it."""
     world.running.order("stumble")
+    world.running.deaf = True
     world.expect_no_mirror()
     if not world.running.alive:
         world.complaints.append("Frigate's main process ended with its event thread")

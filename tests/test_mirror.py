@@ -514,15 +514,21 @@ def test_the_child_forgets_none_of_what_is_to_be_done_now_and_then(bench: Bench)
     assert found == {"tend", "write_status", "sum_up", "housekeep", "tidy", "check", "tell"}
 
 
-def test_the_ledger_is_held_against_itself_hourly_and_first_when_no_backlog_waits(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def checks_of(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> tuple[list[float], list[float]]:
+    """The seconds of a clock to set, and those at which a mirror with a backlog checks itself."""
     now, checks = [1000.0], []
     monkeypatch.setattr("frigate_mirror.mirror.time.monotonic", lambda: now[0])
     bench.open()
     monkeypatch.setattr(bench.mirror.ledger, "check", lambda: checks.append(now[0]))
     bench.world.event(started=NOW - 60)
     bench.mirror.housekeep()
+    return now, checks
+
+
+def test_the_ledger_is_held_against_itself_hourly_and_first_when_no_backlog_waits(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, checks = checks_of(bench, monkeypatch)
     bench.mirror.tidy()
     assert not checks, "a picture waits"
     bench.round()
@@ -538,12 +544,7 @@ def test_the_ledger_is_held_against_itself_hourly_and_first_when_no_backlog_wait
 def test_a_backlog_that_never_ends_puts_the_first_check_off_for_an_hour_at_most(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now, checks = [1000.0], []
-    monkeypatch.setattr("frigate_mirror.mirror.time.monotonic", lambda: now[0])
-    bench.open()
-    monkeypatch.setattr(bench.mirror.ledger, "check", lambda: checks.append(now[0]))
-    bench.world.event(started=NOW - 60)
-    bench.mirror.housekeep()
+    now, checks = checks_of(bench, monkeypatch)
     for now[0] in (4599.0, 4600.0, 4601.0):
         bench.mirror.tidy()
     assert checks == [4600.0]

@@ -112,9 +112,10 @@ class ShortWay:
     def put(self, params: Mapping[str, Any], source: Body, signer: Signer | None) -> Heard | None:
         """What is heard of one put_object with `params`; None where nothing is, or nothing that
         vouches for the bytes."""
-        if self._place is None or self._closed or signer is None:
+        place = self._open_to(signer)
+        if place is None:
             return None
-        relied, secure = self._checks_sha256, self._place.secure
+        relied, secure = self._checks_sha256, place.secure
         # Before the way is tried: a fault of the file is none of the way's.
         payload = UNSIGNED if secure else source.digest("sha256").hex()
         digests = checksum(source) if secure or not relied else {}
@@ -160,13 +161,17 @@ class ShortWay:
         """The long way has stored an object."""
         self._closed = self._failures >= ENOUGH
 
+    def _open_to(self, signer: Signer | None) -> Place | None:
+        return None if self._closed or signer is None else self._place
+
     def _tried(
         self, ask: Callable[[Place, Signer], Heard | None], signer: Signer | None
     ) -> Heard | None:
-        if self._closed or signer is None or self._place is None:
+        place = self._open_to(signer)
+        if place is None or signer is None:
             return None
         try:
-            return ask(self._place, signer)
+            return ask(place, signer)
         except (OSError, ValueError, LookupError, ImportError) as error:
             log.debug("S3 short way: %s", type(error).__name__)
             return None

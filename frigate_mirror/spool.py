@@ -61,7 +61,11 @@ class Spool:
 
     def path(self, artifact_id: str) -> Path:
         """Where the artifact's file is held, if it is."""
-        return self._folder / _name(artifact_id)
+        return Path(self._held(artifact_id))
+
+    def _held(self, artifact_id: str) -> str:
+        """The same as a text: making a Path costs more than some of what is done with it."""
+        return f"{self._folder}/{_name(artifact_id)}"
 
     def holds(self, artifact_id: str) -> bool:
         return _name(artifact_id) in self._sizes
@@ -100,7 +104,7 @@ class Spool:
         FileNotFoundError only when neither is there any more, though Frigate's folder is."""
         trouble: OSError | None = None
         try:
-            return open_regular(f"{self._folder}/{_name(artifact.id)}")  # a Path costs more
+            return open_regular(self._held(artifact.id))
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -125,7 +129,7 @@ class Spool:
                 self._full = False
         # Whether or not it is in our books: another process may have held it (`backfill`).
         with suppress(OSError):
-            os.unlink(f"{self._folder}/{name}")
+            os.unlink(self._held(artifact_id))
 
     def recount(self) -> bool:
         """Whether files should be held again: some could not be, or somebody has deleted some."""
@@ -156,7 +160,7 @@ class Spool:
         removed = 0
         for artifact_id in self.orphans:
             with suppress(OSError):
-                held = os.lstat(f"{self._folder}/{_name(artifact_id)}")
+                held = os.lstat(self._held(artifact_id))
                 age = self._clock() - held.st_ctime
                 half_a_copy = artifact_id.endswith(".part")
                 if age > YOUNG and (half_a_copy or age > keep(artifact_id)):

@@ -172,9 +172,8 @@ class Uploader:
         self._settling.add(Settled(now, artifact.id, artifact.key))
         level = logging.INFO if entry.priority is Priority.LIVE else logging.DEBUG
         if log.isEnabledFor(level):
-            camera = quote_camera(artifact.camera)
-            size = -(-size // 1000)
-            log.log(level, "S3 upload: %s %s %d KB in %.2f s", camera, artifact.key, size, took)
+            camera, kb = quote_camera(artifact.camera), -(-size // 1000)
+            log.log(level, "S3 upload: %s %s %d KB in %.2f s", camera, artifact.key, kb, took)
         with self.tally.lock:
             self.tally.success += 1
             self.tally.live += entry.priority is Priority.LIVE

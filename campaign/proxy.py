@@ -174,9 +174,13 @@ def _bound(port: int, *, again: bool = True) -> socket.socket:
     """`again`: it was ours before. Else it is nobody's, not even bound by whoever does not listen
     just now."""
     found = socket.socket()
-    _share(found, again)
-    found.bind(("127.0.0.1", port))
-    _share(found, True)  # or it could not be so again
+    try:
+        _share(found, again)
+        found.bind(("127.0.0.1", port))
+        _share(found, True)  # or it could not be so again
+    except OSError:
+        found.close()
+        raise
     return found
 
 

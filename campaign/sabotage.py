@@ -142,11 +142,11 @@ TABLE = (
          "        return [one for one in artifact_ids if one not in known]"),
     ), ("no space for the ledger", "no space at all")),
     _one("the spool's file is forgotten", SPOOL,
-         "return open_regular(self._held(artifact.id))",
+         "return open_regular(self.path(artifact.id), 0)",
          "raise FileNotFoundError",
          "black hole", "connection refused"),
     _one("nobody asks what only the spool still has", ARTIFACTS,
-         " or _as_it_is_held(name, held)", "",
+         " or _as_it_is_held(held)", "",
          "ledger lost in an outage"),
     _one("a picture that cannot be read is given up", UPLOADER,
          "        except OSError as error:\n            self._unreadable(entry, error)\n"
@@ -179,7 +179,7 @@ TABLE = (
          "times of any kind"),
     # -- names
     Sabotage("links are followed", (
-        (ARTIFACTS, "        found = path.lstat()\n", "        found = path.stat()\n"),
+        (ARTIFACTS, "        found = os.lstat(path)\n", "        found = os.stat(path)\n"),
         (FILES, "os.O_RDONLY | os.O_NOFOLLOW | ", "os.O_RDONLY | "),
     ), ("links and pipes for pictures",)),
     _one("pipes are waited for", FILES, "os.O_NOFOLLOW | os.O_NONBLOCK | ", "os.O_NOFOLLOW | ",

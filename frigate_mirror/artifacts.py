@@ -10,6 +10,7 @@ The picture is mirrored as what it is; none is ever rendered or converted.
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def event_of(artifact_id: str) -> str:
     return artifact_id.partition(":")[2]
 
 
-def snapshot_of(event: Event, clips_dir: Path, keys: KeyCodec, held: Path) -> Artifact | None:
+def snapshot_of(event: Event, clips_dir: Path, keys: KeyCodec, held: str) -> Artifact | None:
     """The artifact of the event's snapshot as it lies on disk now, None while no file is there.
     `held` is where the spool would hold it: Frigate may have deleted its own since.
 
@@ -66,34 +67,33 @@ def snapshot_of(event: Event, clips_dir: Path, keys: KeyCodec, held: Path) -> Ar
     """
     if not is_event_id(event.id) or "/" in event.camera or "\0" in event.camera:
         raise KeyFault(f"event {event.id!r} of camera {event.camera[:40]!r} names no file")
-    name = clips_dir / f"{event.camera}-{event.id}"
-    found = _as_frigate_wrote_it(name) or _as_it_is_held(name, held)
+    name = f"{event.camera}-{event.id}"
+    found = _as_frigate_wrote_it(f"{clips_dir}/{name}") or _as_it_is_held(held)
     if found is None:
         return None
-    source, size, content_type = found
+    ending, size, content_type = found
     return Artifact(
         id=snapshot_id(event.id),
         camera=event.camera,
         started=event.started,
-        key=keys.key(event.camera, event.id, event.started, source.suffix.lstrip(".")),
-        source=source,
+        key=keys.key(event.camera, event.id, event.started, ending.rpartition(".")[2]),
+        source=clips_dir / f"{name}{ending}",
         size=size,
         content_type=content_type,
         metadata=describe(event),
     )
 
 
-def _as_frigate_wrote_it(name: Path) -> tuple[Path, int, str] | None:
-    """Path, bytes and content type of the first file that the event has."""
+def _as_frigate_wrote_it(name: str) -> tuple[str, int, str] | None:
+    """Ending, bytes and content type of the first file that the event has."""
     for ending, content_type in _SNAPSHOT_FILES:
-        source = name.with_name(name.name + ending)
-        size = _size_of_file(source)
+        size = _size_of_file(f"{name}{ending}")
         if size is not None:
-            return source, size, content_type
+            return ending, size, content_type
     return None
 
 
-def _as_it_is_held(name: Path, held: Path) -> tuple[Path, int, str] | None:
+def _as_it_is_held(held: str) -> tuple[str, int, str] | None:
     """The same of a file whose name in the spool no longer tells what it is; its head does."""
     size = _size_of_file(held)
     if size is None:
@@ -104,7 +104,7 @@ def _as_it_is_held(name: Path, held: Path) -> tuple[Path, int, str] | None:
     except OSError:
         return None
     ending, content_type = _HEADS.get(head, _SNAPSHOT_FILES[0])
-    return name.with_name(name.name + ending), size, content_type
+    return ending, size, content_type
 
 
 def describe(event: Event) -> dict[str, str]:
@@ -121,10 +121,10 @@ def describe(event: Event) -> dict[str, str]:
     return metadata.encode(values, event.zones)
 
 
-def _size_of_file(path: Path) -> int | None:
+def _size_of_file(path: str) -> int | None:
     """Bytes of a regular file; None for nothing, a link, a pipe, a folder, a name too long."""
     try:
-        found = path.lstat()
+        found = os.lstat(path)
     except (OSError, ValueError):  # ValueError: no file can have this name
         return None
     return found.st_size if stat.S_ISREG(found.st_mode) else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import socket
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -91,7 +92,17 @@ class Window:
         left = max(0, self._size - self._at)
         wanted = left if size is None or size < 0 else min(size, left)
         data = self._file.read(wanted)
-        if len(data) < wanted:
-            raise OSError(errno.EAGAIN, "became shorter while it was sent")
         self._at += len(data)
+        self._expect(len(data), wanted)
         return data
+
+    def send(self, sock: socket.socket) -> None:
+        """All of it, from the file to the network without a copy on the way. Each wait lasts the
+        socket's timeout at the most. Raises OSError."""
+        sent = sock.sendfile(self._file, self._start, self._size)
+        self._expect(sent, self._size)
+
+    @staticmethod
+    def _expect(found: int, wanted: int) -> None:
+        if found < wanted:
+            raise OSError(errno.EAGAIN, "became shorter while it was sent")

@@ -116,6 +116,7 @@ def _mirror_until(parent: Parent, stop: Stop, mirror: Mirror, settings: Settings
             # A database that is locked or slow must not keep us from ending; the sweep finds them.
             if stop.wanted or parent.dead or not mirror.intake.offer(*ids[at : at + page]):
                 break
+    mirror.catalog.let_go()
     log.info("S3 snapshot mirror stopping, up to %g s for what is under way",
              settings.drain_seconds)  # fmt: skip
     for one in rounds:

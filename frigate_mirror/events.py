@@ -15,7 +15,7 @@ import os
 import stat
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from peewee import sqlite3  # type: ignore[attr-defined]  # pysqlite3 where peew
 
 log = logging.getLogger("frigate_s3.catalog")
 PAGES_AT_ONCE = 20  # between two looks whether the database is still the same
+CACHE_KB = 512  # while it stays open; nothing here reads a page often
 BUSY_SECONDS = 2  # several threads may wait for it in turn, and Frigate's end does not wait
 
 
@@ -122,13 +123,29 @@ class Catalog:
         self._turn = threading.Lock()
         self._database = _Database(
             f"file://{quote(os.fsencode(path))}?mode=ro",
+            pragmas={"cache_size": -CACHE_KB},
             uri=True,
             timeout=BUSY_SECONDS,
             check_same_thread=False,
             thread_safe=False,
         )
         self._file: tuple[int, int] | None = None
+        self._columns: tuple[str, ...] = ()
         self._lost = False
+        self._stays_open = False
+
+    def stay_open(self) -> None:
+        """Keep the database open between reads: to open it costs as much as all else that is done
+        before a picture goes out."""
+        self._stays_open = True
+
+    def let_go(self) -> None:
+        """Frigate is about to close its own: from now on ours is open for a moment only. Were it
+        open then, the WAL would stay behind and whoever copies the file would miss the last rows.
+        """
+        self._stays_open = False
+        with self._turn:
+            self._database.close()
 
     def event(self, event_id: str) -> Event | None:
         """One event by its id, None if there is no such row. Raises CatalogError."""
@@ -183,42 +200,52 @@ class Catalog:
 
     @contextmanager
     def _reading(self) -> Iterator[tuple[str, ...]]:
-        """The database is open for a moment, and has these of our columns. For one read, or for a
-        few short ones: were ours open when Frigate closes its own, the WAL would stay behind and
-        whoever copies the file then would miss the last rows."""
+        """The database is open, and has these of our columns. For one read, or for a few short
+        ones, since `let_go` waits for them."""
         with self._turn:
+            good = False
             try:
-                self._note_file()
-                with closing(self._database):  # entered first: connecting may fail half-way
-                    self._database.connect()
-                    yield self._columns()
+                self._open()
+                yield self._columns
+                good = True
             # Not every error of SQLite comes wrapped in one of peewee's.
             except (peewee.PeeweeException, sqlite3.Error, OSError, _Unfit) as error:
                 self._lost = True
                 raise CatalogError(f"read {self._path}: {error}") from error
+            finally:
+                if not (good and self._stays_open):
+                    self._database.close()
+
+    def _open(self) -> None:
+        if self._is_another_file():
+            self._database.close()
+        if self._database.is_closed():
+            self._database.connect()
+            self._columns = self._present()
+            if self._lost:
+                log.info("Successfully reconnected to database %s", self._path)
+            self._lost = False
 
     def _ask(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]]
         rows = self._database.execute_sql(query, values).fetchall()  # type: ignore[no-untyped-call]
         return rows
 
-    def _note_file(self) -> None:
-        """Whether it is another file than before, by now. Raises OSError and _Unfit."""
+    def _is_another_file(self) -> bool:
+        """Whether another one lies there by now. Raises OSError and _Unfit."""
         found = os.stat(self._path)
         if not stat.S_ISREG(found.st_mode):
             raise _Unfit("no regular file")
-        file = (found.st_dev, found.st_ino)
-        self._lost |= self._file not in (None, file)
-        self._file = file
+        before, self._file = self._file, (found.st_dev, found.st_ino)
+        another = before not in (None, self._file)
+        self._lost |= another
+        return another
 
-    def _columns(self) -> tuple[str, ...]:
-        """Those of our columns that the table has. Says so if it was lost before."""
+    def _present(self) -> tuple[str, ...]:
+        """Those of our columns that the table has."""
         present = {name for _, name, *_ in self._ask("PRAGMA table_info(event)")}
         if missing := sorted(_NEEDED - present):
             raise _Unfit(f"no {', '.join(missing)} in table event")
-        if self._lost:
-            log.info("Successfully reconnected to database %s", self._path)
-        self._lost = False
         return tuple(name for name in _Row._meta.sorted_field_names if name in present)
 
 

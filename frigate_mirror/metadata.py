@@ -12,6 +12,8 @@ from urllib.parse import quote, unquote
 
 LIMIT = 2048  # bytes of all names and values together
 _PLAIN = "".join(chr(c) for c in range(0x20, 0x7F) if chr(c) not in "%,?")
+_WORD = f"[{re.escape(_PLAIN.lstrip())}]+"
+_AS_IT_IS = re.compile(f"{_WORD}(?: {_WORD})*")  # nearly all there is
 _FRAGILE_BLANK = re.compile(r"\A |(?<= ) | \Z")
 
 
@@ -53,6 +55,8 @@ def decode(metadata: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
 def _quoted(text: str) -> str:
     """Blanks stay readable, but at either end they would be trimmed and in a row folded, on the way
     or in the request's signature; `=?` would be taken for a word encoded as RFC 2047 has it."""
+    if _AS_IT_IS.fullmatch(text):
+        return text
     return _FRAGILE_BLANK.sub("%20", quote(text, safe=_PLAIN, errors="replace"))
 
 

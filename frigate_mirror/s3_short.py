@@ -12,7 +12,7 @@ import base64
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -25,7 +25,8 @@ from frigate_mirror import __version__
 from frigate_mirror.body import Body
 from frigate_mirror.s3_place import Place
 from frigate_mirror.s3_sign import UNSIGNED, Request, Signer
-from frigate_mirror.s3_wire import Answer, Bytes, Wire
+from frigate_mirror.s3_trust import Trust
+from frigate_mirror.s3_wire import Answer, Wire
 
 log = logging.getLogger("frigate_s3.s3")
 AGENT = f"frigate-s3-mirror/{__version__}"
@@ -41,7 +42,6 @@ HEADERS = {
     "ChecksumSHA256": "x-amz-checksum-sha256",
 }
 NOTHING = hashlib.sha256(b"").hexdigest()
-PIECE = 256 * 1024  # bytes; each may take as long as the service may be silent
 ENOUGH = 5
 NO_ANSWER = Answer(0, {}, b"")
 
@@ -107,7 +107,7 @@ class ShortWay:
         self._connect, self._read = connect, read
         self._failures = 0  # since the last success
         self._closed = False
-        self._checks_sha256: bool | None = None  # not known yet
+        self._sha256 = Trust(False if place and place.secure else None)
 
     def put(self, params: Mapping[str, Any], source: Body, signer: Signer | None) -> Heard | None:
         """What is heard of one put_object with `params`; None where nothing is, or nothing that
@@ -115,21 +115,20 @@ class ShortWay:
         place = self._open_to(signer)
         if place is None:
             return None
-        relied, secure = self._checks_sha256, place.secure
         # Before the way is tried: a fault of the file is none of the way's.
-        payload = UNSIGNED if secure else source.digest("sha256").hex()
-        digests = checksum(source) if secure or not relied else {}
-        asked = {} if secure or relied is False else _sha256(source)
+        payload = UNSIGNED if place.secure else source.digest("sha256").hex()
+        with self._sha256.asked(source.size) as relied:
+            asked = {} if relied is False else _sha256(source)
+            digests = asked if relied else checksum(source) | asked
 
-        def ask(place: Place, signer: Signer) -> Heard | None:
-            path = f"{place.path}/{quote(params['Key'], safe='/~')}"
-            headers = _headers(place, {**params, **digests, **asked})
-            request = Request("PUT", path, "", headers, payload)
-            head = _head(request, place, signer, {"Content-Length": str(source.size)})
-            heard = self._send(head, source, signer, self._connect, self._read)
-            return self._learned(heard, asked, bool(relied)) if asked else heard
+            def ask(place: Place, signer: Signer) -> Heard | None:
+                path = f"{place.path}/{quote(params['Key'], safe='/~')}"
+                request = Request("PUT", path, "", _headers(place, {**params, **digests}), payload)
+                head = _head(request, place, signer, {"Content-Length": str(source.size)})
+                heard = self._send(head, source, signer, self._connect, self._read)
+                return self._learned(heard, asked, bool(relied)) if asked else heard
 
-        heard = self._tried(ask, signer)
+            heard = self._tried(ask, signer)
         self._note(heard is not None and bool(heard.etag))
         return heard
 
@@ -137,10 +136,10 @@ class ShortWay:
         """What is heard of a put that asked the service to check the SHA-256; None where it stored
         bytes that nobody has checked, or where the question may be what it refuses."""
         if heard.etag:
-            self._checks_sha256 = heard.checked in asked.values()
-            return heard if self._checks_sha256 or not relied else None
+            self._sha256.known = heard.checked in asked.values()
+            return heard if self._sha256.known or not relied else None
         if heard.refused:
-            self._checks_sha256 = False
+            self._sha256.known = False
             return None
         return heard
 
@@ -186,7 +185,7 @@ class ShortWay:
         self, head: bytes, source: Body | None, signer: Signer, connect: float, read: float
     ) -> Heard:
         assert self._wire
-        body = () if source is None else _pieces(source)
+        body = b"" if source is None else source.sendable()
         try:
             return Heard(signer, self._wire.exchange(head, body, connect=connect, read=read))
         except TimeoutError as silence:
@@ -237,14 +236,3 @@ def _sha256(source: Body) -> dict[str, str]:
 
 def _base64(digest: bytes) -> str:
     return base64.b64encode(digest).decode("ascii")
-
-
-def _pieces(source: Body) -> Iterator[Bytes]:
-    body = source.sendable()
-    if isinstance(body, bytes):
-        view = memoryview(body)
-        for at in range(0, len(view), PIECE):
-            yield view[at : at + PIECE]
-    else:
-        while piece := body.read(PIECE):
-            yield piece

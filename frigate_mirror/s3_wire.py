@@ -11,12 +11,13 @@ import socket
 import ssl
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from frigate_mirror.body import Window
 from frigate_mirror.s3_place import Place
 
-Bytes = bytes | memoryview
+PIECE = 256 * 1024  # bytes; each may take as long as the other side may be silent
 MOST = 1024 * 1024
 """The longest head, and the longest body, that an answer may have, in bytes."""
 
@@ -44,9 +45,7 @@ class Wire:
         self._context: ssl.SSLContext | None = None
         weakref.finalize(self, _close, self._idle).atexit = False
 
-    def exchange(
-        self, head: bytes, body: Iterable[Bytes], *, connect: float, read: float
-    ) -> Answer:
+    def exchange(self, head: bytes, body: bytes | Window, *, connect: float, read: float) -> Answer:
         """Send one request and read its answer. `connect` and `read` are the seconds until the
         connection must stand, and that the other side may be silent. Raises OSError, ValueError."""
         connection = self._kept() or self._connected(connect)
@@ -114,27 +113,22 @@ class _Connection:
         for."""
         return not self._poll.poll(0)
 
-    def exchange(self, head: bytes, body: Iterable[Bytes], timeout: float) -> Answer:
+    def exchange(self, head: bytes, body: bytes | Window, timeout: float) -> Answer:
         if self._sock.gettimeout() != timeout:  # a system call
             self._sock.settimeout(timeout)
         self.reusable = False
-        for piece in body:
-            if head:
-                self._begin(head, piece)
-            else:
-                self._sock.sendall(piece)
-            head = b""
-        if head:
-            self._sock.sendall(head)
-        return self._answer()
-
-    def _begin(self, head: bytes, piece: Bytes) -> None:
-        """The head, and what follows it, in one segment."""
         if isinstance(self._sock, ssl.SSLSocket):
-            self._sock.sendall(head + piece)
+            for piece in _pieces(body):
+                self._sock.sendall(head + piece)
+                head = b""
         else:  # joined by the kernel: a copy would be made under the interpreter's lock
-            self._sock.sendall(head, socket.MSG_MORE)
-            self._sock.sendall(piece)
+            self._sock.sendall(head, socket.MSG_MORE if body else 0)
+            if isinstance(body, Window):
+                body.send(self._sock)
+            else:
+                for piece in _pieces(body):
+                    self._sock.sendall(piece)
+        return self._answer()
 
     def _answer(self) -> Answer:
         status, lasting, headers = self._head()
@@ -211,3 +205,14 @@ class _Connection:
         self._rest += data
         if len(self._rest) > MOST + 65536:
             raise ValueError("an answer too long")
+
+
+def _pieces(body: bytes | Window) -> Iterator[bytes | memoryview]:
+    """At least one, which may be empty."""
+    if isinstance(body, bytes):
+        view = memoryview(body)
+        for at in range(0, len(view) or 1, PIECE):
+            yield view[at : at + PIECE]
+    else:
+        while piece := body.read(PIECE):
+            yield piece

@@ -59,12 +59,9 @@ class Spool:
             return "spool full, Frigate may delete pictures before they are uploaded"
         return "spool cannot be written" if self._broken else ""
 
-    def path(self, artifact_id: str) -> Path:
-        """Where the artifact's file is held, if it is."""
-        return Path(self._held(artifact_id))
-
-    def _held(self, artifact_id: str) -> str:
-        """The same as a text: making a Path costs more than some of what is done with it."""
+    def path(self, artifact_id: str) -> str:
+        """Where the artifact's file is held, if it is. A text: making a Path costs more than some
+        of what is done with it."""
         return f"{self._folder}/{_name(artifact_id)}"
 
     def holds(self, artifact_id: str) -> bool:
@@ -79,38 +76,44 @@ class Spool:
         remembered for `recount`."""
         if not self._limit:
             return
-        target = self.path(artifact.id)
+        name, target = _name(artifact.id), self.path(artifact.id)
         with self._lock:
-            grown = self.bytes + artifact.size - self._sizes.get(target.name, 0)
+            grown = self.bytes + artifact.size - self._sizes.get(name, 0)
             if grown > self._limit:
                 self._missed = True
                 self._tell_full()
                 return
             try:
-                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                _link_or_copy(artifact.source, target)
+                self._take(artifact.source, target)
             except FileNotFoundError:
                 return  # deleted just now; the upload will find out
             except OSError as error:
                 self._missed = True
                 self._tell_broken(artifact, error)
                 return
-            self.bytes, self._sizes[target.name] = grown, artifact.size
-            self._orphans.discard(target.name)
+            self.bytes, self._sizes[name] = grown, artifact.size
+            self._orphans.discard(name)
             self._broken = False
+
+    def _take(self, source: Path, target: str) -> None:
+        try:
+            _link_or_copy(source, target)
+        except FileNotFoundError:  # the file, or our folder: to look first costs each of them
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _link_or_copy(source, target)
 
     def open(self, artifact: Artifact) -> BinaryIO:
         """The artifact's bytes, from the spool or else from Frigate's own file. Raises OSError:
         FileNotFoundError only when neither is there any more, though Frigate's folder is."""
         trouble: OSError | None = None
         try:
-            return open_regular(self._held(artifact.id))
+            return open_regular(self.path(artifact.id), 0)
         except FileNotFoundError:
             pass
         except OSError as error:
             trouble = error
         try:
-            return open_regular(artifact.source)
+            return open_regular(artifact.source, 0)
         except FileNotFoundError:
             if trouble is not None:
                 raise trouble from None  # it is still there, and may be readable later
@@ -129,7 +132,7 @@ class Spool:
                 self._full = False
         # Whether or not it is in our books: another process may have held it (`backfill`).
         with suppress(OSError):
-            os.unlink(self._held(artifact_id))
+            os.unlink(self.path(artifact_id))
 
     def recount(self) -> bool:
         """Whether files should be held again: some could not be, or somebody has deleted some."""
@@ -160,7 +163,7 @@ class Spool:
         removed = 0
         for artifact_id in self.orphans:
             with suppress(OSError):
-                held = os.lstat(self._held(artifact_id))
+                held = os.lstat(self.path(artifact_id))
                 age = self._clock() - held.st_ctime
                 half_a_copy = artifact_id.endswith(".part")
                 if age > YOUNG and (half_a_copy or age > keep(artifact_id)):
@@ -200,7 +203,7 @@ def _name(artifact_id: str) -> str:
     return artifact_id.replace(":", "_", 1)
 
 
-def _link_or_copy(source: Path, target: Path) -> None:
+def _link_or_copy(source: Path, target: str) -> None:
     try:
         os.link(source, target, follow_symlinks=False)
     except FileExistsError:
@@ -208,7 +211,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
     except FileNotFoundError:
         raise
     except OSError:
-        with open_regular(source) as original, replacing(target, f".{os.getpid()}") as copy:
+        with open_regular(source) as original, replacing(Path(target), f".{os.getpid()}") as copy:
             shutil.copyfileobj(original, copy)
             copy.flush()
             os.fsync(copy.fileno())  # a power cut must not leave half a picture under its name

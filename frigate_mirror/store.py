@@ -104,9 +104,9 @@ class Store:
                 raise
 
     def change(self, statement: str, values: tuple[object, ...]) -> int:
-        """One statement as a transaction; returns how many rows it changed."""
-        with self.writing() as sql:
-            return sql.execute(statement, values).rowcount
+        """One statement, which is a transaction of its own; returns how many rows it changed."""
+        with self.turn, self._errors("write"):
+            return self._sql.execute(statement, values).rowcount
 
     @contextmanager
     def _errors(self, verb: str) -> Iterator[None]:

@@ -84,7 +84,7 @@ def module_sink(module_stub: Stub) -> S3Sink:
 def shared(module_sink: S3Sink) -> S3Sink:
     """One sink for the long tables, since making a client takes a while; its short way is open."""
     module_sink._short._failures, module_sink._short._closed = 0, False
-    module_sink._short._checks_sha256 = None
+    module_sink._short._sha256.known = None
     return module_sink
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import random
 import select
 import socket
 import ssl
@@ -27,6 +28,7 @@ from hypothesis import strategies as st
 
 from campaign.tls import Certificates
 from frigate_mirror import s3_boto, settings
+from frigate_mirror.body import Body, Window
 from frigate_mirror.s3_place import Place, place_of
 from frigate_mirror.s3_short import ENOUGH, Heard, ShortWay
 from frigate_mirror.s3_sign import UNSIGNED, Request, Signer
@@ -402,7 +404,7 @@ def exchanged(data: bytes, *, end: bool = True) -> tuple[Answer, _Connection, so
         theirs.shutdown(socket.SHUT_WR)
     connection = _Connection(ours)
     try:
-        return connection.exchange(b"GET / HTTP/1.1\r\n\r\n", (), 5), connection, theirs
+        return connection.exchange(b"GET / HTTP/1.1\r\n\r\n", b"", 5), connection, theirs
     except BaseException:
         theirs.close()
         raise
@@ -458,7 +460,7 @@ def test_an_endless_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
             return b"x" * size
 
     with pytest.raises(ValueError, match="too long"):
-        _Connection(Endless()).exchange(b"x", (), 1)  # type: ignore[arg-type]
+        _Connection(Endless()).exchange(b"x", b"", 1)  # type: ignore[arg-type]
     assert MOST < 10_000_000
 
 
@@ -523,9 +525,47 @@ def test_a_slow_reader_has_the_read_timeout_for_each_piece_not_for_all(
     monkeypatch.setattr(S3Sink, "_call", None)
     sink = sink_for(environ_for("http://localhost:1"))
     sink._short = short
-    put(sink, "k", b"x" * 3_000_000)
-    assert sum(sent) > 3_000_000
+    put(sink, "k", b"x" * 1_000_000)
+    assert sum(sent) > 1_000_000
     assert max(sent) < 300_000
+
+
+def test_a_large_file_goes_out_as_it_is_from_where_it_was_read_to(
+    stub: Stub, tmp_path: Path
+) -> None:
+    data = random.Random(1).randbytes(3_000_000)
+    (tmp_path / "clip").write_bytes(b"head" + data)
+    sink = sink_for(environ_for(stub.endpoint))
+    with (tmp_path / "clip").open("rb", buffering=0) as file:
+        file.seek(4)
+        sink.put("k", file, content_type="video/mp4", metadata={})
+    assert [seen.body == data for seen in stub.seen] == [True]
+
+
+def test_a_large_file_that_becomes_shorter_while_it_is_sent_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "clip").write_bytes(bytes(2_000_000))
+    ours, theirs = socket.socketpair()
+    with (tmp_path / "clip").open("r+b", buffering=0) as file, ours, theirs:
+        body = Body(file).sendable()
+        assert isinstance(body, Window)
+        file.truncate(10_000)
+        ours.settimeout(5)
+        with pytest.raises(OSError, match="became shorter"):
+            body.send(ours)
+
+
+def test_whoever_stops_reading_a_large_file_is_given_up_after_the_read_timeout(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "clip").write_bytes(bytes(20_000_000))
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        (tmp_path / "clip").open("rb", buffering=0) as file,
+    ):
+        place = Place("127.0.0.1", server.getsockname()[1], "/b", "us-east-1", "")
+        body = Body(file).sendable()
+        with pytest.raises(TimeoutError):
+            Wire(place).exchange(b"PUT / HTTP/1.1\r\n\r\n", body, connect=5, read=0.1)
 
 
 @pytest.mark.parametrize("which", ["wrong_host", "expired", "untrusted", "right"])
@@ -548,10 +588,10 @@ def test_nothing_is_sent_to_whoever_shows_a_wrong_certificate(tmp_path: Path, wh
         port = server.getsockname()[1]
         wire = Wire(Place("127.0.0.1", port, "/b", "us-east-1", str(shown.bundle)))
         if which == "right":
-            assert wire.exchange(b"secret", (), connect=5, read=5).status == 200
+            assert wire.exchange(b"secret", b"", connect=5, read=5).status == 200
         else:
             with pytest.raises(ssl.SSLCertVerificationError):
-                wire.exchange(b"secret", (), connect=5, read=5)
+                wire.exchange(b"secret", b"", connect=5, read=5)
         thread.join(10)
     assert came == ([b"secret"] if which == "right" else [])
 

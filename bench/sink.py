@@ -67,8 +67,10 @@ class Sink:
         """Serve until the file descriptor `until` has come to its end."""
         self._poll.register(until, select.EPOLLIN | select.EPOLLHUP)
         while True:
-            wait = self._later[0][0] - time.monotonic() if self._later else -1.0
-            for number, _ in self._poll.poll(max(0.0, wait) if self._later else None):
+            if self._later:  # epoll counts whole milliseconds, and rounds them up
+                wait = self._later[0][0] - time.monotonic()
+                select.select([self._poll], [], [], max(0.0, wait))
+            for number, _ in self._poll.poll(0.0 if self._later else None):
                 if number == until:
                     return
                 connection = self._open.get(number)

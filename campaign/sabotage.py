@@ -48,10 +48,10 @@ TABLE = (
          "            receipt = self._sink.put(\n",
          "connection reset"),
     Sabotage("a crash forgets what was being uploaded", (
-        (CLAIMS, "            self._claimed.add(row[0])\n",
-         "            self._claimed.add(row[0])\n"
+        (CLAIMS, "            self._claimed.add(one.id)\n",
+         "            self._claimed.add(one.id)\n"
          "            self._store._sql.execute(\"UPDATE artifact SET state = 'failed' "
-         "WHERE id = ?\", (row[0],))\n"),
+         "WHERE id = ?\", (one.id,))\n"),
         (LEDGER, '        change = """due = ?, error = ?,',
          "        change = \"\"\"state = 'pending', due = ?, error = ?,"),
     ), (f"{KILLS} + black hole", KILLS)),
@@ -134,9 +134,9 @@ TABLE = (
          "clean stop"),
     # -- the disk
     Sabotage("a row that the ledger refused counts as queued", (
-        (LEDGER, "        return self._requeue(schema.ADD, (",
+        (LEDGER, "        return self._claims.queue(entry, (",
          "        self.__dict__.setdefault('seen', set()).add(artifact.id)\n"
-         "        return self._requeue(schema.ADD, ("),
+         "        return self._claims.queue(entry, ("),
         (LEDGER, "        return [one for one in artifact_ids if one not in known]",
          "        known |= self.__dict__.get('seen', set())\n"
          "        return [one for one in artifact_ids if one not in known]"),

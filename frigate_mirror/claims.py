@@ -5,14 +5,24 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
-from frigate_mirror.entries import Priority
-from frigate_mirror.schema import NEWEST_DUE, OLDEST_DUE, SOONEST
+from frigate_mirror.entries import Entry, Priority
+from frigate_mirror.schema import ADD, NEWEST_DUE, OLDEST_DUE, SOONEST
 from frigate_mirror.store import Store
 
 AHEAD = 16  # rows of the queue that one read fetches: it costs as much as reading one
-Row = tuple[Any, ...]
+Found = Entry | tuple[Any, ...]
+"""An entry that was queued just now, or a row of the queue."""
+
+
+class Next(NamedTuple):
+    """One of the next to be claimed; `due` at the latest."""
+
+    priority: int
+    due: float
+    id: str
+    found: Found
 
 
 class Claims:
@@ -21,7 +31,7 @@ class Claims:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._claimed: set[str] = set()
-        self._ahead: deque[tuple[int, Row]] = deque()
+        self._ahead: deque[Next] = deque()
 
     def __len__(self) -> int:
         return len(self._claimed)
@@ -31,26 +41,37 @@ class Claims:
         """Whether a row is fetched that nobody has claimed."""
         return bool(self._ahead)
 
-    def next(self, now: float, last: Priority) -> Row | None:
+    def next(self, now: float, last: Priority) -> Found | None:
         """Claim the next row of the queue; see `Ledger.claim`."""
         with self._store.turn:
-            if not self._ahead or self._ahead[0][0] > last:
+            if not self._ahead or self._ahead[0].priority > last or self._ahead[0].due > now:
                 self._ahead = self._due(now, last)
             if not self._ahead:
                 return None
-            _, row = self._ahead.popleft()
-            self._claimed.add(row[0])
-            return row
+            one = self._ahead.popleft()
+            self._claimed.add(one.id)
+            return one.found
 
-    def _due(self, now: float, last: Priority) -> deque[tuple[int, Row]]:
-        """The next few, each with its priority."""
+    def _due(self, now: float, last: Priority) -> deque[Next]:
         for priority in range(Priority.LIVE, last + 1):
             query = NEWEST_DUE if priority == Priority.LIVE else OLDEST_DUE
             rows = self._store.rows(query, (priority, now, len(self._claimed) + AHEAD))
-            free = deque((priority, row) for row in rows if row[0] not in self._claimed)
-            if free:
-                return free
+            free = (row for row in rows if row[0] not in self._claimed)
+            if found := deque(Next(priority, now, row[0], row) for row in free):
+                return found
         return deque()
+
+    def queue(self, entry: Entry, row: tuple[object, ...]) -> bool:
+        """Add its row; False if there is one. A live one is the next, and is not read again."""
+        with self._store.turn:
+            if not self._store.changed(ADD, row):
+                return False
+            if entry.priority != Priority.LIVE or len(self._ahead) >= AHEAD:  # an outage is long
+                self._ahead.clear()
+            if entry.priority == Priority.LIVE:
+                one = Next(Priority.LIVE, entry.added, entry.artifact.id, entry)
+                self._ahead.appendleft(one)
+            return True
 
     def reorder(self) -> None:
         """Another row may be the next by now."""

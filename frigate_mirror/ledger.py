@@ -65,7 +65,8 @@ class Ledger:
     def add(self, artifact: Artifact, priority: Priority, now: float) -> bool:
         """Queue an artifact, due at once; False if it is known already, unless it was waiting for
         its file or had none."""
-        return self._requeue(schema.ADD, (*row_of(artifact), priority, now)) > 0
+        entry = Entry(artifact, priority, 0, 0, now)
+        return self._claims.queue(entry, (*row_of(artifact), priority, now))
 
     def _requeue(self, statement: str, values: tuple[object, ...]) -> int:
         """A change of the queue, after which another may be the next in it."""
@@ -136,8 +137,8 @@ class Ledger:
         priority after `last`; or None. Live ones before retries before backlog; newest first among
         the live, so that after an outage what happens now does not wait behind what happened then.
         """
-        row = self._claims.next(now, last)
-        return None if row is None else self._read(entry_of, row)
+        found = self._claims.next(now, last)
+        return found if found is None or isinstance(found, Entry) else self._read(entry_of, found)
 
     def _read(self, form: Callable[[Any], T], found: Any) -> T:
         """What was found, in that form; what makes no sense there is damage."""
@@ -189,7 +190,7 @@ class Ledger:
         self._decide(artifact_id, "state = 'gone', settled = ?, error = ?", now, error)
 
     def _decide(self, artifact_id: str, change: str, *values: object) -> None:
-        self._store.change(f"UPDATE artifact SET {change} WHERE id = ?", (*values, artifact_id))
+        self._requeue(f"UPDATE artifact SET {change} WHERE id = ?", (*values, artifact_id))
         self.release(artifact_id)
 
     def release(self, artifact_id: str) -> None:

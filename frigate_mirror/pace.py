@@ -29,6 +29,7 @@ class Bandwidth:
         self._limits = limits
         self._clock = clock
         self._minute = minute
+        self._free = all(limit == math.inf for _, limit in limits)
         self._lock = threading.Lock()
         self._paid_at = -math.inf
 
@@ -38,6 +39,8 @@ class Bandwidth:
 
     def send(self, size: int) -> None:
         """So many bytes are sent now, whether or not they should have waited."""
+        if self._free:  # to know the minute takes longer than all else here
+            return
         with self._lock:
             now = self._clock()
             self._paid_at = max(self._paid_at, now) + size / self._limit()

@@ -103,10 +103,15 @@ class Store:
                     self._sql.execute("ROLLBACK")
                 raise
 
-    def change(self, statement: str, values: tuple[object, ...]) -> int:
-        """One statement, which is a transaction of its own; returns how many rows it changed."""
-        with self.turn, self._errors("write"):
+    def changed(self, statement: str, values: tuple[object, ...]) -> int:
+        """One statement, which is a transaction of its own; returns how many rows it changed. The
+        caller holds `turn` (see `change`)."""
+        with self._errors("write"):
             return self._sql.execute(statement, values).rowcount
+
+    def change(self, statement: str, values: tuple[object, ...]) -> int:
+        with self.turn:
+            return self.changed(statement, values)
 
     @contextmanager
     def _errors(self, verb: str) -> Iterator[None]:

@@ -332,7 +332,7 @@ def test_a_row_that_cannot_be_read_is_damage_and_stops_no_other_ledger(
 ) -> None:
     path = tmp_path / "ledger.db"
     opened = Ledger(path)
-    opened.add(ONE, LIVE, 1.0)
+    opened.add(ONE, BACKLOG, 1.0)  # a live one is not read again
     with contextlib.closing(sqlite3.connect(path)) as raw:
         raw.execute("UPDATE artifact SET metadata = ?", (text,))
         raw.commit()
@@ -353,7 +353,7 @@ def test_an_artifact_that_is_not_as_it_was_written_is_never_claimed(
 ) -> None:
     path = tmp_path / "ledger.db"
     with contextlib.closing(Ledger(path)) as opened:
-        opened.add(ONE, LIVE, 1.0)
+        opened.add(ONE, BACKLOG, 1.0)  # a live one is not read again
         scribble(path, f"UPDATE artifact SET {change}")
         with pytest.raises(LedgerDamaged):
             opened.claim(2.0)

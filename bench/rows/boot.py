@@ -38,12 +38,23 @@ def run(lab: Lab) -> Iterator[Figure]:
         for name in order:
             took[name].append(_run(paths[name]))
     for name, against in AGAINST.items():
-        differences = [a - b for a, b in zip(took["boot"], took[name], strict=True)]
-        low, high = interval(differences)
-        note = (f"{statistics.median(differences):+.3f} ms a pair in the median,"
-                f" 95 % between {low:+.3f} and {high:+.3f} ms, {pairs} pairs")  # fmt: skip
+        note, none = compared(took["boot"], took[name])
         yield Figure("python3 -c pass with boot/", "ms", took["boot"], against, took[name],
-                     note=note, verdict=low <= 0 <= high)  # fmt: skip
+                     note=note, verdict=none)  # fmt: skip
+    note, _ = compared(took["bare"], took["empty"])
+    yield Figure("the same with an empty sitecustomize.py", "ms", took["bare"],
+                 AGAINST["empty"], took["empty"], note=note)  # fmt: skip
+
+
+def compared(ours: list[float], others: list[float]) -> tuple[str, bool]:
+    """What the pairs differ by, and whether that may be nothing."""
+    differences = [a - b for a, b in zip(ours, others, strict=True)]
+    low, high = interval(differences)
+    return (
+        f"{statistics.median(differences):+.3f} ms a pair in the median,"
+        f" 95 % between {low:+.3f} and {high:+.3f} ms, {len(differences)} pairs",
+        low <= 0 <= high,
+    )
 
 
 def interval(differences: list[float]) -> tuple[float, float]:

@@ -4,26 +4,32 @@ The bench is the host, with the hook on its handler and the child below it; the 
 are written before the handler is called, as Frigate does. The rival is one bare PUT of the same
 bytes to the same server, by a plain HTTP connection that is warm, with a URL that was signed
 beforehand, from its start to the same look at the listing; both are looked for from their start on,
-which costs the server the same, and events and PUTs take turns. In bursts, 50 handlers return one
-right after the other, and beside one bare PUT stand 50 bare PUTs at once over eight warm
-connections, which is what the server itself makes of such a burst.
+which costs the server the same, and events and PUTs take turns. The limit is the least program
+that is told by a pipe, reads the row, holds the picture, writes down that it is to be uploaded,
+takes its digest and puts it (`bench/rivals/least.py`). In bursts, 50 handlers return one right
+after the other, and beside one bare PUT stand 50 bare PUTs at once over eight warm connections,
+which is what the server itself makes of such a burst.
 """
 
 from __future__ import annotations
 
 import http.client
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from urllib.parse import unquote, urlsplit
 
 from bench.figures import Figure, at_most
-from bench.house import CAMERAS, House
+from bench.house import CAMERAS, Event, House
 from bench.lab import Lab
 from bench.processes import BenchError, wait_until
+from bench.rivals import HERE
 from bench.rows.hook import Host, armed
 from bench.servers import Weed, place
 
@@ -68,12 +74,40 @@ class Plain:
         return data
 
 
+class Least:
+    """The least program, on a house of its own, lest the mirror's sweep finds its events."""
+
+    def __init__(self, lab: Lab, weed: Weed) -> None:
+        self.house = lab.house([])
+        words = [sys.executable, "-I", str(HERE / "least.py"), str(self.house.database),
+                 str(self.house.state), urlsplit(weed.endpoint).netloc]  # fmt: skip
+        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, bufsize=0)
+
+    def offer(self, event: Event, url: str) -> None:
+        picture = self.house.clips / f"{event.camera}-{event.id}.jpg"
+        assert self._process.stdin
+        self._process.stdin.write(f"{event.id} {picture} {url}\n".encode())
+
+    def stop(self) -> None:
+        self._process.communicate(timeout=30)
+        self.house.close()
+
+
+@contextmanager
+def least(lab: Lab, weed: Weed) -> Iterator[Least]:
+    one = Least(lab, weed)
+    try:
+        yield one
+    finally:
+        one.stop()
+
+
 def run(lab: Lab) -> Iterator[Figure]:
     weed, house = lab.weed, lab.house([])
     bucket = weed.bucket()
-    with armed(house, place(weed, bucket)) as host:
+    with armed(house, place(weed, bucket)) as host, least(lab, weed) as other:
         wait_until(lambda: (house.cache / ".s3_status.json").exists(), 30, "the mirror's start")
-        scene = Scene(lab, house, host, weed, bucket)
+        scene = Scene(lab, house, host, other, weed, bucket)
         scene.one_by_one(3, 0.0)  # warm
         yield from _single(scene, lab.size(5, 40, 200), lab.rounds)
         yield from _bursts(scene, lab.size(2, 20))
@@ -84,21 +118,26 @@ def run(lab: Lab) -> Iterator[Figure]:
 class Scene:
     """Events and PUTs of the same pictures, and when each was listed. All times in milliseconds."""
 
-    def __init__(self, lab: Lab, house: House, host: Host, weed: Weed, bucket: str) -> None:
+    def __init__(
+        self, lab: Lab, house: House, host: Host, other: Least, weed: Weed, bucket: str
+    ) -> None:
         self._files, self._house, self._host = lab.pictures(BURST), house, host
+        self._least = other
         self._looking = Plain(weed, bucket)
         self._putting = [Plain(weed, bucket) for _ in range(CONNECTIONS)]
         self._number = 0
 
-    def one_by_one(self, events: int, every: float) -> tuple[list[float], list[float]]:
-        mirrored, bare = [], []
+    def one_by_one(self, events: int, every: float) -> dict[str, float]:
+        """The median of each."""
+        found: dict[str, list[float]] = {"mirror": [], "bare": [], "least": []}
         for number in range(events):
             due = time.monotonic() + every
             file = self._files[number % BURST]
-            mirrored += self.mirrored([file])
-            bare += self.bare([file])
+            found["mirror"] += self.mirrored([file])
+            found["bare"] += self.bare([file])
+            found["least"] += self.least(file)
             time.sleep(max(0.0, due - time.monotonic()))
-        return mirrored, bare
+        return {name: median(took) for name, took in found.items()}
 
     def mirrored(self, files: list[Path]) -> list[float]:
         events = []
@@ -111,6 +150,14 @@ class Scene:
             self._host.hooked(None, "end", event.camera, {"id": event.id, "has_snapshot": True})
             returned[event.key] = time.perf_counter()
         return self._until_listed(look, returned)
+
+    def least(self, file: Path) -> list[float]:
+        self._number += len(CAMERAS)
+        event = self._least.house.live(self._number, file)
+        key = f"least/{event.key}"
+        look, url = self._look([key]), self._looking.signed("put_object", Key=key)
+        self._least.offer(event, url)
+        return self._until_listed(look, {key: time.perf_counter()})
 
     def bare(self, files: list[Path]) -> list[float]:
         """PUTs that all begin at once, as far as there are connections."""
@@ -157,9 +204,11 @@ class Scene:
 
 def _single(scene: Scene, events: int, rounds: int) -> Iterator[Figure]:
     found = [scene.one_by_one(events, 1.0) for _ in range(rounds)]
-    yield Figure(f"handler's return to listed, one a second, {rounds} x {events}", "ms",
-                 [median(ours) for ours, _ in found], "bare PUT",
-                 [median(bare) for _, bare in found], at_most(1.3))  # fmt: skip
+    took = {name: [one[name] for one in found] for name in found[0]}
+    name = f"handler's return to listed, one a second, {rounds} x {events}"
+    yield Figure(name, "ms", took["mirror"], "bare PUT", took["bare"], at_most(1.3))
+    yield Figure(name, "ms", took["mirror"], "the least program", took["least"])
+    yield Figure("the same of the least program", "ms", took["least"], "bare PUT", took["bare"])
 
 
 def _bursts(scene: Scene, bursts: int) -> Iterator[Figure]:

@@ -356,6 +356,51 @@ def test_the_catalog_holds_nothing_open_that_would_keep_frigates_wal_alive(
     assert [len(page) for page in pages] == [12, 6]
 
 
+def test_it_stays_open_until_frigate_is_about_to_close_its_own(
+    frigate: Frigate, catalog: Catalog, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog.stay_open()
+    frigate.put(id="0-a", start_time=0.0)
+    assert ids(catalog) == ["0-a"]
+    with monkeypatch.context() as patched:
+        patched.setattr(events._Database, "connect", None)
+        frigate.put(id="1-b", start_time=1.0)
+        assert catalog.event("1-b") is not None, "and what is committed meanwhile is seen"
+    catalog.let_go()
+    frigate.sql.close()
+    assert not path.with_name("frigate.db-wal").exists(), "the last to close takes it away"
+    assert ids(catalog) == ["0-a", "1-b"]
+    assert catalog._database.is_closed()
+
+
+def test_while_it_stays_open_frigate_can_write_back_and_cut_its_wal(
+    frigate: Frigate, catalog: Catalog, path: Path
+) -> None:
+    catalog.stay_open()
+    made = frigate.many(100)
+    assert len(ids(catalog)) == 100
+    assert catalog.event(made[0]) is not None
+    [(busy, *_)] = frigate.sql.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert (busy, path.with_name("frigate.db-wal").stat().st_size) == (0, 0)
+    catalog.let_go()
+
+
+def test_an_error_costs_one_read_and_what_was_open(
+    frigate: Frigate, catalog: Catalog, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    catalog.stay_open()
+    frigate.put(sub_label="Zoë")
+    assert catalog.event(ROW["id"]) is not None
+    frigate.sql.execute("ALTER TABLE event DROP COLUMN sub_label")
+    with pytest.raises(CatalogError, match="sub_label"):
+        catalog.event(ROW["id"])
+    event = catalog.event(ROW["id"])
+    assert event is not None and event.sub_label == ""
+    assert len(said(caplog)) == 1
+    catalog.let_go()
+
+
 def test_the_database_cannot_be_written_through_the_catalog(
     frigate: Frigate, catalog: Catalog
 ) -> None:
@@ -508,6 +553,8 @@ def test_a_migration_between_two_reads_is_no_trouble(frigate: Frigate, catalog: 
 def replaced_by(frigate: Frigate, values: dict[str, Any]) -> None:
     """Another database file takes the place of this one, by rename."""
     frigate.sql.close()
+    for ending in ("-wal", "-shm"):  # there only while somebody else has it open
+        Path(f"{frigate.path}{ending}").unlink(missing_ok=True)
     aside = Frigate(frigate.path.with_name("new.db"))
     aside.put(**values)
     aside.sql.close()
@@ -523,16 +570,20 @@ def test_the_first_connection_is_no_reconnection(
     assert said(caplog) == []
 
 
+@pytest.mark.parametrize("stays", [False, True])
 def test_a_database_replaced_while_open_is_opened_anew_and_that_is_said(
-    frigate: Frigate, catalog: Catalog, caplog: pytest.LogCaptureFixture
+    frigate: Frigate, catalog: Catalog, caplog: pytest.LogCaptureFixture, stays: bool
 ) -> None:
     caplog.set_level(logging.INFO)
+    if stays:
+        catalog.stay_open()
     frigate.put(id="1-old")
     assert ids(catalog) == ["1-old"]
     replaced_by(frigate, {"id": "2-new"})
     assert ids(catalog) == ["2-new"]
     assert ids(catalog) == ["2-new"]
     assert said(caplog) == [f"Successfully reconnected to database {frigate.path}"]
+    catalog.let_go()
 
 
 def test_a_database_that_goes_away_is_an_error_until_it_is_back_which_is_said_once(

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from frigate_mirror.artifacts import Artifact
+from frigate_mirror.claims import AHEAD
 from frigate_mirror.entries import Counts, Priority, Settled
 from frigate_mirror.ledger import Ledger, LedgerError
 from frigate_mirror.store import LedgerDamaged, RunLock
@@ -43,11 +44,42 @@ def claim_all(ledger: Ledger, now: float) -> list[str]:
     return [entry.artifact.id.partition(":")[2] for entry in found]
 
 
-def test_an_artifact_comes_back_from_the_queue_as_it_went_in(ledger: Ledger) -> None:
-    assert ledger.add(ONE, LIVE, 10.0)
-    entry = ledger.claim(10.0)
-    assert entry is not None and entry.artifact == ONE
-    assert (entry.priority, entry.tries, entry.attempts, entry.added) == (LIVE, 0, 0, 10.0)
+@pytest.mark.parametrize("priority", Priority)
+def test_an_artifact_comes_back_from_the_queue_as_it_went_in(
+    tmp_path: Path, priority: Priority
+) -> None:
+    for again in (False, True):  # a live one is not read again, unless after a restart
+        with contextlib.closing(Ledger(tmp_path / "ledger.db")) as ledger:
+            assert ledger.add(ONE, priority, 10.0) is not again
+            entry = ledger.claim(10.0)
+        assert entry is not None and entry.artifact == ONE
+        assert (entry.priority, entry.tries, entry.attempts, entry.added) == (priority, 0, 0, 10.0)
+
+
+def test_a_live_one_is_claimed_without_another_look_at_the_file(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.add(named("waits"), BACKLOG, 1.0)
+    ledger.add(ONE, LIVE, 2.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(ledger._store, "rows", None)
+        entry = ledger.claim(3.0)
+    assert entry is not None and entry.artifact is ONE
+    assert claim_all(ledger, 3.0) == ["waits"], "and once only"
+
+
+def test_what_is_queued_during_an_outage_is_not_kept_in_memory(ledger: Ledger) -> None:
+    names = [f"{number:03d}" for number in range(100)]
+    for number, name in enumerate(names):
+        ledger.add(named(name), LIVE, float(number))
+    assert len(ledger._claims._ahead) <= AHEAD
+    assert claim_all(ledger, 100.0) == names[::-1]
+
+
+def test_a_live_one_is_not_due_while_the_clock_is_set_back(ledger: Ledger) -> None:
+    ledger.add(ONE, LIVE, 50.0)
+    assert ledger.claim(49.0) is None
+    assert claim_all(ledger, 50.0) == ["1705329022.5-abcdef"]
 
 
 def test_what_is_known_is_not_added_again(ledger: Ledger) -> None:

@@ -134,15 +134,15 @@ TABLE = (
          "clean stop"),
     # -- the disk
     Sabotage("a row that the ledger refused counts as queued", (
-        (LEDGER, "        return self._claims.queue(entry, (",
+        (LEDGER, "        return self._claims.queue(",
          "        self.__dict__.setdefault('seen', set()).add(artifact.id)\n"
-         "        return self._claims.queue(entry, ("),
+         "        return self._claims.queue("),
         (LEDGER, "        return [one for one in artifact_ids if one not in known]",
          "        known |= self.__dict__.get('seen', set())\n"
          "        return [one for one in artifact_ids if one not in known]"),
     ), ("no space for the ledger", "no space at all")),
     _one("the spool's file is forgotten", SPOOL,
-         "return open_regular(self.path(artifact.id), 0)",
+         "return open_regular(self.path(artifact.id))",
          "raise FileNotFoundError",
          "black hole", "connection refused"),
     _one("nobody asks what only the spool still has", ARTIFACTS,

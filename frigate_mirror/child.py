@@ -109,9 +109,12 @@ def _mirror_until(parent: Parent, stop: Stop, mirror: Mirror, settings: Settings
     rounds = _rounds(mirror, settings)
     log.info("S3 snapshot mirror started: bucket %s, %d threads, events of the last %g days",
              settings.bucket, settings.upload_threads, settings.sweep_days)  # fmt: skip
+    mirror.catalog.stay_open()
     _start(mirror, rounds)
     while not (parent.gone or stop.wanted or mirror.ledger.damaged):
         ids, page = parent.ids(timeout=0.5), settings.batch_size
+        if parent.gone:  # these are still offered
+            mirror.catalog.let_go()
         for at in range(0, len(ids), page):
             # A database that is locked or slow must not keep us from ending; the sweep finds them.
             if stop.wanted or parent.dead or not mirror.intake.offer(*ids[at : at + page]):

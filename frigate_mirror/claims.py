@@ -3,11 +3,12 @@ that a crash leaves none behind."""
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from frigate_mirror.entries import Entry, Priority
+from frigate_mirror.entries import Entry, Priority, row_of
 from frigate_mirror.schema import ADD, NEWEST_DUE, OLDEST_DUE, SOONEST
 from frigate_mirror.store import Store
 
@@ -17,7 +18,7 @@ Found = Entry | tuple[Any, ...]
 
 
 class Next(NamedTuple):
-    """One of the next to be claimed; `due` at the latest."""
+    """One of the next to be claimed, due from `due` on."""
 
     priority: int
     due: float
@@ -57,18 +58,19 @@ class Claims:
             query = NEWEST_DUE if priority == Priority.LIVE else OLDEST_DUE
             rows = self._store.rows(query, (priority, now, len(self._claimed) + AHEAD))
             free = (row for row in rows if row[0] not in self._claimed)
-            if found := deque(Next(priority, now, row[0], row) for row in free):
+            if found := deque(Next(priority, -math.inf, row[0], row) for row in free):
                 return found
         return deque()
 
-    def queue(self, entry: Entry, row: tuple[object, ...]) -> bool:
+    def queue(self, entry: Entry) -> bool:
         """Add its row; False if there is one. A live one is the next, and is not read again."""
+        row = (*row_of(entry.artifact), entry.priority, entry.added)
         with self._store.turn:
             if not self._store.changed(ADD, row):
                 return False
             if entry.priority != Priority.LIVE or len(self._ahead) >= AHEAD:  # an outage is long
                 self._ahead.clear()
-            if entry.priority == Priority.LIVE:
+            if entry.priority == Priority.LIVE and entry.artifact.id not in self._claimed:
                 one = Next(Priority.LIVE, entry.added, entry.artifact.id, entry)
                 self._ahead.appendleft(one)
             return True

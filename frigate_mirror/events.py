@@ -15,7 +15,7 @@ import os
 import stat
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from peewee import sqlite3  # type: ignore[attr-defined]  # pysqlite3 where peew
 log = logging.getLogger("frigate_s3.catalog")
 PAGES_AT_ONCE = 20  # between two looks whether the database is still the same
 CACHE_KB = 512  # while it stays open; nothing here reads a page often
+LET_GO_WITHIN = 1  # seconds
 BUSY_SECONDS = 2  # several threads may wait for it in turn, and Frigate's end does not wait
 
 
@@ -135,17 +136,18 @@ class Catalog:
         self._stays_open = False
 
     def stay_open(self) -> None:
-        """Keep the database open between reads: to open it costs as much as all else that is done
-        before a picture goes out."""
+        """Keep the database open between reads, until `let_go`: opening it is dear."""
         self._stays_open = True
 
     def let_go(self) -> None:
         """Frigate is about to close its own: from now on ours is open for a moment only. Were it
         open then, the WAL would stay behind and whoever copies the file would miss the last rows.
-        """
+        Whoever is reading just now closes it when done, and is not waited for much longer."""
         self._stays_open = False
-        with self._turn:
-            self._database.close()
+        if self._turn.acquire(timeout=LET_GO_WITHIN):
+            with suppress(peewee.PeeweeException, sqlite3.Error):
+                self._database.close()
+            self._turn.release()
 
     def event(self, event_id: str) -> Event | None:
         """One event by its id, None if there is no such row. Raises CatalogError."""
@@ -200,21 +202,21 @@ class Catalog:
 
     @contextmanager
     def _reading(self) -> Iterator[tuple[str, ...]]:
-        """The database is open, and has these of our columns. For one read, or for a few short
-        ones, since `let_go` waits for them."""
+        """The database is open, and has these of our columns; for a few short reads at most."""
         with self._turn:
             good = False
             try:
-                self._open()
-                yield self._columns
-                good = True
+                try:
+                    self._open()
+                    yield self._columns
+                    good = True
+                finally:
+                    if not (good and self._stays_open):
+                        self._database.close()
             # Not every error of SQLite comes wrapped in one of peewee's.
             except (peewee.PeeweeException, sqlite3.Error, OSError, _Unfit) as error:
                 self._lost = True
                 raise CatalogError(f"read {self._path}: {error}") from error
-            finally:
-                if not (good and self._stays_open):
-                    self._database.close()
 
     def _open(self) -> None:
         if self._is_another_file():

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-def open_regular(path: Path | str, buffering: int = -1) -> BinaryIO:
+def open_regular(path: Path | str) -> BinaryIO:
     """Open a file for reading, but nothing that a name could have been swapped for: no link, no
-    pipe (which would block), no folder. `buffering` as for `open`. Raises OSError."""
+    pipe (which would block), no folder. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "no regular file", str(path))
-    return os.fdopen(descriptor, "rb", buffering)
+    return os.fdopen(descriptor, "rb")
 
 
 @contextmanager

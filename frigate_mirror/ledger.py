@@ -65,8 +65,7 @@ class Ledger:
     def add(self, artifact: Artifact, priority: Priority, now: float) -> bool:
         """Queue an artifact, due at once; False if it is known already, unless it was waiting for
         its file or had none."""
-        entry = Entry(artifact, priority, 0, 0, now)
-        return self._claims.queue(entry, (*row_of(artifact), priority, now))
+        return self._claims.queue(Entry(artifact, priority, 0, 0, now))
 
     def _requeue(self, statement: str, values: tuple[object, ...]) -> int:
         """A change of the queue, after which another may be the next in it."""
@@ -154,7 +153,7 @@ class Ledger:
 
     @property
     def more(self) -> bool:
-        """Whether `claim` is known to have more of the priority that it served last."""
+        """Whether more is known to be due, though maybe of a later priority."""
         return self._claims.ahead
 
     def next_due(self) -> float | None:

@@ -95,7 +95,6 @@ class Mirror:
         """Upload, first of all what an outage held up in an earlier life."""
         with suppress(LedgerError):
             self.ledger.hasten(self._clock())
-        self.catalog.stay_open()
         self.uploader.start(self._settings.upload_threads)
 
     def stop(self, drain: float) -> None:

@@ -1,7 +1,8 @@
 """Whether a service checks the SHA-256 that a put names, so that no MD5 has to be made beside it.
 
 The first put asks, with both digests. What else is to be put at that moment waits for the answer, a
-small file hardly and a large one longer: eight large ones at a start would cost twice the CPU else.
+small file hardly and a large one longer: on a fast line eight large ones at a start would cost
+twice the CPU else. On a slow one they may wait for nothing, once, and make their MD5.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 MD5_SPEED = 600e6  # bytes a second, on the machines of small recorders
-PATIENCE = 10  # times what the MD5 would take; it is needed once in a life
+PATIENCE = 10  # times what the MD5 would take
 
 
 class Trust:

@@ -119,13 +119,13 @@ class _Connection:
         self.reusable = False
         if isinstance(self._sock, ssl.SSLSocket):
             for piece in _pieces(body):
-                self._sock.sendall(head + piece)
+                self._sock.sendall(head + piece if head else piece)
                 head = b""
         else:  # joined by the kernel: a copy would be made under the interpreter's lock
             self._sock.sendall(head, socket.MSG_MORE if body else 0)
             if isinstance(body, Window):
                 body.send(self._sock)
-            else:
+            elif body:
                 for piece in _pieces(body):
                     self._sock.sendall(piece)
         return self._answer()
@@ -208,7 +208,7 @@ class _Connection:
 
 
 def _pieces(body: bytes | Window) -> Iterator[bytes | memoryview]:
-    """At least one, which may be empty."""
+    """Of bytes at least one, which may be empty."""
     if isinstance(body, bytes):
         view = memoryview(body)
         for at in range(0, len(view) or 1, PIECE):

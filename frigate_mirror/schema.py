@@ -51,7 +51,8 @@ ADD = """
                           priority, due, added, state)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, 'pending')
     ON CONFLICT (id) DO UPDATE SET
-        state = 'pending', due = excluded.due, attempts = 0, error = NULL,
+        state = 'pending', due = excluded.due, added = excluded.added, tries = 0, attempts = 0,
+        error = NULL,
         priority = excluded.priority, camera = excluded.camera, started = excluded.started,
         key = excluded.key, source = excluded.source, size = excluded.size,
         content_type = excluded.content_type, metadata = excluded.metadata, crc = excluded.crc

@@ -107,13 +107,13 @@ class Spool:
         FileNotFoundError only when neither is there any more, though Frigate's folder is."""
         trouble: OSError | None = None
         try:
-            return open_regular(self.path(artifact.id), 0)
+            return open_regular(self.path(artifact.id))
         except FileNotFoundError:
             pass
         except OSError as error:
             trouble = error
         try:
-            return open_regular(artifact.source, 0)
+            return open_regular(artifact.source)
         except FileNotFoundError:
             if trouble is not None:
                 raise trouble from None  # it is still there, and may be readable later

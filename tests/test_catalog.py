@@ -373,6 +373,20 @@ def test_it_stays_open_until_frigate_is_about_to_close_its_own(
     assert catalog._database.is_closed()
 
 
+def test_whoever_reads_while_it_is_let_go_closes_it_when_done(
+    frigate: Frigate, catalog: Catalog, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "LET_GO_WITHIN", 0.01)
+    catalog.stay_open()
+    frigate.put()
+    with catalog._reading():
+        catalog.let_go()  # is not held up by a disk that is
+        assert not catalog._database.is_closed()
+    assert catalog._database.is_closed()
+    frigate.sql.close()
+    assert not path.with_name("frigate.db-wal").exists()
+
+
 def test_while_it_stays_open_frigate_can_write_back_and_cut_its_wal(
     frigate: Frigate, catalog: Catalog, path: Path
 ) -> None:

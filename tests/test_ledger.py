@@ -68,6 +68,32 @@ def test_a_live_one_is_claimed_without_another_look_at_the_file(
     assert claim_all(ledger, 3.0) == ["waits"], "and once only"
 
 
+def test_what_is_queued_again_has_all_its_tries_and_is_new(tmp_path: Path) -> None:
+    with contextlib.closing(Ledger(tmp_path / "ledger.db")) as ledger:
+        ledger.add(ONE, LIVE, 1.0)
+        ledger.claim(1.0)
+        ledger.defer(ONE.id, 2.0, "refused", charged=True)
+        ledger.claim(2.0)
+        ledger.give_up(ONE.id, "no file", 3.0)
+        assert ledger.add(ONE, LIVE, 5.0)
+        first = ledger.claim(5.0)
+    with contextlib.closing(Ledger(tmp_path / "ledger.db")) as ledger:
+        second = ledger.claim(5.0)
+    assert first is not None and (first.tries, first.attempts, first.added) == (0, 0, 5.0)
+    assert second == first
+
+
+def test_nobody_claims_what_another_has_not_released_yet(ledger: Ledger) -> None:
+    ledger.add(ONE, LIVE, 1.0)
+    assert ledger.claim(1.0) is not None
+    # Another thread has given it up, and has not come to release it.
+    ledger._store.change("UPDATE artifact SET state = 'gone'", ())
+    assert ledger.add(ONE, LIVE, 2.0)
+    assert ledger.claim(2.0) is None
+    ledger.release(ONE.id)
+    assert claim_all(ledger, 2.0) == ["1705329022.5-abcdef"]
+
+
 def test_what_is_queued_during_an_outage_is_not_kept_in_memory(ledger: Ledger) -> None:
     names = [f"{number:03d}" for number in range(100)]
     for number, name in enumerate(names):

@@ -66,8 +66,7 @@ class LedgerMachine(RuleBasedStateMachine):
         added = self.ledger.add(artifact, priority, self.now)
         assert added == (row is None or row.state in ("waiting", "gone"))
         if added:
-            tries = row.tries if row else 0
-            self.rows[one] = Row("pending", int(priority), self.now, tries)
+            self.rows[one] = Row("pending", int(priority), self.now)
 
     @rule(one=IDS, after=st.integers(1, 50), looks=st.integers(1, 12))
     def wait(self, one: str, after: int, looks: int) -> None:

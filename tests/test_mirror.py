@@ -12,6 +12,7 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -358,6 +359,7 @@ def test_once_the_status_says_stopped_no_late_round_says_otherwise(bench: Bench)
 
 def test_memory_stays_flat_over_ten_thousand_events(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "many", S3_BATCH_SIZE="500", S3_SPOOL_LIMIT_MB="0")
+    bench.mirror.catalog.stay_open()
     bench.mirror.uploader._sink = sink = ForgetfulSink()
     bench.mirror.uploader._on_settled = lambda done: None  # its cost is the disk's, not memory
     picture = bench.world.folder / "picture.jpg"
@@ -376,7 +378,9 @@ def test_memory_stays_flat_over_ten_thousand_events(tmp_path: Path) -> None:
         used.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
     assert sink.count == 10_000
-    assert used[3] - used[1] < 100_000  # 20 an event
+    grown = [later - sooner for sooner, later in pairwise(used)]
+    # What grows with the events grows each time; a library may still be loaded once.
+    assert min(grown) < 50_000, f"{grown}: 20 bytes an event"
 
 
 class ForgetfulSink(FaultySink):

@@ -7,7 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
+from frigate_mirror import s3_trust
 from frigate_mirror.s3_trust import Trust
+from s3_case import environ_for, put, sink_for
+from stub import Stub
 from worlds import until
 
 LARGE, SMALL = 10**12, 1
@@ -60,6 +63,21 @@ def test_a_question_without_an_answer_is_the_next_ones() -> None:
     assert other() == [None]
     trust.known = True
     assert in_a_thread(trust, LARGE)() == [True]
+
+
+def test_of_what_is_put_at_once_only_one_has_an_md5(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_trust, "PATIENCE", 1e6)
+    stub.checks = True
+    sink = sink_for(environ_for(stub.endpoint))
+    threads = [threading.Thread(target=put, args=(sink, f"k{n}", b"x" * 9000)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(stub.seen) == 8
+    assert len([seen for seen in stub.seen if "content-md5" in seen.headers]) == 1
 
 
 def test_once_it_is_known_nobody_asks() -> None:

@@ -20,7 +20,7 @@ from bench.servers import Server
 
 GOALS: dict[str, Goal | None] = {"rclone": at_least(1), "aws": at_least(1), "s5cmd": None,
                                  "obstore": None}  # fmt: skip
-BOUND_MB = 8 * 1 + 60  # threads x part size, and the interpreter with boto3
+BOUND_MB = 8 * 1 + 60  # threads x what each holds, and the interpreter with boto3
 
 
 def run(lab: Lab) -> Iterator[Figure]:

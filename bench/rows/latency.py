@@ -89,8 +89,11 @@ class Least:
         self._process.stdin.write(f"{event.id} {picture} {url}\n".encode())
 
     def stop(self) -> None:
-        self._process.communicate(timeout=30)
-        self.house.close()
+        try:
+            self._process.communicate(timeout=30)
+        finally:
+            self._process.kill()
+            self.house.close()
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from frigate_mirror.process import END
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = os.environ.get("FRIGATE_SRC", "")
 PYTHON = os.environ.get("FRIGATE_PYTHON", sys.executable)
@@ -178,13 +180,13 @@ def test_all_three_methods_were_wrapped_by_the_import_alone(played: Any) -> None
         assert played[name] == "frigate.events.maintainer"
 
 
-def test_each_row_with_a_picture_had_its_id_told_once(played: Any) -> None:
+def test_each_row_with_a_picture_had_its_id_told_once_and_then_the_end(played: Any) -> None:
     rows = [
         ["1700000000.5-object", True, 1700000009.5],
         ["1700000002.5-manual", True, 1700000032.5],
     ]
     assert played["rows"] == rows
-    assert played["ids"] == [row[0] for row in rows]
+    assert played["ids"] == [*(row[0] for row in rows), END.decode()]
 
 
 def test_unpatching_gives_frigate_its_own_methods_back(played: Any) -> None:

@@ -27,8 +27,7 @@ from peewee import sqlite3  # type: ignore[attr-defined]  # pysqlite3 where peew
 
 log = logging.getLogger("frigate_s3.catalog")
 PAGES_AT_ONCE = 20  # between two looks whether the database is still the same
-CACHE_KB = 512  # while it stays open; nothing here reads a page often
-LET_GO_WITHIN = 1  # seconds
+CACHE_KB, LET_GO_WITHIN = 512, 1  # seconds
 BUSY_SECONDS = 2  # several threads may wait for it in turn, and Frigate's end does not wait
 
 
@@ -42,8 +41,8 @@ class _Unfit(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event as far as the mirror cares. `ended` is None while it goes on; `score` 0 to 1 or
-    None; `tracked` tells an object that was tracked from a manual, API or audio event."""
+    """`ended` is None while it goes on; `score` 0 to 1 or None; `tracked` tells an object that was
+    tracked from a manual, API or audio event."""
 
     id: str
     camera: str
@@ -132,6 +131,7 @@ class Catalog:
         )
         self._file: tuple[int, int] | None = None
         self._columns: tuple[str, ...] = ()
+        self._schema: object = None  # its version, which had those columns
         self._lost = False
         self._stays_open = False
 
@@ -140,9 +140,8 @@ class Catalog:
         self._stays_open = True
 
     def let_go(self) -> None:
-        """Frigate is about to close its own: from now on ours is open for a moment only. Were it
-        open then, the WAL would stay behind and whoever copies the file would miss the last rows.
-        Whoever is reading just now closes it when done, and is not waited for much longer."""
+        """Frigate is about to close its own: were ours open then, the WAL would stay, and whoever
+        copies the file would miss the last rows. Whoever is reading closes it when done."""
         self._stays_open = False
         if self._turn.acquire(timeout=LET_GO_WITHIN):
             with suppress(peewee.PeeweeException, sqlite3.Error):
@@ -220,12 +219,15 @@ class Catalog:
 
     def _open(self) -> None:
         if self._is_another_file():
+            self._lost = True
             self._database.close()
         if self._database.is_closed():
             self._database.connect()
-            self._columns = self._present()
-            if self._lost:
-                log.info("Successfully reconnected to database %s", self._path)
+            self._schema = None
+        if (schema := self._ask("PRAGMA schema_version")) != self._schema:
+            self._columns, self._schema = self._present(), schema
+        if self._lost:
+            log.info("Successfully reconnected to database %s", self._path)
             self._lost = False
 
     def _ask(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -239,9 +241,7 @@ class Catalog:
         if not stat.S_ISREG(found.st_mode):
             raise _Unfit("no regular file")
         before, self._file = self._file, (found.st_dev, found.st_ino)
-        another = before not in (None, self._file)
-        self._lost |= another
-        return another
+        return before not in (None, self._file)
 
     def _present(self) -> tuple[str, ...]:
         """Those of our columns that the table has."""

@@ -399,18 +399,37 @@ def test_while_it_stays_open_frigate_can_write_back_and_cut_its_wal(
     catalog.let_go()
 
 
-def test_an_error_costs_one_read_and_what_was_open(
+def test_while_it_stays_open_columns_may_come_and_go(frigate: Frigate, catalog: Catalog) -> None:
+    catalog.stay_open()
+
+    def seen() -> str:
+        event = catalog.event(ROW["id"])
+        assert event is not None
+        return event.sub_label
+
+    frigate.put(sub_label="Zoë")
+    assert seen() == "Zoë"
+    frigate.sql.execute("ALTER TABLE event DROP COLUMN sub_label")
+    assert seen() == ""
+    frigate.sql.execute("ALTER TABLE event ADD COLUMN sub_label")
+    frigate.sql.execute("UPDATE event SET sub_label = 'Ann'")
+    assert seen() == "Ann"
+    catalog.let_go()
+
+
+def test_an_error_closes_what_was_open_and_the_next_read_opens_it_anew(
     frigate: Frigate, catalog: Catalog, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     catalog.stay_open()
-    frigate.put(sub_label="Zoë")
-    assert catalog.event(ROW["id"]) is not None
-    frigate.sql.execute("ALTER TABLE event DROP COLUMN sub_label")
-    with pytest.raises(CatalogError, match="sub_label"):
-        catalog.event(ROW["id"])
-    event = catalog.event(ROW["id"])
-    assert event is not None and event.sub_label == ""
+    made = frigate.put()
+    assert catalog.event(made) is not None
+    frigate.sql.execute("ALTER TABLE event RENAME TO aside")
+    with pytest.raises(CatalogError, match="in table event"):
+        catalog.event(made)
+    assert catalog._database.is_closed()
+    frigate.sql.execute("ALTER TABLE aside RENAME TO event")
+    assert catalog.event(made) is not None
     assert len(said(caplog)) == 1
     catalog.let_go()
 

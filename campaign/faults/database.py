@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import sqlite3
 import struct
 import threading
@@ -17,8 +18,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from campaign import rows
+from campaign import processes, rows
 from campaign.faults import Fault, Step
+from campaign.faults.child import living
 from campaign.faults.disk import told
 from campaign.world import World
 
@@ -44,6 +46,8 @@ def _lock(world: World) -> None:
     world.at_close(lambda: _unlock(world))
     whole = struct.pack("hhqqixxxx", fcntl.F_WRLCK, os.SEEK_SET, PENDING_BYTE, 1, 0)
     world.wait_until(lambda: _locked(file, whole), 20, "the lock on the database")
+    if pid := living(world):  # who has it open already does not meet the lock
+        processes.kill(pid, signal.SIGKILL)
 
 
 def _locked(file: int, whole: bytes) -> bool:

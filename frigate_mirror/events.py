@@ -27,7 +27,7 @@ from peewee import sqlite3  # type: ignore[attr-defined]  # pysqlite3 where peew
 
 log = logging.getLogger("frigate_s3.catalog")
 PAGES_AT_ONCE = 20  # between two looks whether the database is still the same
-CACHE_KB, LET_GO_WITHIN = 512, 1  # seconds
+CACHE_KB, LET_GO_WITHIN = 512, 1  # of pages while it is open; seconds
 BUSY_SECONDS = 2  # several threads may wait for it in turn, and Frigate's end does not wait
 
 

@@ -51,15 +51,26 @@ _original: dict[str, Callable[..., Any]] = {}
 _patched: type | None = None
 
 
-def arm(maintainer: ModuleType, environ: Mapping[str, str] = os.environ) -> bool:
-    """Wrap `maintainer.EventProcessor`, all of it or nothing; True if it was done.
+def armed_after_import(spec: Any) -> Any:
+    """`spec`, a ModuleSpec, with one step added after its module has run: `arm`."""
+    run_module = spec.loader.exec_module
 
-    Says in one line why not. That line goes straight to stderr in Frigate's format, since
-    Frigate sets up its logging only after this import and would drop it.
-    """
+    def exec_module(module: ModuleType) -> None:
+        run_module(module)
+        try:
+            arm(module)
+        except BaseException as error:
+            _say_not_armed(repr(error))
+
+    spec.loader.exec_module = exec_module
+    return spec
+
+
+def arm(maintainer: ModuleType, environ: Mapping[str, str] = os.environ) -> bool:
+    """Wrap `maintainer.EventProcessor`, all of it or nothing; True if it was done."""
     reason = _not_wanted(environ) or shape_fault(maintainer)
     if reason:
-        _say(f"S3 snapshot mirror not armed: {reason}")
+        _say_not_armed(reason)
         return False
     if maintainer.EventProcessor is not _patched:
         _patch(maintainer.EventProcessor)
@@ -280,5 +291,9 @@ def _known_to_frigate(processor: Any) -> dict[str, Any]:
     }
 
 
-def _say(line: str) -> None:
-    sys.stderr.write(f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] {log.name:30} {'INFO':8}: {line}\n")
+def _say_not_armed(reason: str) -> None:
+    """One line straight to stderr, in Frigate's format: Frigate sets up its logging only after
+    this import and would drop it."""
+    line = f"{log.name:30} {'INFO':8}: S3 snapshot mirror not armed: {reason}"
+    with contextlib.suppress(BaseException):  # without a stderr there is nobody to tell
+        sys.stderr.write(f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] {line}\n")

@@ -420,9 +420,32 @@ pip_install() {
   local folder=$1
   shift
   "$@" -m pip install --quiet --no-input --disable-pip-version-check --require-hashes --no-deps \
-    --only-binary=:all: --target "$folder/vendor.new" -r "$folder/requirements.lock" || return
-  # The folder is mounted read-only, so Frigate's Pythons could never keep what they compile.
+    --only-binary=:all: --target "$folder/vendor.new" -r "$folder/requirements.lock"
+}
+
+# usage: in_image ARGUMENT... ; Frigate's own Python with these, our folder as /work
+in_image() {
+  docker run --rm --user "$(id -u):$(id -g)" --env HOME=/tmp \
+    --mount "type=bind,source=$here,target=/work" --entrypoint python3 "$(frigate_image)" "$@"
+}
+
+# The folder is mounted read-only, so Frigate's Python could never keep what it compiles. It alone can use
+# what it compiled; another's is taken only where no image is here to ask.
+compile_for_frigate() {
+  local python
+  if docker_answers && docker image inspect "$(frigate_image)" >/dev/null 2>&1; then
+    compile_in /work in_image
+  elif python=$(find_python); then
+    compile_in "$here" "$python"
+  fi
+}
+
+# usage: compile_in FOLDER PYTHON... ; what is compiled and not older is left alone
+compile_in() {
+  local folder=$1
+  shift
   "$@" -m compileall -q -l "$folder" "$folder/boot" "$folder/frigate_mirror" || true
+  "$@" -m compileall -q "$folder/vendor" || true
 }
 
 # usage: frigate_image ; prints the image of the user's service, as far as it can be told
@@ -444,14 +467,14 @@ fetch_libraries() {
     PIP_USER=0 pip_install "$here" "$python"
   else
     say "Fetching the libraries into vendor/ with $(frigate_image) ..."
-    pip_install /work docker run --rm --user "$(id -u):$(id -g)" --env HOME=/tmp \
-      --mount "type=bind,source=$here,target=/work" --entrypoint python3 "$(frigate_image)"
+    pip_install /work in_image
   fi
 }
 
 vendor() {
   if vendor_is_current; then
     say "vendor/ is current."
+    compile_for_frigate
     return
   fi
   rm -rf -- "$here/vendor.new" "$here/vendor.old"
@@ -463,6 +486,7 @@ vendor() {
   fi
   if [[ -d $here/vendor ]]; then mv -- "$here/vendor" "$here/vendor.old" || return; fi
   mv -- "$here/vendor.new" "$here/vendor" && rm -rf -- "$here/vendor.old"
+  compile_for_frigate
 }
 
 # ---- commands ----------------------------------------------------------------------------------
@@ -522,6 +546,7 @@ install() {
     return
   elif [[ -z $changes ]]; then
     say "Everything is written already."
+    compile_for_frigate
   elif go_ahead "Write this?"; then
     write_all || return
   else

@@ -22,7 +22,7 @@ NAMES = [str(path.relative_to(HERE)) for path in OURS]
 # And the boot file: the guard round the hook, the top of each own loop, an import at run time.
 CATCH_ALL = {
     "frigate_s3_patcher.py": {"run", "handle_object_detection", "handle_external_detection",
-                              "_keep"},
+                              "_keep", "exec_module"},
     "frigate_mirror/process.py": {"_call"},
     "frigate_mirror/uploader.py": {"_run"},
     "s3.py": {"_long_way"},

@@ -15,7 +15,6 @@ BOOT = ROOT / "boot"
 Done = subprocess.CompletedProcess[str]
 
 PATCHER = """
-import sys
 def arm(module):
     sys.stderr.write(f"arm {module.__name__} {len(vars(module.EventProcessor))}\\n")
 """
@@ -52,7 +51,7 @@ class House:
         (self.frigate / "frigate" / "events" / "maintainer.py").write_text(maintainer)
         self.boot.mkdir(parents=True)
         shutil.copy(BOOT / "sitecustomize.py", self.boot)
-        self.patcher.write_text(patcher)
+        self.patcher.write_text((ROOT / self.patcher.name).read_text() + patcher)
 
     def run(self, code: str = IMPORT, *, boot: bool = True) -> Done:
         path = f"{self.boot}:{self.frigate}" if boot else str(self.frigate)
@@ -135,8 +134,6 @@ def test_a_sitecustomize_that_it_shadows_does_what_it_would_do_alone(
     tell = "import sys; print(sys.path, 'sitecustomize' in sys.modules)"
     together = python("-c", tell, path=f"{BOOT}:{other}")
     alone = python("-c", tell, path=str(other))
-    if "sitecustomize'" in code:  # where they decline, we are what `sitecustomize` names
-        alone.stdout = alone.stdout.replace("False", "True")
     assert seen(together) == seen(alone)
     assert together.stdout.count("once") == (code != "syntax error")
 
@@ -164,12 +161,11 @@ def test_a_folder_named_sitecustomize_is_no_trouble(tmp_path: Path) -> None:
     assert seen(python("-c", "pass", path=f"{BOOT}:{tmp_path}")) == ("", "", 0)
 
 
-@pytest.mark.parametrize("again", ["{boot}", "{boot}/", "{link}", "boot", "./boot/../boot", ""])
+@pytest.mark.parametrize("again", ["{boot}", "{boot}/", "boot", "./boot/../boot", ""])
 def test_it_never_takes_itself_for_a_neighbour(tmp_path: Path, again: str) -> None:
     other = neighbour(tmp_path, "print('once')")
-    (tmp_path / "link").symlink_to(BOOT)
-    entry = again.format(boot=BOOT, link=tmp_path / "link")
-    tell = "import sys; print(str(sys.meta_path).count('_Finder'))"
+    entry = again.format(boot=BOOT)
+    tell = "import sys; print(str(sys.meta_path).count('<module'))"
     done = python("-c", tell, path=f"{BOOT}:{entry}:{other}", cwd=ROOT if entry else BOOT)
     assert seen(done) == ("once\n1\n", "", 0)
 
@@ -206,11 +202,12 @@ def test_a_module_that_is_reloaded_is_armed_again(tmp_path: Path) -> None:
     assert house(tmp_path).run(code).stderr.count("arm frigate.events.maintainer") == 2
 
 
-def test_two_copies_of_the_boot_file_share_one_patcher(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["copied", "linked"])
+def test_two_of_the_boot_file_share_one_patcher(tmp_path: Path, how: str) -> None:
     ours = house(tmp_path)
-    copy = tmp_path / "copy" / "boot"
-    shutil.copytree(ours.boot, copy)
-    done = python("-c", IMPORT, path=f"{ours.boot}:{copy}:{ours.frigate}")
+    again = tmp_path / "again"
+    shutil.copytree(ours.boot, again) if how == "copied" else again.symlink_to(ours.boot)
+    done = python("-c", IMPORT, path=f"{ours.boot}:{again}:{ours.frigate}")
     assert done.stdout == "Frigate runs\n"
     assert done.stderr.count("arm frigate.events.maintainer") == 2
     assert "not armed" not in done.stderr
@@ -250,7 +247,7 @@ def test_a_broken_patcher_costs_one_line_and_nothing_else(
         ours.patcher.mkdir()  # unreadable for root too
     done = ours.run()
     assert (done.stdout, done.returncode) == ("Frigate runs\n", 0)
-    assert done.stderr.startswith("S3 snapshot mirror not armed: ")
+    assert "S3 snapshot mirror not armed: " in done.stderr
     assert done.stderr.count("\n") == 1
 
 

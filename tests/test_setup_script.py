@@ -43,7 +43,7 @@ volumes:
 PYTHON = """\
 [[ $1 == -c ]] && exit "${NO_PYTHON:-0}"
 printf 'python3 %s\\n' "$*" >>"$NOTES/calls"
-if [[ $1 == -m && $2 == compileall ]]; then exit; fi
+[[ $2 != compileall ]] || exit 0
 if [[ $1 == -m ]]; then
   while [[ $1 != --target ]]; do shift; done
   mkdir -p "$2/boto3" && touch "$2/boto3/new"
@@ -55,6 +55,7 @@ exit "${DOCTOR:-0}"
 DOCKER = """\
 case "$1 $2" in
   "info "* | "compose version") exit 0 ;;
+  "image inspect") exit "${NO_IMAGE:-0}" ;;
 esac
 printf 'docker %s\\n' "$*" >>"$NOTES/calls"
 case $1 in
@@ -421,10 +422,29 @@ def test_without_python_the_users_own_frigate_image_fetches_them(docker: House) 
     done = docker.setup(NO_PYTHON="1", **GIVEN)
     assert done.returncode == 0, done.stderr
     lines = docker.calls().splitlines()
-    run, compiling = [line for line in lines if line.startswith("docker run")]
+    run, *compiling = [line for line in lines if line.startswith("docker run")]
     assert "--entrypoint python3 ghcr.io/blakeblackshear/frigate:0.17.2 -m pip install" in run
     assert f"source={docker.ours},target=/work" in run and "--require-hashes" in run
-    assert compiling.endswith("-m compileall -q -l /work /work/boot /work/frigate_mirror")
+    assert [line.partition(" python3 ")[2].partition(" -m ")[2] for line in compiling] == [
+        "compileall -q -l /work /work/boot /work/frigate_mirror",
+        "compileall -q /work/vendor",
+    ]
+
+
+def test_what_the_mount_cannot_keep_is_compiled_again_after_an_update(house: House) -> None:
+    for command in ((), ("--vendor-only",)):  # nothing is written the second time
+        house.setup(*command, **GIVEN)
+        (house.notes / "calls").unlink()
+        house.setup(*command, **GIVEN)
+        assert house.calls().count(f"compileall -q -l {house.ours} ") == 1
+
+
+def test_code_is_compiled_by_frigates_own_python_where_its_image_is_here(docker: House) -> None:
+    docker.setup("--vendor-only")
+    assert "0.17.2 -m compileall" in docker.calls()
+    assert "python3 -m compileall" not in docker.calls()
+    docker.setup("--vendor-only", NO_IMAGE="1")
+    assert "python3 -m compileall" in docker.calls()
 
 
 def test_the_image_can_be_named(docker: House) -> None:

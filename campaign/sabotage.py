@@ -155,8 +155,8 @@ TABLE = (
          "no file descriptors", "I/O errors on our files", "few file descriptors"),
     # -- Frigate's database and its rows
     _one("a missing column is asked for", EVENTS,
-         "for name in _Row._meta.sorted_field_names if name in present)",
-         "for name in _Row._meta.sorted_field_names)",
+         "return present.intersection(_COLUMNS)",
+         "return frozenset(_COLUMNS)",
          "a column dropped and added"),
     _one("a database that was away is not read again", EVENTS,
          "                self._lost = True\n",

@@ -95,9 +95,10 @@ def _page(place: Any, *order: Any) -> tuple[str, list[Any]]:
 
 
 @lru_cache(maxsize=128)
-def _events_with(columns: tuple[str, ...], count: int) -> str:
-    """The query for those columns of so many events by their ids."""
-    fields = [getattr(_Row, name) for name in columns]
+def _events_with(columns: frozenset[str], count: int) -> str:
+    """The query for so many events by their ids, NULL for what is not among `columns`."""
+    missing = peewee.SQL("NULL")
+    fields = [getattr(_Row, name) if name in columns else missing for name in _COLUMNS]
     text: str
     text, _ = _Row.select(*fields).where(_Row.id.in_(["?"] * count)).sql()
     return text
@@ -105,6 +106,7 @@ def _events_with(columns: tuple[str, ...], count: int) -> str:
 
 _Place = tuple[float, int | None]
 """From which start on the window is still to be read; or of just that start, after which rowid."""
+_COLUMNS = tuple(_Row._meta.sorted_field_names)
 _NEEDED = {"id", "camera", "start_time", "has_snapshot"}
 _SINCE, _PLACE, _UNTIL, _BATCH = (f"<{word}>" for word in ("since", "place", "until", "batch"))
 _ROWID = peewee.SQL("rowid")
@@ -130,8 +132,7 @@ class Catalog:
             thread_safe=False,
         )
         self._file: tuple[int, int] | None = None
-        self._columns: tuple[str, ...] = ()
-        self._schema: object = None  # its version, which had those columns
+        self._columns: frozenset[str] = frozenset()
         self._lost = False
         self._stays_open = False
 
@@ -157,11 +158,9 @@ class Catalog:
         found: list[Event] = []
         for at in range(0, len(event_ids), self._batch):
             some = list(event_ids[at : at + self._batch])
-            with self._reading() as columns:
-                rows = self._ask(_events_with(columns, len(some)), some)
-                found += filter(
-                    None, (_event_of(dict(zip(columns, row, strict=True))) for row in rows)
-                )
+            with self._reading():
+                rows = self._ask(_events_with(self._columns, len(some)), some)
+            found += filter(None, map(_event_of, rows))
         return found
 
     def window(self, since: float, until: float = math.inf) -> Iterator[list[str]]:
@@ -200,14 +199,14 @@ class Catalog:
         return (whole, (last, None)) if whole else ([], (last, -(2**63)))
 
     @contextmanager
-    def _reading(self) -> Iterator[tuple[str, ...]]:
-        """The database is open, and has these of our columns; for a few short reads at most."""
+    def _reading(self) -> Iterator[None]:
+        """The database is open, for a few short reads at most."""
         with self._turn:
             good = False
             try:
                 try:
                     self._open()
-                    yield self._columns
+                    yield
                     good = True
                 finally:
                     if not (good and self._stays_open):
@@ -223,17 +222,17 @@ class Catalog:
             self._database.close()
         if self._database.is_closed():
             self._database.connect()
-            self._schema = None
-        if (schema := self._ask("PRAGMA schema_version")) != self._schema:
-            self._columns, self._schema = self._present(), schema
+            self._columns = frozenset()
+        if len(self._columns) < len(_COLUMNS):  # one may have come back; to lose one is an error
+            self._columns = self._present()
         if self._lost:
             log.info("Successfully reconnected to database %s", self._path)
             self._lost = False
 
     def _ask(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        rows: list[tuple[Any, ...]]
-        rows = self._database.execute_sql(query, values).fetchall()  # type: ignore[no-untyped-call]
-        return rows
+        # Past peewee's own way to run it, which costs more than running it.
+        connection = self._database.connection()  # type: ignore[no-untyped-call]
+        return list(connection.execute(query, values))
 
     def _is_another_file(self) -> bool:
         """Whether another one lies there by now. Raises OSError and _Unfit."""
@@ -243,12 +242,12 @@ class Catalog:
         before, self._file = self._file, (found.st_dev, found.st_ino)
         return before not in (None, self._file)
 
-    def _present(self) -> tuple[str, ...]:
+    def _present(self) -> frozenset[str]:
         """Those of our columns that the table has."""
-        present = {name for _, name, *_ in self._ask("PRAGMA table_info(event)")}
+        present = frozenset(name for _, name, *_ in self._ask("PRAGMA table_info(event)"))
         if missing := sorted(_NEEDED - present):
             raise _Unfit(f"no {', '.join(missing)} in table event")
-        return tuple(name for name in _Row._meta.sorted_field_names if name in present)
+        return present.intersection(_COLUMNS)
 
 
 class _Database(peewee.SqliteDatabase):
@@ -260,25 +259,26 @@ class _Database(peewee.SqliteDatabase):
         return connection
 
 
-def _event_of(row: dict[str, Any]) -> Event | None:
-    """An Event of a row, None for a row that can be none: it is Frigate's to mend."""
-    started = _number(row.get("start_time"))
-    event_id, camera = row.get("id"), row.get("camera")
+def _event_of(row: tuple[Any, ...]) -> Event | None:
+    """An Event of the values of `_COLUMNS`, None for a row that can be none: it is Frigate's to
+    mend."""
+    event_id, camera, label, sub_label, start, end, top_score, zones, has_snapshot, more = row
+    started = _number(start)
     if started is None or not isinstance(event_id, str) or not isinstance(camera, str):
         log.debug("row of event %r is not readable, left alone", event_id)
         return None
-    data = _json(row.get("data"), dict)
-    score = _number(row.get("top_score"))
+    data = _json(more, dict)
+    score = _number(top_score)
     return Event(
         id=event_id,
         camera=camera,
-        label=str(row.get("label") or ""),
-        sub_label=str(row.get("sub_label") or ""),
+        label=str(label or ""),
+        sub_label=str(sub_label or ""),
         started=started,
-        ended=_number(row.get("end_time")),
+        ended=_number(end),
         score=score if score is not None else _number(data.get("top_score")),
-        zones=tuple(map(str, _json(row.get("zones"), list))),
-        has_snapshot=bool(row.get("has_snapshot")),
+        zones=tuple(map(str, _json(zones, list))),
+        has_snapshot=bool(has_snapshot),
         tracked=data.get("type", "object") == "object",
     )
 

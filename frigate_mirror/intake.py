@@ -57,11 +57,12 @@ class Intake:
     def offer(self, *event_ids: str) -> bool:
         """These events may have their pictures now. Never raises: the sweep finds what this misses.
         False where database or ledger fail, which the next event would have to wait for too."""
-        for one in event_ids:
-            if not is_event_id(one):
+        good = [one for one in event_ids if is_event_id(one)]
+        if len(good) < len(event_ids):
+            for one in set(event_ids).difference(good):
                 log.warning("S3 snapshot mirror: %r is no event id, passed over", one[:80])
         try:
-            for event in self._catalog.events([one for one in event_ids if is_event_id(one)]):
+            for event in self._catalog.events(good):
                 if event.picture_is_final:
                     self._admit(event, Priority.LIVE)
             return True
@@ -120,7 +121,7 @@ class Intake:
                 self._queue(artifact, self._priority_of(event), now)
             elif event is None or looks >= FILE_LOOKS:
                 log.debug("event %s has no snapshot file", event_of(artifact_id))
-                self._ledger.give_up(artifact_id, "no snapshot file", now)
+                self._ledger.give_up(artifact_id, "no snapshot file", now, "waiting")
             else:
                 due = now + min(2.0**looks, LONGEST_LOOK)
                 self._ledger.wait(artifact_id, camera, started, due, looks + 1)

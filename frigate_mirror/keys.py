@@ -56,9 +56,10 @@ class KeyCodec:
             raise KeyFault(f"event id {event_id!r} cannot stand in a key")
         if not 0 <= started < _LATEST:
             raise KeyFault(f"start time {started!r} is no time of an event")
-        local = datetime.fromtimestamp(int(started), zone(self.timezone))
-        name = f"{event_id}-{local:%Y%m%d_%H%M%S}.{ext}"
-        parts = [self.prefix, quote_camera(camera), f"{local:%Y-%m-%d}", name]
+        local = datetime.fromtimestamp(int(started), zone(self.timezone)).isoformat()
+        date, time = local[:10], local[11:19]
+        name = f"{event_id}-{date.replace('-', '')}_{time.replace(':', '')}.{ext}"
+        parts = [self.prefix, quote_camera(camera), date, name]
         key = "/".join(part for part in parts if part)
         if len(key.encode()) > LONGEST_KEY:
             raise KeyFault(f"key of camera {camera[:40]!r}… is longer than {LONGEST_KEY} bytes")

@@ -176,21 +176,21 @@ class Ledger:
         """Not this time: again at `due`, behind the live ones. `charged`: it cost a try."""
         change = """due = ?, error = ?, tries = tries + ?, attempts = attempts + 1,
                     priority = max(priority, 1)"""
-        self._decide(artifact_id, change, due, error, int(charged))
+        self._decide(artifact_id, "pending", change, due, error, int(charged))
 
     def bury(self, artifact_id: str, error: str, now: float) -> None:
         """Its tries are used up: a dead letter, until it is revived."""
         change = """state = 'failed', settled = ?, error = ?, tries = tries + 1,
                     attempts = attempts + 1"""
-        self._decide(artifact_id, change, now, error)
+        self._decide(artifact_id, "pending", change, now, error)
 
-    def give_up(self, artifact_id: str, error: str, now: float) -> None:
-        """There is no file (any more): nothing that a try could change."""
-        self._decide(artifact_id, "state = 'gone', settled = ?, error = ?", now, error)
+    def give_up(self, artifact_id: str, error: str, now: float, was: str = "pending") -> None:
+        """There is no file (any more): nothing that a try could change. `was` may be `waiting`."""
+        self._decide(artifact_id, was, "state = 'gone', settled = ?, error = ?", now, error)
 
-    def _decide(self, artifact_id: str, change: str, *values: object) -> None:
-        self._requeue(f"UPDATE artifact SET {change} WHERE id = ?", (*values, artifact_id))
-        self.release(artifact_id)
+    def _decide(self, artifact_id: str, was: str, change: str, *values: object) -> None:
+        statement = f"UPDATE artifact SET {change} WHERE id = ? AND state = ?"  # still as it was
+        self._requeue(statement, (*values, artifact_id, was))
 
     def release(self, artifact_id: str) -> None:
         """Give a claimed artifact back as it was."""

@@ -35,6 +35,7 @@ class Settling:
         self._on_settled = on_settled
         self._clock = clock
         self._done: dict[str, Settled] = {}
+        self._ours: set[str] = set()  # uploaded, and not let go by who uploaded it
         self._since = 0.0
         self._turn = threading.Lock()
 
@@ -58,11 +59,15 @@ class Settling:
             if not self._done:
                 self._since = self._clock()
             self._done[one.id] = one
+            self._ours.add(one.id)
 
     def let_go(self, artifact_id: str) -> None:
-        """Unclaim it, unless it is uploaded: then it stays claimed until it is settled."""
+        """Unclaim it, unless it is uploaded: then its settling does. That may be done by now, and
+        somebody else may have claimed it again."""
         with self._turn:
-            if artifact_id not in self._done:
+            if artifact_id in self._ours:
+                self._ours.discard(artifact_id)
+            else:
                 self._ledger.release(artifact_id)
 
     def settle(self) -> None:

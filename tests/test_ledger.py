@@ -73,8 +73,8 @@ def test_what_is_queued_again_has_all_its_tries_and_is_new(tmp_path: Path) -> No
         ledger.add(ONE, LIVE, 1.0)
         ledger.claim(1.0)
         ledger.defer(ONE.id, 2.0, "refused", charged=True)
-        ledger.claim(2.0)
         ledger.give_up(ONE.id, "no file", 3.0)
+        ledger.release(ONE.id)
         assert ledger.add(ONE, LIVE, 5.0)
         first = ledger.claim(5.0)
     with contextlib.closing(Ledger(tmp_path / "ledger.db")) as ledger:
@@ -199,7 +199,7 @@ def test_a_file_that_comes_late_is_queued(ledger: Ledger) -> None:
 def test_what_had_no_file_is_looked_for_again_within_the_window_only(ledger: Ledger) -> None:
     for name, started in [("new", 100.0), ("old", 10.0)]:
         ledger.wait(f"snapshot:{name}", "door", started, due=1.0)
-        ledger.give_up(f"snapshot:{name}", "no snapshot file", 2.0)
+        ledger.give_up(f"snapshot:{name}", "no snapshot file", 2.0, "waiting")
     assert ledger.look_again(since=50.0, now=200.0, looks=12) == 1
     assert ledger.waiting(200.0, 10) == [("snapshot:new", "door", 100.0, 12)]
     assert ledger.counts() == Counts(waiting=1, gone=1)
@@ -225,6 +225,13 @@ def test_a_clock_set_back_by_years_holds_nothing_up(ledger: Ledger) -> None:
     assert len(ledger.waiting(1.0, 10)) == 1
 
 
+def test_what_was_queued_meanwhile_is_not_given_up_for_want_of_a_file(ledger: Ledger) -> None:
+    ledger.wait(ONE.id, ONE.camera, ONE.started, due=1.0)
+    assert ledger.add(ONE, LIVE, 2.0)
+    ledger.give_up(ONE.id, "no snapshot file", 3.0, "waiting")
+    assert ledger.counts() == Counts(pending=1)
+
+
 def test_a_clock_set_back_by_a_minute_holds_nothing_new_up(ledger: Ledger) -> None:
     ledger.add(ONE, LIVE, 60.0)
     ledger.mend_clock(1.0, 601.0)
@@ -237,7 +244,7 @@ def test_pruning_forgets_what_is_settled_and_old_and_nothing_else(ledger: Ledger
         ledger.add(named(name, started=started), LIVE, 1.0)
     ledger.wait("snapshot:waiting", "door", 1.0, due=1.0)
     ledger.wait("snapshot:gone", "door", 1.0, due=1.0)
-    ledger.give_up("snapshot:gone", "none", 1.0)
+    ledger.give_up("snapshot:gone", "none", 1.0, "waiting")
     ledger.settle([Settled(1.0, f"snapshot:{name}", "k") for name in ("done", "done-new")])
     ledger.bury("snapshot:dead", "no", 1.0)
     ledger.bury("snapshot:dying", "no", 1.0)

@@ -127,7 +127,7 @@ class LedgerMachine(RuleBasedStateMachine):
         row = self.rows[one]
         row.due, row.attempts, row.tries = self.now + after, row.attempts + 1, row.tries + charged
         row.priority = max(row.priority, 1)
-        self.claimed.discard(one)
+        self.release_one(one)
 
     @precondition(lambda self: self.claimed)
     @rule(data=st.data(), gone=st.booleans())
@@ -140,12 +140,15 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             self.ledger.bury(one, "x", self.now)
             row.state, row.tries, row.attempts = "failed", row.tries + 1, row.attempts + 1
-        self.claimed.discard(one)
+        self.release_one(one)
 
     @precondition(lambda self: self.claimed)
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
-        one = data.draw(st.sampled_from(sorted(self.claimed)))
+        self.release_one(data.draw(st.sampled_from(sorted(self.claimed))))
+
+    def release_one(self, one: str) -> None:
+        assert self.ledger.claimed == len(self.claimed)  # whatever was decided, it is still held
         self.ledger.release(one)
         self.claimed.discard(one)
 

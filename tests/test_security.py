@@ -35,7 +35,7 @@ import servers
 from frigate_mirror import doctor, health, settings
 from frigate_mirror.doctor import NOTE, OK
 from frigate_mirror.entries import Counts, Priority, Settled
-from frigate_mirror.events import _event_of
+from frigate_mirror.events import _COLUMNS, _event_of
 from frigate_mirror.rebuild import open_ledger
 from frigate_mirror.s3_codes import CODES, classify
 from frigate_mirror.settings import Settings
@@ -742,7 +742,7 @@ rows = st.fixed_dictionaries(
 
 @given(rows | st.dictionaries(st.sampled_from(["id", "camera", "start_time"]), values))
 def test_any_row_of_frigates_is_an_event_that_makes_sense_or_none(row: dict[str, Any]) -> None:
-    found = _event_of(row)
+    found = _event_of(tuple(row.get(name) for name in _COLUMNS))
     if found is not None:
         assert isinstance(found.id, str) and isinstance(found.camera, str)
         assert math.isfinite(found.started)

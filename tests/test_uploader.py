@@ -19,6 +19,7 @@ from frigate_mirror.entries import Counts, Priority, Settled
 from frigate_mirror.ledger import Ledger, LedgerError
 from frigate_mirror.pace import Bandwidth, Width
 from frigate_mirror.service import Service
+from frigate_mirror.settling import Settling
 from frigate_mirror.sink import Misconfigured, Rejected, Unavailable
 from frigate_mirror.spool import Spool
 from frigate_mirror.uploader import Uploader
@@ -344,6 +345,22 @@ def test_an_upload_waits_for_its_commit_for_a_moment_at_most(
         bench.add()
     bench.drain()
     assert found == [1, 1, 1, 1, 1]
+
+
+def test_whoever_has_uploaded_it_does_not_let_go_of_the_claim_of_another(bench: Bench) -> None:
+    bench.add()
+    entry = bench.ledger.claim(bench.clock())
+    assert entry is not None
+    settling = Settling(bench.ledger, bench.spool, lambda done: None)
+    settling.add(Settled(NOW, entry.artifact.id, entry.artifact.key))
+    settling.settle()  # by another thread
+    bench.ledger._store.change("DELETE FROM artifact", ())
+    assert bench.ledger.add(entry.artifact, LIVE, bench.clock())
+    assert bench.ledger.claim(bench.clock()) is not None
+    settling.let_go(entry.artifact.id)
+    assert bench.ledger.claimed == 1
+    settling.let_go(entry.artifact.id)
+    assert bench.ledger.claimed == 0
 
 
 def test_without_load_an_upload_is_settled_at_once(running: Bench) -> None:

@@ -4,16 +4,18 @@ The bench is the host, with the hook on its handler and the child below it; the 
 are written before the handler is called, as Frigate does. The rival is one bare PUT of the same
 bytes to the same server, by a plain HTTP connection that is warm, with a URL that was signed
 beforehand, from its start to the same look at the listing; both are looked for from their start on,
-which costs the server the same, and events and PUTs take turns. The limit is the least program
-that is told by a pipe, reads the row, holds the picture, writes down that it is to be uploaded,
-takes its digest and puts it (`bench/rivals/least.py`). In bursts, 50 handlers return one right
-after the other, and beside one bare PUT stand 50 bare PUTs at once over eight warm connections,
-which is what the server itself makes of such a burst.
+which costs the server the same, at random moments, lest their grid decides. Events and PUTs take
+turns, all after the same pause: what comes right after another finds the machine awake. The limit
+is the least program that is told by a pipe, reads the row, holds the picture, writes down that it
+is to be uploaded, takes its digest and puts it (`bench/rivals/least.py`). In bursts, 50 handlers
+return one right after the other, and beside one bare PUT stand 50 bare PUTs at once over eight warm
+connections, which is what the server itself makes of such a burst.
 """
 
 from __future__ import annotations
 
 import http.client
+import random
 import re
 import subprocess
 import sys
@@ -132,14 +134,14 @@ class Scene:
 
     def one_by_one(self, events: int, every: float) -> dict[str, float]:
         """The median of each."""
-        found: dict[str, list[float]] = {"mirror": [], "bare": [], "least": []}
+        ways = {"mirror": self.mirrored, "bare": self.bare, "least": self.least}
+        found: dict[str, list[float]] = {name: [] for name in ways}
+        due = time.monotonic()
         for number in range(events):
-            due = time.monotonic() + every
-            file = self._files[number % BURST]
-            found["mirror"] += self.mirrored([file])
-            found["bare"] += self.bare([file])
-            found["least"] += self.least(file)
-            time.sleep(max(0.0, due - time.monotonic()))
+            for name, way in ways.items():
+                time.sleep(max(0.0, due - time.monotonic()))
+                due = time.monotonic() + every / len(ways)
+                found[name] += way([self._files[number % BURST]])
         return {name: median(took) for name, took in found.items()}
 
     def mirrored(self, files: list[Path]) -> list[float]:
@@ -154,7 +156,8 @@ class Scene:
             returned[event.key] = time.perf_counter()
         return self._until_listed(look, returned)
 
-    def least(self, file: Path) -> list[float]:
+    def least(self, files: list[Path]) -> list[float]:
+        [file] = files
         self._number += len(CAMERAS)
         event = self._least.house.live(self._number, file)
         key = f"least/{event.key}"
@@ -195,13 +198,14 @@ class Scene:
     def _until_listed(self, look: str, since: dict[str, float]) -> list[float]:
         took: dict[str, float] = {}
         until = time.perf_counter() + PATIENCE
+        time.sleep(random.uniform(0.0, 0.001))
         while len(took) < len(since):
             there, now = self._looking.listed(look), time.perf_counter()
             for key in (there & since.keys()) - took.keys():
                 took[key] = 1000 * (now - since[key])
             if now > until:
                 raise BenchError(f"{len(since) - len(took)} objects are not listed")
-            time.sleep(0.0005)
+            time.sleep(random.uniform(0.0, 0.001))
         return list(took.values())
 
 

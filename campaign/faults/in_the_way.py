@@ -52,17 +52,30 @@ def _remove_folders(world: World) -> None:
 def _file_for_spool(world: World) -> None:
     spool = cache(world) / ".s3_spool"
     spool.parent.mkdir(parents=True, exist_ok=True)
-    if spool.exists():
-        spool.rename(spool.with_name("aside"))
-    spool.write_bytes(b"no folder")
+    world.notes["asides"] = []
+    world.wait_until(lambda: _file_in_place_of(spool, world.notes["asides"]), 20, "a file there")
+
+
+def _file_in_place_of(folder: Path, asides: list[Path]) -> bool:
+    """False where the mirror was faster and made the folder anew."""
+    if folder.is_dir():
+        asides.append(folder.with_name(f"aside{len(asides)}"))
+        folder.rename(asides[-1])
+    try:
+        folder.write_bytes(b"no folder")
+    except IsADirectoryError:
+        return False
+    return True
 
 
 def _spool_back(world: World) -> None:
     spool = cache(world) / ".s3_spool"
-    aside = spool.with_name("aside")
     spool.unlink()
-    if aside.exists():
-        aside.rename(spool)
+    for aside in world.notes["asides"]:
+        spool.mkdir(mode=0o700, exist_ok=True)
+        for file in aside.iterdir():
+            file.rename(spool / file.name)
+        aside.rmdir()
 
 
 def _guarded(world: World) -> list[Path]:

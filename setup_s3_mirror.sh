@@ -485,7 +485,7 @@ vendor() {
     return "$FAILED"
   fi
   if [[ -d $here/vendor ]]; then mv -- "$here/vendor" "$here/vendor.old" || return; fi
-  mv -- "$here/vendor.new" "$here/vendor" && rm -rf -- "$here/vendor.old"
+  mv -- "$here/vendor.new" "$here/vendor" && rm -rf -- "$here/vendor.old" || return
   compile_for_frigate
 }
 

@@ -17,9 +17,10 @@ def find_spec(name, path=None, target=None):
     try:
         # Those before us were asked already.
         for finder in sys.meta_path[sys.meta_path.index(_ours) + 1 :]:
-            spec = finder.find_spec(name, path, target)
-            if spec is not None:
-                return _patcher().armed_after_import(spec)
+            if hasattr(finder, "find_spec"):  # one of the old kind has none
+                spec = finder.find_spec(name, path, target)
+                if spec is not None:
+                    return _patcher().armed_after_import(spec)
     except BaseException as error:
         try:
             sys.stderr.write(f"S3 snapshot mirror not armed: {error!r}\n")

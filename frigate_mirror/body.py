@@ -50,13 +50,12 @@ class Body:
         self._expect(self._file.seek(0, os.SEEK_END) - self._start)
 
     def _digested(self, algorithm: str) -> bytes:
-        make = getattr(hashlib, algorithm)  # `hashlib.new` looks the name up each time
-        digest, read = make(usedforsecurity=algorithm != "md5"), 0
+        digest, read = hashlib.new(algorithm, usedforsecurity=algorithm != "md5"), 0
         for piece in self._pieces():
             digest.update(piece)
             read += len(piece)
         self._expect(read)
-        return bytes(digest.digest())
+        return digest.digest()
 
     def _pieces(self) -> Iterator[bytes]:
         if self._data is not None:

@@ -189,7 +189,8 @@ class Ledger:
         self._decide(artifact_id, was, "state = 'gone', settled = ?, error = ?", now, error)
 
     def _decide(self, artifact_id: str, was: str, change: str, *values: object) -> None:
-        statement = f"UPDATE artifact SET {change} WHERE id = ? AND state = ?"  # still as it was
+        """Of a row that is still as it was. It stays claimed until `release`."""
+        statement = f"UPDATE artifact SET {change} WHERE id = ? AND state = ?"
         self._requeue(statement, (*values, artifact_id, was))
 
     def release(self, artifact_id: str) -> None:

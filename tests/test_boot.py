@@ -260,6 +260,13 @@ def test_without_a_stderr_a_broken_patcher_is_no_trouble_either(
     assert (done.stdout, done.returncode) == ("Frigate runs\n", 0)
 
 
+def test_a_finder_of_the_old_kind_does_not_keep_it_from_arming(tmp_path: Path) -> None:
+    old = "import sys; sys.meta_path.insert(1, type('Old', (), {'find_module': print}))"
+    done = house(tmp_path).run(f"{old}; {IMPORT}")
+    assert done.stderr.count("arm frigate.events.maintainer") == 1
+    assert "not armed" not in done.stderr
+
+
 def test_a_finder_that_fails_is_said_and_fails_as_without_us(tmp_path: Path) -> None:
     code = f"""
 import sys

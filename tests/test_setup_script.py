@@ -410,6 +410,12 @@ def test_libraries_that_cannot_be_fetched_leave_everything_as_it_was(house: Hous
     assert house.files().keys() == {"docker-compose.yml"}
 
 
+def test_libraries_that_cannot_be_put_in_place_are_no_success(house: House) -> None:
+    (house.bin / "mv").unlink()
+    house.stub("mv", f'[[ $* != *vendor.new* ]] && exec {shutil.which("mv")} "$@"\n')
+    assert house.setup("--vendor-only").returncode == 1
+
+
 def test_a_new_lock_file_fetches_the_libraries_anew(house: House) -> None:
     house.setup("--vendor-only")
     with (house.ours / "requirements.lock").open("a") as lock:

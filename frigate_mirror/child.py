@@ -10,12 +10,13 @@ import sys
 import threading
 import time
 
-from frigate_mirror import rebuild
+from frigate_mirror import health, rebuild, state
 from frigate_mirror.mirror import Mirror
 from frigate_mirror.process import Parent, Rounds
 from frigate_mirror.settings import Settings
 from frigate_mirror.sink import Sink
-from frigate_mirror.store import LedgerError, RunLock
+from frigate_mirror.state import StateLock
+from frigate_mirror.store import LedgerError
 
 # Host names are encoded by it, it is loaded when first wanted, and a failure to load it, for want
 # of memory, is remembered for ever.
@@ -51,33 +52,53 @@ def serve(settings: Settings, sink: Sink, versions: dict[str, str]) -> int:
         signal.signal(number, stop)
     threading.excepthook = stop.mourn
     parent = Parent(sys.stdin.fileno(), int(os.environ.get("S3_MIRROR_PARENT", os.getppid())))
-    lock = RunLock(settings.lock_path)
+    lock = StateLock(settings)
     try:
-        if not _take_turn(lock, parent, stop):
+        if not _take_turn(lock, parent, stop, settings):
             return EX_OK
-        mirror = Mirror(settings, sink, versions=versions)
+        found = state.open_alone(settings)
+        lock.sign(found.folder)
     except (LedgerError, OSError) as error:
         log.error("S3 snapshot mirror cannot start: %s", error)
+        health.tell_why_not(f"the mirror cannot start: {error}", settings.status_path)
         return EX_FAILED
+    mirror = Mirror(settings, sink, found, versions=versions)
     _mirror_until(parent, stop, mirror, settings)
-    mirror.ledger.close()
-    if mirror.ledger.damaged:
-        log.error("S3 ledger damaged, kept as %s", rebuild.put_aside(settings.ledger_path))
+    ledger = mirror.ledger
+    ledger.close()
+    if ledger.damaged:
+        log.error("S3 ledger damaged, kept as %s", rebuild.put_aside(ledger.path))
     lock.release()
-    return EX_FAILED if mirror.ledger.damaged else stop.status
+    return EX_FAILED if ledger.damaged else stop.status
 
 
-def _take_turn(lock: RunLock, parent: Parent, stop: Stop) -> bool:
+def _take_turn(lock: StateLock, parent: Parent, stop: Stop, settings: Settings) -> bool:
     """Wait for an earlier mirror to finish its drain; False if Frigate ends before that."""
-    waited = False
+    told = ""
     while not lock.acquire():
         if parent.hung_up or stop.wanted:
             return False
-        if not waited:
-            log.info("S3 snapshot mirror waits for an earlier one to end")
-        waited = True
+        told = _tell_who_has_it(settings, told)
         time.sleep(0.1)
     return True
+
+
+def _tell_who_has_it(settings: Settings, told: str) -> str:
+    """Say once who holds the lock. Another Frigate's mirror will not end soon: then our own status
+    has to say so too."""
+    holder = state.holder(settings)
+    if holder.ours:
+        words = "S3 snapshot mirror waits for an earlier one to end"
+    else:
+        words = (
+            f"S3 snapshot mirror waits: the state folder {holder.folder} is in use by "
+            f"{holder.name}, which mirrors another clips folder: set S3_STATE_DIR to a folder of "
+            "its own for each Frigate"
+        )
+        health.tell_why_not(words, settings.status_path)
+    if words != told:
+        log.log(logging.INFO if holder.ours else logging.ERROR, "%s", words)
+    return words
 
 
 def _start(mirror: Mirror, rounds: list[Rounds]) -> None:

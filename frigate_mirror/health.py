@@ -1,7 +1,8 @@
 """Health: what the owner sees, as one line, one document, one word.
 
 OK        everything that should be in the bucket is, or is on its way
-DEGRADED  it still uploads, but something needs a look
+DEGRADED  it still uploads, but something was lost, failed, or is in danger
+UNKNOWN   the bucket has not answered yet
 DOWN      the bucket cannot be reached or does not let us in
 """
 
@@ -12,6 +13,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,10 @@ from frigate_mirror.service import Fault
 log = logging.getLogger("frigate_s3")
 BEHIND_TOO_FAR = 900.0  # seconds that the oldest artifact may be pending
 STALE_AFTER = 60.0  # seconds without a new status after which the mirror counts as not running
-OK, DEGRADED, DOWN = "OK", "DEGRADED", "DOWN"
+OK, DEGRADED, UNKNOWN, DOWN = "OK", "DEGRADED", "UNKNOWN", "DOWN"
+
+
+_WHAT_TO_DO = "`retry` once the cause is gone, or `acknowledge`"
 
 
 class Troubles:
@@ -57,6 +62,7 @@ class Status:
     last_success: float | None
     last_error: Fault | None
     service_down: bool
+    service_answered: bool
     service_since: float
     spool_files: int
     spool_bytes: int
@@ -73,12 +79,21 @@ class Status:
             reasons.insert(0, "the bucket cannot be reached or does not let us in")
         if self.behind > BEHIND_TOO_FAR:
             reasons.append(f"the oldest picture has been waiting for {span(self.behind)}")
+        for count, fate in (
+            (self.counts.failed, "failed for good"),
+            (self.counts.lost, "were lost"),
+            (self.counts.flawed, "were not whole and were uploaded as they are"),
+        ):
+            if count:
+                reasons.append(f"{count} picture(s) {fate}: see .s3_failed_events; {_WHAT_TO_DO}")
         return reasons
 
     @property
     def health(self) -> str:
         if self.service_down:
             return DOWN
+        if not self.service_answered:
+            return UNKNOWN
         return DEGRADED if self.reasons else OK
 
     def line(self) -> str:
@@ -86,7 +101,7 @@ class Status:
         return (
             f"S3 Upload Stats - Success: {self.success}, Failed: {self.failed}, "
             f"Retry Queue: {self.counts.retrying}, Tracked Events: {self.counts.uploaded}, "
-            f"Failed Events: {self.counts.failed}, Health: {self.health}"
+            f"Failed Events: {self.counts.failed + self.counts.lost}, Health: {self.health}"
         )
 
     def document(self) -> dict[str, Any]:
@@ -103,6 +118,12 @@ def write(document: Mapping[str, Any], path: Path) -> None:
         file.write(json.dumps(document, indent=1, sort_keys=True).encode())
 
 
+def tell_why_not(reason: str, path: Path) -> None:
+    """Write into the status file why no mirror runs; where it cannot be written, the log has it."""
+    with suppress(OSError):
+        write({"not running": reason, "written_at": time.time()}, path)
+
+
 def read(path: Path, now: float | None = None) -> dict[str, Any]:
     """The status document; one that is missing, unreadable or stale says DOWN, and why."""
     try:
@@ -115,6 +136,8 @@ def read(path: Path, now: float | None = None) -> dict[str, Any]:
         return _down("the mirror has never run here: no status file", path)
     except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
         return _down(f"the status file cannot be read: {error!r}", path)
+    if "not running" in document:
+        return _down(str(document["not running"]), path)
     if not document.keys() >= _KEYS:
         return _down("the status file is not of this version's making", path)
     if document.get("stopped"):

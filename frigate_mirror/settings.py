@@ -76,12 +76,11 @@ class Settings:
     # fmt: on
 
     @property
-    def ledger_path(self) -> Path:
-        return self.state_dir / "ledger.db"
-
-    @property
-    def lock_path(self) -> Path:
-        return self.state_dir / "mirror.lock"
+    def state_dirs(self) -> tuple[Path, ...]:
+        """Where the ledger may be: the chosen folder, and the one for when that cannot be
+        written, unless both are one."""
+        places = (self.state_dir, self.cache_dir / ".s3_mirror")
+        return tuple({os.path.realpath(place): place for place in reversed(places)}.values())[::-1]
 
     @property
     def cache_dir(self) -> Path:
@@ -184,17 +183,3 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
     if values.get("sse_kms_key_id") and values.get("sse") != "aws:kms":
         faults.append("S3_SSE_KMS_KEY_ID: needs S3_SSE=aws:kms")
     return faults
-
-
-def usable_state_dir(settings: Settings) -> Settings:
-    """`settings`, with the state folder moved under clips/cache where the chosen one cannot be
-    written (a read-only /config). Makes the folder, readable by its owner only."""
-    fallback = settings.cache_dir / ".s3_mirror"
-    for folder in (settings.state_dir, fallback):
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(folder, os.W_OK | os.X_OK):
-            return dataclasses.replace(settings, state_dir=folder)
-    return settings

@@ -71,6 +71,7 @@ ASKED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "bucket deleted and made again": ("bucket deleted and made again",),
         "credentials rotated while running": ("credentials rotated",),
         "an outage of eight days of event time": ("eight days of outage",),
+        "two uploads hang, live events go on": ("two uploads hang",),
         "anything at all, now and then": ("flapping", "unheard-of code"),
     },
     "Disk": {

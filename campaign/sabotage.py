@@ -132,6 +132,9 @@ TABLE = (
     _one("Frigate waits for the mirror", HOOK,
          "        self._stopping.set()\n", "        self._stopping.set()\n        time.sleep(15)\n",
          "clean stop"),
+    _one("no thread is kept for live events", UPLOADER,
+         "LIVE_THREADS = 2 ", "LIVE_THREADS = 0 ",
+         "two uploads hang"),
     # -- the disk
     Sabotage("a row that the ledger refused counts as queued", (
         (LEDGER, "        return self._claims.queue(",

@@ -56,7 +56,7 @@ class Settings:
     object_tags: str = _setting("S3_OBJECT_TAGS", "", parse.tags, "tags for every object, as `a=b&c=d`; needs s3:PutObjectTagging")
     bucket_owner: str = _setting("S3_EXPECTED_BUCKET_OWNER", "", parse.account, "refuse a bucket of any other AWS account")
     key_timezone: str = _setting("S3_KEY_TIMEZONE", "UTC", parse.timezone, "IANA time zone of the dates in keys")
-    upload_threads: int = _setting("S3_UPLOAD_THREADS", "8", parse.whole(1, 64), "most uploads at the same time; where the bucket is near, fewer do as much")
+    upload_threads: int = _setting("S3_UPLOAD_THREADS", "8", parse.whole(1, 64), "threads that upload whatever is due; two more upload live events only")
     bandwidth: Timetable = _setting("S3_BANDWIDTH_LIMIT", "off", parse.bandwidth, "bytes a second for all but live events: `2M`, or by the hour `08:00,512K 22:00,off`")
     niceness: int = _setting("S3_NICENESS", "10", parse.whole(0, 19), "how far the mirror steps back for the CPU: 0 not at all, 19 farthest")
     batch_size: int = _setting("S3_BATCH_SIZE", "50", parse.whole(1, 10_000), "events that one read of Frigate's database fetches")

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from frigate_mirror import uploader
 from frigate_mirror.child import EX_FAILED, Stop
 from frigate_mirror.mirror import Mirror
 from frigate_mirror.process import Parent, Rounds
@@ -121,7 +122,7 @@ def test_a_thread_without_memory_ends_the_mirror_and_nothing_else_does(
     stop, faults = Stop(), [ValueError("passing"), MemoryError("no more")]
     monkeypatch.setattr(threading, "excepthook", stop.mourn)
 
-    def task() -> None:
+    def task(*_: object) -> None:
         assert not stop.wanted
         raise faults.pop(0)
 
@@ -131,6 +132,7 @@ def test_a_thread_without_memory_ends_the_mirror_and_nothing_else_does(
     else:
         mirror = Mirror(world.settings(), MemorySink())
         monkeypatch.setattr(mirror.uploader, "step", task)
+        monkeypatch.setattr(uploader, "LIVE_THREADS", 0)
         mirror.uploader.start(1)
         [thread] = mirror.uploader._threads
         mirror.uploader.wake()

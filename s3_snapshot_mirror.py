@@ -5,6 +5,7 @@
     status    how it stands          exit 0 OK, 1 DEGRADED, 2 DOWN or not running
     check     the doctor             exit 0 no fault, 1 faults
     retry     failed pictures live again
+    acknowledge   what failed or was lost no longer keeps health from OK
     backfill  mirror what Frigate's database still has of a span of time
     rebuild   fill a lost ledger from the bucket
 
@@ -81,15 +82,21 @@ def _parser() -> argparse.ArgumentParser:
     _check_options(
         command("check", check, "look at everything the mirror needs; exit 1 on any fault")
     )
-    one = command("retry", retry, "give failed pictures all their tries again")
-    one.add_argument("--event", default="", help="only this event's")
-    one.add_argument("--camera", default="", help="only this camera's")
+    for one in (
+        command("retry", retry, "give failed and lost pictures all their tries again"),
+        command("acknowledge", acknowledge, "know of what failed or was lost: health may be OK"),
+    ):
+        one.add_argument("--event", default="", help="only this event's")
+        one.add_argument("--camera", default="", help="only this camera's")
     one = command(
         "backfill", backfill, "mirror what Frigate's database still has of a span of time"
     )
     form = "2026-01-31, 2026-01-31T18:30 (local time) or 3d, 12h, 30m ago"
     one.add_argument("--since", type=spans.moment, required=True, help=form)
     one.add_argument("--until", type=spans.moment, default=None, help="the same; now unless given")
+    one.add_argument(
+        "--verify", action="store_true", help="compare with the bucket, upload what is missing there"
+    )
     command("rebuild", rebuild, "tell the ledger what is in the bucket already")
     return parser
 
@@ -110,7 +117,7 @@ def load() -> Settings:
     for name, place in (("FRIGATE_DB_PATH", "database"), ("S3_STATE_DIR", "state")):
         if places.get(place) and not environ.get(name):
             environ[name] = places[place]
-    return settings.usable_state_dir(_wanted(settings.load(environ)))
+    return _wanted(settings.load(environ))
 
 
 def _wanted(loaded: Settings) -> Settings:
@@ -122,7 +129,7 @@ def _wanted(loaded: Settings) -> Settings:
 def run(arguments: argparse.Namespace) -> int:
     """The child: reads ids until Frigate is gone, drains for a bounded time, ends."""
     process.let_go()
-    loaded = settings.usable_state_dir(_wanted(settings.load(os.environ)))
+    loaded = _wanted(settings.load(os.environ))
     process.step_back(loaded.niceness)
     process.set_up_logging(loaded.log_level)
     if not loaded.enabled:
@@ -196,13 +203,21 @@ def retry(arguments: argparse.Namespace) -> int:
     return commands.retry(load(), arguments.event, arguments.camera)
 
 
+def acknowledge(arguments: argparse.Namespace) -> int:
+    from frigate_mirror import commands
+
+    return commands.acknowledge(load(), arguments.event, arguments.camera)
+
+
 def backfill(arguments: argparse.Namespace) -> int:
     from frigate_mirror import commands
     from s3 import S3Sink
 
     loaded = load()
     process.set_up_logging("WARNING")
-    return commands.backfill(loaded, S3Sink(loaded, os.environ), arguments.since, arguments.until)
+    sink = S3Sink(loaded, os.environ)
+    until, verify = arguments.until, arguments.verify
+    return commands.backfill(loaded, sink, arguments.since, until, verify=verify)
 
 
 def rebuild(arguments: argparse.Namespace) -> int:

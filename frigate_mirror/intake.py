@@ -100,15 +100,20 @@ class Intake:
                 changed += self._queue(artifact, self._priority_of(event))
         return changed
 
-    def look_again(self, since: float) -> int:
+    def look_again(self, since: float) -> None:
         """Queue the pictures of events from `since` on that had no file and have one now: a disk
-        may have been away. Returns how many. Raises CatalogError and LedgerError."""
-        found = 0
+        may have been away. Raises CatalogError and LedgerError."""
         for page in self._ledger.without_file(since):
-            for event in self._catalog.events([event_of(one) for one in page]):
-                artifact = self._snapshot(event) if event.picture_is_final else None
-                if artifact is not None:
-                    found += self._queue(self._with_flaw(artifact), self._priority_of(event))
+            self.look_for_files(page)
+
+    def look_for_files(self, artifact_ids: Iterable[str]) -> int:
+        """Queue those of these artifacts that Frigate has a file of; returns how many. Raises
+        CatalogError and LedgerError."""
+        found = 0
+        for event in self._catalog.events([event_of(one) for one in artifact_ids]):
+            artifact = self._snapshot(event) if event.picture_is_final else None
+            if artifact is not None:
+                found += self._queue(self._with_flaw(artifact), self._priority_of(event))
         return found
 
     def hold(self) -> None:

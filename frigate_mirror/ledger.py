@@ -53,8 +53,6 @@ class Ledger:
         self._store = Store(path, alone=alone)
         self._claimed: set[str] = set()
         self._counted: tuple[object, Counts] = (None, Counts())
-        self.more = False
-        """Whether the last claim saw another artifact that is due."""
 
     @property
     def damaged(self) -> bool:
@@ -170,12 +168,9 @@ class Ledger:
         with self._store.turn:
             for priority in range(Priority.LIVE, last + 1):
                 query = schema.NEWEST_DUE if priority == Priority.LIVE else schema.OLDEST_DUE
-                due = (one for (one,) in self._store.cursor(query, (priority, now)))
-                free = list(islice((one for one in due if one not in self._claimed), 2))
-                if free:
-                    self.more = len(free) > 1
-                    return self._claim(free[0])
-        self.more = False
+                for (artifact_id,) in self._store.cursor(query, (priority, now)):
+                    if artifact_id not in self._claimed:
+                        return self._claim(artifact_id)
         return None
 
     def _claim(self, artifact_id: str) -> Entry:
@@ -208,9 +203,10 @@ class Ledger:
                 found += islice(free, 1)
         return min(found, default=None)
 
-    def settle(self, done: Collection[Settled]) -> None:
+    def settle(self, done: Collection[Settled]) -> set[str]:
         """The bucket holds these: one commit for all. What only the queue needed is dropped. A row
-        that was queued again in a newer version meanwhile stays in the queue."""
+        that was queued again in a newer version meanwhile stays in the queue; returns the ids of
+        those."""
         with self._store.writing() as sql:
             sql.executemany(
                 """UPDATE artifact SET settled = ?1, attempts = attempts + 1, error = NULL,
@@ -224,7 +220,9 @@ class Ledger:
                    WHERE id = ? AND state = 'uploaded'""",
                 [(one.id,) for one in done],
             )
-        self._drop(one.id for one in done)
+        ids = [one.id for one in done]
+        self._drop(ids)
+        return {one for one, state in self._of("id, state", ids) if state == "pending"}
 
     def defer(self, artifact_id: str, due: float, error: str, *, charged: bool) -> None:
         """Not this time: again at `due`, behind the live ones. `charged`: it cost a try."""

@@ -284,8 +284,8 @@ class Mirror:
             versions=self._versions,
             target={"bucket": settings.bucket, "endpoint": settings.endpoint_url or "AWS",
                     "prefix": settings.prefix},
-            paths={"database": str(settings.db_path), "state": str(self._state.folder),
-                   "other ledger": str(self._state.other or "")},
+            paths={"database": str(settings.db_path), "state": str(settings.state_dir),
+                   "ledger": str(self.ledger.path), "other ledger": str(self._state.other or "")},
         )  # fmt: skip
 
     def write_status(self, *, stopped: bool = False) -> None:

@@ -191,7 +191,7 @@ class Uploader:
 
     def _uploaded(self, entry: Entry, size: int, took: float) -> None:
         artifact, now = entry.artifact, self._clock()
-        self._settling.add(Settled(now, artifact.id, artifact.key))
+        self._settling.add(Settled(now, artifact.id, artifact.key, version=artifact.version))
         level = logging.INFO if entry.priority is Priority.LIVE else logging.DEBUG
         if log.isEnabledFor(level):
             camera, kb = quote_camera(artifact.camera), -(-size // 1000)
@@ -217,8 +217,8 @@ class Uploader:
 
     def _deleted(self, entry: Entry) -> None:
         reason = "deleted before it could be uploaded"
-        self._ledger.give_up(entry.artifact.id, reason, self._clock())
-        log.warning("S3 upload: %s was %s", entry.artifact.key, reason)
+        self._ledger.lose(entry.artifact.id, reason, self._clock())
+        log.error("S3 upload: %s is lost: %s", entry.artifact.key, reason)
 
     def _unreadable(self, entry: Entry, error: OSError) -> None:
         message = f"read {entry.artifact.source}: {error.strerror or error}"

@@ -20,7 +20,6 @@ import pytest
 
 from frigate_mirror import uploader
 from frigate_mirror.child import EX_FAILED, Stop
-from frigate_mirror.mirror import Mirror
 from frigate_mirror.process import Parent, Rounds
 from frigate_mirror.sink import MemorySink
 from servers import ACCESS, SECRET, Bucket, Moto
@@ -130,7 +129,7 @@ def test_a_thread_without_memory_ends_the_mirror_and_nothing_else_does(
         thread: threading.Thread = Rounds("rounds", (0.0, task))
         thread.start()
     else:
-        mirror = Mirror(world.settings(), MemorySink())
+        mirror = world.mirror(MemorySink())
         monkeypatch.setattr(mirror.uploader, "step", task)
         monkeypatch.setattr(uploader, "LIVE_THREADS", 0)
         mirror.uploader.start(1)

@@ -21,13 +21,12 @@ import pytest
 from frigate_mirror import child
 from frigate_mirror.entries import Counts
 from frigate_mirror.ledger import Ledger
-from frigate_mirror.mirror import Mirror
 from frigate_mirror.sink import Misconfigured, Receipt, Rejected, Unavailable
 from worlds import DAY, NOW, Clock, FaultySink, World, until
 
 STATS = re.compile(
     r"S3 Upload Stats - Success: \d+, Failed: \d+, Retry Queue: \d+, "
-    r"Tracked Events: \d+, Failed Events: \d+, Health: (OK|DEGRADED|DOWN)"
+    r"Tracked Events: \d+, Failed Events: \d+, Health: (OK|DEGRADED|UNKNOWN|DOWN)"
 )
 DENIED = Misconfigured("list bucket/: AccessDenied", hint="allow s3:ListBucket on bucket")
 
@@ -40,7 +39,7 @@ class Bench:
         self.open()
 
     def open(self) -> None:
-        self.mirror = Mirror(self.world.settings(), self.sink, clock=self.clock)
+        self.mirror = self.world.mirror(self.sink, clock=self.clock)
 
     def drain(self) -> None:
         while self.mirror.uploader.step():

@@ -19,8 +19,10 @@ from typing import Any, BinaryIO
 from bench.house import TABLE
 from frigate_mirror import settings
 from frigate_mirror.artifacts import Artifact, snapshot_id
+from frigate_mirror.mirror import Mirror
 from frigate_mirror.settings import Settings
-from frigate_mirror.sink import MemorySink, Receipt
+from frigate_mirror.sink import MemorySink, Receipt, Sink
+from frigate_mirror.state import open_alone
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = sorted((Path(__file__).resolve().parent / "standin" / "pictures").glob("*.jpg"))
@@ -63,7 +65,12 @@ class World:
         self.pictures: dict[str, bytes] = {}
 
     def settings(self, **environ: str) -> Settings:
-        return settings.usable_state_dir(settings.load(self.environ | environ))
+        return settings.load(self.environ | environ)
+
+    def mirror(self, sink: Sink, **options: Any) -> Mirror:
+        """A mirror of this world, in this process; whoever has it closes its ledger."""
+        loaded = self.settings()
+        return Mirror(loaded, sink, open_alone(loaded), **options)
 
     def event(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import random
 import threading
 import time
@@ -441,18 +442,57 @@ def test_a_call_for_the_backlog_is_not_lost_on_threads_that_take_live_events_onl
     hanging.let_go.set()
 
 
+def pauses(bench: Bench) -> list[float]:
+    """What the service answers each time a thread that found nothing asks how long to rest."""
+    asked: list[float] = []
+    pause = bench.service.pause
+
+    def noted() -> float:
+        asked.append(pause())
+        return asked[-1]
+
+    bench.service.pause = noted  # type: ignore[method-assign]
+    return asked
+
+
 def test_a_live_thread_that_held_the_only_leave_calls_one_that_has_use_for_it(
     far: Bench,
 ) -> None:
     far.sink.fault = raising(Misconfigured("put k: AccessDenied"))
     key = far.add(BACKLOG)
-    far.uploader.start(1)
-    until(lambda: far.service.down and far.service.pause() < 3600.0, 60.0)
-    until(lambda: far.ledger.claimed == 0, 60.0)
+    far.drain()
+    assert far.service.down
     far.sink.fault = lambda key: None
     far.clock.now += 3600.0
+    leave, asked = far.service.admit(), pauses(far)
+    assert leave is not None
+    far.uploader.start(1)
+    until(lambda: asked.count(math.inf) == 1 + uploader.LIVE_THREADS, 60.0)
+    far.service.idle(leave)
     assert not far.uploader.step(LIVE)
     until(lambda: key in far.sink.objects, 60.0)
+
+
+def test_one_call_gets_as_many_threads_up_as_there_is_work_for(far: Bench) -> None:
+    asked = pauses(far)
+    far.uploader.start(3)
+    until(lambda: len(asked) == 3 + uploader.LIVE_THREADS, 60.0)
+    hanging = Hanging(far, backlog=5)
+    far.uploader.wake()
+    until(lambda: len(hanging.begun) == 3, 60.0)
+    hanging.let_go.set()
+    until(lambda: len(far.sink.objects) == 5, 60.0)
+
+
+def test_threads_for_live_events_hardly_ask_the_ledger_while_there_is_only_a_backlog(
+    far: Bench,
+) -> None:
+    hanging = Hanging(far, backlog=20)
+    far.uploader.start(4)
+    until(lambda: len(hanging.begun) == 4, 60.0)
+    asked = count_queries(far, 1.0)
+    hanging.let_go.set()
+    assert asked <= 8
 
 
 def test_a_backlog_waits_for_its_turn_on_the_line_and_a_live_event_does_not(bench: Bench) -> None:

@@ -95,7 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--since", type=spans.moment, required=True, help=form)
     one.add_argument("--until", type=spans.moment, default=None, help="the same; now unless given")
     one.add_argument(
-        "--verify", action="store_true", help="compare with the bucket, upload what is missing there"
+        "--verify",
+        action="store_true",
+        help="compare with the bucket, upload what is missing there",
     )
     command("rebuild", rebuild, "tell the ledger what is in the bucket already")
     return parser

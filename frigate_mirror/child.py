@@ -25,7 +25,7 @@ assert encodings.idna
 log = logging.getLogger("frigate_s3")
 EX_OK, EX_FAILED = 0, 1
 START_WITHIN = 5  # seconds; they start in milliseconds
-STATUS_EVERY, SUM_UP_EVERY, TEND_EVERY, TIDY_LOOK = 5.0, 60.0, 1.0, 10.0
+STATUS_EVERY, SUM_UP_EVERY, TEND_EVERY, TIDY_LOOK, VERIFY_LOOK = 5.0, 60.0, 1.0, 10.0, 1.0
 
 
 class Stop:
@@ -121,7 +121,7 @@ def _rounds(mirror: Mirror, settings: Settings) -> list[Rounds]:
             (SUM_UP_EVERY, mirror.sum_up),
         ),
         Rounds("sweep", (settings.sweep_interval, mirror.housekeep), (TIDY_LOOK, mirror.tidy)),
-        Rounds("check", (settings.check_interval, mirror.check)),
+        Rounds("check", (settings.check_interval, mirror.check), (VERIFY_LOOK, mirror.verify)),
         Rounds("stats", (settings.stats_interval, mirror.tell)),
     ]
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from frigate_mirror import bucket, state
 from frigate_mirror import rebuild as rebuilding
 from frigate_mirror.events import CatalogError
 from frigate_mirror.keys import KeyCodec
-from frigate_mirror.ledger import LedgerError
+from frigate_mirror.ledger import Ledger, LedgerError
 from frigate_mirror.mirror import Mirror
 from frigate_mirror.settings import Settings
 from frigate_mirror.sink import Sink, SinkError
@@ -26,23 +26,32 @@ POLL = 0.2  # seconds between two looks at the progress
 
 def retry(settings: Settings, event_id: str, camera: str) -> int:
     """Dead letters are due again."""
-    try:
-        with state.opened(settings) as (found, _):
-            count = found.ledger.revive(event_id, camera, time.time())
-    except (LedgerError, OSError) as error:
-        return _told(str(error))
-    print(f"{count} failed picture(s) will be tried again")
-    return EX_OK
+    return _of_dead_letters(
+        settings,
+        lambda ledger: ledger.revive(event_id, camera, time.time()),
+        "failed picture(s) will be tried again",
+    )
 
 
 def acknowledge(settings: Settings, event_id: str, camera: str) -> int:
     """The owner knows of what failed or was lost: it no longer keeps health from OK."""
+    return _of_dead_letters(
+        settings,
+        lambda ledger: ledger.acknowledge(event_id, camera),
+        "failed or lost picture(s) acknowledged; .s3_failed_events still lists them",
+    )
+
+
+def _of_dead_letters(settings: Settings, change: Callable[[Ledger], int], said: str) -> int:
+    if not state.ever_mirrored(settings):
+        places = " or ".join(map(str, settings.state_dirs))
+        return _told(f"no ledger in {places}: nothing was ever mirrored here")
     try:
         with state.opened(settings) as (found, _):
-            count = found.ledger.acknowledge(event_id, camera)
+            count = change(found.ledger)
     except (LedgerError, OSError) as error:
         return _told(str(error))
-    print(f"{count} failed or lost picture(s) acknowledged; .s3_failed_events still lists them")
+    print(f"{count} {said}")
     return EX_OK
 
 

@@ -79,7 +79,9 @@ class Ledger:
             (artifact_id, camera, started, now, error),
         )
 
-    def wait(self, artifact_id: str, camera: str, started: float, due: float, looks: int = 1) -> None:
+    def wait(
+        self, artifact_id: str, camera: str, started: float, due: float, looks: int = 1
+    ) -> None:
         """Remember an event whose file is not there, or not whole, after so many looks: the next
         is at `due`."""
         self._store.change(

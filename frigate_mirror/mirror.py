@@ -237,8 +237,8 @@ class Mirror:
             return
         self._verify_at = now + (HOUR if missing else DAY)
         trouble = (
-            f"{len(missing)} of the newest {looked} uploaded pictures are not in the bucket: was it "
-            "emptied or replaced? `backfill --verify --since 7d` uploads them again"
+            f"{len(missing)} of the newest {looked} uploaded pictures are not in the bucket: was "
+            "it emptied or replaced? `backfill --verify --since 7d` uploads them again"
         )
         self._troubles.note("bucket", trouble if missing else "")
 

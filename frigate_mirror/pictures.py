@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 HEAD = 12  # bytes
 TAIL = 4096  # bytes; other programs write their notes behind the end mark
+SCAN, END = b"\xff\xda", b"\xff\xd9"  # marks in a JPEG: its data begins, the picture ends
 
 
 def fault_of(file: BinaryIO) -> str:
@@ -25,12 +26,26 @@ def fault_of(file: BinaryIO) -> str:
     if not head.strip(b"\0"):
         return "the picture is empty"
     if head.startswith(b"\xff\xd8"):
-        # Within the picture's data the mark cannot stand: there each FF is followed by 00.
-        whole = b"\xff\xd9" in tail
+        whole = END in tail or _ends(file)
     elif head.startswith(b"\x89PNG"):
         whole = b"IEND\xaeB`\x82" in tail
     elif head.startswith(b"RIFF"):
         whole = len(head) == HEAD and size >= 8 + int.from_bytes(head[4:8], "little")
     else:  # the first bytes of one of these forms alone, or something else
         whole = not any(start.startswith(head) for start in (b"\xff\xd8", b"\x89PNG", b"RIFF"))
+    file.seek(0)
     return "" if whole else f"the picture breaks off after {size} bytes"
+
+
+def _ends(jpeg: BinaryIO) -> bool:
+    """Whether the end mark stands anywhere behind the headers, which may hold a small picture of
+    their own. Within a picture's data it cannot stand: there each FF is followed by 00."""
+    jpeg.seek(2)
+    while len(header := jpeg.read(4)) == 4 and not header.startswith(SCAN):
+        jpeg.seek(max(0, int.from_bytes(header[2:], "big") - 2), os.SEEK_CUR)
+    before = b""
+    while piece := jpeg.read(65_536):
+        if END in before + piece:
+            return True
+        before = piece[-1:]
+    return False

@@ -137,4 +137,3 @@ HASTEN = f"UPDATE {_QUEUE} SET due = ?1 WHERE {_NOT_DUE} AND tries = 0"
 MEND_PENDING = f"UPDATE {_QUEUE} SET due = ?1 WHERE {_NOT_DUE} AND (due > ?2 OR attempts = 0)"
 MEND_WAITING = """UPDATE artifact INDEXED BY artifact_waiting SET due = ?1
                   WHERE state = 'waiting' AND due > ?1 AND (due > ?2 OR attempts = 0)"""
-

@@ -2,9 +2,9 @@
 
 It counts as down when two artifacts failed, or the check did, with no success between them. One
 alone may be a single object that the server stumbles over, and the others go on. While nothing has
-got through yet, one is enough: of what only the owner can mend, or of the check. While it is down everything
-waits, and one upload at a time is the probe. It is said once when it is lost (again only if the
-owner would have to do something else about it) and once when it is back.
+got through yet, one is enough: of what only the owner can mend, or of the check. While it is down
+everything waits, and one upload at a time is the probe. It is said once when it is lost (again only
+if the owner would have to do something else about it) and once when it is back.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Where the mirror keeps its ledger, and who may have it open.
 
 There are two places: the chosen folder and, where that cannot be written, one under Frigate's
-clips/cache. Whatever opens the ledger looks at both: what only the other one knows is taken over, so
-that nothing that waits for upload is ever out of sight. The run lock is taken in both.
+clips/cache. Whatever opens the ledger looks at both: what only the other one knows is taken over,
+so that nothing that waits for upload is ever out of sight. The run lock is taken in both.
 """
 
 from __future__ import annotations
@@ -120,6 +120,11 @@ def _identity(settings: Settings) -> str:
     return f"{found.st_dev}:{found.st_ino}"
 
 
+def ever_mirrored(settings: Settings) -> bool:
+    """Whether there is a ledger in one of the places."""
+    return any((folder / LEDGER).exists() for folder in settings.state_dirs)
+
+
 @contextmanager
 def opened(settings: Settings) -> Iterator[tuple[State, StateLock | None]]:
     """The ledger for a command, and the lock if no mirror runs. Beside a running mirror the
@@ -209,7 +214,9 @@ def _look_into_the_other(state: State, settings: Settings) -> None:
 
 def _stamp(ledger: Path) -> str:
     """Changes with every change of that ledger."""
-    found = [os.stat(path) for ending in ENDINGS[:2] if (path := Path(f"{ledger}{ending}")).exists()]
+    found = [
+        os.stat(path) for ending in ENDINGS[:2] if (path := Path(f"{ledger}{ending}")).exists()
+    ]
     return " ".join(f"{one.st_ino} {one.st_size} {one.st_mtime_ns}" for one in found)
 
 

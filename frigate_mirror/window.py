@@ -29,7 +29,9 @@ class Window:
         """What to sweep now, as (since, until) in Unix seconds."""
         since = now - self._length
         last = float(self._ledger.note("swept") or now)
-        if last < since and not any(one <= last < until for one, until, _ in self._left_behind(now)):
+        if last < since and not any(
+            one <= last < until for one, until, _ in self._left_behind(now)
+        ):
             left = [*self._left_behind(now), (last - AROUND, last + AROUND, now + self._length)]
             self._ledger.take_note("left behind", json.dumps(left[-MOST:]))
         return [(one, min(until, since)) for one, until, _ in self._left_behind(now)] + [

@@ -19,7 +19,7 @@ from frigate_mirror.store import RunLock
 from servers import SECRET, Bucket, Moto
 from worlds import DAY, ROOT, Child, World, clean_environ, command, until
 
-COMMANDS = ("run", "status", "check", "retry", "backfill", "rebuild")
+COMMANDS = ("run", "status", "check", "retry", "acknowledge", "backfill", "rebuild")
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def world(tmp_path: Path, bucket: Bucket) -> World:
 
 @contextlib.contextmanager
 def ledger_of(world: World) -> Iterator[Ledger]:
-    world.settings()  # makes its folder
+    world.state.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(Ledger(world.state / "ledger.db")) as ledger:
         yield ledger
 
@@ -102,7 +102,7 @@ def test_status_of_a_running_mirror_is_0_for_people_and_programs(world: World) -
     world.event(started=time.time() - 60)
     child = Child(world, S3_CHECK_INTERVAL="1")
     try:
-        until(lambda: world.status() and world.lines(".s3_uploaded_events"))
+        until(lambda: world.status().get("health") == "OK" and world.lines(".s3_uploaded_events"))
         told = command(world, "status")
         assert told.returncode == 0 and told.stdout.startswith("S3 mirror: OK")
         told = command(world, "status", "--json")
@@ -212,7 +212,51 @@ def test_retry_where_nothing_was_ever_mirrored_is_70(world: World) -> None:
     assert told.returncode == 70 and "no ledger" in told.stderr
 
 
+# -- acknowledge
+
+
+def test_what_is_acknowledged_is_listed_and_no_longer_keeps_health_from_ok(world: World) -> None:
+    event_id = f"{time.time() - 60:.1f}-aaaaaa"
+    bury(world, (event_id, "front_door"))
+    child = Child(world, S3_CHECK_INTERVAL="1")
+    try:
+        until(lambda: world.status().get("health") == "DEGRADED")
+        [reason] = world.status()["reasons"]
+        assert "1 picture(s) failed for good" in reason and "acknowledge" in reason
+        told = command(world, "acknowledge")
+        assert told.returncode == 0 and told.stdout.startswith("1 failed or lost")
+        until(lambda: world.status()["health"] == "OK")
+        assert [line[1] for line in world.lines(".s3_failed_events")] == [f"snapshot:{event_id}"]
+    finally:
+        child.kill()
+
+
 # -- backfill
+
+
+def test_backfill_with_verify_uploads_again_what_the_bucket_has_lost(
+    world: World, bucket: Bucket
+) -> None:
+    ids = [world.event(started=time.time() - 60 - n) for n in range(4)]
+    mirror_all(world, 4)
+    for key in bucket.keys()[:2]:
+        bucket.client.delete_object(Bucket=bucket.name, Key=key)
+    gone = next(one for one in ids if not any(one in key for key in bucket.keys()))
+    world.forget(gone)
+    told = command(world, "backfill", "--since", "1d")
+    assert told.returncode == 0 and "in the bucket" not in told.stdout
+    told = command(world, "backfill", "--verify", "--since", "1d")
+    assert "4 uploaded picture(s) compared with the bucket: 2 missing there, 1 of them go up" in (
+        told.stdout
+    )
+    assert told.returncode == 1 and "1 lost" in told.stdout
+    assert len(bucket.keys()) == 3
+    world.write_picture(gone)
+    command(world, "retry")
+    told = command(world, "backfill", "--verify", "--since", "1d")
+    assert told.returncode == 0 or len(bucket.keys()) == 4
+    told = command(world, "backfill", "--verify", "--since", "1d")
+    assert told.returncode == 0 and "the bucket has all of it" in told.stdout, told
 
 
 def test_backfill_mirrors_what_the_window_leaves_alone(world: World, bucket: Bucket) -> None:
@@ -221,7 +265,7 @@ def test_backfill_mirrors_what_the_window_leaves_alone(world: World, bucket: Buc
     world.event(started=now - 40 * DAY)
     told = command(world, "backfill", "--since", "30d", "--until", "10d")
     assert told.returncode == 0, told.stderr
-    assert "5 event(s)" in told.stdout and "all of it is in the bucket" in told.stdout
+    assert "5 event(s)" in told.stdout and "all of it was uploaded" in told.stdout
     assert sorted(bucket.objects().values()) == sorted(world.pictures[one] for one in old)
 
 
@@ -315,10 +359,13 @@ def test_rebuild_leaves_a_damaged_ledger_to_the_mirror_that_has_it_open(world: W
     world.state.mkdir(parents=True)
     damaged = world.state / "ledger.db"
     damaged.write_bytes(b"no ledger" * 1000)
-    lock = RunLock(world.settings().lock_path)
+    lock = RunLock(world.state / "mirror.lock")
     assert lock.acquire()
     told = command(world, "rebuild")
     assert told.returncode == 70 and "not a database" in told.stderr
+    assert [path.name for path in world.state.glob("ledger*")] == ["ledger.db"]
+    told = command(world, "backfill", "--since", "1d")
+    assert told.returncode == 70 and "try again" in told.stderr
     assert [path.name for path in world.state.glob("ledger*")] == ["ledger.db"]
     lock.release()
     command(world, "rebuild")

@@ -15,7 +15,7 @@ import pytest
 
 from frigate_mirror import health
 from frigate_mirror.entries import Counts
-from frigate_mirror.health import DEGRADED, DOWN, OK, Status, Troubles, report, span
+from frigate_mirror.health import DEGRADED, DOWN, OK, UNKNOWN, Status, Troubles, report, span
 from frigate_mirror.service import Fault
 
 NOW = 1_705_329_063.0
@@ -25,11 +25,12 @@ GOOD = Status(
     pid=42,
     success=1523,
     failed=2,
-    counts=Counts(waiting=1, pending=5, uploaded=1523, failed=3, gone=4, retrying=2),
+    counts=Counts(waiting=1, pending=5, uploaded=1523, gone=4, retrying=2, acknowledged=3),
     behind=12.0,
     last_success=NOW - 61,
     last_error=None,
     service_down=False,
+    service_answered=True,
     service_since=NOW - 3600,
     spool_files=5,
     spool_bytes=1_250_000,
@@ -37,6 +38,10 @@ GOOD = Status(
     target={"bucket": "pictures", "endpoint": "AWS", "prefix": ""},
     paths={"database": "/config/frigate.db"},
 )
+
+
+AND = ": see .s3_failed_events; `retry` once the cause is gone, or `acknowledge`"
+NO_BUCKET = "the bucket cannot be reached or does not let us in"
 
 
 @pytest.fixture
@@ -51,12 +56,12 @@ def status(**other: Any) -> Status:
 def test_the_statistics_line_has_exactly_the_form_that_people_grep_for() -> None:
     form = (
         r"S3 Upload Stats - Success: \d+, Failed: \d+, Retry Queue: \d+, Tracked Events: \d+, "
-        r"Failed Events: \d+, Health: (OK|DEGRADED|DOWN)"
+        r"Failed Events: \d+, Health: (OK|DEGRADED|UNKNOWN|DOWN)"
     )
     assert re.fullmatch(form, GOOD.line())
     assert GOOD.line() == (
         "S3 Upload Stats - Success: 1523, Failed: 2, Retry Queue: 2, Tracked Events: 1523, "
-        "Failed Events: 3, Health: OK"
+        "Failed Events: 0, Health: OK"
     )
 
 
@@ -67,10 +72,19 @@ def test_the_statistics_line_has_exactly_the_form_that_people_grep_for() -> None
         ({"behind": 900.0}, OK, []),
         ({"behind": 901.0}, DEGRADED, ["the oldest picture has been waiting for 15 min 1 s"]),
         ({"troubles": ["spool full"]}, DEGRADED, ["spool full"]),
+        ({"counts": Counts(failed=2)}, DEGRADED, ["2 picture(s) failed for good" + AND]),
+        ({"counts": Counts(lost=30)}, DEGRADED, ["30 picture(s) were lost" + AND]),
+        (
+            {"counts": Counts(flawed=1)},
+            DEGRADED,
+            ["1 picture(s) were not whole and were uploaded as they are" + AND],
+        ),
+        ({"service_answered": False}, UNKNOWN, []),
+        ({"service_answered": False, "service_down": True}, DOWN, [NO_BUCKET]),
         (
             {"service_down": True, "troubles": ["spool full"]},
             DOWN,
-            ["the bucket cannot be reached or does not let us in", "spool full"],
+            [NO_BUCKET, "spool full"],
         ),
     ],
 )
@@ -82,6 +96,10 @@ def test_health_is_down_without_a_bucket_degraded_with_a_reason_and_else_ok(
     assert found.line().endswith(f"Health: {word}")
     assert found.document()["health"] == word
     assert found.document()["reasons"] == reasons
+
+
+def test_what_is_lost_counts_among_the_failed_events() -> None:
+    assert "Failed Events: 5," in status(counts=Counts(failed=2, lost=3, flawed=7)).line()
 
 
 # -- the status file

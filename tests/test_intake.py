@@ -183,8 +183,7 @@ def test_pictures_on_a_disk_that_was_away_are_mirrored_when_it_is_back(bench: Be
     away.rename(bench.world.clips)
     for event_id in wanted:
         bench.world.write_picture(event_id)
-    assert bench.intake.look_again(NOW - 7 * DAY) == 5
-    bench.tend_for(2.0)
+    bench.intake.look_again(NOW - 7 * DAY)
     assert bench.priorities().keys() == wanted
 
 
@@ -279,6 +278,8 @@ def test_the_look_at_the_spool_is_taken_again_until_the_database_can_be_read(ben
     bench.intake.offer(event_id)
     bench.world.forget(event_id)
     again = bench.again()
+    for one in bench.folder.glob("spool/*~.json"):
+        one.unlink()  # a picture that the first edition held
     away = bench.world.database.rename(bench.world.database.with_name("away.db"))
     with pytest.raises(CatalogError):
         again.intake.hold()
@@ -312,7 +313,7 @@ def test_what_is_uploaded_while_it_is_held_again_leaves_nothing_in_the_spool(
     hold = bench.spool.hold
 
     def and_meanwhile_it_is_uploaded(artifact: Artifact) -> None:
-        bench.ledger.settle([Settled(NOW, artifact.id, artifact.key)])
+        bench.ledger.settle([Settled(NOW, artifact.id, artifact.key, version=artifact.version)])
         hold(artifact)
 
     monkeypatch.setattr(bench.spool, "hold", and_meanwhile_it_is_uploaded)

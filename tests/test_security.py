@@ -398,7 +398,7 @@ def test_a_forged_line_keeps_no_picture_from_the_bucket_while_the_ledger_lives(
     tmp_path: Path,
 ) -> None:
     world = World(tmp_path / "world")
-    world.settings()  # makes its folder
+    world.state.mkdir(parents=True)
     path = world.state / "ledger.db"
     uploaded = StateFile(tmp_path / "uploaded", with_errors=False)
     failed = StateFile(tmp_path / "failed", with_errors=True)

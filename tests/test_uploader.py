@@ -251,8 +251,8 @@ def test_a_snapshot_deleted_before_it_was_held_is_not_retried(
     bench.spool.release(f"snapshot:{Path(key).stem}")
     bench.source(key).unlink()
     assert bench.drain() == 1 and bench.drain() == 0
-    assert bench.ledger.counts() == Counts(gone=1)
-    assert caplog.text.count("was deleted before it could be uploaded") == 1
+    assert bench.ledger.counts() == Counts(lost=1)
+    assert caplog.text.count("is lost: deleted before it could be uploaded") == 1
     assert bench.sink.puts == []
 
 

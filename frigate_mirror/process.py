@@ -1,5 +1,8 @@
-"""What a long-running child needs of its operating system: to be quiet, to be told when its parent
-is gone, and to do things every so many seconds."""
+"""What a long-running child process needs of its operating system: descriptors of its own, low
+priority, a way to learn that its parent is gone, and threads that do something now and then.
+
+Knows nothing of pictures, buckets or ledgers.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from contextlib import suppress
 log = logging.getLogger("frigate_s3")
 END = b"\x04"  # the hook's last line
 LONGEST_LINE = 4096  # bytes; an event id has about 24
+HIGHEST_GUESSED = 65_536  # descriptors are closed up to this number where they cannot be listed
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30}  # system call numbers; glibc has no wrapper
 _IOPRIO_LOWEST = (2 << 13) | 7  # best-effort class, last of its eight levels
 
@@ -36,10 +40,28 @@ def set_up_logging(level: str) -> None:
 
 
 def let_go() -> None:
-    """Keep nothing of Frigate's but the three standard streams: no file that one of its libraries
-    let us inherit, no folder."""
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    """Keeps nothing of Frigate's but the three standard streams: closes every file that one of its
+    libraries let us inherit, and leaves its working directory."""
+    inherited = _open_descriptors()
+    if inherited is None:
+        os.closerange(3, HIGHEST_GUESSED)
+    for descriptor in inherited or ():
+        if descriptor > 2:
+            with suppress(OSError):  # the listing's own one is closed already
+                os.close(descriptor)
     os.chdir("/")
+
+
+def _open_descriptors() -> list[int] | None:
+    """Every open descriptor of this process; None where the system does not list them.
+
+    Closing all numbers up to the limit instead takes minutes where the kernel or the C library has
+    no close_range (musl, gVisor) and the limit is 2^30, as it is in many containers.
+    """
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        with suppress(OSError):
+            return [int(name) for name in os.listdir(folder)]
+    return None
 
 
 def step_back(niceness: int) -> None:

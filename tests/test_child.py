@@ -23,6 +23,7 @@ from frigate_mirror.mirror import Mirror
 from frigate_mirror.process import Parent, Rounds
 from frigate_mirror.sink import MemorySink
 from servers import ACCESS, SECRET, Bucket, Moto
+from waiting import PATIENCE
 from worlds import ROOT, Child, World, clean_environ, until
 
 Start = Callable[..., Child]
@@ -42,7 +43,7 @@ def world(tmp_path: Path, bucket: Bucket) -> World:
 def start(world: World) -> Iterator[Start]:
     children: list[Child] = []
 
-    def started(**environ: str) -> Child:
+    def started(**environ: Any) -> Child:
         children.append(Child(world, **environ))
         return children[-1]
 
@@ -134,7 +135,7 @@ def test_a_thread_without_memory_ends_the_mirror_and_nothing_else_does(
         mirror.uploader.start(1)
         [thread] = mirror.uploader._threads
         mirror.uploader.wake()
-    thread.join(10)
+    thread.join(PATIENCE)
     assert not thread.is_alive() and not faults
     assert stop.wanted and stop.status == EX_FAILED
     assert "ends, to be started anew: MemoryError('no more')" in caplog.text
@@ -151,7 +152,7 @@ def test_a_round_that_fails_is_said_and_called_again(caplog: pytest.LogCaptureFi
     rounds.start()
     until(lambda: len(called) >= 3)
     rounds.stop()
-    rounds.join(5.0)
+    rounds.join(PATIENCE)
     assert not rounds.is_alive() and "task failed" in caplog.text
 
 
@@ -225,6 +226,29 @@ def test_the_child_stands_last_in_line_for_the_processor(
     assert os.getpriority(os.PRIO_PROCESS, child.process.pid) == niceness
 
 
+def test_the_child_keeps_none_of_the_files_that_frigate_let_it_inherit(
+    world: World, start: Start, tmp_path: Path
+) -> None:
+    inherited = [tmp_path / "camera.sock", tmp_path / "frigate.db-shm"]
+    opened = [os.open(path, os.O_CREAT | os.O_RDWR) for path in inherited]
+    try:
+        child = start(inherited=opened)
+        child.says("started")
+        assert not set(inherited) & open_files(child)
+    finally:
+        for one in opened:
+            os.close(one)
+
+
+def open_files(child: Child) -> set[Path]:
+    """Every file that a child has open at the moment."""
+    found = set()
+    for one in Path(f"/proc/{child.process.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed just now
+            found.add(Path(os.readlink(one)))
+    return found
+
+
 def test_the_end_of_the_pipe_drains_what_is_due_and_ends_well(
     world: World, bucket: Bucket, start: Start
 ) -> None:
@@ -243,7 +267,7 @@ def test_a_signal_ends_it_well(start: Start, number: int) -> None:
     child = start()
     child.says("started")
     child.process.send_signal(number)
-    assert child.process.wait(10) == 0
+    assert child.wait() == 0
     assert "stopped" in child.log
 
 
@@ -262,11 +286,7 @@ def test_frigates_database_is_let_go_before_the_drain_since_frigate_closes_it_so
     world: World, start: Start, hole: str
 ) -> None:
     def is_open() -> bool:
-        found = set()
-        for one in Path(f"/proc/{child.process.pid}/fd").iterdir():
-            with contextlib.suppress(FileNotFoundError):  # closed just now
-                found.add(Path(os.readlink(one)))
-        return world.database in found
+        return world.database in open_files(child)
 
     events(world, 5)
     child = start(S3_ENDPOINT_URL=hole, S3_DRAIN_SECONDS="30")
@@ -274,7 +294,7 @@ def test_frigates_database_is_let_go_before_the_drain_since_frigate_closes_it_so
     assert is_open()
     os.write(child.pipe, b"\x04\n")
     child.says("stopping, up to 30 s")
-    until(lambda: not is_open(), within=5)
+    until(lambda: not is_open())
     assert child.process.poll() is None, "it drains"
 
 
@@ -330,7 +350,7 @@ def test_killed_in_mid_upload_again_and_again_it_leaves_everything_in_the_bucket
         until(lambda wanted=wanted: len(bucket.keys()) >= wanted)  # type: ignore[misc]
         child.kill()
     last = start()
-    until(lambda: in_bucket(world, bucket, ids), within=30.0)
+    until(lambda: in_bucket(world, bucket, ids))
     assert last.end() == 0
     uploaded = [fields[1] for fields in world.lines(".s3_uploaded_events")]
     assert len(uploaded) <= len(ids)
@@ -373,7 +393,7 @@ def test_a_ledger_damaged_while_it_runs_is_put_aside_and_the_next_child_makes_it
     late = events(world, 3, ago=1.0)
     for event_id in late:
         first.offer(event_id)
-    assert first.process.wait(20) == 1
+    assert first.wait() == 1
     assert "S3 ledger damaged, kept as" in first.log
     assert list(world.state.glob("ledger.db.damaged-*"))
     second = start()
@@ -392,7 +412,7 @@ def damage(ledger: Path) -> None:
 
 def test_wrong_settings_are_all_named_and_end_it_for_good(world: World, start: Start) -> None:
     child = start(S3_UPLOAD_THREADS="none", S3_ENDPOINT_URL="nowhere", S3_SECRET_KEY="")
-    assert child.process.wait(10) == 78
+    assert child.wait() == 78
     for name in ("S3_UPLOAD_THREADS", "S3_ENDPOINT_URL", "S3_SECRET_KEY"):
         assert f"wrong setting {name}" in child.log
     assert ACCESS not in child.log
@@ -400,7 +420,7 @@ def test_wrong_settings_are_all_named_and_end_it_for_good(world: World, start: S
 
 def test_switched_off_it_says_so_and_ends_for_good(start: Start) -> None:
     child = start(S3_MIRROR_ENABLED="false")
-    assert child.process.wait(10) == 78
+    assert child.wait() == 78
     assert "S3_MIRROR_ENABLED is false" in child.log
 
 
@@ -417,7 +437,7 @@ def test_without_its_dependencies_it_says_which_and_ends_for_good(
     (root / "sitecustomize.py").write_text(f"import sys\nsys.modules[{missing!r}] = None\n")
     child = Child(world, root=root, PYTHONPATH=str(root))
     try:
-        assert child.process.wait(10) == 78
+        assert child.wait() == 78
         assert "Failed to import S3 modules" in child.log and missing in child.log
         assert "Traceback" not in child.log
     finally:
@@ -443,7 +463,7 @@ def test_a_full_disk_under_the_ledger_is_said_and_survived(
         late = events(world, 100, ago=1.0)
         child.says("disk is full")
         (disk / "ballast").unlink()
-        until(lambda: in_bucket(world, bucket, first | late), within=30.0)
+        until(lambda: in_bucket(world, bucket, first | late))
         assert child.end() == 0
         assert "Traceback" not in child.log
     finally:

@@ -7,6 +7,7 @@ Knows nothing of pictures, buckets or ledgers.
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import logging
 import os
 import platform
@@ -20,6 +21,7 @@ from contextlib import suppress
 log = logging.getLogger("frigate_s3")
 END = b"\x04"  # the hook's last line
 LONGEST_LINE = 4096  # bytes; an event id has about 24
+START_WITHIN = 30.0  # seconds; threads start in milliseconds
 HIGHEST_GUESSED = 65_536  # descriptors are closed up to this number where they cannot be listed
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30}  # system call numbers; glibc has no wrapper
 _IOPRIO_LOWEST = (2 << 13) | 7  # best-effort class, last of its eight levels
@@ -112,6 +114,20 @@ class Parent:
                 self._rest = b""
             return [line.decode("ascii", "replace") for line in lines if line and line != END]
         return []
+
+
+def start_all(*starts: Callable[[], None]) -> None:
+    """Calls each of `starts`, which start threads and do nothing else that could take long.
+
+    Python waits without a limit for a new thread, even for one that died of want of memory before
+    it could say that it runs. If that takes more than START_WITHIN seconds, the process ends with
+    exit code 1 and tells on stderr where it was; this needs no memory. Whoever started it tries
+    again.
+    """
+    faulthandler.dump_traceback_later(START_WITHIN, exit=True)
+    for start in starts:
+        start()
+    faulthandler.cancel_dump_traceback_later()
 
 
 class Rounds(threading.Thread):

@@ -497,11 +497,45 @@ def test_our_own_files_are_readable_by_their_owner_only(world: World, start: Sta
     assert all(mode in (0o600, 0o700) for mode in modes.values()), modes
 
 
-def test_a_thread_that_never_starts_ends_the_child_rather_than_leave_it_deaf() -> None:
-    program = (
-        "import time\nfrom frigate_mirror import child\nchild.START_WITHIN = 1\n"
-        "class Stuck:\n    def start(self): time.sleep(60)\n"
-        "child._start(Stuck(), [])"
+# Another process that has the ledger locked until its stdin ends.
+HOLDER = """
+import sqlite3, sys
+ledger = sqlite3.connect(sys.argv[1], isolation_level=None)
+ledger.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+# The mirror with less patience for threads that start than for a ledger that is locked.
+IMPATIENT = f"""
+import runpy, sys
+sys.path.insert(0, {str(ROOT)!r})
+from frigate_mirror import process, store
+process.START_WITHIN, store.BUSY_SECONDS = 4, 6
+runpy.run_path({str(ROOT / "s3_snapshot_mirror.py")!r}, run_name="__main__")
+"""
+
+
+def test_a_ledger_that_is_locked_for_longer_than_threads_may_take_does_not_end_the_child(
+    world: World, bucket: Bucket, start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "s3_snapshot_mirror.py").write_text(IMPATIENT)
+    first = start()
+    until(world.status)
+    assert first.end() == 0
+    (world.cache / ".s3_status.json").unlink()
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(world.state / "ledger.db")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=30)
-    assert done.returncode == -signal.SIGALRM
+    with holder:
+        assert holder.stdin and holder.stdout and holder.stdout.readline() == b"locked\n"
+        child = start(root=tmp_path, S3_NICENESS="0")
+        until(lambda: world.status() or child.process.poll() is not None)
+        holder.stdin.close()
+    assert child.process.poll() is None, child.log
+    ids = events(world, 3)
+    for event_id in ids:
+        child.offer(event_id)
+    until(lambda: in_bucket(world, bucket, ids))
+    assert child.end() == 0

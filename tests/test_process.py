@@ -58,3 +58,31 @@ def test_every_inherited_descriptor_is_closed_without_going_through_all_possible
     still, bounds, folder = json.loads(done.stdout)
     assert still == [0, 1, 2] and folder == "/"
     assert len(bounds) == (1 if len(hidden) == 2 else 0)
+
+
+def test_a_thread_that_never_starts_ends_the_process_which_tells_where_it_waited() -> None:
+    program = (
+        "import threading\nfrom frigate_mirror import process\nprocess.START_WITHIN = 0.5\n"
+        "def stuck(): threading.Event().wait()\n"
+        "process.start_all(stuck)\nprint('started')"
+    )
+    done = started(program)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("Timeout (0:00:00.5") and "in stuck" in done.stderr
+
+
+def test_after_all_have_started_the_process_may_take_its_time() -> None:
+    program = (
+        "import threading\nfrom frigate_mirror import process\nprocess.START_WITHIN = 2.0\n"
+        "process.start_all(threading.Thread(target=print).start)\n"
+        "threading.Event().wait(2.5)"
+    )
+    done = started(program)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def started(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip

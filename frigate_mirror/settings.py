@@ -20,6 +20,7 @@ from frigate_mirror.pace import Timetable
 from frigate_mirror.parse import Secret
 
 RUN_SECRETS = Path("/run/secrets")
+LOCK_NAME = "mirror.lock"  # in the state folder; held by the one mirror that runs there
 
 
 class SettingsError(Exception):
@@ -81,7 +82,7 @@ class Settings:
 
     @property
     def lock_path(self) -> Path:
-        return self.state_dir / "mirror.lock"
+        return self.state_dir / LOCK_NAME
 
     @property
     def cache_dir(self) -> Path:

@@ -77,9 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     command("run", run, "mirror until the end of stdin")
-    one = command(
-        "status", status, "how the mirror stands; exit 0 OK, 1 DEGRADED or UNKNOWN, 2 DOWN"
-    )
+    one = command("status", status, "its health; exit 0 OK, 1 DEGRADED or UNKNOWN, 2 DOWN")
     one.add_argument("--json", action="store_true", help="the whole status document")
     _check_options(
         command("check", check, "look at everything the mirror needs; exit 1 on any fault")

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""FRONT DOOR: joins core and bucket into what Frigate's hook starts and people ask.
+"""Command-line interface of the mirror: what Frigate's hook starts, and what people ask.
 
     run       mirror until the end of stdin (what the hook starts; event ids come in, one a line)
-    status    how it stands          exit 0 OK, 1 DEGRADED, 2 DOWN or not running
+    status    how it stands          exit 0 OK, 1 DEGRADED or UNKNOWN, 2 DOWN or not running
     check     the doctor             exit 0 no fault, 1 faults
     retry     failed pictures live again
     acknowledge   what failed or was lost no longer keeps health from OK
@@ -15,6 +15,7 @@ Other exits: 64 a wrong command line, 70 an error that is told, 78 wrong setting
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import os
@@ -77,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     command("run", run, "mirror until the end of stdin")
-    one = command("status", status, "how the mirror stands; exit 0 OK, 1 DEGRADED, 2 DOWN")
+    one = command("status", status, "its health; exit 0 OK, 1 DEGRADED or UNKNOWN, 2 DOWN")
     one.add_argument("--json", action="store_true", help="the whole status document")
     _check_options(
         command("check", check, "look at everything the mirror needs; exit 1 on any fault")
@@ -111,8 +112,11 @@ def _check_options(check: argparse.ArgumentParser) -> None:
 
 
 def load() -> Settings:
-    """Settings for a command beside a running mirror: what only Frigate knows, and the mirror
-    wrote into its status, counts where the environment is silent. Raises SettingsError."""
+    """Returns the settings for a command that works beside a running mirror.
+
+    The mirror knows from Frigate where the database lies, and writes it into its status. Those
+    places are used where the environment does not name them. Raises SettingsError.
+    """
     environ = dict(os.environ)
     document = health.read(settings.load(environ).status_path)
     places = document.get("paths", {})
@@ -158,7 +162,7 @@ def status(arguments: argparse.Namespace) -> int:
     print(
         json.dumps(document, indent=1) if arguments.json else health.report(document, time.time())
     )
-    return {health.OK: 0, health.DEGRADED: 1}.get(document["health"], 2)
+    return {health.OK: 0, health.DEGRADED: 1, health.UNKNOWN: 1}.get(document["health"], 2)
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -234,6 +238,8 @@ def rebuild(arguments: argparse.Namespace) -> int:
 if __name__ == "__main__":
     if sys.argv[1:2] != ["run"]:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        if isinstance(sys.stdout, io.TextIOWrapper):  # not every terminal has every letter
+            sys.stdout.reconfigure(errors="backslashreplace")
     code = main()
     logging.shutdown()
     sys.stdout.flush()

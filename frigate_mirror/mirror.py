@@ -103,8 +103,17 @@ class Mirror:
 
     def start(self) -> None:
         """Upload, first of all what an outage held up in an earlier life."""
+        self.hasten()
+        self.start_threads()
+
+    def hasten(self) -> None:
+        """Make due at once what an outage held up in an earlier life. Waits while another process
+        has the ledger locked, but not for ever."""
         with suppress(LedgerError):
             self.ledger.hasten(self._clock())
+
+    def start_threads(self) -> None:
+        """Start the threads that upload. Touches no file and waits for nothing."""
         self.uploader.start(self._settings.upload_threads)
 
     def stop(self, drain: float) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 from frigate_mirror import rebuild
 from frigate_mirror.files import open_regular
 from frigate_mirror.ledger import Ledger
-from frigate_mirror.settings import Settings
+from frigate_mirror.settings import LOCK_NAME, Settings
 from frigate_mirror.statefiles import StateFile
 from frigate_mirror.store import (
     ENDINGS,
@@ -33,7 +33,7 @@ from frigate_mirror.store import (
 )
 
 log = logging.getLogger("frigate_s3.ledger")
-LEDGER, LOCK = "ledger.db", "mirror.lock"
+LEDGER = "ledger.db"
 
 
 @dataclass
@@ -52,7 +52,7 @@ class StateLock:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._locks = [RunLock(folder / LOCK) for folder in settings.state_dirs]
+        self._locks = [RunLock(folder / LOCK_NAME) for folder in settings.state_dirs]
 
     def acquire(self) -> bool:
         """Take the lock in every place that can be locked; False if another process holds one of
@@ -101,7 +101,7 @@ def holder(settings: Settings) -> Holder:
     """Who signed the lock last; to be asked only where it is taken."""
     for folder in settings.state_dirs:
         try:
-            with open_regular(folder / LOCK) as file:
+            with open_regular(folder / LOCK_NAME) as file:
                 words: dict[str, Any] = json.loads(file.read(4096))
             name = f"the mirror with process id {int(words['pid'])} on host {words['host']!s:.64}"
             ours = words["clips"] == _identity(settings)
@@ -122,7 +122,7 @@ def _identity(settings: Settings) -> str:
 
 def ever_mirrored(settings: Settings) -> bool:
     """Whether there is a ledger in one of the places."""
-    return any((folder / LEDGER).exists() for folder in settings.state_dirs)
+    return any(os.path.exists(folder / LEDGER) for folder in settings.state_dirs)
 
 
 @contextmanager
@@ -193,7 +193,7 @@ def _look_into_the_other(state: State, settings: Settings) -> None:
     cannot be, remembered as taken over."""
     for folder in settings.state_dirs:
         other = folder / LEDGER
-        if folder == state.folder or not other.exists():
+        if folder == state.folder or not os.path.exists(other):
             continue
         state.other = other
         try:

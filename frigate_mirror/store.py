@@ -9,12 +9,14 @@ import fcntl
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from frigate_mirror import schema
+from frigate_mirror.files import open_regular
 
 BUSY_SECONDS = 10
 ENDINGS = ("", "-wal", "-shm", "-journal")  # the files that SQLite keeps for one database
@@ -201,6 +203,29 @@ def _can_be_written(path: Path) -> bool:
     return True
 
 
+def held(path: Path) -> bool | None:
+    """Whether a process holds the RunLock at `path`, in whichever container it runs; None where
+    that cannot be found out, as there is no such file or no right to read it."""
+    try:
+        with open_regular(path) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    return False
+
+
+def _lock(file: int) -> bool:
+    """Whether the file's lock could be had. Tries thrice, since `held` takes it for a moment."""
+    for pause in (0.0, 0.01, 0.05):
+        time.sleep(pause)
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    return False
+
+
 class RunLock:
     """A lock file of which one process at a time has the lock; free again when that process ends,
     however it ends."""
@@ -219,15 +244,15 @@ class RunLock:
         except OSError:  # a folder that cannot be written: the lock counts all the same
             file = os.open(self._path, flags | os.O_RDONLY)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(file)
-            return False
+            taken = _lock(file)
         except OSError:
             os.close(file)
             raise
-        self._file = file
-        return True
+        if taken:
+            self._file = file
+        else:
+            os.close(file)
+        return taken
 
     def write(self, text: str) -> None:
         """Leave a word in the file for whoever finds it locked, if it can be written."""

@@ -10,7 +10,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,8 @@ from frigate_mirror.mirror import Mirror
 from frigate_mirror.settings import Settings
 from frigate_mirror.sink import MemorySink, Receipt, Sink
 from frigate_mirror.state import open_alone
+from waiting import PATIENCE
+from waiting import eventually as until
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = sorted((Path(__file__).resolve().parent / "standin" / "pictures").glob("*.jpg"))
@@ -166,20 +167,17 @@ class FaultySink(MemorySink):
         return super().put(key, body, content_type=content_type, metadata=metadata)
 
 
-def until(condition: Callable[[], Any], within: float = 15.0) -> Any:
-    """What `condition` returns once it is true; fails when that takes longer than `within`."""
-    end = time.monotonic() + within
-    while not (found := condition()):
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.01)
-    return found
-
-
 class Child:
     """The mirror as Frigate's hook starts it: ids go down a pipe that is its stdin."""
 
     def __init__(
-        self, world: World, *, root: Path = ROOT, log: str = "log", **environ: str
+        self,
+        world: World,
+        *,
+        root: Path = ROOT,
+        log: str = "log",
+        inherited: Iterable[int] = (),
+        **environ: str,
     ) -> None:
         self.log_path = world.folder / log
         reading, self.pipe = os.pipe()
@@ -192,6 +190,7 @@ class Child:
                 env=clean_environ() | world.environ | environ,
                 cwd="/",
                 start_new_session=True,
+                pass_fds=tuple(inherited),
             )
         os.close(reading)
 
@@ -204,10 +203,14 @@ class Child:
             os.close(self.pipe)
             self.pipe = -1
 
-    def end(self, within: float = 15.0) -> int:
+    def end(self) -> int:
         """Close the pipe and wait; the exit code."""
         self.close()
-        return self.process.wait(within)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for its end; the exit code."""
+        return self.process.wait(PATIENCE)
 
     def kill(self) -> None:
         self.process.kill()
@@ -218,8 +221,14 @@ class Child:
     def log(self) -> str:
         return self.log_path.read_text()
 
-    def says(self, words: str, within: float = 15.0) -> None:
-        until(lambda: words in self.log or self.process.poll() is not None, within)
+    def says(self, words: str) -> None:
+        """Wait until its log has these words."""
+
+        def said() -> bool:
+            ended = self.process.poll() is not None  # asked first: it may say them and end
+            return words in self.log or ended
+
+        until(said, lambda: f"{words}\n{self.log}")
         assert words in self.log, self.log
 
 
@@ -236,5 +245,5 @@ def command(world: World, *words: str, **environ: str) -> subprocess.CompletedPr
         cwd="/",
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
     )

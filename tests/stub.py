@@ -48,6 +48,7 @@ class _Server(ThreadingHTTPServer):
 
 class Stub:
     """Gives `replies` in their order, then `default`; without one, what a healthy S3 would say.
+    `refusals` are the answers to requests of which some header contains a text.
     Where it `checks`, it tells with each PUT the SHA-256 that it was asked to check, as AWS does.
     """
 
@@ -67,6 +68,7 @@ class Stub:
         self.seen: list[Seen] = []
         self.replies: deque[Reply] = deque()
         self.default: Reply | None = None
+        self.refusals: dict[str, Reply] = {}
         self.checks = False
         self.connections = 0
 
@@ -75,6 +77,10 @@ class Stub:
         self._server.server_close()
 
     def _next(self, seen: Seen) -> Reply:
+        said = "\n".join(f"{name}: {value}" for name, value in seen.headers.items())
+        for text, refusal in self.refusals.items():
+            if text in said:
+                return refusal
         if self.replies:
             return self.replies.popleft()
         if self.default:

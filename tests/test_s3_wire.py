@@ -35,7 +35,7 @@ def test_encryption_tags_and_owner_go_with_every_put_and_the_owner_with_every_li
     headers, listing = stub.seen[0].headers, stub.seen[1].headers
     assert headers["x-amz-server-side-encryption"] == "aws:kms"
     assert headers["x-amz-server-side-encryption-aws-kms-key-id"] == "key-1"
-    assert headers["x-amz-tagging"] == "source=frigate&where=g%C3%A5rd+b"
+    assert headers["x-amz-tagging"] == "source=frigate&where=g%C3%A5rd%20b"
     owners = [seen["x-amz-expected-bucket-owner"] for seen in (headers, listing)]
     assert owners == ["123456789012"] * 2
 
@@ -101,7 +101,7 @@ def test_connections_are_kept_alive_by_the_kernel_and_wait_for_no_full_packet(
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
-@pytest.mark.usefixtures("each_way")
+@pytest.mark.usefixtures("over_boto3")
 def test_botocore_tries_three_times_unless_told_otherwise(stub: Stub) -> None:
     stub.default = error(500, "InternalError")
     environ = environ_for(stub.endpoint)
@@ -109,13 +109,15 @@ def test_botocore_tries_three_times_unless_told_otherwise(stub: Stub) -> None:
     assert len(stub.seen) == 3
 
 
-@pytest.mark.usefixtures("each_way")
-def test_the_check_asks_once_for_one_key_under_the_prefix(stub: Stub) -> None:
+def test_the_check_asks_each_way_once_for_one_key_under_the_prefix(
+    stub: Stub, each_way: str
+) -> None:
     stub.default = error(500, "InternalError")
     failure_of(sink_for(environ_for(stub.endpoint, S3_PATH_PREFIX="nvr"), attempts=3).check)
-    [seen] = stub.seen
-    assert "max-keys=1&" in seen.path + "&"
-    assert "prefix=nvr%2F" in seen.path
+    assert len(stub.seen) == (2 if each_way == "direct" else 1)
+    for seen in stub.seen:
+        assert "max-keys=1&" in seen.path + "&"
+        assert "prefix=nvr%2F" in seen.path
 
 
 @pytest.mark.usefixtures("each_way")
@@ -152,7 +154,7 @@ def test_virtual_addressing_puts_the_bucket_into_the_hosts_name(
     monkeypatch.setattr(socket, "getaddrinfo", to_loopback)
     endpoint = stub.endpoint.replace("127.0.0.1", "s3.example.test")
     put(sink_for(environ_for(endpoint, S3_ADDRESSING_STYLE="virtual", S3_BUCKET="my-bucket")))
-    assert asked == ["my-bucket.s3.example.test"]
+    assert set(asked) - {"127.0.0.1"} == {"my-bucket.s3.example.test"}
     assert stub.seen[0].path == "/k"
 
 
@@ -167,7 +169,7 @@ def test_a_plain_seaweedfs_works_as_well_as_one_over_https(
     assert bucket.objects() == {"k": b"plain", "l": b"named"}
 
 
-@pytest.mark.usefixtures("long_way")
+@pytest.mark.usefixtures("over_boto3")
 def test_on_aws_the_bucket_is_in_the_hosts_name_and_the_class_is_standard_ia(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

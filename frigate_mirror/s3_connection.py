@@ -78,8 +78,8 @@ class Connection:
             if isinstance(body, Window):
                 self._silence += body.size / STORING
             answer = self._answer()
-        except TimeoutError as error:  # by the kernel's own clock, TCP_USER_TIMEOUT
-            raise ReadTimeout(f"bytes not acknowledged for {silence:g} s") from error
+        except TimeoutError as error:  # the kernel has given up sending again
+            raise ReadTimeout("bytes not acknowledged") from error
         self.reusable = self.reusable and not early
         return answer
 

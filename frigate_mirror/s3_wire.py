@@ -121,8 +121,6 @@ class Wire:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            limit = round(1000 * self._patience.silence)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit)
             if self._place.secure:
                 sock.settimeout(max(0.001, until - time.monotonic()))
                 sock = self._tls().wrap_socket(sock, server_hostname=self._place.host)

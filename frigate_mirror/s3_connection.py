@@ -133,13 +133,13 @@ class Connection:
         """Waits until the socket is ready for one of `events`. Raises ReadTimeout when the other
         side has neither sent nor acknowledged a byte for too long."""
         self._poll.modify(self._sock, events)
-        unacknowledged, step = self._unacknowledged(), min(1000.0, 125 * self._silence)
-        while not (ready := self._poll.poll(step)):
+        unacknowledged, now = self._unacknowledged(), time.monotonic()
+        while not (ready := self._poll.poll(1000 * self._step(now))):
             now, before = time.monotonic(), unacknowledged
             unacknowledged = self._unacknowledged()
             if unacknowledged < before:
                 self._heard = now
-            elif now - self._heard > self._silence:
+            elif now - self._heard >= self._silence:
                 raise ReadTimeout(
                     f"{unacknowledged} bytes not acknowledged for {self._silence:g} s"
                     if unacknowledged
@@ -148,6 +148,10 @@ class Connection:
         self._heard = time.monotonic()
         if events & select.POLLOUT and ready[0][1] & select.POLLIN:
             self._look_for_an_answer()
+
+    def _step(self, now: float) -> float:
+        """Seconds until the next look at what is acknowledged, or until the silence is too long."""
+        return max(0.001, min(1.0, self._silence / 8, self._heard + self._silence - now))
 
     def _look_for_an_answer(self) -> None:
         """Something has come while we were sending; over TLS it need not be an answer."""

@@ -94,8 +94,8 @@ class DirectWay:
         return etag
 
     def check(self, params: Mapping[str, Any], prefix: str, signer: Signer | None) -> str | None:
-        """Lists at most one key below `prefix`, over a fresh connection. Returns the Date header of
-        the listing, or None if the answer is no listing. Raises Silence."""
+        """Lists at most one key below `prefix`, over a connection of its own. Returns its header
+        Date, or None if the answer is no listing. Raises Silence."""
 
         def ask(place: Place, signer: Signer, wire: Wire) -> Answer:
             query = f"encoding-type=url&list-type=2&max-keys=1&prefix={quote(prefix, safe='~')}"

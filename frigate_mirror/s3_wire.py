@@ -75,10 +75,13 @@ class Wire:
         return self._exchanged(fresh, head, body, self._patience.silence)
 
     def probe(self, head: bytes) -> Answer:
-        """The same for the check: over a fresh connection, and with less patience."""
-        connect = min(BRISK.connect, self._patience.connect)
-        silence = min(BRISK.silence, self._patience.silence)
-        return self._exchanged(self._connected(connect), head, b"", silence)
+        """The same for the check: over a connection of its own, and with less patience."""
+        connection = self._connected(min(BRISK.connect, self._patience.connect))
+        try:
+            silence = min(BRISK.silence, self._patience.silence)
+            return connection.exchange(head, b"", silence)
+        finally:
+            connection.close()
 
     def _exchanged(
         self, connection: Connection, head: bytes, body: bytes | Window, silence: float

@@ -60,7 +60,7 @@ CODES: dict[str, tuple[Kind, str]] = {
     ),
     **_rows(
         Unavailable,
-        "can the proxy {proxy} be reached from this container? HTTPS_PROXY, HTTP_PROXY or "
+        "can the HTTP proxy {proxy} be reached from this container? HTTPS_PROXY, HTTP_PROXY or "
         "ALL_PROXY names it, and NO_PROXY names hosts that need none",
         "ProxyConnection",
     ),

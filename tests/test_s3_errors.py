@@ -279,3 +279,26 @@ def test_classify_knows_a_code_before_its_status() -> None:
     assert classify("RequestTimeTooSkewed", 403)[0] is Unavailable
     assert classify("", 503)[0] is Unavailable
     assert classify("", None) == (Unavailable, "")
+
+
+@pytest.mark.usefixtures("each_way")
+def test_an_answer_without_a_message_reads_well(stub: Stub, shared: S3Sink) -> None:
+    """As Ceph sends it."""
+    stub.default = Reply(403, b"<Error><Code>SignatureDoesNotMatch</Code></Error>")
+    caught = failure_of(lambda: put(shared))
+    assert str(caught) == f"put k: SignatureDoesNotMatch ({caught.hint})"
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY"])
+def test_a_proxy_that_cannot_be_reached_is_named_in_the_hint_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{free.getsockname()[1]}"
+        monkeypatch.setenv(name, f"http://owner:password@{place}")
+        caught = failure_of(lambda: put(sink_for(environ_for("http://s3.nowhere.invalid"))))
+    assert (type(caught), caught.code) == (Unavailable, "ProxyConnection")
+    assert f"the HTTP proxy {place} " in caught.hint
+    assert name in caught.hint
+    assert "password" not in str(caught)

@@ -13,7 +13,7 @@ import botocore.httpsession
 import pytest
 import urllib3.util.connection
 
-from frigate_mirror import settings
+from frigate_mirror import s3_boto, settings
 from s3 import S3Sink
 from s3_case import environ_for, failure_of, put, sink_for
 from servers import Bucket, SeaweedFS
@@ -183,3 +183,43 @@ def test_on_aws_the_bucket_is_in_the_hosts_name_and_the_class_is_standard_ia(
     environ = environ_for("", S3_REGION="eu-north-1", S3_BUCKET="my-bucket")
     failure_of(lambda: put(sink_for(environ)))
     assert asked == [("https://my-bucket.s3.eu-north-1.amazonaws.com/k", "STANDARD_IA")]
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
+def test_a_proxy_of_the_environment_is_asked(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, stub.endpoint)
+    sink = sink_for(environ_for("http://s3.nowhere.invalid"))
+    put(sink)
+    sink.check()
+    assert stub.seen[0].path == "http://s3.nowhere.invalid/bkt/k"
+    assert stub.seen[1].path.startswith("http://s3.nowhere.invalid/bkt?")
+
+
+@pytest.mark.usefixtures("each_way")
+def test_a_host_that_needs_no_proxy_is_asked_without_one(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "localhost,127.0.0.1")
+    put(sink_for(environ_for(stub.endpoint)))
+    assert stub.seen[0].path == "/bkt/k"
+
+
+@pytest.mark.usefixtures("over_boto3")
+def test_the_check_does_not_take_the_start_of_boto3_for_a_wrong_clock(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub.default = Reply(200, LISTING, {"Date": "Sun, 06 Nov 1994 08:49:37 GMT"})
+    connect, now = s3_boto.connect, [784_111_677.0]
+
+    def slowly(*arguments: Any) -> s3_boto.Link:
+        now[0] += 100
+        return connect(*arguments)
+
+    monkeypatch.setattr(s3_boto, "connect", slowly)
+    environ = environ_for(stub.endpoint)
+    found = S3Sink(settings.load(environ), environ, clock=lambda: now[0]).check().clock_skew
+    assert found is not None
+    assert abs(found) < 60

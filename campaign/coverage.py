@@ -47,6 +47,7 @@ ASKED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "refused": ("connection refused",),
         "reset": ("connection reset",),
         "black hole": ("black hole",),
+        "a kept connection dies silently": ("a kept connection dies silently",),
         "cut in mid-body in either direction": ("request cut in mid-body", "answer cut"),
         "slow (1 KB/s)": ("1 KB/s", "answers trickle"),
         "500": ("500 InternalError", "uploads fail, listing works"),

@@ -107,6 +107,10 @@ TABLE = (
          "        self.ledger.add_settled((f'snapshot:{one}', 'c', 'k', 9e9, 9e9, 'uploaded') "
          "for one in ids)\n",
          "Frigate killed", KILLS),
+    _one("silence is waited for as long as the settings allow", "s3.py",
+         "silence = min(patience.silence, settings.read_timeout)",
+         "silence = settings.read_timeout",
+         "a kept connection dies silently"),
     _one("half of the picture is sent", "s3.py",
          "source, chosen = Body(body), ",
          "source, chosen = Body(__import__('io').BytesIO(body.read()[: 1 << 15])), ",

@@ -1,4 +1,4 @@
-"""The house's law, read from the source: who may know whom, and how large things may grow."""
+"""The house's law, read from the source: who may know whom."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 HERE = Path(__file__).resolve().parent.parent
 EDGES = {"frigate_s3_patcher", "s3", "s3_snapshot_mirror"}
 BOTO = "frigate_mirror/s3_boto.py"  # s3.py's other half, loaded when it is first wanted
-LONGEST_MODULE, LONGEST_FUNCTION = 300, 28
+LONGEST_FUNCTION = 28
 LONG_FOR_A_REASON = {
     ("frigate_mirror/mirror.py", "__init__"),  # wires all parts together, and decides nothing
 }
@@ -25,7 +25,7 @@ CATCH_ALL = {
                               "_keep", "exec_module"},
     "frigate_mirror/process.py": {"_call"},
     "frigate_mirror/uploader.py": {"_run"},
-    "s3.py": {"_long_way"},
+    "s3.py": {"_boto"},
 }  # fmt: skip
 SQL = re.compile(
     r"\b(SELECT .* FROM|INSERT (OR \w+ )?INTO|UPDATE \w+ SET|DELETE FROM|CREATE \w+)\b", re.DOTALL

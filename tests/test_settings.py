@@ -124,6 +124,7 @@ def test_all_faults_are_told_at_once_each_with_the_name_of_its_variable() -> Non
         ("S3_ENDPOINT_URL", "https://[::1"),
         ("S3_PATH_PREFIX", "a//b"),
         ("S3_PATH_PREFIX", "."),
+        ("S3_PATH_PREFIX", "frigate\\snapshots"),
         ("S3_PATH_PREFIX", "a\x1b[31m"),
         ("S3_PATH_PREFIX", "ü" * 121),
         ("S3_ADDRESSING_STYLE", "magic"),

@@ -26,7 +26,7 @@ def fault_of(file: BinaryIO) -> str:
     if not head.strip(b"\0"):
         return "the picture is empty"
     if head.startswith(b"\xff\xd8"):
-        whole = END in tail or _ends(file)
+        whole = _ends(file, size)
     elif head.startswith(b"\x89PNG"):
         whole = b"IEND\xaeB`\x82" in tail
     elif head.startswith(b"RIFF"):
@@ -37,15 +37,18 @@ def fault_of(file: BinaryIO) -> str:
     return "" if whole else f"the picture breaks off after {size} bytes"
 
 
-def _ends(jpeg: BinaryIO) -> bool:
-    """Whether the end mark stands anywhere behind the headers, which may hold a small picture of
-    their own. Within a picture's data it cannot stand: there each FF is followed by 00."""
+def _ends(jpeg: BinaryIO, size: int) -> bool:
+    """Whether the end mark stands behind the headers, which may hold a small picture of their own.
+    Within a picture's data it cannot stand: there each FF is followed by 00."""
     jpeg.seek(2)
     while len(header := jpeg.read(4)) == 4 and not header.startswith(SCAN):
         jpeg.seek(max(0, int.from_bytes(header[2:], "big") - 2), os.SEEK_CUR)
-    before = b""
-    while piece := jpeg.read(65_536):
-        if END in before + piece:
-            return True
-        before = piece[-1:]
+    data = jpeg.tell()
+    for start in (max(data, size - TAIL), data):
+        jpeg.seek(start)
+        before = b""
+        while piece := jpeg.read(65_536):
+            if END in before + piece:
+                return True
+            before = piece[-1:]
     return False

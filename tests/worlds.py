@@ -107,6 +107,13 @@ class World:
         if row:
             self._sql.execute("DELETE FROM event WHERE id = ?", (event_id,))
 
+    def end(self, event_id: str, ended: float) -> None:
+        """A manual event that had no duration ends."""
+        self._sql.execute("UPDATE event SET end_time = ? WHERE id = ?", (ended, event_id))
+
+    def rename_camera(self, event_id: str, camera: str) -> None:
+        self._sql.execute("UPDATE event SET camera = ? WHERE id = ?", (camera, event_id))
+
     def without_snapshot(self, event_id: str) -> None:
         """What Frigate's retention says in the row of an event whose picture it has deleted."""
         self._sql.execute("UPDATE event SET has_snapshot = 0 WHERE id = ?", (event_id,))

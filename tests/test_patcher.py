@@ -691,10 +691,23 @@ def test_a_program_that_cannot_be_started_is_said_and_tried_again(
     module.EventProcessor(work).run()
 
 
+@pytest.mark.parametrize("faster", ["the event thread", "the keeper"])
 def test_wrong_settings_end_it_for_good_said_once(
-    patcher: Any, monkeypatch: pytest.MonkeyPatch, child_log: Path, caplog: pytest.LogCaptureFixture
+    patcher: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    child_log: Path,
+    caplog: pytest.LogCaptureFixture,
+    faster: str,
 ) -> None:
     caplog.set_level("INFO")
+    start = threading.Thread.start
+
+    def start_and_wait_for_its_end(thread: threading.Thread) -> None:
+        start(thread)
+        thread.join(PATIENCE)
+
+    if faster == "the keeper":
+        monkeypatch.setattr(threading.Thread, "start", start_and_wait_for_its_end)
     child_log.with_name("s3_snapshot_mirror.py").write_text("raise SystemExit(78)")
     started = processes_of(patcher, monkeypatch)
     module = host()

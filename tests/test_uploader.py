@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import math
 import random
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -116,6 +117,22 @@ def test_an_artifact_counts_as_uploaded_only_when_the_put_has_returned(bench: Be
     assert bench.ledger.counts() == Counts(uploaded=1)
     assert [one.key for one in bench.settled] == [key]
     assert bench.sink.objects == {key: b"picture"}
+
+
+def test_a_held_file_is_let_go_only_when_the_ledger_has_committed(bench: Bench) -> None:
+    key = bench.add()
+    other = sqlite3.connect(bench.ledger.path, isolation_level=None)
+    other.execute("""CREATE TRIGGER full BEFORE UPDATE ON artifact
+                     BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END""")
+    bench.drain()
+    assert list(bench.sink.objects) == [key] and bench.settled == []
+    bench.source(key).unlink()
+    assert bench.spool.files == 1 and len(list((bench.world.folder / "spool").iterdir())) == 2
+    other.execute("DROP TRIGGER full")
+    bench.drain()
+    assert [one.key for one in bench.settled] == [key]
+    assert bench.spool.files == 0 and not list((bench.world.folder / "spool").iterdir())
+    other.close()
 
 
 def test_a_crash_between_put_and_settling_costs_a_second_put_to_the_same_key(

@@ -428,5 +428,16 @@ def test_a_copy_has_the_time_of_its_original(clips: Path, monkeypatch: pytest.Mo
     assert content(spool, one) == b"changed"
 
 
+def test_a_copy_is_durable_before_it_has_its_name(
+    clips: Path, monkeypatch: pytest.MonkeyPatch, synced: dict[int, tuple[str, int]]
+) -> None:
+    monkeypatch.setattr(os, "link", no_links)
+    one = artifact(clips)
+    spool = Spool(clips / "spool", 10_000)
+    spool.hold(one)
+    name, size = synced[os.stat(spool.path(one.id)).st_ino]
+    assert name != spool.path(one.id) and size == len(PICTURE)
+
+
 def no_links(*_: object, **__: object) -> None:
     raise OSError(errno.EPERM, "no links here")

@@ -9,6 +9,8 @@ import resource
 import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from frigate_mirror import schema
 from frigate_mirror.artifacts import Artifact
 from frigate_mirror.entries import Counts, Priority, Settled
 from frigate_mirror.ledger import Ledger, LedgerError
-from frigate_mirror.store import LedgerDamaged, LedgerNewer, RunLock
+from frigate_mirror.store import LedgerBusy, LedgerDamaged, LedgerNewer, RunLock
 
 ONE = Artifact(
     "snapshot:1705329022.5-abcdef", "front_door", 1705329022.5, "front_door/k.jpg",
@@ -582,6 +584,35 @@ def test_a_command_beside_a_running_mirror_makes_no_ledger(tmp_path: Path) -> No
     with pytest.raises(LedgerError):
         Ledger(tmp_path / "ledger.db", alone=False)
     assert list(tmp_path.iterdir()) == []
+
+
+# Holds SQLite's locks on the shared memory of a database as who recovers it after a crash does.
+RECOVERS = """
+import fcntl, sys
+shared = open(sys.argv[1], "w+b")
+shared.truncate(32768)
+fcntl.lockf(shared, fcntl.LOCK_SH, 1, 128)
+fcntl.lockf(shared, fcntl.LOCK_EX, 8, 120)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_ledger_that_another_process_recovers_at_this_moment_is_busy_and_not_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frigate_mirror.store.BUSY_SECONDS", 0)
+    Ledger(tmp_path / "ledger.db").close()
+    with subprocess.Popen(
+        [sys.executable, "-c", RECOVERS, str(tmp_path / "ledger.db-shm")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        with pytest.raises(LedgerBusy):
+            Ledger(tmp_path / "ledger.db")
+        other.kill()
+    Ledger(tmp_path / "ledger.db").close()
 
 
 @pytest.fixture

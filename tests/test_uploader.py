@@ -381,6 +381,22 @@ def test_whoever_has_uploaded_it_does_not_let_go_of_the_claim_of_another(bench: 
     assert bench.ledger.claimed == 0
 
 
+def test_a_ledger_that_cannot_commit_is_not_asked_again_by_the_very_next_upload(
+    bench: Bench,
+) -> None:
+    now = [1000.0]
+    settling = Settling(bench.ledger, bench.spool, lambda done: None, clock=lambda: now[0])
+    settling.add(Settled(NOW, "snapshot:1-a", "k"))
+    now[0] += 0.1
+    assert settling.due
+    bench.ledger.close()  # as good as a full disk
+    with pytest.raises(LedgerError):
+        settling.settle()
+    assert len(settling) == 1 and not settling.due
+    now[0] += 0.1
+    assert settling.due
+
+
 def test_without_load_an_upload_is_settled_at_once(running: Bench) -> None:
     for _ in range(5):
         key = running.add()

@@ -309,6 +309,30 @@ def test_what_the_ledger_cannot_settle_is_not_put_again_but_settled_later(
     assert len(bench.sink.puts) == 5 and len(bench.settled) == 5
 
 
+def test_the_trouble_of_a_ledger_is_over_once_it_has_taken_everything(running: Bench) -> None:
+    key = running.add()
+    other = sqlite3.connect(running.ledger.path, isolation_level=None)
+    other.execute("""CREATE TRIGGER full BEFORE UPDATE ON artifact
+                     BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END""")
+    running.uploader.wake()
+    until(lambda: "database or disk is full" in running.uploader.tally.trouble)
+    other.execute("DROP TRIGGER full")
+    other.close()
+    until(lambda: running.uploader.wake() or not running.uploader.tally.trouble)
+    assert [one.key for one in running.settled] == [key]
+
+
+def test_the_pauses_of_an_artifact_grow_though_the_service_alone_is_at_fault(bench: Bench) -> None:
+    bench.sink.fault = raising(Unavailable("put k: SlowDown"))
+    bench.add()
+    for _ in range(10):
+        bench.clock.now += 600.0  # the longest that a pause can be
+        assert bench.drain() == 1
+    due = bench.ledger.next_due()
+    # The first pause is at most 2 s long, the tenth at least a tenth of the longest.
+    assert due is not None and due - bench.clock.now >= 60.0
+
+
 def test_a_ledger_that_cannot_defer_loses_no_artifact(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,14 +44,6 @@ SLIPS: tuple[Sabotage, ...] = (
          "                os.fsync(file.fileno())\n",
          "",
          "tests/test_statefiles.py::test_a_replaced_file_is_durable_before_it_has_its_name"),
-    _one("one who waits for his turn ends only if a signal comes too", "frigate_mirror/child.py",
-         "        if parent.hung_up or stop.wanted:\n"
-         "            return False\n"
-         "        told = _tell",
-         "        if parent.hung_up and stop.wanted:\n"
-         "            return False\n"
-         "        told = _tell",
-         "tests/test_child.py::test_a_waiting_child_ends_with_its_own_frigate"),
     _one("a thread that died of want of memory leaves exit code 0", "frigate_mirror/child.py",
          "self.wanted, self.status = True, EX_FAILED",
          "self.wanted, self.status = True, EX_OK",

@@ -25,6 +25,7 @@ from frigate_mirror.settling import Settling
 from frigate_mirror.sink import Misconfigured, Rejected, Unavailable
 from frigate_mirror.spool import Spool
 from frigate_mirror.uploader import Uploader
+from waiting import PATIENCE
 from worlds import DAY, NOW, Clock, FaultySink, World, until
 
 LIVE, RETRY, BACKLOG = Priority
@@ -318,8 +319,11 @@ def test_the_trouble_of_a_ledger_is_over_once_it_has_taken_everything(running: B
     until(lambda: "database or disk is full" in running.uploader.tally.trouble)
     other.execute("DROP TRIGGER full")
     other.close()
-    until(lambda: running.uploader.wake() or not running.uploader.tally.trouble)
+    until(lambda: running.uploader.wake() or running.settled)
+    running.uploader.stop()
+    running.uploader.join(PATIENCE)
     assert [one.key for one in running.settled] == [key]
+    assert running.uploader.tally.trouble == ""
 
 
 def test_the_pauses_of_an_artifact_grow_though_the_service_alone_is_at_fault(bench: Bench) -> None:

@@ -105,7 +105,8 @@ TABLE = (
          "        self.uploader.start(self._settings.upload_threads)\n",
          "        self.uploader.start(self._settings.upload_threads)\n"
          "        ids = [one for page in self.catalog.window(0.0) for one in page]\n"
-         "        self.ledger.add_settled((f'snapshot:{one}', 'c', 'k', 9e9, 9e9, 'uploaded', 0, '') "
+         "        self.ledger.add_settled((f'snapshot:{one}', 'c', 'k', 9e9, 9e9, "
+         "'uploaded', 0, '') "
          "for one in ids)\n",
          "Frigate killed", KILLS),
     _one("silence is waited for as long as the settings allow", "s3.py",

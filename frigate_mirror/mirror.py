@@ -190,7 +190,8 @@ class Mirror:
         now = self._clock()
         since = now - self._settings.sweep_days * DAY
         try:
-            forgotten, unheard = self.ledger.prune(since - PRUNE_MARGIN, now - KEEP_DEAD)
+            swept = min(span[0] for span in self.window.spans(now))
+            forgotten, unheard = self.ledger.prune(swept - PRUNE_MARGIN, now - KEEP_DEAD)
             if unheard:
                 log.warning("S3 ledger: %d failed picture(s) older than %d days are forgotten, and "
                             "no longer keep health from OK", unheard, KEEP_DEAD / DAY)  # fmt: skip
@@ -240,7 +241,7 @@ class Mirror:
             looked, missing = bucket.missing(self.ledger, self._sink, since, math.inf, bucket.SOME)
         except SinkError as error:
             log.debug("S3 bucket not listed: %s", error)
-            missing = []
+            looked, missing = 0, []
         except LedgerError as error:
             self._note(error)
             return

@@ -104,6 +104,13 @@ def _pending_where_it_cannot_be_written(spoil: Step) -> Step:
     return begin
 
 
+def _fill(world: World) -> None:
+    """From now on the mirror may have no ledger that takes anything, and then only Frigate knows of
+    new events: retention has to leave them alone."""
+    world.retention.paused = True
+    mounts.fill(state(world))
+
+
 def _no_need_of_a_ledger(world: World) -> None:
     """Pictures go up though the chosen place has no space for a ledger."""
     world.burst(2, 4)
@@ -136,7 +143,7 @@ FAULTS = (
         name="the ledger's disk is full at a start, with pending pictures",
         needs=MOUNTS,
         prepare=_with_last_copies(_own_disk),
-        begin=_pending_where_it_cannot_be_written(lambda world: mounts.fill(state(world))),
+        begin=_pending_where_it_cannot_be_written(_fill),
         end=_another_life(_make_writable),
         after=nothing_is_lost,
         alone=True,
@@ -147,6 +154,7 @@ FAULTS = (
         needs=MOUNTS,
         prepare=_full_from_the_start,
         begin=_no_need_of_a_ledger,
+        blinds=True,
         strike=kill_mirror,
         strikes=2,
         pause=(0.5, 1.5),

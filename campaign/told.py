@@ -14,13 +14,15 @@ from typing import Any
 
 from campaign.world import World
 
+Document = dict[str, Any]
+"""What `status --json` prints."""
 OK = "OK"
 STATISTICS = re.compile(r"S3 Upload Stats - .*Failed Events: (\d+), Health: (\w+)")
 ASK_EVERY = 0.5  # seconds
 LONGEST = 30.0  # seconds until the status says what is true; it is written every five
 
 
-def status(world: World) -> dict[str, Any]:
+def status(world: World) -> Document:
     """The answer of `status --json`. An answer that is no JSON has the health "unreadable"."""
     said = world.command("status", "--json")
     try:
@@ -31,7 +33,7 @@ def status(world: World) -> dict[str, Any]:
 
 
 def wait_for_status(
-    world: World, true: Callable[[dict[str, Any]], bool], what: str, within: float = LONGEST
+    world: World, true: Callable[[Document], bool], what: str, within: float = LONGEST
 ) -> bool:
     """Ask for the status until it is as it should be; complain where it does not become so."""
     until = time.monotonic() + within

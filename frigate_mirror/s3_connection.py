@@ -74,7 +74,7 @@ class Connection:
         self._silence, self._heard = silence, time.monotonic()
         try:
             self._send_request(head, body)
-            early = bool(self._rest)  # it answers before it has the whole request
+            early = self._answered
             if isinstance(body, Window):
                 self._silence += body.size / STORING
             answer = self._answer()
@@ -94,8 +94,9 @@ class Connection:
 
     def _send_window(self, head: bytes, body: Window) -> None:
         """Over http the kernel sends a file by itself."""
+        body.seek(0)
         self._send(head, 0 if self._secure else socket.MSG_MORE)
-        while not self._rest:
+        while not self._answered:
             try:
                 if self._secure or not body.send_some(self._sock):
                     break
@@ -104,13 +105,13 @@ class Connection:
                 self._wait(select.POLLOUT | select.POLLIN)
             except UnsupportedOperation:
                 break
-        while not self._rest and (piece := body.read(PIECE)):
+        while not self._answered and (piece := body.read(PIECE)):
             self._send(piece)
 
     def _send(self, data: bytes, flags: int = 0) -> None:
         """Sends all of it, or until the other side answers."""
         view = memoryview(data)
-        while view and not self._rest:
+        while view and not self._answered:
             try:
                 view = view[self._sock.send(view[:PIECE], flags) :]
                 self._heard = time.monotonic()
@@ -157,6 +158,13 @@ class Connection:
         """Something has come while we were sending; over TLS it need not be an answer."""
         with suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             self._keep(self._sock.recv(65536))
+
+    @property
+    def _answered(self) -> bool:
+        """Whether the answer has begun, perhaps before the whole request was sent. Informational
+        responses, 100 to 199, do not count."""
+        begun = self._rest[:10]
+        return len(begun) == 10 and begun != b"HTTP/1.1 1"
 
     def _unacknowledged(self) -> int:
         """Bytes that the kernel holds for us until the other side has acknowledged them."""

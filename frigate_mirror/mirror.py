@@ -245,9 +245,9 @@ class Mirror:
         except LedgerError as error:
             self._note(error)
             return
-        self._verify_at = now + (HOUR if missing else DAY)
+        self._verify_at = now + (self._settings.check_interval if missing else DAY)
         trouble = (
-            f"{len(missing)} of the newest {looked} uploaded pictures are not in the bucket: was "
+            f"{len(missing)} of the newest {looked} uploaded pictures are missing in the bucket: was "
             "it emptied or replaced? `backfill --verify --since 7d` uploads them again"
         )
         self._troubles.note("bucket", trouble if missing else "")

@@ -630,7 +630,7 @@ def test_pictures_that_vanish_from_the_bucket_are_told_until_they_are_back(
     now[0] += 2
     bench.mirror.verify()
     [reason] = bench.mirror.status().reasons
-    assert "4 of the newest 4 uploaded pictures are not in the bucket" in reason
+    assert "4 of the newest 4 uploaded pictures are missing in the bucket" in reason
     assert "backfill --verify" in reason
     bench.sink.objects = objects
     now[0] += 3601

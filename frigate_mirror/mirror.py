@@ -247,8 +247,8 @@ class Mirror:
             return
         self._verify_at = now + (self._settings.check_interval if missing else DAY)
         trouble = (
-            f"{len(missing)} of the newest {looked} uploaded pictures are missing in the bucket: was "
-            "it emptied or replaced? `backfill --verify --since 7d` uploads them again"
+            f"{len(missing)} of the newest {looked} uploaded pictures are missing in the bucket: "
+            "was it emptied or replaced? `backfill --verify --since 7d` uploads them again"
         )
         self._troubles.note("bucket", trouble if missing else "")
 

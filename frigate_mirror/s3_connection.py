@@ -10,6 +10,7 @@ given up when the other side is silent: it neither acknowledges a byte nor sends
 from __future__ import annotations
 
 import fcntl
+import math
 import select
 import socket
 import ssl
@@ -36,6 +37,10 @@ class ReadTimeout(Silence):
     """Sent bytes were not acknowledged in time, or no answer came in time."""
 
 
+class Unanswered(ReadTimeout):
+    """All bytes were acknowledged, and no answer came in time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The names of `headers` are in small letters."""
@@ -55,7 +60,7 @@ class Connection:
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
         self._rest = b""
-        self._silence = 0.0
+        self._silence = self._answer_within = 0.0
         self._heard = 0.0  # when the other side last gave a sign of life
         self.close = sock.close
         self.reusable = True
@@ -68,15 +73,19 @@ class Connection:
         self._poll.modify(self._sock, select.POLLIN)
         return not self._poll.poll(0)
 
-    def exchange(self, head: bytes, body: bytes | Window, silence: float) -> Answer:
-        """Sends a request and reads its answer. Gives up after `silence` seconds of silence."""
+    def exchange(
+        self, head: bytes, body: bytes | Window, silence: float, answer_within: float = 0.0
+    ) -> Answer:
+        """Sends a request and reads its answer. Gives up after `silence` seconds without a sign of
+        life, or after `answer_within` seconds, if that is more, once all is acknowledged."""
         self.reusable = False
         self._silence, self._heard = silence, time.monotonic()
+        self._answer_within = max(silence, answer_within)
         try:
             self._send_request(head, body)
             early = self._answered
             if isinstance(body, Window):
-                self._silence += body.size / STORING
+                self._answer_within += body.size / STORING
             answer = self._answer()
         except TimeoutError as error:  # the kernel has given up sending again
             raise ReadTimeout("bytes not acknowledged") from error
@@ -140,19 +149,20 @@ class Connection:
             unacknowledged = self._unacknowledged()
             if unacknowledged < before:
                 self._heard = now
-            elif now - self._heard >= self._silence:
+            elif unacknowledged and now - self._heard >= self._silence:
                 raise ReadTimeout(
                     f"{unacknowledged} bytes not acknowledged for {self._silence:g} s"
-                    if unacknowledged
-                    else f"no answer for {self._silence:g} s"
                 )
+            elif now - self._heard >= self._answer_within:
+                raise Unanswered(f"no answer for {self._answer_within:g} s")
         self._heard = time.monotonic()
         if events & select.POLLOUT and ready[0][1] & select.POLLIN:
             self._look_for_an_answer()
 
     def _step(self, now: float) -> float:
         """Seconds until the next look at what is acknowledged, or until the silence is too long."""
-        return max(0.001, min(1.0, self._silence / 8, self._heard + self._silence - now))
+        until = self._heard + min(self._silence, self._answer_within)
+        return max(0.001, min(1.0, self._silence / 8, until - now if until > now else math.inf))
 
     def _look_for_an_answer(self) -> None:
         """Something has come while we were sending; over TLS it need not be an answer."""

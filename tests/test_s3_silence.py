@@ -164,6 +164,21 @@ def test_silence_on_a_fresh_connection_is_reported_and_not_asked_again(
     assert all_direct(stub), "silence does not close the direct way"
 
 
+def test_a_service_that_takes_long_to_answer_is_given_more_time_at_the_next_try(
+    stub: Stub, router_to: MakeRouter
+) -> None:
+    router = router_to(stub.endpoint)
+    sink = patient_sink(router, Patience(silence=0.2))
+    router.forgetful = True
+    for expected in ("0.2 s", "0.4 s", "0.8 s"):
+        assert f"no answer for {expected}" in str(failure_of(lambda: put(sink)))
+    router.forgetful = False
+    put(sink)
+    router.forgetful = True
+    router.forget()
+    assert "no answer for 0.2 s" in str(failure_of(lambda: put(sink))), "it has become fast again"
+
+
 def test_the_check_does_not_wait_for_a_kept_connection_first(
     stub: Stub, router_to: MakeRouter
 ) -> None:

@@ -26,7 +26,9 @@ def take_everything(*, rows_too: bool = True) -> Step:
 def wait_until_taken(world: World) -> None:
     """Wait until Frigate has handled all its events and deleted their pictures."""
     world.wait_until(world.quiet, 20, "Frigate's handlers to return")
-    world.wait_until(lambda: not _left(world), LONGEST_TAKEN, "retention to take every picture")
+    world.wait_until(
+        lambda: not _left(world), LONGEST_TAKEN, "retention to take every picture", 0.1
+    )
 
 
 def _left(world: World) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
+from campaign import told
 from campaign.faults import Fault
 from campaign.lab import Aborted, Lab
 from campaign.oracle import Verdict
@@ -132,6 +133,8 @@ def conclude(world: World, bound: float) -> float | None:
     if seconds is None:
         missing = len(world.owed().keys() - world.oracle.present().keys())
         world.complaints.append(f"{missing} not in the bucket after {bound:g} s")
+        if told.status(world)["health"] == told.OK:
+            world.complaints.append("health says OK while they are missing")
         # Late is bad enough; lost is what a new start does not find either.
         world.stop()
         world.start()

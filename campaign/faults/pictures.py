@@ -15,6 +15,7 @@ from campaign.faults.disk import kill_mirror
 from campaign.world import World
 
 LONGEST_MENDED = 60.0  # seconds until the whole picture is there: many looks, one a second
+LOOK_EVERY = 0.5  # seconds
 CUTS: tuple[Callable[[int], int], ...] = (
     lambda size: 0,
     lambda size: 6,  # the first mark of a JPEG and a little more
@@ -54,7 +55,7 @@ def _again(world: World) -> None:
     event.kept = True
     world.send(event)
     world.notes.setdefault("changed", []).append(event)
-    world.wait_until(lambda: world.oracle.holds(event), 20, "the first upload of a picture")
+    world.wait_until(lambda: world.oracle.holds(event), 20, "the first upload of a picture", 0.1)
     path = world.clips / event.file
     picture = events.photograph(world.rng, webp=path.suffix == ".webp")
     event.sha256 = hashlib.sha256(picture).hexdigest()
@@ -76,7 +77,7 @@ def _expect_whole(world: World) -> None:
     world.wait_until(world.quiet, 20, "Frigate's handlers to return")
     committed = [event for event in changed if event.committed]
     whole = lambda: all(map(world.oracle.holds, committed))  # noqa: E731
-    if not world.comes_about(whole, LONGEST_MENDED):
+    if not world.comes_about(whole, LONGEST_MENDED, LOOK_EVERY):
         wrong = [event.id for event in committed if not world.oracle.holds(event)]
         world.complaints.append(
             f"{len(wrong)} of {len(committed)} pictures are not in the bucket as they are now,"

@@ -75,7 +75,7 @@ class Uploader:
         self._settling = Settling(ledger, spool, on_settled)
         self._clock = clock
         self._lock = threading.Lock()
-        self._calls = 0
+        self._calls = dict.fromkeys(Priority, 0)  # that a thread up to this priority could heed
         self._resting: dict[Priority, list[threading.Event]] = {one: [] for one in Priority}
         self._stopping = False
         self._threads: list[threading.Thread] = []
@@ -114,7 +114,8 @@ class Uploader:
         """Wake one thread that may take what is of this priority. One that takes whatever is due
         comes first: if no such thread rests, each of them looks again by itself before it does."""
         with self._lock:
-            self._calls += 1
+            for last in range(priority, Priority.BACKLOG + 1):
+                self._calls[Priority(last)] += 1
             resting = self._resting[Priority.BACKLOG] or self._resting[priority]
             if resting:
                 resting.pop().set()
@@ -255,7 +256,7 @@ class Uploader:
 
     def _run(self, last: Priority) -> None:
         while not self._stopping:
-            calls, pause = self._calls, LONGEST_IDLE
+            calls, pause = self._calls[last], LONGEST_IDLE
             try:
                 pause = 0.0 if self.step(last) else self._pause(last)
                 if not self._settling:
@@ -273,7 +274,7 @@ class Uploader:
         """Wait to be called, unless somebody has called since `calls` was read."""
         called = threading.Event()
         with self._lock:
-            if not pause or calls != self._calls or self._stopping:
+            if not pause or calls != self._calls[last] or self._stopping:
                 return
             self._resting[last].append(called)
         called.wait(pause)

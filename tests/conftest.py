@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +48,22 @@ def no_aws_of_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> dict[int, tuple[str, int]]:
+    """The name and the bytes of each file, by its inode, when it was last made durable. There is no
+    power cut in a test, so the calls of os.fsync are watched."""
+    found: dict[int, tuple[str, int]] = {}
+    real = os.fsync
+
+    def fsync(file: int) -> None:
+        real(file)
+        status = os.fstat(file)
+        found[status.st_ino] = os.readlink(f"/proc/self/fd/{file}"), status.st_size
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -123,6 +123,14 @@ def test_a_sweep_finds_what_no_hook_offered_the_recent_ones_live(bench: Bench) -
     assert bench.sweep() == 0
 
 
+def test_an_event_from_a_clock_that_ran_ahead_does_not_go_before_the_live_ones(
+    bench: Bench,
+) -> None:
+    event_id = bench.world.event(started=NOW + DAY)
+    assert bench.sweep() == 1
+    assert bench.priorities() == {event_id: Priority.BACKLOG}
+
+
 def test_events_older_than_the_window_are_left_alone(bench: Bench) -> None:
     bench.world.event(started=NOW - 7 * DAY - 1)
     inside = bench.world.event(started=NOW - 7 * DAY + 1)

@@ -150,6 +150,22 @@ def test_a_held_picture_is_kept_as_long_as_anybody_may_want_it(bench: Bench) -> 
         assert held == [f"snapshot_{n}" for n in expected]
 
 
+def test_the_spool_holds_as_many_megabytes_as_the_owner_allows_to_the_byte(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "bench", S3_SPOOL_LIMIT_MB="1")
+    for size in (600_000, 400_000):
+        hold_a_picture_of(bench, size)
+    assert (bench.mirror.spool.bytes, bench.mirror.spool.trouble) == (1_000_000, "")
+    hold_a_picture_of(bench, 20_000)
+    assert bench.mirror.spool.bytes == 1_000_000 and "full" in bench.mirror.spool.trouble
+
+
+def hold_a_picture_of(bench: Bench, size: int) -> None:
+    event_id = bench.world.event(picture=False)
+    bench.world.pictures[event_id] = bench.world.pictures[event_id].ljust(size, b"\0")
+    bench.world.write_picture(event_id)
+    bench.mirror.intake.offer(event_id)
+
+
 def test_the_owners_bandwidth_is_kept(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "bench", S3_BANDWIDTH_LIMIT="1")
     for n in range(3):
@@ -342,6 +358,23 @@ def test_the_file_of_dead_letters_follows_the_ledger(bench: Bench) -> None:
         bench.clock.now += 600.0
     bench.mirror.write_status()  # their number is the same, they are not
     assert [fields[1] for fields in bench.world.lines(".s3_failed_events")] == [f"snapshot:{other}"]
+
+
+def test_a_dead_letter_is_kept_for_ninety_days_and_its_end_is_told(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.world.event()
+    bench.sink.fault = lambda key: reject()
+    for _ in range(3):
+        bench.clock.now += 600.0
+        bench.round()
+    bench.clock.now += 89.9 * DAY
+    bench.mirror.prune()
+    assert bench.mirror.ledger.counts().failed == 1 and "forgotten" not in caplog.text
+    bench.clock.now += 0.2 * DAY
+    bench.mirror.prune()
+    assert bench.mirror.ledger.counts() == Counts()
+    assert "1 failed picture(s) older than 90 days are forgotten" in caplog.text
 
 
 def test_the_status_names_the_last_error_and_what_to_do_about_it(bench: Bench) -> None:

@@ -99,6 +99,16 @@ def test_the_container_can_be_named_by_option_and_by_variable(docker: Machine) -
     assert "exec cams " in notes and "exec house " in notes
 
 
+def test_no_question_is_asked_without_a_limit(docker: Machine) -> None:
+    (docker.bin / "timeout").unlink()
+    docker.stub("timeout", 'echo "$2" >>"$NOTES/limited"; [[ $1 == 30 ]]; shift; exec "$@"')
+    docker.monitor(RUNNING="nvr-frigate-1", SERVICE="frigate")
+    docker.monitor("--local")
+    asked = (docker.notes / "docker").read_text().splitlines()
+    limited = (docker.notes / "limited").read_text().split()
+    assert limited == ["docker"] * len(asked) + ["python3"] and len(asked) >= 2
+
+
 def test_local_does_not_touch_docker(docker: Machine) -> None:
     assert docker.monitor("--local").returncode == 0
     assert not (docker.notes / "docker").exists()
@@ -180,6 +190,14 @@ def test_watch_asks_again_until_it_is_interrupted(machine: Machine) -> None:
     assert (machine.notes / "slept").read_text().split() == ["5", "5", "5"]
     assert len(machine.asked()) == 3
     assert done.returncode == 1
+
+
+def test_watch_that_is_told_to_end_leaves_the_last_answer_as_its_exit_code(
+    machine: Machine,
+) -> None:
+    machine.stub("sleep", "kill -TERM $PPID")
+    machine.answers("S3 mirror: DEGRADED", 1)
+    assert machine.monitor("watch").returncode == 1
 
 
 def test_watch_goes_on_while_the_mirror_is_down(machine: Machine) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from waiting import PATIENCE
+from frigate_mirror.process import Rounds
+from waiting import PATIENCE, eventually
 
 ROOT = Path(__file__).resolve().parent.parent
 # Opens files below and above the usual limits, lets go, and tells what is open then, and up to
@@ -58,6 +59,19 @@ def test_every_inherited_descriptor_is_closed_without_going_through_all_possible
     still, bounds, folder = json.loads(done.stdout)
     assert still == [0, 1, 2] and folder == "/"
     assert len(bounds) == (1 if len(hidden) == 2 else 0)
+
+
+def test_a_round_is_called_at_once_and_then_not_before_it_is_due_again() -> None:
+    hourly: list[str] = []
+    often: list[str] = []
+    rounds = Rounds(
+        "test", (3600.0, lambda: hourly.append("called")), (0.01, lambda: often.append("called"))
+    )
+    rounds.start()
+    eventually(lambda: len(often) >= 4)
+    rounds.stop()
+    rounds.join(PATIENCE)
+    assert len(hourly) == 1
 
 
 def test_a_thread_that_never_starts_ends_the_process_which_tells_where_it_waited() -> None:

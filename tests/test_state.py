@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -91,6 +92,28 @@ def test_what_waits_in_the_spare_place_goes_on_in_the_chosen_one(
     assert not ledger_in(world, SPARE).exists()
     line = next(one for one in caplog.messages if "taken over" in one)
     assert str(ledger_in(world, CHOSEN)) in line and str(ledger_in(world, SPARE)) in line
+
+
+def test_what_is_taken_over_is_durable_before_the_other_ledger_is_deleted(world: World) -> None:
+    leave(world, SPARE, "aaaaaa", "bbbbbb")
+    with found(world):
+        # The file without its write-ahead log, as a power cut may leave it.
+        left = world.folder / "left.db"
+        shutil.copyfile(ledger_in(world, CHOSEN), left)
+    with contextlib.closing(sqlite3.connect(left)) as raw:
+        assert raw.execute("SELECT count(*) FROM artifact").fetchall() == [(2,)]
+
+
+def test_a_ledger_that_was_taken_over_and_cannot_be_deleted_is_not_taken_over_again(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    leave(world, SPARE, "aaaaaa")
+    ledger_in(world, SPARE).with_name("ledger.db-journal").mkdir()
+    for _ in range(2):
+        with found(world) as opened:
+            assert opened.ledger.counts() == Counts(pending=1)
+            assert opened.other == ledger_in(world, SPARE)
+    assert len([one for one in caplog.messages if "taken over" in one]) == 1
 
 
 @needs_root

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import math
 import random
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -116,6 +117,22 @@ def test_an_artifact_counts_as_uploaded_only_when_the_put_has_returned(bench: Be
     assert bench.ledger.counts() == Counts(uploaded=1)
     assert [one.key for one in bench.settled] == [key]
     assert bench.sink.objects == {key: b"picture"}
+
+
+def test_a_held_file_is_let_go_only_when_the_ledger_has_committed(bench: Bench) -> None:
+    key = bench.add()
+    other = sqlite3.connect(bench.ledger.path, isolation_level=None)
+    other.execute("""CREATE TRIGGER full BEFORE UPDATE ON artifact
+                     BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END""")
+    bench.drain()
+    assert list(bench.sink.objects) == [key] and bench.settled == []
+    bench.source(key).unlink()
+    assert bench.spool.files == 1 and len(list((bench.world.folder / "spool").iterdir())) == 2
+    other.execute("DROP TRIGGER full")
+    bench.drain()
+    assert [one.key for one in bench.settled] == [key]
+    assert bench.spool.files == 0 and not list((bench.world.folder / "spool").iterdir())
+    other.close()
 
 
 def test_a_crash_between_put_and_settling_costs_a_second_put_to_the_same_key(
@@ -517,7 +534,7 @@ def test_an_artifact_added_while_all_threads_are_idle_is_uploaded_at_once(far: B
 
 
 def test_a_call_between_a_threads_last_look_and_its_rest_is_not_missed(bench: Bench) -> None:
-    calls, began = bench.uploader._calls, time.monotonic()
+    calls, began = bench.uploader._calls[BACKLOG], time.monotonic()
     bench.uploader.wake()
     bench.uploader._rest(BACKLOG, calls, 5.0)
     assert time.monotonic() - began < 2.5
@@ -569,6 +586,19 @@ def test_threads_that_wait_for_a_probe_do_not_spin(running: Bench) -> None:
     let_go.set()
     assert asked <= 16
     assert len(running.sink.puts) <= 2
+
+
+def test_threads_that_may_probe_and_have_nothing_to_try_do_not_spin(far: Bench) -> None:
+    far.add(BACKLOG)
+    far.sink.fault = raising(Misconfigured("put k: AccessDenied"))
+    far.drain()
+    [entry] = iter(lambda: far.ledger.claim(math.inf), None)
+    far.ledger.defer(entry.artifact.id, far.clock.now + 600.0, "AccessDenied", charged=False)
+    far.ledger.release(entry.artifact.id)
+    far.clock.now += 60.0  # the next probe could be made, and nothing is due
+    assert far.service.down and far.service.pause() == 0.0
+    far.uploader.start(2)
+    assert count_queries(far, 1.0) <= 20
 
 
 def test_stopping_waits_for_the_upload_in_hand_but_not_for_ever(bench: Bench) -> None:

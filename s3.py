@@ -30,7 +30,7 @@ from frigate_mirror.s3_connection import Silence
 from frigate_mirror.s3_place import place_of, proxy_of, url_of
 from frigate_mirror.s3_short import DirectWay, checksum
 from frigate_mirror.s3_sign import Signer
-from frigate_mirror.s3_wire import USUAL, Patience, Wire
+from frigate_mirror.s3_wire import USUAL, ConnectTimeout, Patience, Wire
 from frigate_mirror.settings import Settings, secret_of
 from frigate_mirror.sink import Probe, Receipt, SinkError, Stored
 
@@ -276,7 +276,8 @@ class S3Sink:
         return kept.access_key, kept.secret_key, kept.session_token
 
     def _silent(self, verb: str, what: str, silence: Silence) -> SinkError:
-        return self._failure(verb, what, Cause(type(silence).__name__, str(silence)))
+        code = "ConnectTimeout" if isinstance(silence, ConnectTimeout) else "ReadTimeout"
+        return self._failure(verb, what, Cause(code, str(silence)))
 
     def _failure(self, verb: str, what: str, cause: Cause) -> SinkError:
         """What went wrong, for the owner, on one line and without secrets."""
@@ -298,7 +299,8 @@ class S3Sink:
 
 def _direct_way(settings: Settings, patience: Patience) -> DirectWay:
     silence = min(patience.silence, settings.read_timeout)
-    patience = replace(patience, connect=settings.connect_timeout, silence=silence)
+    longest = max(silence, settings.read_timeout)
+    patience = replace(patience, connect=settings.connect_timeout, silence=silence, longest=longest)
     place = place_of(settings, os.environ)
     return DirectWay(place, Wire(place, patience) if place else None)
 

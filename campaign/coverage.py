@@ -91,7 +91,8 @@ ASKED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
                                     "a file in place of the spool"),
         "deleted while open": ("damage",),
         "the clock stepping by hours and years, both ways": (
-            "clock steps by hours", "clock steps by years", "clock leaps as the mirror starts"),
+            "clock steps by hours", "clock steps by years", "clock leaps as the mirror starts",
+            "the clock jumps from 1970 to now"),
     },
     "Frigate's database": {
         "locked for a minute": ("database locked for a minute", "database locked"),
@@ -118,6 +119,21 @@ ASKED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "links and pipes for state files"),
         "nothing outside the media folder is read, no key outside the prefix is written, no log "
         "line is forged": ("names",),
+    },
+    "Nothing hides": {
+        "a ledger of an older version, with a queue": (
+            "a ledger of the first version, with pending pictures",),
+        "a ledger of a newer version is refused and kept": ("a ledger of a newer version",),
+        "the state folder read-only or full for one life": ("ledger_places",),
+        "`backfill` beside a running mirror, its ledger whole, damaged or gone": ("beside",),
+        "objects of other kinds in the bucket": (
+            "objects of other kinds, ledger lost",
+            "objects of other kinds, rebuild beside the mirror"),
+        "a new or emptied bucket": (
+            "bucket emptied, then verified", "bucket emptied between two lives"),
+        "half a picture, and one that is written anew": ("pictures",),
+        "losses show until they are acknowledged or tried again": ("losses",),
+        "health never says OK while something owed is missing": (EVERYWHERE,),
     },
 }  # fmt: skip
 

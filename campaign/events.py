@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import string
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,10 @@ class Event:
     goes_after: float = 1e9
     """Seconds of a fair chance after which retention deletes its picture."""
     taken: bool = False
-    """The owner deleted its object with the bucket, so that nobody can expect it there."""
+    """Nobody can expect its object in the bucket: the owner deleted it there, or the mirror has
+    told of its loss."""
+    kept: bool = False
+    """Retention must leave its picture alone for now: the picture is not as it will be."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -66,7 +70,7 @@ class Event:
 def happen(rng: random.Random, now: float, version: str) -> tuple[Event, bytes]:
     """An event that ends at `now`, and its picture, as this version of Frigate names it."""
     webp = version == "0.18"
-    picture = rng.choice(WEBPS if webp else JPEGS) + rng.randbytes(rng.randrange(1, 60_000))
+    picture = photograph(rng, webp=webp)
     started = round(now - rng.uniform(0.5, 20.0), 6)
     event_id = f"{started}-{''.join(rng.choices(LETTERS, k=6))}"
     camera = rng.choice(CAMERAS)
@@ -81,6 +85,17 @@ def happen(rng: random.Random, now: float, version: str) -> tuple[Event, bytes]:
         sha256=hashlib.sha256(picture).hexdigest(),
     )
     return event, picture
+
+
+def photograph(rng: random.Random, *, webp: bool) -> bytes:
+    """A whole picture that differs from every other one. Its own bytes stand where viewers skip
+    them: in a comment of the JPEG behind its first mark, or in a last chunk of the WebP."""
+    own = rng.randbytes(2 * rng.randrange(1, 30_000))
+    if webp:
+        picture = rng.choice(WEBPS) + b"OWN " + struct.pack("<I", len(own)) + own
+        return picture[:4] + struct.pack("<I", len(picture) - 8) + picture[8:]
+    picture = rng.choice(JPEGS)
+    return picture[:2] + b"\xff\xfe" + struct.pack(">H", len(own) + 2) + own + picture[2:]
 
 
 def write(folder: Path, event: Event, picture: bytes, version: str) -> None:

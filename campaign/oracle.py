@@ -1,7 +1,8 @@
 """The oracle: what is in the bucket, held against what the campaign's Frigate wrote.
 
 It looks through a client of its own, past the proxy, and knows nothing of the program but that an
-event's id stands in the key of its object.
+event's id stands in the key of its object. Objects that a fault itself put there (`planted`) are no
+work of the mirror's: they count for nothing, but must stay as they are.
 
 Owed is every event whose row was committed with a picture. What makes that fair is the retention:
 it takes a picture, or a row, only after its event had a fair chance (see `retention`).
@@ -25,7 +26,8 @@ LOOK_EVERY = 0.1
 @dataclass
 class Verdict:
     """Ids of events that are not in the bucket, that are there twice, or with other bytes; keys of
-    objects that belong to no event or lie outside the prefix."""
+    objects that belong to no event or lie outside the prefix. `wrong` also has the keys of planted
+    objects that are no longer as they were."""
 
     offered: int = 0
     lost: list[str] = field(default_factory=list)
@@ -42,14 +44,28 @@ class Oracle:
     def __init__(self, bucket: Bucket, prefix: str) -> None:
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
+        self._planted: dict[str, bytes] = {}
+
+    def plant(self, key: str, body: bytes) -> None:
+        """Put an object there that the mirror has nothing to do with. Nothing that it writes may
+        have this key."""
+        self._planted[key] = body
+        self._bucket.client.put_object(Bucket=self._bucket.name, Key=key, Body=body)
 
     def present(self) -> dict[str, list[str]]:
         """Keys by the event id in them; those without one under the empty id."""
         found: dict[str, list[str]] = {}
         for key in self._bucket.keys():  # noqa: SIM118 (no dictionary)
+            if key in self._planted:
+                continue
             match = ID.search(key.rpartition("/")[2])
             found.setdefault(match[0] if match else "", []).append(key)
         return found
+
+    def holds(self, event: Event) -> bool:
+        """Whether the event's picture is there as it is now, to the byte."""
+        keys = self.present().get(event.id, [])
+        return bool(keys) and all(self._is_whole(key, event) for key in keys)
 
     def wait(
         self,
@@ -80,6 +96,10 @@ class Oracle:
                 verdict.duplicated.append(event_id)
             for key in keys:
                 self._judge_object(key, known[event_id], verdict)
+        there = set(self._bucket.keys())
+        for key, body in self._planted.items():
+            if key not in there or self._bucket.get(key) != body:
+                verdict.wrong.append(key)
         return verdict
 
     def _judge_object(self, key: str, event: Event, verdict: Verdict) -> None:
@@ -87,5 +107,8 @@ class Oracle:
         camera = f"{self._prefix}{event.camera}/"
         if not (key.startswith(camera) and key.endswith(f".{ending}")):
             verdict.alien.append(key)
-        if hashlib.sha256(self._bucket.get(key)).hexdigest() != event.sha256:
+        if not self._is_whole(key, event):
             verdict.wrong.append(event.id)
+
+    def _is_whole(self, key: str, event: Event) -> bool:
+        return hashlib.sha256(self._bucket.get(key)).hexdigest() == event.sha256

@@ -1,14 +1,22 @@
-"""The proof that the campaign can fail: each sabotage must be noticed, and by its own doing.
+"""The proof that the campaign and the tests can fail: each sabotage must be noticed, and by its own
+doing.
 
-For every broken program the faults that should notice are run until one does. The same run, same
-seed, is then made with a copy that is not broken: it must pass.
+For every broken program the faults and tests that should notice are run until one does. The same
+run, with the same seed, or the same test is then made with a copy that is not broken: it must pass.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,18 +24,20 @@ from campaign.faults import Fault, by_name
 from campaign.lab import Lab, side_by_side
 from campaign.report import PROOF
 from campaign.run import Outcome, run
-from campaign.sabotage import PatchError, Sabotage, broken_copy, copy
+from campaign.sabotage import PatchError, Sabotage, broken_copy, copy, is_test
 
 BOUND = 15.0  # seconds; without a sabotage a few are enough
 LASTS = (8.0, 9.0)  # as long as three tries and a retention take
 TRIES = 3  # seeds for each fault
 LONGEST_SEEN = 200  # characters
+LONGEST_TEST = 300.0  # seconds
+EX_PASSED, EX_FAILED = 0, 1  # of pytest
 
 
 @dataclass(frozen=True)
 class Proof:
-    """`by`, `saw` and `seed` tell which fault noticed, what it saw, and how to see it again;
-    `fault` says why there is no proof, and is empty if there is."""
+    """`by`, `saw` and `seed` tell which fault or test noticed, what it saw, and how to see it again
+    (a test has no seed); `fault` says why there is no proof, and is empty if there is."""
 
     name: str
     by: str = ""
@@ -45,7 +55,7 @@ def prove(
 ) -> list[Proof]:
     """The proof for each sabotage."""
     lab = dataclasses.replace(lab, share=0.9, patience=BOUND)
-    sound = lab.folder / "sound"
+    sound = lab.room() / "program"
     copy(sound)
 
     def one(sabotage: Sabotage) -> Proof:
@@ -61,24 +71,73 @@ def _prove(lab: Lab, sabotage: Sabotage, sound: Path, seed: int) -> Proof:
         root = broken_copy(sabotage, lab.room() / "program")
     except PatchError as error:
         return Proof(sabotage.name, fault=str(error))
-    broken = dataclasses.replace(lab, root=root)
-    for faults, one_seed in _runs(sabotage, seed):
-        outcome = run(broken, faults, one_seed)
-        if outcome.clean:
-            continue
-        control = run(dataclasses.replace(lab, root=sound), faults, one_seed)
-        by, saw = " + ".join(outcome.names), _seen(outcome)
-        fault = "" if control.clean else f"the sound program fails too: {_seen(control)}"
-        return Proof(sabotage.name, by, saw, one_seed, fault)
+    for number in range(TRIES):
+        for name in sabotage.noticed_by:
+            if not is_test(name):
+                proof = _by_fault(lab, sabotage, root, sound, f"{seed}:{number}:{name}")
+            elif number == 0:  # a test needs no second try
+                proof = _by_test(lab, sabotage, root, sound, name)
+            else:
+                continue
+            if proof is not None:
+                return proof
     return Proof(sabotage.name, fault=f"not noticed by {', '.join(sabotage.noticed_by)}")
 
 
-def _runs(sabotage: Sabotage, seed: int) -> Iterator[tuple[list[Fault], str]]:
-    for number in range(TRIES):
-        for name in sabotage.noticed_by:
-            faults = [_longer(by_name()[one]) for one in name.split(" + ")]
-            if not any(fault.lacks for fault in faults):
-                yield faults, f"{seed}:{number}:{name}"
+def _by_fault(lab: Lab, sabotage: Sabotage, root: Path, sound: Path, seed: str) -> Proof | None:
+    """The proof by the faults that the seed names; None where they do not notice, or cannot be
+    had."""
+    _, _, name = seed.split(":", 2)
+    faults = [_longer(by_name()[one]) for one in name.split(" + ")]
+    if any(fault.lacks for fault in faults):
+        return None
+    outcome = run(dataclasses.replace(lab, root=root), faults, seed)
+    if outcome.clean:
+        return None
+    control = run(dataclasses.replace(lab, root=sound), faults, seed)
+    fault = "" if control.clean else f"the sound program fails too: {_seen(control)}"
+    return Proof(sabotage.name, name, _seen(outcome), seed, fault)
+
+
+def _by_test(lab: Lab, sabotage: Sabotage, root: Path, sound: Path, test: str) -> Proof | None:
+    """The proof by a test, run in the copies; None where it does not notice."""
+    code, saw = _run_test(lab, test, root)
+    if code == EX_PASSED:
+        return None
+    if code != EX_FAILED:  # it was not found, or not even collected
+        return Proof(sabotage.name, test, saw, fault=f"pytest ended with {code}: {saw}")
+    code, seen = _run_test(lab, test, sound)
+    fault = "" if code == EX_PASSED else f"the sound program fails too: {seen}"
+    return Proof(sabotage.name, test, saw, fault=fault)
+
+
+def _run_test(lab: Lab, test: str, folder: Path) -> tuple[int, str]:
+    """Pytest's exit code and the first error that it tells, of one test in that folder. A test that
+    does not end has failed: a slip may well make it wait for ever."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pytest", test, "-n0", "-p", "no:cacheprovider", "--tb=short"],
+        cwd=folder,
+        # No path of ours: modules are to be found in that folder, and only there.
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": ""},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # so that it can be ended with all that it has started
+    )
+    until = time.monotonic() + LONGEST_TEST
+    try:
+        while time.monotonic() < until:
+            with suppress(subprocess.TimeoutExpired):
+                said, _ = process.communicate(timeout=1)
+                errors = re.findall(r"(?m)^(?:E +|ERROR:? )(.+)$", said)
+                return process.returncode, _short(errors[0] if errors else said[-LONGEST_SEEN:])
+            lab.rest(0.0)
+        return EX_FAILED, f"no end within {LONGEST_TEST:g} s"
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _longer(fault: Fault) -> Fault:
@@ -90,8 +149,13 @@ def _seen(outcome: Outcome) -> str:
     v = outcome.verdict
     counts = {"lost": v.lost, "twice": v.duplicated, "wrong": v.wrong, "alien": v.alien}
     told = [f"{len(found)} {name}" for name, found in counts.items() if found]
-    text = ", ".join([*told, *outcome.complaints]).replace("|", "\\|")
-    return f"{text if len(text) <= LONGEST_SEEN else text[:LONGEST_SEEN] + '…'} (of {v.offered})"
+    return f"{_short(', '.join([*told, *outcome.complaints]))} (of {v.offered})"
+
+
+def _short(text: str) -> str:
+    """On one line of the report's table."""
+    text = " ".join(text.split()).replace("|", "\\|")
+    return text if len(text) <= LONGEST_SEEN else text[:LONGEST_SEEN] + "…"
 
 
 def markdown(proofs: Sequence[Proof]) -> str:
@@ -100,7 +164,8 @@ def markdown(proofs: Sequence[Proof]) -> str:
     lines = [
         PROOF,
         f"The program was broken on purpose in {len(proofs)} ways; {proven} were noticed. The same",
-        "run with the program as it is passed each time. `python -m campaign --prove` does this.\n",
+        "run or test with the program as it is passed each time. `python -m campaign --prove` does",
+        "this.\n",
         "| broken so that | noticed by | which saw |",
         "|---|---|---|",
         *(f"| {one.name} | {one.by} | {one.fault or one.saw} |" for one in proofs),

@@ -29,19 +29,21 @@ LONGEST_KEPT = 2.0  # seconds beyond the fair chance
 
 
 class Retention(threading.Thread):
-    """`paused` while a fault keeps the mirror from reading pictures at all: nobody could save
+    """Takes a `share` of the pictures, 0 to 1, and with `rows_too` their rows too.
+
+    It is `paused` while a fault keeps the mirror from reading pictures at all: nobody could save
     them then."""
 
     def __init__(self, world: World, rng: random.Random, share: float, *, rows_too: bool) -> None:
         super().__init__(name="retention", daemon=True)
         self._world = world
         self._rng = rng
-        self._share = share
+        self.share = share
         self.rows_too = rows_too
         self._stopped = threading.Event()
         self._chances: dict[str, float] = {}
         self._mirror = (0, 0.0, 0.0)
-        self._starts = 0
+        self._starts = self._starts_before = 0
         self.paused = False
         self.deleted = 0
 
@@ -54,7 +56,7 @@ class Retention(threading.Thread):
             gained = self._chance()
             gained = 0.0 if self.paused else gained
             for event in list(self._world.events.values()):
-                if event.committed:
+                if event.committed and not event.kept:
                     self._look_at(event, gained)
 
     def _chance(self) -> float:
@@ -66,7 +68,10 @@ class Retention(threading.Thread):
         starts = self._world.starts_told()
         if pid != known:
             self._chances = dict.fromkeys(self._chances, 0.0)
-            self._starts = starts
+            # Where there was no mirror at the last look, whoever has said since that it started is
+            # this one. Else it may have been the one before.
+            self._starts = starts if known else self._starts_before
+        self._starts_before = starts
         if not pid or starts <= self._starts or processes.state(pid) == "T":
             return 0.0
         return max(0.0, now - then - max(0.0, waited - waited_then))
@@ -74,7 +79,7 @@ class Retention(threading.Thread):
     def _look_at(self, event: Event, gained: float) -> None:
         if event.id not in self._chances:
             # Some stay for good; the others go at a time of their own.
-            stays = self._rng.random() > self._share
+            stays = self._rng.random() > self.share
             self._chances[event.id] = 0.0
             event.goes_after = 1e9 if stays else FAIR + self._rng.uniform(0, LONGEST_KEPT)
         self._chances[event.id] += gained

@@ -1,14 +1,14 @@
 """The program broken on purpose, in ways that programs of this kind are broken.
 
-Each row is textual: every text must stand in its file exactly once, or the proof itself fails. The
-faults named are those that should notice, the likeliest first.
+Each row is textual: every text must stand in its file exactly once, or the proof itself fails. What
+is named are the faults or tests that should notice, the likeliest first. A test is named as pytest
+does it: "tests/test_keys.py::test_such_and_such".
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ UPLOADER, LEDGER, MIRROR, EVENTS, ARTIFACTS, FILES, INTAKE, SPOOL = (
     )
 )  # fmt: skip
 HOOK, SHORT = "frigate_s3_patcher.py", "frigate_mirror/s3_short.py"
+LEFT_OUT = (".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "vendor")
 KILLS, LOST = "kill -9 at random moments", "success answer lost"
 
 
@@ -30,7 +31,8 @@ class PatchError(Exception):
 
 @dataclass(frozen=True)
 class Sabotage:
-    """`patches` are (file, text, what takes its place)."""
+    """`patches` are (file, text, what takes its place). `noticed_by` names faults, `A + B` for a
+    pair, and tests."""
 
     name: str
     patches: tuple[tuple[str, str, str], ...]
@@ -105,7 +107,8 @@ TABLE = (
          "        self.uploader.start(self._settings.upload_threads)\n",
          "        self.uploader.start(self._settings.upload_threads)\n"
          "        ids = [one for page in self.catalog.window(0.0) for one in page]\n"
-         "        self.ledger.add_settled((f'snapshot:{one}', 'c', 'k', 9e9, 9e9, 'uploaded', 0, '') "
+         "        self.ledger.add_settled((f'snapshot:{one}', 'c', 'k', 9e9, 9e9, "
+         "'uploaded', 0, '') "
          "for one in ids)\n",
          "Frigate killed", KILLS),
     _one("silence is waited for as long as the settings allow", "s3.py",
@@ -239,15 +242,12 @@ def broken_files(sabotage: Sabotage) -> dict[str, str]:
 
 
 def copy(folder: Path) -> None:
-    """What runs of the program, without its tests."""
-    folder.mkdir(parents=True)
-    for source in (*ROOT.glob("*.py"), *_modules("frigate_mirror"), *_modules("boot")):
-        target = folder / source.relative_to(ROOT)
-        target.parent.mkdir(exist_ok=True)
-        shutil.copyfile(source, target)
+    """The whole project: the program, its tests, and all the files that these read."""
+    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*LEFT_OUT))
     if (ROOT / "vendor").is_dir():
         os.symlink((ROOT / "vendor").resolve(), folder / "vendor")
 
 
-def _modules(package: str) -> Iterator[Path]:
-    return (ROOT / package).glob("*.py")
+def is_test(name: str) -> bool:
+    """Whether a name of `noticed_by` is that of a test."""
+    return "::" in name

@@ -37,6 +37,7 @@ DRAIN = 2
 SHORT = {"S3_SWEEP_INTERVAL": "1", "S3_CHECK_INTERVAL": "1", "S3_CONNECT_TIMEOUT": "1",
          "S3_READ_TIMEOUT": "2", "S3_STATS_INTERVAL": "5", "S3_DRAIN_SECONDS": str(DRAIN),
          "S3_BATCH_SIZE": "4"}  # fmt: skip
+LOOK_EVERY = 0.02  # seconds
 PAUSES = "0.05 0.1 0.2"
 
 
@@ -225,18 +226,23 @@ class World:
                     if event_id in self.events:
                         self.events[event_id].committed = True
 
-    def wait_until(self, true: Callable[[], Any], within: float, what: str) -> bool:
-        """Wait for it; complain, and go on, where it does not come about."""
-        found = self.comes_about(true, within)
+    def wait_until(
+        self, true: Callable[[], Any], within: float, what: str, every: float = LOOK_EVERY
+    ) -> bool:
+        """Wait for it, with a look `every` so many seconds; complain, and go on, where it does not
+        come about."""
+        found = self.comes_about(true, within, every)
         if not found:
             self.complaints.append(f"not within {within:g} s: {what}")
         return found
 
-    def comes_about(self, true: Callable[[], Any], within: float) -> bool:
+    def comes_about(
+        self, true: Callable[[], Any], within: float, every: float = LOOK_EVERY
+    ) -> bool:
         """Wait for it, which another fault may prevent."""
         until = time.monotonic() + within
         while not (found := bool(true())) and time.monotonic() < until:
-            self.lab.rest(0.02)
+            self.lab.rest(every)
         return found
 
     def wait_for_start(self, after: int, within: float = 30.0) -> bool:

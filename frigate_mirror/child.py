@@ -114,9 +114,9 @@ def _tell_who_has_it(settings: Settings, told: str) -> str:
             "its own for each Frigate"
         )
     if words != told:
-        log.log(logging.INFO if holder.ours else logging.ERROR, "%s", words)
         if not holder.ours:
             health.tell_why_not(words, settings.status_path)
+        log.log(logging.INFO if holder.ours else logging.ERROR, "%s", words)
     return words
 
 

@@ -43,7 +43,7 @@ def acknowledge(settings: Settings, event_id: str, camera: str) -> int:
 
 
 def _of_dead_letters(settings: Settings, change: Callable[[Ledger], int], said: str) -> int:
-    if not state.ever_mirrored(settings):
+    if not state.ledgers(settings):
         places = " or ".join(map(str, settings.state_dirs))
         return _told(f"no ledger in {places}: nothing was ever mirrored here")
     try:

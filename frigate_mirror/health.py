@@ -125,6 +125,7 @@ def write(document: Mapping[str, Any], path: Path) -> None:
 def tell_why_not(reason: str, path: Path) -> None:
     """Write into the status file why no mirror runs; where it cannot be written, the log has it."""
     with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
         write({NOT_RUNNING: reason}, path)
 
 

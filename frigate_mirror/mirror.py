@@ -190,7 +190,8 @@ class Mirror:
         now = self._clock()
         since = now - self._settings.sweep_days * DAY
         try:
-            forgotten, unheard = self.ledger.prune(since - PRUNE_MARGIN, now - KEEP_DEAD)
+            swept = min(span[0] for span in self.window.spans(now))
+            forgotten, unheard = self.ledger.prune(swept - PRUNE_MARGIN, now - KEEP_DEAD)
             if unheard:
                 log.warning("S3 ledger: %d failed picture(s) older than %d days are forgotten, and "
                             "no longer keep health from OK", unheard, KEEP_DEAD / DAY)  # fmt: skip
@@ -240,14 +241,14 @@ class Mirror:
             looked, missing = bucket.missing(self.ledger, self._sink, since, math.inf, bucket.SOME)
         except SinkError as error:
             log.debug("S3 bucket not listed: %s", error)
-            missing = []
+            looked, missing = 0, []
         except LedgerError as error:
             self._note(error)
             return
-        self._verify_at = now + (HOUR if missing else DAY)
+        self._verify_at = now + (self._settings.check_interval if missing else DAY)
         trouble = (
-            f"{len(missing)} of the newest {looked} uploaded pictures are not in the bucket: was "
-            "it emptied or replaced? `backfill --verify --since 7d` uploads them again"
+            f"{len(missing)} of the newest {looked} uploaded pictures are missing in the bucket: "
+            "was it emptied or replaced? `backfill --verify --since 7d` uploads them again"
         )
         self._troubles.note("bucket", trouble if missing else "")
 

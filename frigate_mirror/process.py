@@ -21,7 +21,7 @@ from contextlib import suppress
 log = logging.getLogger("frigate_s3")
 END = b"\x04"  # the hook's last line
 LONGEST_LINE = 4096  # bytes; an event id has about 24
-START_WITHIN = 30.0  # seconds; threads start in milliseconds
+START_WITHIN = 10.0  # seconds; threads start in milliseconds
 HIGHEST_GUESSED = 65_536  # descriptors are closed up to this number where they cannot be listed
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30}  # system call numbers; glibc has no wrapper
 _IOPRIO_LOWEST = (2 << 13) | 7  # best-effort class, last of its eight levels

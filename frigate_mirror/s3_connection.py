@@ -10,6 +10,7 @@ given up when the other side is silent: it neither acknowledges a byte nor sends
 from __future__ import annotations
 
 import fcntl
+import math
 import select
 import socket
 import ssl
@@ -36,6 +37,10 @@ class ReadTimeout(Silence):
     """Sent bytes were not acknowledged in time, or no answer came in time."""
 
 
+class Unanswered(ReadTimeout):
+    """All bytes were acknowledged, and no answer came in time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The names of `headers` are in small letters."""
@@ -55,7 +60,7 @@ class Connection:
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
         self._rest = b""
-        self._silence = 0.0
+        self._silence = self._answer_within = 0.0
         self._heard = 0.0  # when the other side last gave a sign of life
         self.close = sock.close
         self.reusable = True
@@ -68,15 +73,19 @@ class Connection:
         self._poll.modify(self._sock, select.POLLIN)
         return not self._poll.poll(0)
 
-    def exchange(self, head: bytes, body: bytes | Window, silence: float) -> Answer:
-        """Sends a request and reads its answer. Gives up after `silence` seconds of silence."""
+    def exchange(
+        self, head: bytes, body: bytes | Window, silence: float, answer_within: float = 0.0
+    ) -> Answer:
+        """Sends a request and reads its answer. Gives up after `silence` seconds without a sign of
+        life, or after `answer_within` seconds, if that is more, once all is acknowledged."""
         self.reusable = False
         self._silence, self._heard = silence, time.monotonic()
+        self._answer_within = max(silence, answer_within)
         try:
             self._send_request(head, body)
-            early = bool(self._rest)  # it answers before it has the whole request
+            early = self._answered
             if isinstance(body, Window):
-                self._silence += body.size / STORING
+                self._answer_within += body.size / STORING
             answer = self._answer()
         except TimeoutError as error:  # the kernel has given up sending again
             raise ReadTimeout("bytes not acknowledged") from error
@@ -94,8 +103,9 @@ class Connection:
 
     def _send_window(self, head: bytes, body: Window) -> None:
         """Over http the kernel sends a file by itself."""
+        body.seek(0)
         self._send(head, 0 if self._secure else socket.MSG_MORE)
-        while not self._rest:
+        while not self._answered:
             try:
                 if self._secure or not body.send_some(self._sock):
                     break
@@ -104,13 +114,13 @@ class Connection:
                 self._wait(select.POLLOUT | select.POLLIN)
             except UnsupportedOperation:
                 break
-        while not self._rest and (piece := body.read(PIECE)):
+        while not self._answered and (piece := body.read(PIECE)):
             self._send(piece)
 
     def _send(self, data: bytes, flags: int = 0) -> None:
         """Sends all of it, or until the other side answers."""
         view = memoryview(data)
-        while view and not self._rest:
+        while view and not self._answered:
             try:
                 view = view[self._sock.send(view[:PIECE], flags) :]
                 self._heard = time.monotonic()
@@ -139,24 +149,32 @@ class Connection:
             unacknowledged = self._unacknowledged()
             if unacknowledged < before:
                 self._heard = now
-            elif now - self._heard >= self._silence:
+            elif unacknowledged and now - self._heard >= self._silence:
                 raise ReadTimeout(
                     f"{unacknowledged} bytes not acknowledged for {self._silence:g} s"
-                    if unacknowledged
-                    else f"no answer for {self._silence:g} s"
                 )
+            elif now - self._heard >= self._answer_within:
+                raise Unanswered(f"no answer for {self._answer_within:g} s")
         self._heard = time.monotonic()
         if events & select.POLLOUT and ready[0][1] & select.POLLIN:
             self._look_for_an_answer()
 
     def _step(self, now: float) -> float:
         """Seconds until the next look at what is acknowledged, or until the silence is too long."""
-        return max(0.001, min(1.0, self._silence / 8, self._heard + self._silence - now))
+        until = self._heard + min(self._silence, self._answer_within)
+        return max(0.001, min(1.0, self._silence / 8, until - now if until > now else math.inf))
 
     def _look_for_an_answer(self) -> None:
         """Something has come while we were sending; over TLS it need not be an answer."""
         with suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             self._keep(self._sock.recv(65536))
+
+    @property
+    def _answered(self) -> bool:
+        """Whether the answer has begun, perhaps before the whole request was sent. Informational
+        responses, 100 to 199, do not count."""
+        begun = self._rest[:10]
+        return len(begun) == 10 and begun != b"HTTP/1.1 1"
 
     def _unacknowledged(self) -> int:
         """Bytes that the kernel holds for us until the other side has acknowledged them."""

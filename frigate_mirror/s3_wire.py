@@ -15,7 +15,7 @@ import weakref
 from dataclasses import dataclass
 
 from frigate_mirror.body import Window
-from frigate_mirror.s3_connection import Answer, Connection, Silence
+from frigate_mirror.s3_connection import Answer, Connection, Silence, Unanswered
 from frigate_mirror.s3_place import Place
 
 
@@ -29,12 +29,14 @@ class Patience:
 
     connect   until a connection is established, including TLS
     silence   until the other side acknowledges another byte, or answers
+    longest   until it answers, if it turns out to take longer than that
     rest      after which an idle connection may have died without a word
     age       after which an idle connection is closed
     """
 
     connect: float = 10
     silence: float = 8
+    longest: float = 60
     rest: float = 1
     age: float = 30
 
@@ -47,6 +49,9 @@ BRISK = Patience(connect=4, silence=7)
 class Wire:
     """The connections to `place`, at most as many as there are requests at the same time.
 
+    A service that acknowledges everything and takes long to answer is given twice the time at the
+    next request, so a slow one is not asked for the same again and again.
+
     Only one connection that has rested is tried at a time; while its request is unanswered, other
     requests use fresh ones. So at most one request waits for a connection that has died.
     """
@@ -54,6 +59,7 @@ class Wire:
     def __init__(self, place: Place, patience: Patience = USUAL) -> None:
         self._place = place
         self._patience = patience
+        self._answer_within = patience.silence
         self._idle: list[Connection] = []  # the last used is the last
         self._trying = False  # whether a request is under way on a connection that had rested
         self._lock = threading.Lock()
@@ -65,14 +71,18 @@ class Wire:
         kept, rested = self._kept()
         if kept is not None:
             try:
-                return self._exchanged(kept, head, body, self._patience.silence)
+                return self._exchanged(kept, head, body)
             except OSError:
                 self._close_idle()  # they go the same way
             finally:
                 if rested:
                     self._trying = False
         fresh = self._connected(self._patience.connect)
-        return self._exchanged(fresh, head, body, self._patience.silence)
+        try:
+            return self._exchanged(fresh, head, body)
+        except Unanswered:
+            self._answer_within = self._bounded(2 * self._answer_within)
+            raise
 
     def probe(self, head: bytes) -> Answer:
         """The same for the check: over a connection of its own, and with less patience."""
@@ -83,11 +93,11 @@ class Wire:
         finally:
             connection.close()
 
-    def _exchanged(
-        self, connection: Connection, head: bytes, body: bytes | Window, silence: float
-    ) -> Answer:
+    def _exchanged(self, connection: Connection, head: bytes, body: bytes | Window) -> Answer:
+        began = time.monotonic()
         try:
-            answer = connection.exchange(head, body, silence)
+            answer = connection.exchange(head, body, self._patience.silence, self._answer_within)
+            self._answer_within = self._bounded(2 * (time.monotonic() - began))
         except BaseException:
             connection.close()
             raise
@@ -97,6 +107,9 @@ class Wire:
         else:
             connection.close()
         return answer
+
+    def _bounded(self, seconds: float) -> float:
+        return max(self._patience.silence, min(self._patience.longest, seconds))
 
     def _kept(self) -> tuple[Connection | None, bool]:
         """An idle connection, and whether it has rested."""

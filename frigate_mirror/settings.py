@@ -67,7 +67,7 @@ class Settings:
     stats_interval: float = _setting("S3_STATS_INTERVAL", "300", parse.seconds(1, 86_400), "seconds between two statistics lines")
     check_interval: float = _setting("S3_CHECK_INTERVAL", "60", parse.seconds(1, 86_400), "seconds between two connectivity checks")
     connect_timeout: float = _setting("S3_CONNECT_TIMEOUT", "10", parse.seconds(0.1, 600), "seconds until a connection must stand")
-    read_timeout: float = _setting("S3_READ_TIMEOUT", "60", parse.seconds(0.1, 3_600), "seconds that the service may be silent")
+    read_timeout: float = _setting("S3_READ_TIMEOUT", "60", parse.seconds(0.1, 3_600), "seconds that the service may be silent; on the direct way at most 8")
     drain_seconds: float = _setting("S3_DRAIN_SECONDS", "5", parse.seconds(0, 300), "seconds left for uploads when Frigate stops")
     spool_limit_mb: int = _setting("S3_SPOOL_LIMIT_MB", "2048", parse.whole(0, 10_000_000), "megabytes that the spool may hold back from deletion; 0: no spool")
     log_level: str = _setting("S3_LOG_LEVEL", "INFO", parse.one_of("DEBUG", "INFO", "WARNING", "ERROR"), "`DEBUG`, `INFO`, `WARNING` or `ERROR`")

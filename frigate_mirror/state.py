@@ -120,9 +120,9 @@ def _identity(settings: Settings) -> str:
     return f"{found.st_dev}:{found.st_ino}"
 
 
-def ever_mirrored(settings: Settings) -> bool:
-    """Whether there is a ledger in one of the places."""
-    return any(os.path.exists(folder / LEDGER) for folder in settings.state_dirs)
+def ledgers(settings: Settings) -> list[Path]:
+    """The ledgers that there are, the chosen folder's first."""
+    return [path for folder in settings.state_dirs if os.path.exists(path := folder / LEDGER)]
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import random
+import struct
 import threading
 import time
 from collections import Counter
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from campaign import ROOT, coverage, mounts, processes, prove, report
+from campaign import ROOT, coverage, events, mounts, processes, prove, report
 from campaign import __main__ as command
 from campaign.events import Event
 from campaign.faults import Fault, by_name, groups
@@ -24,7 +26,7 @@ from campaign.lab import Lab, open_lab, side_by_side
 from campaign.oracle import Oracle, Verdict
 from campaign.plan import pairs, plan
 from campaign.run import Outcome, run
-from campaign.sabotage import TABLE, Sabotage, broken_copy, broken_files
+from campaign.sabotage import TABLE, Sabotage, broken_copy, broken_files, is_test
 from servers import SeaweedFS
 
 SHORT = {"lasts": (0.2, 0.5), "bound": 20.0}
@@ -67,7 +69,8 @@ def test_a_program_that_sends_half_a_picture_does_not_pass(lab: Lab) -> None:
 def test_every_sabotage_still_fits_the_source(sabotage: Sabotage) -> None:
     for file, text in broken_files(sabotage).items():
         assert text != (ROOT / file).read_text(encoding="utf-8")
-        compile(text, file, "exec")
+        if file.endswith(".py"):
+            compile(text, file, "exec")
 
 
 def test_a_sabotage_that_no_longer_fits_is_no_proof(lab: Lab) -> None:
@@ -76,10 +79,45 @@ def test_a_sabotage_that_no_longer_fits_is_no_proof(lab: Lab) -> None:
     assert "0 times in s3.py" in proof.fault
 
 
-def test_every_sabotage_names_faults_that_there_are() -> None:
-    named = {part for one in TABLE for name in one.noticed_by for part in name.split(" + ")}
-    assert named <= by_name().keys()
+def test_every_sabotage_names_faults_and_tests_that_there_are() -> None:
+    named = {name for one in TABLE for name in one.noticed_by}
+    faults = {part for name in named if not is_test(name) for part in name.split(" + ")}
+    assert faults <= by_name().keys()
+    for name in filter(is_test, named):
+        file, *_, test = name.partition("[")[0].split("::")
+        assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), name
     assert len(TABLE) >= 10
+
+
+TIMES = "tests/test_keys.py::test_times_are_told_as_people_read_them"
+NAMELESS = "tests/test_keys.py::test_a_camera_without_a_name_gets_no_key"
+
+
+def without_seconds(*noticed_by: str) -> Sabotage:
+    return Sabotage(
+        "times without seconds",
+        (("frigate_mirror/keys.py", '[:19] + "Z"', '[:16] + "Z"'),),
+        noticed_by,
+    )
+
+
+def test_a_sabotage_is_proven_by_a_test_that_fails_in_the_broken_copy_only(lab: Lab) -> None:
+    sabotage = without_seconds(NAMELESS, TIMES)
+    [proof] = prove.prove(lab, [sabotage], 1, 1, lambda proof: None)
+    assert not proof.fault
+    assert proof.by == TIMES
+    assert "2024" in proof.saw
+    assert f"| times without seconds | {TIMES} | {proof.saw} |" in prove.markdown([proof])
+
+
+@pytest.mark.parametrize(
+    ("test", "why"),
+    [(NAMELESS, f"not noticed by {NAMELESS}"),
+     ("tests/test_keys.py::test_nothing_of_the_kind", "pytest ended with 4")],
+)  # fmt: skip
+def test_a_test_that_passes_or_does_not_exist_proves_nothing(lab: Lab, test: str, why: str) -> None:
+    [proof] = prove.prove(lab, [without_seconds(test)], 1, 1, lambda proof: None)
+    assert why in proof.fault
 
 
 def test_no_two_faults_have_one_name() -> None:
@@ -123,6 +161,32 @@ def test_the_oracle_tells_what_is_lost_doubled_wrong_or_alien(seaweedfs: Seaweed
         wrong=["3.5-abcdef"],
         alien=["garage/d/3.5-abcdef-x.jpg", "p/garage/d/notes.txt"],
     )
+
+
+def test_what_a_fault_has_put_there_counts_for_nothing_but_has_to_stay(
+    seaweedfs: SeaweedFS,
+) -> None:
+    bucket = seaweedfs.bucket()
+    oracle, clip = Oracle(bucket, "p"), "p/garage/d/1.5-abcdef-20260101_000000.mp4"
+    oracle.plant(clip, b"a clip")
+    known = {"1.5-abcdef": event(1)}
+    assert oracle.judge(known, known) == Verdict(offered=1, lost=["1.5-abcdef"])
+    bucket.client.put_object(Bucket=bucket.name, Key=clip, Body=b"a picture")
+    assert oracle.judge(known, known).wrong == [clip]
+    bucket.client.delete_object(Bucket=bucket.name, Key=clip)
+    assert oracle.judge(known, known).wrong == [clip]
+
+
+def test_pictures_are_whole_and_none_is_like_another() -> None:
+    rng = random.Random(1)
+    pictures = {events.photograph(rng, webp=webp) for webp in [True, False] * 20}
+    assert len(pictures) == 40
+    for picture in pictures:
+        if picture.startswith(b"RIFF"):
+            assert struct.unpack("<I", picture[4:8])[0] == len(picture) - 8
+        else:
+            assert picture.startswith(b"\xff\xd8\xff\xfe")
+            assert picture.endswith(b"\xff\xd9")
 
 
 def test_the_report_has_a_row_for_each_fault_and_keeps_the_proof(tmp_path: Path) -> None:

@@ -554,3 +554,48 @@ def test_a_ledger_that_is_locked_for_longer_than_threads_may_take_does_not_end_t
         child.offer(event_id)
     until(lambda: in_bucket(world, bucket, ids))
     assert child.end() == 0
+
+
+def test_a_second_frigate_with_the_same_state_folder_says_so_until_it_has_one_of_its_own(
+    world: World, bucket: Bucket, start: Start, tmp_path: Path
+) -> None:
+    other = World(tmp_path / "other", dict(bucket.environ))
+    shared = {"S3_STATE_DIR": str(world.state)}
+    first = start()
+    first.says("started")
+    second = Child(other, **shared)
+    try:
+        until(lambda: "in use by" in second.log)
+        told = command(other, "status", **shared)
+        assert told.returncode == 2
+        assert "in use by" in told.stdout and "S3_STATE_DIR" in told.stdout
+        told = command(other, "check", "--no-put", **shared)
+        assert told.returncode == 1 and "FAULT  the state folder" in told.stdout
+        told = command(world, "check", "--no-put")
+        assert "in use by" not in told.stdout
+        assert first.end() == 0
+        second.says("started")
+        until(lambda: other.status().get("health") in ("OK", "UNKNOWN"))
+    finally:
+        second.kill()
+
+
+def test_a_newer_ledger_is_kept_and_refused_and_when_it_is_away_all_goes_on(
+    world: World, bucket: Bucket, start: Start
+) -> None:
+    world.state.mkdir(parents=True)
+    ledger = world.state / "ledger.db"
+    with contextlib.closing(sqlite3.connect(ledger)) as sql:
+        sql.execute("PRAGMA user_version = 99")
+        sql.execute("CREATE TABLE artifact (id TEXT)")
+    before = ledger.read_bytes()
+    child = start()
+    assert child.process.wait(PATIENCE) == EX_FAILED
+    assert "newer version of the mirror" in child.log
+    told = command(world, "status")
+    assert told.returncode == 2 and "newer version of the mirror" in told.stdout
+    assert ledger.read_bytes() == before
+    ledger.unlink()
+    ids = events(world, 2)
+    child = start()
+    until(lambda: in_bucket(world, bucket, ids))

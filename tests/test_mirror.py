@@ -19,7 +19,7 @@ import pytest
 from frigate_mirror import child
 from frigate_mirror.entries import Counts
 from frigate_mirror.ledger import Ledger
-from frigate_mirror.sink import Misconfigured, Receipt, Rejected, Unavailable
+from frigate_mirror.sink import Misconfigured, Receipt, Rejected, Stored, Unavailable
 from worlds import DAY, NOW, Clock, FaultySink, World, until
 
 STATS = re.compile(
@@ -209,7 +209,9 @@ def test_a_damaged_ledger_is_put_aside_at_the_start_and_costs_no_put_again(bench
 def test_pruning_follows_the_window_with_a_margin_in_ledger_and_file(bench: Bench) -> None:
     bench.world.event(started=NOW - 6 * DAY)
     bench.round()
-    bench.clock.now += 7.9 * DAY  # its start is long past the window, its upload inside the margin
+    bench.clock.now += 4 * DAY
+    bench.round()
+    bench.clock.now += 3.9 * DAY  # its start is long past the window, its upload inside the margin
     bench.world.event(started=bench.clock.now - 60)
     bench.round()
     bench.mirror.prune()
@@ -590,3 +592,152 @@ def test_what_an_outage_held_up_in_an_earlier_life_is_due_at_the_start(bench: Be
     bench.mirror.uploader.start = lambda threads: None
     bench.mirror.start()
     assert bench.mirror.ledger.next_due() == bench.clock.now
+
+
+# -- what is lost, changed, or vanished
+
+
+def test_what_was_lost_is_listed_and_keeps_health_from_ok_until_it_is_back(bench: Bench) -> None:
+    event_id = bench.world.event(started=NOW - 60)
+    bench.mirror.check()
+    bench.sink.fault = lambda key: unavailable()
+    bench.round()
+    bench.mirror.spool.release(f"snapshot:{event_id}")
+    bench.world.forget(event_id)
+    bench.sink.fault = lambda key: None
+    bench.mirror.check()
+    bench.clock.now += 600.0
+    bench.round()
+    status = bench.mirror.status()
+    assert status.health == "DEGRADED" and "1 picture(s) were lost" in status.reasons[0]
+    assert "Failed Events: 1, Health: DEGRADED" in status.line()
+    bench.mirror.write_status()
+    [line] = bench.world.lines(".s3_failed_events")
+    assert line[1] == f"snapshot:{event_id}"
+    assert line[-1] == "deleted before it could be uploaded"
+    bench.world.write_picture(event_id)
+    bench.mirror.ledger.revive(now=bench.clock.now)
+    bench.round()
+    bench.mirror.write_status()
+    assert bench.mirror.status().health == "OK"
+    assert bench.world.lines(".s3_failed_events") == []
+
+
+def test_a_lost_picture_that_comes_back_by_itself_is_uploaded(bench: Bench) -> None:
+    event_id = bench.world.event(started=NOW - 60)
+    bench.mirror.housekeep()
+    bench.mirror.spool.release(f"snapshot:{event_id}")
+    bench.world.forget(event_id)
+    bench.drain()
+    assert bench.mirror.ledger.counts() == Counts(lost=1)
+    bench.world.write_picture(event_id)
+    bench.mirror.prune()
+    bench.drain()
+    assert bench.mirror.ledger.counts() == Counts(uploaded=1)
+
+
+def test_dead_letters_that_nobody_heard_of_are_forgotten_with_a_line_after_90_days(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    event_id = bench.world.event(started=NOW - 60)
+    bench.mirror.housekeep()
+    bench.mirror.spool.release(f"snapshot:{event_id}")
+    bench.world.forget(event_id, row=True)
+    bench.drain()
+    bench.clock.now += 89.9 * DAY
+    bench.mirror.prune()
+    assert bench.mirror.ledger.counts() == Counts(lost=1)
+    bench.clock.now += 0.2 * DAY
+    bench.mirror.prune()
+    assert bench.mirror.ledger.counts() == Counts()
+    assert "1 failed picture(s) older than 90 days are forgotten" in caplog.text
+
+
+def test_a_picture_that_changes_is_seen_by_each_sweep_for_an_hour_and_then_once_a_day(
+    bench: Bench,
+) -> None:
+    event_id = bench.world.event(started=NOW - 60)
+    bench.round()
+
+    def change() -> None:
+        bench.world.pictures[event_id] += b"more"
+        bench.world.write_picture(event_id)
+
+    change()
+    bench.clock.now += 3500.0
+    bench.round()
+    assert len(bench.sink.puts) == 2
+    change()
+    bench.clock.now += 3600.0
+    bench.round()
+    assert len(bench.sink.puts) == 2, "an hour after its end it is looked at once a day"
+    bench.clock.now += DAY
+    bench.round()
+    assert len(bench.sink.puts) == 3 and bench.keys_of({event_id})
+
+
+def test_events_from_before_a_clock_jumped_from_1970_are_found_without_a_hook(
+    bench: Bench,
+) -> None:
+    bench.clock.now = 200.0
+    first = bench.world.event(started=100.0)
+    bench.round()
+    bench.open()  # and a restart between
+    unseen = [bench.world.event(started=300.0 + n) for n in range(3)]
+    bench.clock.now = NOW
+    bench.round()
+    bench.clock.now += 60.0
+    bench.round()
+    assert bench.keys_of({first, *unseen}) == {first, *unseen}
+    bench.clock.now += 3 * DAY
+    bench.mirror.prune()
+    bench.round()
+    assert len(bench.sink.puts) == 4
+
+
+def test_before_the_bucket_has_answered_health_is_unknown(bench: Bench) -> None:
+    assert bench.mirror.status().health == "UNKNOWN"
+    bench.mirror.check()
+    assert bench.mirror.status().health == "OK"
+
+
+def test_pictures_that_vanish_from_the_bucket_are_told_until_they_are_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("frigate_mirror.mirror.time.monotonic", lambda: now[0])
+    for n in range(4):
+        bench.world.event(started=NOW - 60 - n)
+    bench.mirror.verify()  # nobody has answered yet
+    bench.round()
+    objects = dict(bench.sink.objects)
+    bench.mirror.verify()
+    assert bench.mirror.status().health == "OK"
+    bench.sink.objects.clear()
+    now[0] += DAY - 1
+    bench.mirror.verify()
+    assert bench.mirror.status().health == "OK", "once a day is enough"
+    now[0] += 2
+    bench.mirror.verify()
+    [reason] = bench.mirror.status().reasons
+    assert "4 of the newest 4 uploaded pictures are missing in the bucket" in reason
+    assert "backfill --verify" in reason
+    bench.sink.objects = objects
+    now[0] += 3601
+    bench.mirror.verify()
+    assert bench.mirror.status().health == "OK"
+
+
+def test_a_bucket_that_may_not_be_listed_is_not_called_empty(bench: Bench) -> None:
+    bench.world.event(started=NOW - 60)
+    bench.round()
+    bench.sink.objects.clear()
+    real, bench.sink.list = bench.sink.list, refuse_to_list  # type: ignore[method-assign]
+    bench.mirror.verify()
+    assert bench.mirror.status().health == "OK"
+    bench.sink.list = real  # type: ignore[method-assign]
+
+
+def refuse_to_list(prefix: str) -> Iterator[Stored]:
+    raise DENIED
+    yield

@@ -425,6 +425,7 @@ def exchanged(data: bytes, *, end: bool = True) -> tuple[Answer, Connection, soc
 
 
 OK = b"HTTP/1.1 200 OK\r\n"
+HEAD = b"PUT / HTTP/1.1\r\n\r\n"
 
 
 @pytest.mark.parametrize("data, body, reusable", [
@@ -543,6 +544,28 @@ def test_a_large_file_that_becomes_shorter_while_it_is_sent_is_noticed(
             Wire(place).exchange(head, body)
 
 
+def test_a_word_that_does_not_end_the_request_does_not_end_the_body(tmp_path: Path) -> None:
+    (tmp_path / "clip").write_bytes(bytes(20_000_000))
+
+    def serve() -> None:
+        with server.accept()[0] as talk:
+            talk.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            left = len(HEAD) + 20_000_000
+            while left and (data := talk.recv(left)):
+                left -= len(data)
+            talk.sendall(OK + b"Content-Length: 0\r\n\r\n")
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        (tmp_path / "clip").open("rb", buffering=0) as file,
+    ):
+        thread = threading.Thread(target=serve)
+        thread.start()
+        wire = Wire(Place("127.0.0.1", server.getsockname()[1], "/b", "us-east-1", ""))
+        assert wire.exchange(HEAD, Body(file).sendable()).status == 200
+        thread.join(60)
+
+
 def test_an_answer_that_comes_before_the_whole_file_is_sent_is_heard(tmp_path: Path) -> None:
     (tmp_path / "clip").write_bytes(bytes(20_000_000))
     asked = threading.Event()
@@ -560,7 +583,7 @@ def test_an_answer_that_comes_before_the_whole_file_is_sent_is_heard(tmp_path: P
         thread = threading.Thread(target=serve)
         thread.start()
         wire = Wire(Place("127.0.0.1", server.getsockname()[1], "/b", "us-east-1", ""))
-        answer = wire.exchange(b"PUT / HTTP/1.1\r\n\r\n", Body(file).sendable())
+        answer = wire.exchange(HEAD, Body(file).sendable())
         asked.set()
         thread.join(60)
     assert answer.status == 413
@@ -615,7 +638,7 @@ def test_whoever_stops_reading_is_given_up(tmp_path: Path, where: str) -> None:
         place = Place("127.0.0.1", server.getsockname()[1], "/b", "us-east-1", "")
         body = Body(file).sendable() if where == "file" else bytes(20_000_000)
         with pytest.raises(ReadTimeout, match="not acknowledged"):
-            Wire(place, Patience(silence=0.3)).exchange(b"PUT / HTTP/1.1\r\n\r\n", body)
+            Wire(place, Patience(silence=0.3)).exchange(HEAD, body)
 
 
 @pytest.mark.parametrize("which", ["wrong_host", "expired", "untrusted", "right"])

@@ -108,6 +108,22 @@ def test_a_connection_that_died_takes_its_idle_siblings_with_it(
     assert router.swallowed == 1
 
 
+def test_a_large_file_is_sent_again_from_its_beginning(
+    stub: Stub, router_to: MakeRouter, tmp_path: Path
+) -> None:
+    data = b"".join(number.to_bytes(4, "big") for number in range(500_000))
+    (tmp_path / "clip").write_bytes(data)
+    router = router_to(stub.endpoint)
+    sink = patient_sink(router, Patience(silence=0.5))
+    put(sink)
+    router.forget()
+    with (tmp_path / "clip").open("rb", buffering=0) as file:
+        sink.put("clip", file, content_type="video/mp4", metadata={})
+    assert router.swallowed == 1
+    assert stub.seen[-1].body == data
+    assert all_direct(stub)
+
+
 @pytest.mark.parametrize("age, connections", [(60.0, 1), (0.0, 3)])
 def test_a_connection_that_is_too_old_is_not_used_again(
     stub: Stub, router_to: MakeRouter, age: float, connections: int
@@ -146,6 +162,21 @@ def test_silence_on_a_fresh_connection_is_reported_and_not_asked_again(
     for _ in range(3):
         put(sink)
     assert all_direct(stub), "silence does not close the direct way"
+
+
+def test_a_service_that_takes_long_to_answer_is_given_more_time_at_the_next_try(
+    stub: Stub, router_to: MakeRouter
+) -> None:
+    router = router_to(stub.endpoint)
+    sink = patient_sink(router, Patience(silence=0.2))
+    router.forgetful = True
+    for expected in ("0.2 s", "0.4 s", "0.8 s"):
+        assert f"no answer for {expected}" in str(failure_of(lambda: put(sink)))
+    router.forgetful = False
+    put(sink)
+    router.forgetful = True
+    router.forget()
+    assert "no answer for 0.2 s" in str(failure_of(lambda: put(sink))), "it has become fast again"
 
 
 def test_the_check_does_not_wait_for_a_kept_connection_first(
@@ -213,6 +244,14 @@ def test_bytes_that_nobody_acknowledges_are_given_up() -> None:
         caught = failure_of(lambda: put(sink, data=b"x" * 900_000))
     assert (type(caught), caught.code) == (Unavailable, "ReadTimeout")
     assert "not acknowledged" in str(caught)
+
+
+def test_a_tls_handshake_that_nobody_answers_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"https://127.0.0.1:{silent.getsockname()[1]}"
+        caught = failure_of(lambda: put(sink_for(environ_for(endpoint))))
+    assert (type(caught), caught.code) == (Unavailable, "ConnectTimeout")
+    assert "TLS" in str(caught)
 
 
 def test_the_read_timeout_of_the_settings_can_shorten_the_patience() -> None:

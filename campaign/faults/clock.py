@@ -5,8 +5,12 @@ The clock is that of `time.time()`; requests are signed with the right time (see
 
 from __future__ import annotations
 
-from campaign import processes
+import signal
+import time
+
+from campaign import processes, rows
 from campaign.faults import Fault, Step
+from campaign.faults.child import living
 from campaign.world import World
 
 HOUR, DAY, YEAR = 3_600.0, 86_400.0, 365 * 86_400.0
@@ -36,6 +40,27 @@ def _right(world: World) -> None:
     world.change(clock=0.0)
 
 
+def _in_1970(world: World) -> None:
+    """A machine without a battery for its clock has started, and has no network yet."""
+    world.change(clock=world.rng.uniform(HOUR, DAY) - time.time())
+
+
+def _to_now(world: World) -> None:
+    """The clock is set while one and the same mirror lives. No hook tells of the last events before
+    that, and no sweep comes between them and the jump, since the mirror is stopped meanwhile."""
+    world.wait_until(world.quiet, 20, "Frigate's handlers to return")
+    pid = living(world)
+    if pid:
+        processes.kill(pid, signal.SIGSTOP)
+    for _ in range(3):
+        event = rows.make(world)
+        rows.insert(world, rows.row(event))
+        rows.own(world, event)
+    _right(world)
+    if pid:
+        processes.kill(pid, signal.SIGCONT)
+
+
 FAULTS = (
     Fault(
         name="clock leaps as the mirror starts",
@@ -55,6 +80,16 @@ FAULTS = (
         pause=(0.4, 0.8),
         end=lambda world: world.proxy.accept(),
         alone=True,
+    ),
+    Fault(
+        name="the clock jumps from 1970 to now",
+        prepare=_in_1970,
+        strike=_to_now,
+        strikes=1,
+        pause=(2.0, 4.0),
+        lasts=(0.0, 1.0),
+        alone=True,
+        runs=3,
     ),
     Fault(name="clock steps by hours", begin=_step(HOUR, 20 * HOUR), end=_right),
     # With another fault an id may be missed, and no sweep looks back by years once all is right.

@@ -14,7 +14,7 @@ LEDGER = ("ledger.db", "ledger.db", "ledger.db-wal", "ledger.db-shm")
 CHANCE = 3.5  # seconds; more than the fair chance of `retention`
 
 
-def _cut(world: World, path: Path) -> None:
+def cut(world: World, path: Path) -> None:
     size = path.stat().st_size
     with path.open("r+b") as file:
         file.truncate(
@@ -22,7 +22,7 @@ def _cut(world: World, path: Path) -> None:
         )
 
 
-def _flip(world: World, path: Path) -> None:
+def flip(world: World, path: Path) -> None:
     """Single bits."""
     data = bytearray(path.read_bytes())
     for _ in range(world.rng.choice((1, 8, 64)) if data else 0):
@@ -30,7 +30,7 @@ def _flip(world: World, path: Path) -> None:
     _overwrite(path, bytes(data))
 
 
-def _scribble(world: World, path: Path) -> None:
+def scribble(world: World, path: Path) -> None:
     """A sector of something else."""
     data = path.read_bytes()
     at = world.rng.randrange(max(1, len(data) - 511))
@@ -43,16 +43,16 @@ def _overwrite(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def _delete(world: World, path: Path) -> None:
+def delete(world: World, path: Path) -> None:
     path.unlink()
 
 
-def _folder(world: World, path: Path) -> None:
+def folder(world: World, path: Path) -> None:
     path.unlink()
     path.mkdir()
 
 
-HURTS = (_cut, _flip, _scribble, _delete, _folder)
+HURTS = (cut, flip, scribble, delete, folder)
 
 
 def _hurt(world: World, path: Path) -> None:
@@ -77,7 +77,7 @@ def _flip_and_restart(world: World) -> None:
     world.stop()
     with suppress(OSError):
         path = state(world) / "ledger.db"
-        world.rng.choice((_flip, _flip_in_header, _flip_in_words, _scribble))(world, path)
+        world.rng.choice((flip, _flip_in_header, _flip_in_words, scribble))(world, path)
     world.start()
 
 

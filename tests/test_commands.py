@@ -194,6 +194,16 @@ def test_a_hostile_status_file_breaks_no_command_and_reaches_no_terminal(
             assert json.loads(told.stdout)["health"] in ("OK", "UNKNOWN", "DOWN")
 
 
+def test_places_that_the_environment_names_win_over_those_of_the_status_file(
+    world: World, written: Callable[..., dict[str, Any]]
+) -> None:
+    written(paths={"database": "/nowhere/frigate.db", "state": "/nowhere"})
+    told = command(world, "check", "--no-put", S3_STATE_DIR=str(world.state))
+    assert f"{world.database} can be read" in told.stdout
+    assert f"{world.state} can be written" in told.stdout
+    assert "/nowhere" not in told.stdout
+
+
 def test_status_of_a_mirror_whose_bucket_is_out_of_reach_is_2_with_what_to_do(
     world: World,
 ) -> None:

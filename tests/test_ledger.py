@@ -9,6 +9,8 @@ import resource
 import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from frigate_mirror import schema
 from frigate_mirror.artifacts import Artifact
 from frigate_mirror.entries import Counts, Priority, Settled
 from frigate_mirror.ledger import Ledger, LedgerError
-from frigate_mirror.store import LedgerDamaged, LedgerNewer, RunLock
+from frigate_mirror.store import LedgerBusy, LedgerDamaged, LedgerNewer, RunLock
 
 ONE = Artifact(
     "snapshot:1705329022.5-abcdef", "front_door", 1705329022.5, "front_door/k.jpg",
@@ -584,7 +586,38 @@ def test_a_command_beside_a_running_mirror_makes_no_ledger(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_after_a_crash_the_whole_ledger_is_read_through(tmp_path: Path) -> None:
+# Holds SQLite's locks on the shared memory of a database as who recovers it after a crash does.
+RECOVERS = """
+import fcntl, sys
+shared = open(sys.argv[1], "w+b")
+shared.truncate(32768)
+fcntl.lockf(shared, fcntl.LOCK_SH, 1, 128)
+fcntl.lockf(shared, fcntl.LOCK_EX, 8, 120)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_ledger_that_another_process_recovers_at_this_moment_is_busy_and_not_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frigate_mirror.store.BUSY_SECONDS", 0)
+    Ledger(tmp_path / "ledger.db").close()
+    with subprocess.Popen(
+        [sys.executable, "-c", RECOVERS, str(tmp_path / "ledger.db-shm")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        with pytest.raises(LedgerBusy):
+            Ledger(tmp_path / "ledger.db")
+        other.kill()
+    Ledger(tmp_path / "ledger.db").close()
+
+
+@pytest.fixture
+def with_a_damaged_page(tmp_path: Path) -> Path:
+    """A ledger that was closed in good order and that the disk has hurt since."""
     path = tmp_path / "ledger.db"
     with contextlib.closing(Ledger(path)) as ledger:
         rows = [
@@ -594,11 +627,21 @@ def test_after_a_crash_the_whole_ledger_is_read_through(tmp_path: Path) -> None:
     pages = bytearray(path.read_bytes())
     pages[8192:12288] = b"\xff" * 4096  # a page of the table
     path.write_bytes(pages)
-    with contextlib.closing(sqlite3.connect(path)) as raw, contextlib.suppress(sqlite3.Error):
+    return path
+
+
+def test_after_a_crash_the_whole_ledger_is_read_through(with_a_damaged_page: Path) -> None:
+    with contextlib.closing(sqlite3.connect(with_a_damaged_page)) as raw:
         raw.execute("INSERT INTO note VALUES ('open', '')")
         raw.commit()
     with pytest.raises(LedgerDamaged):
-        Ledger(path)
+        Ledger(with_a_damaged_page)
+
+
+def test_a_ledger_that_was_closed_in_good_order_is_opened_without_reading_all_of_it(
+    with_a_damaged_page: Path,
+) -> None:
+    Ledger(with_a_damaged_page).close()
 
 
 def test_a_new_version_of_what_is_uploaded_goes_up_again(ledger: Ledger) -> None:
@@ -694,6 +737,16 @@ def test_what_the_bucket_has_no_more_is_lost_until_it_is_uploaded_again(ledger: 
     assert list(ledger.without_file(0.0)) == [[ONE.id]]
     assert ledger.add(ONE, BACKLOG, 4.0)
     assert ledger.counts() == Counts(pending=1)
+
+
+def test_what_vanished_from_the_bucket_counts_though_its_flaw_was_acknowledged(
+    ledger: Ledger,
+) -> None:
+    ledger.add(named("a", flaw="breaks off"), LIVE, 1.0)
+    ledger.settle([Settled(2.0, "snapshot:a", "k/a")])
+    ledger.acknowledge()
+    ledger.vanished(["snapshot:a"], "not in the bucket any more", 3.0)
+    assert ledger.counts() == Counts(lost=1)
 
 
 def test_an_event_that_can_have_no_key_is_a_dead_letter_with_the_reason(ledger: Ledger) -> None:

@@ -76,6 +76,22 @@ def check_says(sink: FaultySink, error: Exception | None) -> Iterator[None]:
     sink.check = real  # type: ignore[method-assign]
 
 
+@pytest.mark.parametrize("days", [1.1, -1.1])
+def test_a_picture_changed_long_after_its_event_goes_up_again_a_day_later_or_when_a_clock_was_set(
+    bench: Bench, days: float
+) -> None:
+    event_id = bench.world.event(started=NOW - 3 * DAY)
+    bench.round()
+    bench.world.pictures[event_id] += b" and a box around the dog"
+    bench.world.write_picture(event_id)
+    bench.clock.now += 0.9 * DAY
+    bench.round()
+    assert len(bench.sink.puts) == 1, "it was looked at within the last day"
+    bench.clock.now = NOW + days * DAY
+    bench.round()
+    assert bench.keys_of({event_id}) == {event_id}
+
+
 def test_a_week_of_events_is_in_the_bucket_after_one_round(bench: Bench) -> None:
     ids = {bench.world.event(f"cam{n % 3}", NOW - 60 - n * 7000) for n in range(80)}
     bench.round()
@@ -306,6 +322,32 @@ def test_an_outage_shows_before_the_next_event_and_ends_with_the_next_check(
     ]
 
 
+def test_a_bucket_that_was_emptied_is_told_within_a_day_and_that_it_is_mended_within_an_hour(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("frigate_mirror.mirror.time.monotonic", lambda: now[0])
+
+    def troubles_after(hours: float) -> int:
+        now[0] += hours * 3600.0
+        bench.mirror.verify()
+        return sum("are not in the bucket" in one for one in bench.mirror.status().troubles)
+
+    bench.world.event()
+    bench.round()
+    assert troubles_after(0.0) == 0
+    held = dict(bench.sink.objects)
+    bench.sink.objects.clear()
+    assert troubles_after(23.9) == 0, "one look a day is enough"
+    assert troubles_after(0.2) == 1
+    bench.sink.objects.update(held)
+    assert troubles_after(0.9) == 1
+    assert troubles_after(0.2) == 0
+    bench.sink.objects.clear()
+    assert troubles_after(23.9) == 0
+    assert troubles_after(0.2) == 1
+
+
 def test_the_statistics_line_has_exactly_its_form(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -384,6 +426,21 @@ def test_the_status_names_the_last_error_and_what_to_do_about_it(bench: Bench) -
     bench.mirror.write_status()
     error = bench.world.status()["last_error"]
     assert (error["message"], error["hint"]) == ("put k: EntityTooLarge", "it is too large")
+
+
+def test_the_status_names_the_newer_of_two_errors_wherever_each_was_met(bench: Bench) -> None:
+    for newer in ("EntityTooLarge", "ConnectTimeout", "EntityTooLarge"):
+        bench.clock.now += 600.0
+        if newer == "ConnectTimeout":
+            with check_says(bench.sink, Unavailable("list: ConnectTimeout")):
+                bench.mirror.check()
+        else:
+            bench.sink.fault = lambda key: reject()
+            bench.world.event()
+            bench.mirror.check()
+            bench.round()
+        error = bench.mirror.status().last_error
+        assert error is not None and newer in error.message
 
 
 def test_once_the_status_says_stopped_no_late_round_says_otherwise(bench: Bench) -> None:

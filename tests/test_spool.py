@@ -416,6 +416,17 @@ def test_a_description_that_is_damaged_is_none(clips: Path, text: str) -> None:
     assert spool.described(one.id) is None
 
 
+def test_what_is_no_file_is_refused_without_keeping_it_open(spool: Spool, clips: Path) -> None:
+    one = artifact(clips)
+    one.source.unlink()
+    os.mkfifo(one.source)
+    before = set(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with pytest.raises(OSError, match="no regular file"):
+            spool.open(one)
+    assert set(os.listdir("/proc/self/fd")) <= before
+
+
 def test_a_copy_has_the_time_of_its_original(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "link", no_links)
     one = artifact(clips)
@@ -426,6 +437,17 @@ def test_a_copy_has_the_time_of_its_original(clips: Path, monkeypatch: pytest.Mo
     one.source.write_bytes(b"changed")
     spool.hold(one)
     assert content(spool, one) == b"changed"
+
+
+def test_a_copy_is_durable_before_it_has_its_name(
+    clips: Path, monkeypatch: pytest.MonkeyPatch, synced: dict[int, tuple[str, int]]
+) -> None:
+    monkeypatch.setattr(os, "link", no_links)
+    one = artifact(clips)
+    spool = Spool(clips / "spool", 10_000)
+    spool.hold(one)
+    name, size = synced[os.stat(spool.path(one.id)).st_ino]
+    assert name != spool.path(one.id) and size == len(PICTURE)
 
 
 def no_links(*_: object, **__: object) -> None:

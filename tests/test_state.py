@@ -17,7 +17,7 @@ from frigate_mirror import state
 from frigate_mirror.entries import Counts, Priority, Settled
 from frigate_mirror.ledger import Ledger, LedgerError
 from frigate_mirror.state import StateLock, open_alone
-from frigate_mirror.store import LedgerBusy, LedgerNewer
+from frigate_mirror.store import LedgerBusy, LedgerNewer, held
 from worlds import World
 
 CHOSEN, SPARE = 0, 1
@@ -214,6 +214,15 @@ def test_the_lock_holds_whichever_place_a_process_knows_of(world: World) -> None
     third.release()
 
 
+def test_who_cannot_have_the_lock_everywhere_keeps_it_nowhere(world: World) -> None:
+    elsewhere = world.settings(S3_STATE_DIR=str(world.folder / "elsewhere"))
+    first, second = StateLock(world.settings()), StateLock(elsewhere)
+    assert first.acquire()
+    assert not second.acquire(), "they share the spare place"
+    assert held(world.folder / "elsewhere" / "mirror.lock") is False
+    first.release()
+
+
 @pytest.mark.parametrize("linked", [False, True])
 def test_one_folder_under_two_names_is_one_place(world: World, linked: bool) -> None:
     spare = world.settings().state_dirs[SPARE]
@@ -237,6 +246,15 @@ def test_who_finds_the_lock_taken_learns_by_whom(world: World, tmp_path: Path) -
     other = World(tmp_path / "other")
     stranger = state.holder(other.settings(S3_STATE_DIR=str(world.state)))
     assert not stranger.ours
+    lock.release()
+
+
+def test_a_lock_that_is_signed_again_says_the_newer_word_only(world: World) -> None:
+    lock = StateLock(world.settings())
+    assert lock.acquire()
+    lock.sign(world.folder / "a folder with a name longer than the next one")
+    lock.sign(world.state)
+    assert state.holder(world.settings()).folder == world.state
     lock.release()
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frigate_mirror.events import Catalog, CatalogError
-from frigate_mirror.settings import SECRETS, Settings
+from frigate_mirror.settings import LEDGER_NAME, SECRETS, Settings
 from frigate_mirror.sink import Prober, Sink, SinkError
 
 PROBE_NAME, BAIT_NAME = ".s3-mirror-check", ".s3-mirror-check-delete"
@@ -69,6 +69,7 @@ def paths(settings: Settings) -> Iterator[Finding]:
             FAULT, str(error), "run this inside Frigate's container, or set FRIGATE_DB_PATH"
         )
     yield _writable(settings.state_dir, "ledger")
+    yield from _ledgers(settings)
     if not settings.clips_dir.is_dir():
         advice = "run this inside Frigate's container, or set FRIGATE_CLIPS_DIR"
         yield Finding(FAULT, f"no folder {settings.clips_dir}", advice)
@@ -77,6 +78,14 @@ def paths(settings: Settings) -> Iterator[Finding]:
     yield _writable(settings.cache_dir, "state files")
     if settings.spool_limit_mb:
         yield _linkable(settings)
+
+
+def _ledgers(settings: Settings) -> Iterator[Finding]:
+    """Where ledgers are, unless there is only the one in the chosen folder."""
+    found = [folder for folder in settings.state_dirs if (folder / LEDGER_NAME).exists()]
+    if found not in ([], [settings.state_dir]):
+        advice = "each start takes over what waits in the one that is not used"
+        yield Finding(NOTE, f"ledger in {' and in '.join(map(str, found))}", advice)
 
 
 def _writable(folder: Path, purpose: str) -> Finding:

@@ -21,15 +21,17 @@ def missing(
     known = ledger.uploaded_keys(since, until, newest)
     for artifact_id, key, size in known:
         folders.setdefault(key[: key.rfind("/") + 1], []).append((artifact_id, key, size))
-    absent: list[str] = []
+    absent: list[tuple[str, str, int]] = []
     for folder, members in folders.items():
         listing = list(islice(sink.list(folder), LONGEST_LISTING))
         if len(listing) == LONGEST_LISTING:  # what comes after it is not known
             members = [one for one in members if one[1] <= listing[-1].key]
         sizes = {stored.key: stored.size for stored in listing}
         absent += [
-            artifact_id
+            (artifact_id, key, size)
             for artifact_id, key, size in members
             if key not in sizes or (size and sizes[key] != size)
         ]
-    return len(known), absent
+    # What was uploaded again since it was read has another size in the bucket by right.
+    still = set(ledger.uploaded_keys(since, until, newest)) if absent else set()
+    return len(known), [one[0] for one in absent if one in still]

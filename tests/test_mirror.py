@@ -18,7 +18,7 @@ import pytest
 
 from frigate_mirror import child
 from frigate_mirror.entries import Counts
-from frigate_mirror.ledger import Ledger
+from frigate_mirror.ledger import Ledger, LedgerError
 from frigate_mirror.sink import Misconfigured, Receipt, Rejected, Stored, Unavailable
 from worlds import DAY, NOW, Clock, FaultySink, World, until
 
@@ -128,6 +128,19 @@ def test_a_lost_ledger_comes_back_from_the_state_files_without_one_put_again(
     assert len(bench.sink.puts) == puts
     assert bench.mirror.ledger.counts() == Counts(uploaded=30, failed=1)
     assert "rebuilt from the state files: 31" in caplog.text
+
+
+def test_what_vanished_from_the_bucket_is_a_dead_letter_in_a_rebuilt_ledger_too(
+    bench: Bench,
+) -> None:
+    event_id = bench.world.event()
+    bench.round()
+    bench.mirror.ledger.vanished([f"snapshot:{event_id}"], "not in the bucket", NOW + 60)
+    bench.mirror.write_status()
+    bench.mirror.ledger.close()
+    bench.mirror.ledger.path.unlink()
+    bench.open()
+    assert bench.mirror.ledger.counts() == Counts(failed=1)
 
 
 def test_a_ledger_lost_in_an_outage_costs_no_picture_that_frigate_has_deleted_since(
@@ -741,3 +754,44 @@ def test_a_bucket_that_may_not_be_listed_is_not_called_empty(bench: Bench) -> No
 def refuse_to_list(prefix: str) -> Iterator[Stored]:
     raise DENIED
     yield
+
+
+def test_a_round_that_fails_for_a_reason_nobody_foresaw_keeps_health_from_ok(
+    bench: Bench,
+) -> None:
+    bench.mirror.check()
+    bench.mirror.note_task("housekeep", "ValueError: embedded null byte")
+    assert bench.mirror.status().health == "DEGRADED"
+    assert "housekeep" in bench.mirror.status().reasons[0]
+    bench.mirror.note_task("housekeep", "")
+    assert bench.mirror.status().health == "OK"
+
+
+def test_while_the_ledger_cannot_be_written_the_sweep_holds_what_it_finds(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = {bench.world.event(started=NOW - 60 - n) for n in range(5)}
+
+    def full(*_: object) -> None:
+        raise LedgerError("write ledger.db: database or disk is full")
+
+    with monkeypatch.context() as patch:
+        for name in ("add", "mend_clock", "take_note"):
+            patch.setattr(bench.mirror.ledger, name, full)
+        bench.round()
+        assert "disk is full" in bench.mirror.status().reasons[0]
+    for event_id in ids:
+        bench.world.forget(event_id, row=True)
+    bench.round()
+    assert bench.keys_of(ids) == ids and not bench.mirror.status().troubles
+
+
+def test_a_retry_that_finds_nothing_does_not_make_a_loss_good(bench: Bench) -> None:
+    event_id = bench.world.event()
+    bench.round()
+    bench.mirror.ledger.vanished([f"snapshot:{event_id}"], "not in the bucket any more", NOW)
+    bench.world.forget(event_id, row=True)
+    assert bench.mirror.ledger.revive(now=NOW) == 1
+    bench.round()
+    assert bench.mirror.status().health == "DEGRADED"
+    assert bench.mirror.ledger.counts() == Counts(lost=1)

@@ -252,7 +252,7 @@ class Mirror:
             looked, missing = bucket.missing(self.ledger, self._sink, since, math.inf, bucket.SOME)
         except SinkError as error:
             log.debug("S3 bucket not listed: %s", error)
-            missing = []
+            looked, missing = 0, []
         except LedgerError as error:
             self._note(error)
             return

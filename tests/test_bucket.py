@@ -87,3 +87,13 @@ def test_what_is_uploaded_again_while_the_bucket_is_listed_is_not_missing(
 
     monkeypatch.setattr(sink, "list", list_late)
     assert bucket.missing(ledger, sink, 0.0, math.inf, -1) == (12, [])
+
+
+def test_all_are_compared_however_long_the_listing(
+    ledger: Ledger, sink: MemorySink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket, "LONGEST_LISTING", 1)
+    last = max(KEYS)
+    del sink.objects[last]
+    number = last.rpartition("/")[2].partition("-")[0]
+    assert bucket.missing(ledger, sink, 0.0, math.inf, -1) == (12, [f"snapshot:{number}-a"])

@@ -795,3 +795,27 @@ def test_a_retry_that_finds_nothing_does_not_make_a_loss_good(bench: Bench) -> N
     bench.round()
     assert bench.mirror.status().health == "DEGRADED"
     assert bench.mirror.ledger.counts() == Counts(lost=1)
+
+
+def test_a_bucket_that_was_emptied_is_noticed(bench: Bench) -> None:
+    bench.world.event()
+    bench.round()
+    bench.mirror.check()
+    bench.sink.objects.clear()
+    bench.mirror.verify()
+    assert bench.mirror.status().health == "DEGRADED"
+    assert "1 of the newest 1 uploaded pictures are not in" in bench.mirror.status().reasons[0]
+
+
+def test_a_bucket_that_may_not_be_listed_is_not_said_to_be_emptied(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.world.event()
+    bench.round()
+
+    def refused(prefix: str) -> Iterator[Stored]:
+        raise DENIED
+
+    monkeypatch.setattr(bench.sink, "list", refused)
+    bench.mirror.verify()
+    assert bench.mirror.status().health == "OK"

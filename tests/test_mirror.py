@@ -335,7 +335,7 @@ def test_an_outage_shows_before_the_next_event_and_ends_with_the_next_check(
     ]
 
 
-def test_a_bucket_that_was_emptied_is_told_within_a_day_and_that_it_is_mended_within_an_hour(
+def test_a_bucket_that_was_emptied_is_told_within_a_day_and_that_it_is_mended_soon(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1000.0]
@@ -344,7 +344,7 @@ def test_a_bucket_that_was_emptied_is_told_within_a_day_and_that_it_is_mended_wi
     def troubles_after(hours: float) -> int:
         now[0] += hours * 3600.0
         bench.mirror.verify()
-        return sum("are not in the bucket" in one for one in bench.mirror.status().troubles)
+        return sum("are missing in the bucket" in one for one in bench.mirror.status().troubles)
 
     bench.world.event()
     bench.round()
@@ -354,8 +354,8 @@ def test_a_bucket_that_was_emptied_is_told_within_a_day_and_that_it_is_mended_wi
     assert troubles_after(23.9) == 0, "one look a day is enough"
     assert troubles_after(0.2) == 1
     bench.sink.objects.update(held)
-    assert troubles_after(0.9) == 1
-    assert troubles_after(0.2) == 0
+    assert troubles_after(0.01) == 1
+    assert troubles_after(0.01) == 0
     bench.sink.objects.clear()
     assert troubles_after(23.9) == 0
     assert troubles_after(0.2) == 1
@@ -415,6 +415,14 @@ def test_the_file_of_dead_letters_follows_the_ledger(bench: Bench) -> None:
     assert [fields[1] for fields in bench.world.lines(".s3_failed_events")] == [f"snapshot:{other}"]
 
 
+def live_for(bench: Bench, days: float) -> None:
+    """Days with a sweep each: a longer step would be a clock that jumps."""
+    end = bench.clock.now + days * DAY
+    while bench.clock.now < end:
+        bench.clock.now = min(end, bench.clock.now + DAY)
+        bench.mirror.housekeep()
+
+
 def test_a_dead_letter_is_kept_for_ninety_days_and_its_end_is_told(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -423,7 +431,7 @@ def test_a_dead_letter_is_kept_for_ninety_days_and_its_end_is_told(
     for _ in range(3):
         bench.clock.now += 600.0
         bench.round()
-    bench.clock.now += 89.9 * DAY
+    live_for(bench, 89.9)
     bench.mirror.prune()
     assert bench.mirror.ledger.counts().failed == 1 and "forgotten" not in caplog.text
     bench.clock.now += 0.2 * DAY
@@ -657,7 +665,7 @@ def test_dead_letters_that_nobody_heard_of_are_forgotten_with_a_line_after_90_da
     bench.mirror.spool.release(f"snapshot:{event_id}")
     bench.world.forget(event_id, row=True)
     bench.drain()
-    bench.clock.now += 89.9 * DAY
+    live_for(bench, 89.9)
     bench.mirror.prune()
     assert bench.mirror.ledger.counts() == Counts(lost=1)
     bench.clock.now += 0.2 * DAY
@@ -804,7 +812,7 @@ def test_a_bucket_that_was_emptied_is_noticed(bench: Bench) -> None:
     bench.sink.objects.clear()
     bench.mirror.verify()
     assert bench.mirror.status().health == "DEGRADED"
-    assert "1 of the newest 1 uploaded pictures are not in" in bench.mirror.status().reasons[0]
+    assert "1 of the newest 1 uploaded pictures are missing in" in bench.mirror.status().reasons[0]
 
 
 def test_a_bucket_that_may_not_be_listed_is_not_said_to_be_emptied(

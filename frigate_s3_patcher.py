@@ -189,6 +189,10 @@ class Observer:
 
     def start(self, environment: dict[str, str]) -> None:
         """Start the child, and the thread that starts it again should it die."""
+        version = environment.get("S3_MIRROR_FRIGATE", "of unknown version")
+        bucket = environment.get("S3_BUCKET", "")
+        with contextlib.suppress(Exception):  # said before the other thread can say what follows
+            log.info("S3 snapshot mirror armed: Frigate %s, bucket %s", version, bucket)
         self._stopping = threading.Event()
         reading, self._writing = os.pipe()  # neither end survives an exec
         os.set_blocking(self._writing, False)
@@ -199,9 +203,6 @@ class Observer:
         except RuntimeError:  # no more threads
             os.close(reading)
             raise
-        version = environment.get("S3_MIRROR_FRIGATE", "of unknown version")
-        bucket = environment.get("S3_BUCKET", "")
-        log.info("S3 snapshot mirror armed: Frigate %s, bucket %s", version, bucket)
 
     def stop(self) -> None:
         """The last line. The child drains by itself for a bounded time; nobody waits for it."""

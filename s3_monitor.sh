@@ -2,7 +2,7 @@
 # Asks the mirror how it is, in Frigate's container or here, and says it in colour and as exit code.
 set -Eeuo pipefail
 
-readonly OK=0 DEGRADED=1 DOWN=2 WRONG_USE=64
+readonly OK=0 TAKE_A_LOOK=1 DOWN=2 WRONG_USE=64 # 1 is DEGRADED or UNKNOWN
 
 usage() {
   cat >&2 <<'TEXT'
@@ -13,7 +13,8 @@ usage: s3_monitor.sh [--json] [--local | --container NAME] [watch [SECONDS]]
   --container NAME   the container to ask (default $FRIGATE_CONTAINER, or frigate)
   --local            ask on this machine, as inside the container
 
-exit codes: 0 OK, 1 degraded, 2 down or not reachable, 64 wrong use
+exit codes: 0 OK, 1 degraded or unknown (the bucket has not answered yet),
+            2 down or not reachable, 64 wrong use
 TEXT
 }
 
@@ -58,7 +59,7 @@ colour() {
 # usage: paint STATUS TEXT ; the first line in the colour of the status, the rest as it is
 paint() {
   local first=${2%%$'\n'*} code
-  case $1 in "$OK") code='1;32' ;; "$DEGRADED") code='1;33' ;; *) code='1;31' ;; esac
+  case $1 in "$OK") code='1;32' ;; "$TAKE_A_LOOK") code='1;33' ;; *) code='1;31' ;; esac
   printf '%s%s%s\n' "$(colour "$code")" "$first" "$(colour 0)"
   if [[ $2 == *$'\n'* ]]; then printf '%s\n' "${2#*$'\n'}"; fi
 }

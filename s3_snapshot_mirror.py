@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""FRONT DOOR: joins core and bucket into what Frigate's hook starts and people ask.
+"""Command-line interface of the mirror: what Frigate's hook starts, and what people ask.
 
     run       mirror until the end of stdin (what the hook starts; event ids come in, one a line)
-    status    how it stands          exit 0 OK, 1 DEGRADED, 2 DOWN or not running
+    status    how it stands          exit 0 OK, 1 DEGRADED or UNKNOWN, 2 DOWN or not running
     check     the doctor             exit 0 no fault, 1 faults
     retry     failed pictures live again
+    acknowledge   what failed or was lost no longer keeps health from OK
     backfill  mirror what Frigate's database still has of a span of time
     rebuild   fill a lost ledger from the bucket
 
@@ -14,6 +15,7 @@ Other exits: 64 a wrong command line, 70 an error that is told, 78 wrong setting
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import os
@@ -76,20 +78,28 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     command("run", run, "mirror until the end of stdin")
-    one = command("status", status, "how the mirror stands; exit 0 OK, 1 DEGRADED, 2 DOWN")
+    one = command("status", status, "its health; exit 0 OK, 1 DEGRADED or UNKNOWN, 2 DOWN")
     one.add_argument("--json", action="store_true", help="the whole status document")
     _check_options(
         command("check", check, "look at everything the mirror needs; exit 1 on any fault")
     )
-    one = command("retry", retry, "give failed pictures all their tries again")
-    one.add_argument("--event", default="", help="only this event's")
-    one.add_argument("--camera", default="", help="only this camera's")
+    for one in (
+        command("retry", retry, "give failed and lost pictures all their tries again"),
+        command("acknowledge", acknowledge, "know of what failed or was lost: health may be OK"),
+    ):
+        one.add_argument("--event", default="", help="only this event's")
+        one.add_argument("--camera", default="", help="only this camera's")
     one = command(
         "backfill", backfill, "mirror what Frigate's database still has of a span of time"
     )
     form = "2026-01-31, 2026-01-31T18:30 (local time) or 3d, 12h, 30m ago"
     one.add_argument("--since", type=spans.moment, required=True, help=form)
     one.add_argument("--until", type=spans.moment, default=None, help="the same; now unless given")
+    one.add_argument(
+        "--verify",
+        action="store_true",
+        help="compare with the bucket, upload what is missing there",
+    )
     command("rebuild", rebuild, "tell the ledger what is in the bucket already")
     return parser
 
@@ -102,15 +112,18 @@ def _check_options(check: argparse.ArgumentParser) -> None:
 
 
 def load() -> Settings:
-    """Settings for a command beside a running mirror: what only Frigate knows, and the mirror
-    wrote into its status, counts where the environment is silent. Raises SettingsError."""
+    """Returns the settings for a command that works beside a running mirror.
+
+    The mirror knows from Frigate where the database lies, and writes it into its status. Those
+    places are used where the environment does not name them. Raises SettingsError.
+    """
     environ = dict(os.environ)
     document = health.read(settings.load(environ).status_path)
     places = document.get("paths", {})
     for name, place in (("FRIGATE_DB_PATH", "database"), ("S3_STATE_DIR", "state")):
         if places.get(place) and not environ.get(name):
             environ[name] = places[place]
-    return settings.usable_state_dir(_wanted(settings.load(environ)))
+    return _wanted(settings.load(environ))
 
 
 def _wanted(loaded: Settings) -> Settings:
@@ -122,7 +135,7 @@ def _wanted(loaded: Settings) -> Settings:
 def run(arguments: argparse.Namespace) -> int:
     """The child: reads ids until Frigate is gone, drains for a bounded time, ends."""
     process.let_go()
-    loaded = settings.usable_state_dir(_wanted(settings.load(os.environ)))
+    loaded = _wanted(settings.load(os.environ))
     process.step_back(loaded.niceness)
     process.set_up_logging(loaded.log_level)
     if not loaded.enabled:
@@ -149,7 +162,7 @@ def status(arguments: argparse.Namespace) -> int:
     print(
         json.dumps(document, indent=1) if arguments.json else health.report(document, time.time())
     )
-    return {health.OK: 0, health.DEGRADED: 1}.get(document["health"], 2)
+    return {health.OK: 0, health.DEGRADED: 1, health.UNKNOWN: 1}.get(document["health"], 2)
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -196,13 +209,21 @@ def retry(arguments: argparse.Namespace) -> int:
     return commands.retry(load(), arguments.event, arguments.camera)
 
 
+def acknowledge(arguments: argparse.Namespace) -> int:
+    from frigate_mirror import commands
+
+    return commands.acknowledge(load(), arguments.event, arguments.camera)
+
+
 def backfill(arguments: argparse.Namespace) -> int:
     from frigate_mirror import commands
     from s3 import S3Sink
 
     loaded = load()
     process.set_up_logging("WARNING")
-    return commands.backfill(loaded, S3Sink(loaded, os.environ), arguments.since, arguments.until)
+    sink = S3Sink(loaded, os.environ)
+    until, verify = arguments.until, arguments.verify
+    return commands.backfill(loaded, sink, arguments.since, until, verify=verify)
 
 
 def rebuild(arguments: argparse.Namespace) -> int:
@@ -217,6 +238,8 @@ def rebuild(arguments: argparse.Namespace) -> int:
 if __name__ == "__main__":
     if sys.argv[1:2] != ["run"]:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        if isinstance(sys.stdout, io.TextIOWrapper):  # not every terminal has every letter
+            sys.stdout.reconfigure(errors="backslashreplace")
     code = main()
     logging.shutdown()
     sys.stdout.flush()

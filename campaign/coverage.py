@@ -47,6 +47,7 @@ ASKED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "refused": ("connection refused",),
         "reset": ("connection reset",),
         "black hole": ("black hole",),
+        "a kept connection dies silently": ("a kept connection dies silently",),
         "cut in mid-body in either direction": ("request cut in mid-body", "answer cut"),
         "slow (1 KB/s)": ("1 KB/s", "answers trickle"),
         "500": ("500 InternalError", "uploads fail, listing works"),
@@ -71,6 +72,7 @@ ASKED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "bucket deleted and made again": ("bucket deleted and made again",),
         "credentials rotated while running": ("credentials rotated",),
         "an outage of eight days of event time": ("eight days of outage",),
+        "two uploads hang, live events go on": ("two uploads hang",),
         "anything at all, now and then": ("flapping", "unheard-of code"),
     },
     "Disk": {

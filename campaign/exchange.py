@@ -48,6 +48,15 @@ class Exchange:
     def method(self) -> str:
         return self.head.split(b" ", 1)[0].decode()
 
+    @property
+    def path(self) -> str:
+        """Percent-encoded, as it was sent."""
+        return self.head.split(b" ", 2)[1].decode()
+
+    @property
+    def agent(self) -> str:
+        return self.header("user-agent")
+
     def header(self, name: str) -> str:
         found = re.search(rb"(?im)^%s:[ \t]*([^\r]*)" % re.escape(name.encode()), self.head)
         return found[1].decode() if found else ""

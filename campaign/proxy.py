@@ -12,6 +12,7 @@ import random
 import socket
 import ssl
 import threading
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
@@ -25,6 +26,15 @@ ENDS = (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio
 
 def any_request(exchange: Exchange) -> bool:
     return True
+
+
+@dataclass(frozen=True)
+class Passed:
+    """An upload that the server has answered through us: when (monotonic), what and by whom."""
+
+    at: float
+    path: str
+    agent: str
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,8 @@ class Proxy:
         self._context = context
         self._mischief: list[Mischief] = []
         self._writers: set[asyncio.StreamWriter] = set()
+        self._forgotten: set[asyncio.StreamWriter] = set()
+        self.passed: list[Passed] = []
         self._server: asyncio.Server | None = None
         self._era = 0  # grows with each refusal
         self.struck: Counter[str] = Counter()
@@ -84,6 +96,11 @@ class Proxy:
         self._context = context
         self.refuse()
         self.accept()
+
+    def forget(self) -> None:
+        """Swallow whatever comes from now on over connections that stand, as a router does that has
+        lost its tables. Nobody is told, and new connections work."""
+        self._do(self._forget())
 
     def sever(self) -> None:
         """Break all connections that stand."""
@@ -122,6 +139,9 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*serving, return_exceptions=True)
 
+    async def _forget(self) -> None:
+        self._forgotten |= self._writers
+
     async def _sever(self) -> None:
         for writer in self._writers:
             writer.transport.abort()
@@ -135,13 +155,18 @@ class Proxy:
         self._writers.add(writer)
         try:
             while exchange := await next_exchange(reader, writer, self._upstream, self._rng):
-                await self._meet(exchange)
+                if writer in self._forgotten:
+                    self.struck["forgotten"] += 1
+                    await exchange.wait_for_client()
+                else:
+                    await self._meet(exchange)
                 if exchange.over:
                     break
         except ENDS:
             pass
         finally:
             self._writers.discard(writer)
+            self._forgotten.discard(writer)
             writer.close()
 
     async def _meet(self, exchange: Exchange) -> None:
@@ -152,6 +177,8 @@ class Proxy:
         fitting = [one for one in self._mischief if one.fits(exchange)]
         if not fitting:
             await exchange.pass_on()
+            if exchange.method == "PUT":
+                self.passed.append(Passed(time.monotonic(), exchange.path, exchange.agent))
             return
         chosen = self._rng.choice(fitting)
         self.struck[chosen.name] += 1

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from campaign import told
@@ -149,4 +151,17 @@ def _note(world: World, outcome: Outcome) -> None:
     lines = world.log.read_text(errors="replace").splitlines()
     outcome.tracebacks = sum("Traceback" in line for line in lines)
     if not outcome.clean or outcome.tracebacks:
-        outcome.log = lines[-TAIL:]
+        outcome.log = lines[-TAIL:] + _ledgers(world)
+
+
+def _ledgers(world: World) -> list[str]:
+    """What the mirror knew of what it has not uploaded."""
+    found = []
+    for path in sorted(world.folder.rglob("ledger.db")):
+        try:
+            with closing(sqlite3.connect(path)) as ledger:
+                rows = ledger.execute("SELECT * FROM artifact WHERE state != 'uploaded'").fetchall()
+        except sqlite3.Error as error:
+            rows = [(repr(error),)]
+        found += [f"{path.parent.name}: {row}" for row in rows]
+    return found

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from campaign import ROOT
 
-UPLOADER, LEDGER, CLAIMS, MIRROR, EVENTS, ARTIFACTS, FILES, INTAKE, SPOOL = (
+UPLOADER, LEDGER, MIRROR, EVENTS, ARTIFACTS, FILES, INTAKE, SPOOL = (
     f"frigate_mirror/{one}.py"
     for one in (
-        "uploader", "ledger", "claims", "mirror", "events", "artifacts", "files", "intake", "spool"
+        "uploader", "ledger", "mirror", "events", "artifacts", "files", "intake", "spool"
     )
 )  # fmt: skip
 HOOK, SHORT = "frigate_s3_patcher.py", "frigate_mirror/s3_short.py"
@@ -46,27 +46,28 @@ def _one(name: str, file: str, old: str, new: str, *noticed_by: str) -> Sabotage
 TABLE = (
     _one("settled before the put returns", UPLOADER,
          "            receipt = self._sink.put(\n",
-         "            self._ledger.settle([Settled(0.0, artifact.id, artifact.key)])\n"
+         "            self._ledger.settle([Settled(0.0, artifact.id, artifact.key,\n"
+         "                                         version=artifact.version)])\n"
          "            receipt = self._sink.put(\n",
          "connection reset"),
     Sabotage("a crash forgets what was being uploaded", (
-        (CLAIMS, "            self._claimed.add(one.id)\n",
-         "            self._claimed.add(one.id)\n"
-         "            self._store._sql.execute(\"UPDATE artifact SET state = 'failed' "
-         "WHERE id = ?\", (one.id,))\n"),
+        (LEDGER, "        self._claimed.add(artifact_id)\n",
+         "        self._claimed.add(artifact_id)\n"
+         "        self._store._sql.execute(\"UPDATE artifact SET state = 'failed' "
+         "WHERE id = ?\", (artifact_id,))\n"),
         (LEDGER, '        change = """due = ?, error = ?,',
          "        change = \"\"\"state = 'pending', due = ?, error = ?,"),
     ), (f"{KILLS} + black hole", KILLS)),
     _one("a sweep by a cursor that starts now", MIRROR,
-         "self.intake.sweep(now - self._settings.sweep_days * DAY)",
+         "sum(self.intake.sweep(*span) for span in self.window.spans(now))",
          "self.intake.sweep(getattr(self, 'cursor', now)); self.cursor = now",
          "a library is missing", KILLS),
     _one("no sweep: the hook is all there is", MIRROR,
-         "self.intake.sweep(now - self._settings.sweep_days * DAY)", "0",
+         "sum(self.intake.sweep(*span) for span in self.window.spans(now))", "0",
          "a library is missing", KILLS),
     _one("an upload that failed is given up", UPLOADER,
          "        self._ledger.defer(entry.artifact.id, due, fault.message, charged=charged)\n",
-         "        self._ledger.give_up(entry.artifact.id, fault.message, due)\n",
+         "        self._ledger.lose(entry.artifact.id, fault.message, due)\n",
          "connection reset"),
     _one("an outage is charged to the pictures", UPLOADER,
          "        except Rejected as error:\n", "        except SinkError as error:\n",
@@ -106,9 +107,14 @@ TABLE = (
          "        self.uploader.start(self._settings.upload_threads)\n",
          "        self.uploader.start(self._settings.upload_threads)\n"
          "        ids = [one for page in self.catalog.window(0.0) for one in page]\n"
-         "        self.ledger.add_settled((f'snapshot:{one}', 'c', 'k', 9e9, 9e9, 'uploaded') "
+         "        self.ledger.add_settled((f'snapshot:{one}', 'c', 'k', 9e9, 9e9, "
+         "'uploaded', 0, '') "
          "for one in ids)\n",
          "Frigate killed", KILLS),
+    _one("silence is waited for as long as the settings allow", "s3.py",
+         "silence = min(patience.silence, settings.read_timeout)",
+         "silence = settings.read_timeout",
+         "a kept connection dies silently"),
     _one("half of the picture is sent", "s3.py",
          "source, chosen = Body(body), ",
          "source, chosen = Body(__import__('io').BytesIO(body.read()[: 1 << 15])), ",
@@ -134,11 +140,14 @@ TABLE = (
     _one("Frigate waits for the mirror", HOOK,
          "        self._stopping.set()\n", "        self._stopping.set()\n        time.sleep(15)\n",
          "clean stop"),
+    _one("no thread is kept for live events", UPLOADER,
+         "LIVE_THREADS = 2 ", "LIVE_THREADS = 0 ",
+         "two uploads hang"),
     # -- the disk
     Sabotage("a row that the ledger refused counts as queued", (
-        (LEDGER, "        return self._claims.queue(",
+        (LEDGER, "        row = (*row_of(artifact), priority, now)\n",
          "        self.__dict__.setdefault('seen', set()).add(artifact.id)\n"
-         "        return self._claims.queue("),
+         "        row = (*row_of(artifact), priority, now)\n"),
         (LEDGER, "        return [one for one in artifact_ids if one not in known]",
          "        known |= self.__dict__.get('seen', set())\n"
          "        return [one for one in artifact_ids if one not in known]"),

@@ -173,7 +173,7 @@ run() {
   start_frigate
   wait_for "scenario of $EVENTS events is over" "$scratch/frigate.log"
   pictures=$(grep -c '"sha256": "' "$scratch/events")
-  wait_for "S3 Upload Stats - Success: $pictures," "$scratch/frigate.log"
+  wait_for "Tracked Events: $pictures," "$scratch/frigate.log"
   printf '  %s events, one of them a false positive without a picture: %s pictures to mirror\n' "$EVENTS" "$pictures"
   wait_for "\"uploaded\": $pictures" "$FRIGATE_CLIPS_DIR/cache/.s3_status.json"
   title "4. What the monitor says:  ./s3_monitor.sh"

@@ -13,16 +13,14 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from frigate_mirror import metadata
+from frigate_mirror import metadata, pictures
 from frigate_mirror.events import Event
 from frigate_mirror.files import open_regular
-from frigate_mirror.keys import KeyCodec, KeyFault, is_event_id
+from frigate_mirror.keys import SNAPSHOT, KeyCodec, KeyFault, artifact_id, is_event_id
 
-SNAPSHOT = "snapshot"
-KINDS = frozenset({SNAPSHOT})
 _SNAPSHOT_FILES = (
     (".jpg", "image/jpeg"),
     ("-clean.webp", "image/webp"),
@@ -36,7 +34,9 @@ class Artifact:
     """One file of one event, on its way to one key.
 
     `id` is `{kind}:{event id}`, the ledger's key; `started` the event's start and `size` the
-    file's size in bytes when it was seen; `metadata` is ready for the sink.
+    file's size in bytes when it was seen; `metadata` is ready for the sink. `version` changes
+    whenever the file or what the event says of itself does; `flaw` says in a few words why the
+    bytes are not whole, and is empty where they are.
     """
 
     id: str
@@ -47,15 +47,17 @@ class Artifact:
     size: int
     content_type: str
     metadata: Mapping[str, str]
+    version: str = ""
+    flaw: str = ""
 
 
 def snapshot_id(event_id: str) -> str:
-    return f"{SNAPSHOT}:{event_id}"
+    return artifact_id(SNAPSHOT, event_id)
 
 
-def event_of(artifact_id: str) -> str:
-    """The event id of an artifact's id."""
-    return artifact_id.partition(":")[2]
+def event_of(artifact: str) -> str:
+    """The event id in an artifact's id."""
+    return artifact.partition(":")[2]
 
 
 def snapshot_of(event: Event, clips_dir: Path, keys: KeyCodec, held: str) -> Artifact | None:
@@ -71,32 +73,46 @@ def snapshot_of(event: Event, clips_dir: Path, keys: KeyCodec, held: str) -> Art
     found = _as_frigate_wrote_it(f"{clips_dir}/{name}") or _as_it_is_held(held)
     if found is None:
         return None
-    ending, size, content_type = found
+    ending, size, changed, content_type = found
+    source = clips_dir / f"{name}{ending}"
     return Artifact(
         id=snapshot_id(event.id),
         camera=event.camera,
         started=event.started,
-        key=keys.key(event.camera, event.id, event.started, ending.rpartition(".")[2]),
-        source=clips_dir / f"{name}{ending}",
+        key=keys.key(event.camera, event.id, event.started, f".{ending.rpartition('.')[2]}"),
+        source=source,
         size=size,
         content_type=content_type,
         metadata=describe(event),
+        version=f"{size} {changed} {event.ended}",
     )
 
 
-def _as_frigate_wrote_it(name: str) -> tuple[str, int, str] | None:
-    """Ending, bytes and content type of the first file that the event has."""
+def with_flaw(artifact: Artifact, held: str) -> Artifact:
+    """The artifact with what is wrong with its bytes, if they are not whole."""
+    for path in (artifact.source, held):
+        try:
+            with open_regular(path) as file:
+                return replace(artifact, flaw=pictures.fault_of(file))
+        except OSError:
+            continue
+    return artifact
+
+
+def _as_frigate_wrote_it(name: str) -> tuple[str, int, int, str] | None:
+    """Ending, bytes, time of the last change in nanoseconds, and content type of the first file
+    that the event has."""
     for ending, content_type in _SNAPSHOT_FILES:
-        size = _size_of_file(f"{name}{ending}")
-        if size is not None:
-            return ending, size, content_type
+        found = _regular_file(f"{name}{ending}")
+        if found is not None:
+            return ending, found.st_size, found.st_mtime_ns, content_type
     return None
 
 
-def _as_it_is_held(held: str) -> tuple[str, int, str] | None:
+def _as_it_is_held(held: str) -> tuple[str, int, int, str] | None:
     """The same of a file whose name in the spool no longer tells what it is; its head does."""
-    size = _size_of_file(held)
-    if size is None:
+    found = _regular_file(held)
+    if found is None:
         return None
     try:
         with open_regular(held) as file:
@@ -104,7 +120,7 @@ def _as_it_is_held(held: str) -> tuple[str, int, str] | None:
     except OSError:
         return None
     ending, content_type = _HEADS.get(head, _SNAPSHOT_FILES[0])
-    return ending, size, content_type
+    return ending, found.st_size, found.st_mtime_ns, content_type
 
 
 def describe(event: Event) -> dict[str, str]:
@@ -121,10 +137,10 @@ def describe(event: Event) -> dict[str, str]:
     return metadata.encode(values, event.zones)
 
 
-def _size_of_file(path: str) -> int | None:
-    """Bytes of a regular file; None for nothing, a link, a pipe, a folder, a name too long."""
+def _regular_file(path: str) -> os.stat_result | None:
+    """None for nothing, a link, a pipe, a folder, a name too long."""
     try:
         found = os.lstat(path)
     except (OSError, ValueError):  # ValueError: no file can have this name
         return None
-    return found.st_size if stat.S_ISREG(found.st_mode) else None
+    return found if stat.S_ISREG(found.st_mode) else None

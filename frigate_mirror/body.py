@@ -76,33 +76,40 @@ class Window:
     before it sends it again, and takes for its length whatever the file has by then."""
 
     def __init__(self, file: BinaryIO, start: int, size: int) -> None:
-        self._file, self._start, self._size, self._at = file, start, size, 0
+        self._file, self._start, self._at = file, start, 0
+        self.size = size
         file.seek(start)
 
     def tell(self) -> int:
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        bases = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}
+        bases = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}
         self._at = max(0, bases[whence] + offset)
         self._file.seek(self._start + self._at)
         return self._at
 
     def read(self, size: int | None = -1) -> bytes:
-        left = max(0, self._size - self._at)
+        left = max(0, self.size - self._at)
         wanted = left if size is None or size < 0 else min(size, left)
         data = self._file.read(wanted)
         self._at += len(data)
-        self._expect(len(data), wanted)
+        if len(data) < wanted:
+            raise _shorter()
         return data
 
-    def send(self, sock: socket.socket) -> None:
-        """All of it, from the file to the network without a copy on the way. Each wait lasts the
-        socket's timeout at the most. Raises OSError."""
-        sent = sock.sendfile(self._file, self._start, self._size)
-        self._expect(sent, self._size)
+    def send_some(self, sock: socket.socket) -> bool:
+        """Lets the kernel send as much as fits, without a copy on the way. Returns False when all
+        of it is sent. Raises BlockingIOError when nothing fits, and io.UnsupportedOperation when
+        the file is none of the kernel's."""
+        left = self.size - self._at
+        if left:
+            sent = os.sendfile(sock.fileno(), self._file.fileno(), self._start + self._at, left)
+            if not sent:
+                raise _shorter()
+            self._at += sent
+        return bool(left)
 
-    @staticmethod
-    def _expect(found: int, wanted: int) -> None:
-        if found < wanted:
-            raise OSError(errno.EAGAIN, "became shorter while it was sent")
+
+def _shorter() -> OSError:
+    return OSError(errno.EIO, "became shorter while it was sent")

@@ -1,4 +1,4 @@
-"""The child's whole life: wait for its turn, mirror, drain, end."""
+"""The life of the child process: it waits for its turn, mirrors, drains its queue, and ends."""
 
 from __future__ import annotations
 
@@ -10,26 +10,29 @@ import sys
 import threading
 import time
 
-from frigate_mirror import rebuild
+from frigate_mirror import health, rebuild, state
 from frigate_mirror.mirror import Mirror
-from frigate_mirror.process import Parent, Rounds
+from frigate_mirror.process import Parent, Rounds, start_all
 from frigate_mirror.settings import Settings
 from frigate_mirror.sink import Sink
-from frigate_mirror.store import LedgerError, RunLock
+from frigate_mirror.state import StateLock
+from frigate_mirror.store import LedgerBusy, LedgerError
 
-# Host names are encoded by it, it is loaded when first wanted, and a failure to load it, for want
-# of memory, is remembered for ever.
+# Python loads this module when it first encodes a host name. If there is no memory at that moment,
+# it remembers for ever that there is no such module.
 assert encodings.idna
 
 log = logging.getLogger("frigate_s3")
 EX_OK, EX_FAILED = 0, 1
-START_WITHIN = 5  # seconds; they start in milliseconds
-STATUS_EVERY, SUM_UP_EVERY, TEND_EVERY, TIDY_LOOK = 5.0, 60.0, 1.0, 10.0
+STATUS_EVERY, SUM_UP_EVERY, TEND_EVERY, TIDY_LOOK, VERIFY_LOOK = 5.0, 60.0, 1.0, 10.0, 1.0
 
 
 class Stop:
-    """Whether a signal has said so, or a thread has died. No Event: its lock may be held by the
-    very thread in which Python runs the signal's function."""
+    """Whether to stop, because a signal said so or because a thread died.
+
+    It is no Event: the main thread, in which Python calls the signal's function, may be holding
+    the Event's lock at that moment.
+    """
 
     wanted = False
     status = EX_OK
@@ -38,60 +41,87 @@ class Stop:
         self.wanted = True
 
     def mourn(self, death: threading.ExceptHookArgs) -> None:
-        """A thread dies of want of memory only. After that Python is not to be trusted: 3.11 was
-        seen to take one function for another from then on. Whoever started us tries anew."""
+        """Threads only die of MemoryError. After one, Python 3.11 was seen to call the wrong
+        functions, so the process ends, and whoever started it starts a new one."""
         self.wanted, self.status = True, EX_FAILED
         log.error("S3 snapshot mirror ends, to be started anew: %r", death.exc_value)
 
 
 def serve(settings: Settings, sink: Sink, versions: dict[str, str]) -> int:
-    """Mirror until Frigate closes our stdin, is gone, or a signal says to stop."""
+    """Mirrors until Frigate closes our stdin, is gone, or a signal says to stop; returns the exit
+    code."""
     stop = Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     threading.excepthook = stop.mourn
     parent = Parent(sys.stdin.fileno(), int(os.environ.get("S3_MIRROR_PARENT", os.getppid())))
-    lock = RunLock(settings.lock_path)
+    lock = StateLock(settings)
     try:
-        if not _take_turn(lock, parent, stop):
+        if not _take_turn(lock, parent, stop, settings):
             return EX_OK
-        mirror = Mirror(settings, sink, versions=versions)
+        found = _opened(settings, parent, stop)
+        lock.sign(found.folder)
     except (LedgerError, OSError) as error:
         log.error("S3 snapshot mirror cannot start: %s", error)
+        health.tell_why_not(f"the mirror cannot start: {error}", settings.status_path)
         return EX_FAILED
+    mirror = Mirror(settings, sink, found, versions=versions)
     _mirror_until(parent, stop, mirror, settings)
-    mirror.ledger.close()
-    if mirror.ledger.damaged:
-        log.error("S3 ledger damaged, kept as %s", rebuild.put_aside(settings.ledger_path))
+    ledger = mirror.ledger
+    ledger.close()
+    if ledger.damaged:
+        log.error("S3 ledger damaged, kept as %s", rebuild.put_aside(ledger.path))
     lock.release()
-    return EX_FAILED if mirror.ledger.damaged else stop.status
+    return EX_FAILED if ledger.damaged else stop.status
 
 
-def _take_turn(lock: RunLock, parent: Parent, stop: Stop) -> bool:
-    """Wait for an earlier mirror to finish its drain; False if Frigate ends before that."""
-    waited = False
+def _take_turn(lock: StateLock, parent: Parent, stop: Stop, settings: Settings) -> bool:
+    """Waits for an earlier mirror to finish its drain; False if Frigate ends before that."""
+    told = ""
     while not lock.acquire():
         if parent.hung_up or stop.wanted:
             return False
-        if not waited:
-            log.info("S3 snapshot mirror waits for an earlier one to end")
-        waited = True
+        told = _tell_who_has_it(settings, told)
         time.sleep(0.1)
     return True
 
 
-def _start(mirror: Mirror, rounds: list[Rounds]) -> None:
-    """Start every thread. One that dies of want of memory while it starts would leave us waiting
-    for it for ever; the kernel ends us then, and whoever started us tries anew."""
-    signal.alarm(START_WITHIN)
-    mirror.start()
-    for one in rounds:
-        one.start()
-    signal.alarm(0)
+def _opened(settings: Settings, parent: Parent, stop: Stop) -> state.State:
+    """The ledger, as soon as no other program has it locked. Raises LedgerError, OSError."""
+    told = False
+    while True:
+        try:
+            return state.open_alone(settings)
+        except LedgerBusy as error:
+            if parent.hung_up or stop.wanted:
+                raise
+            if not told:
+                log.warning("S3 snapshot mirror waits for its ledger: %s", error)
+                health.tell_why_not(f"the mirror waits: {error}", settings.status_path)
+            told = True
+
+
+def _tell_who_has_it(settings: Settings, told: str) -> str:
+    """Says once who holds the lock. Another Frigate's mirror will not end soon: then our own status
+    has to say so too."""
+    holder = state.holder(settings)
+    if holder.ours:
+        words = "S3 snapshot mirror waits for an earlier one to end"
+    else:
+        words = (
+            f"S3 snapshot mirror waits: the state folder {holder.folder} is in use by "
+            f"{holder.name}, which mirrors another clips folder: set S3_STATE_DIR to a folder of "
+            "its own for each Frigate"
+        )
+    if words != told:
+        if not holder.ours:
+            health.tell_why_not(words, settings.status_path)
+        log.log(logging.INFO if holder.ours else logging.ERROR, "%s", words)
+    return words
 
 
 def _rounds(mirror: Mirror, settings: Settings) -> list[Rounds]:
-    """What is done now and then. The tasks of one line wait for each other."""
+    """What is done now and then. The tasks of one thread wait for each other."""
     return [
         Rounds(
             "pulse",
@@ -100,7 +130,7 @@ def _rounds(mirror: Mirror, settings: Settings) -> list[Rounds]:
             (SUM_UP_EVERY, mirror.sum_up),
         ),
         Rounds("sweep", (settings.sweep_interval, mirror.housekeep), (TIDY_LOOK, mirror.tidy)),
-        Rounds("check", (settings.check_interval, mirror.check)),
+        Rounds("check", (settings.check_interval, mirror.check), (VERIFY_LOOK, mirror.verify)),
         Rounds("stats", (settings.stats_interval, mirror.tell)),
     ]
 
@@ -110,7 +140,8 @@ def _mirror_until(parent: Parent, stop: Stop, mirror: Mirror, settings: Settings
     log.info("S3 snapshot mirror started: bucket %s, %d threads, events of the last %g days",
              settings.bucket, settings.upload_threads, settings.sweep_days)  # fmt: skip
     mirror.catalog.stay_open()
-    _start(mirror, rounds)
+    mirror.hasten()
+    start_all(mirror.start_threads, *(one.start for one in rounds))
     while not (parent.gone or stop.wanted or mirror.ledger.damaged):
         ids, page = parent.ids(timeout=0.5), settings.batch_size
         if parent.gone:  # these are still offered

@@ -1,4 +1,4 @@
-"""The commands that change something, for people: retry, backfill, rebuild.
+"""The commands that change something, for people: retry, acknowledge, backfill, rebuild.
 
 Each works beside a running mirror (which does the uploading then) and without one.
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Callable, Iterator
 
+from frigate_mirror import bucket, state
 from frigate_mirror import rebuild as rebuilding
 from frigate_mirror.events import CatalogError
 from frigate_mirror.keys import KeyCodec
@@ -16,8 +18,7 @@ from frigate_mirror.ledger import Ledger, LedgerError
 from frigate_mirror.mirror import Mirror
 from frigate_mirror.settings import Settings
 from frigate_mirror.sink import Sink, SinkError
-from frigate_mirror.statefiles import StateFile
-from frigate_mirror.store import RunLock
+from frigate_mirror.state import StateLock
 
 EX_OK, EX_LEFT, EX_SOFTWARE = 0, 1, 70
 POLL = 0.2  # seconds between two looks at the progress
@@ -25,13 +26,32 @@ POLL = 0.2  # seconds between two looks at the progress
 
 def retry(settings: Settings, event_id: str, camera: str) -> int:
     """Dead letters are due again."""
+    return _of_dead_letters(
+        settings,
+        lambda ledger: ledger.revive(event_id, camera, time.time()),
+        "failed picture(s) will be tried again",
+    )
+
+
+def acknowledge(settings: Settings, event_id: str, camera: str) -> int:
+    """The owner knows of what failed or was lost: it no longer keeps health from OK."""
+    return _of_dead_letters(
+        settings,
+        lambda ledger: ledger.acknowledge(event_id, camera),
+        "failed or lost picture(s) acknowledged; .s3_failed_events still lists them",
+    )
+
+
+def _of_dead_letters(settings: Settings, change: Callable[[Ledger], int], said: str) -> int:
+    if not state.ledgers(settings):
+        places = " or ".join(map(str, settings.state_dirs))
+        return _told(f"no ledger in {places}: nothing was ever mirrored here")
     try:
-        if not settings.ledger_path.exists():
-            return _told(f"no ledger at {settings.ledger_path}: nothing was ever mirrored here")
-        count = Ledger(settings.ledger_path).revive(event_id, camera, time.time())
-    except LedgerError as error:
+        with state.opened(settings) as (found, _):
+            count = change(found.ledger)
+    except (LedgerError, OSError) as error:
         return _told(str(error))
-    print(f"{count} failed picture(s) will be tried again")
+    print(f"{count} {said}")
     return EX_OK
 
 
@@ -39,68 +59,76 @@ def rebuild(settings: Settings, sink: Sink) -> int:
     """Take what the bucket lists as uploaded, so that it is not uploaded again."""
     keys = KeyCodec(settings.prefix, settings.key_timezone)
     try:
-        ledger = _ledger(settings)
-        listing = sink.list(f"{settings.prefix}/" if settings.prefix else "")
-        count = ledger.add_settled(rebuilding.from_listing(listing, keys))
+        with state.opened(settings) as (found, _):
+            listing = sink.list(f"{settings.prefix}/" if settings.prefix else "")
+            count = found.ledger.add_settled(rebuilding.from_listing(listing, keys))
     except (LedgerError, SinkError, OSError) as error:
         return _told(str(error))
     print(f"{count} picture(s) of the bucket are new in the ledger")
     return EX_OK
 
 
-def _ledger(settings: Settings) -> Ledger:
-    """The ledger, made anew if need be; but never one that a running mirror has open. Raises
-    LedgerError, OSError."""
-    lock = RunLock(settings.lock_path)
-    if not lock.acquire():
-        return Ledger(settings.ledger_path)
-    try:
-        return rebuilding.open_ledger(
-            settings.ledger_path,
-            StateFile(settings.uploaded_file, with_errors=False),
-            StateFile(settings.failed_file, with_errors=True),
-        )
-    finally:
-        lock.release()
-
-
-def backfill(settings: Settings, sink: Sink, since: float, until: float | None) -> int:
+def backfill(
+    settings: Settings, sink: Sink, since: float, until: float | None, *, verify: bool = False
+) -> int:
     """Queue what the database has of the span, and see it through: by the mirror that runs, or
-    by one of our own. Interrupted, the rest stays in the queue."""
+    by one of our own. With `verify` what is missing in the bucket is queued again first.
+    Interrupted, the rest stays in the queue."""
     end = math.inf if until is None else until
-    lock = RunLock(settings.lock_path)
     try:
-        ours = lock.acquire()
-        mirror = Mirror(settings, sink)
-        try:
-            _see_through(mirror, since, end, ours=ours)
-        except KeyboardInterrupt:
-            print("\ninterrupted; the rest stays in the queue", file=sys.stderr)
-        mirror.uploader.stop()
-        mirror.uploader.join(5.0)
-        counts = mirror.ledger.between(since, end)
-    except (LedgerError, CatalogError, OSError) as error:
+        with state.opened(settings) as (found, ours):
+            mirror = Mirror(settings, sink, found)
+            try:
+                if verify:
+                    _verify(mirror, sink, since, end)
+                _see_through(mirror, since, end, None if ours else StateLock(settings))
+            except KeyboardInterrupt:
+                print("\ninterrupted; the rest stays in the queue", file=sys.stderr)
+            mirror.uploader.stop()
+            mirror.uploader.join(5.0)
+            counts = mirror.ledger.between(since, end)
+    except (LedgerError, CatalogError, SinkError, OSError) as error:
         return _told(str(error))
-    finally:
-        lock.release()
-    left, failed = counts.pending, counts.failed
-    print(
-        f"{left} left, {failed} failed for good" if left or failed else "all of it is in the bucket"
-    )
+    left, failed, lost = counts.pending, counts.failed, counts.lost
+    if left or failed or lost:
+        print(f"{left} left, {failed} failed for good, {lost} lost")
+    else:
+        print("the bucket has all of it" if verify else "all of it was uploaded")
     if missing := counts.waiting + counts.gone:
         print(f"{missing} event(s) have no picture on disk")
-    return EX_LEFT if left or failed else EX_OK
+    return EX_LEFT if left or failed or lost else EX_OK
 
 
-def _see_through(mirror: Mirror, since: float, until: float, *, ours: bool) -> None:
-    """Queue, and show the progress until nothing is left. `ours`: the uploading is ours too."""
+def _verify(mirror: Mirror, sink: Sink, since: float, until: float) -> None:
+    """Hold what the ledger has as uploaded against the bucket's listing."""
+    looked, absent = bucket.missing(mirror.ledger, sink, since, until, -1)
+    reason = "not in the bucket any more"
+    mirror.ledger.vanished(absent, reason, time.time())
+    again = mirror.intake.look_for_files(absent)
+    print(f"{looked} uploaded picture(s) compared with the bucket: {len(absent)} missing there, "
+          f"{again} of them go up again", flush=True)  # fmt: skip
+
+
+def _see_through(mirror: Mirror, since: float, until: float, others: StateLock | None) -> None:
+    """Queue, and show the progress until nothing is left. The uploading is that mirror's that
+    holds the lock `others`, or else ours."""
     found = mirror.intake.sweep(since, until)
     print(f"{found} event(s) of that time were not in the ledger yet", flush=True)
-    if ours:
+    if others is None:
         mirror.start()
+    for _ in _progress(mirror, since, until):
+        if others is not None and others.acquire():
+            others.release()
+            print("the mirror that ran has ended; the rest stays in the queue", file=sys.stderr)
+            return
+
+
+def _progress(mirror: Mirror, since: float, until: float) -> Iterator[None]:
+    """One step for each look while something is left, with a bar on a terminal."""
     total = left = mirror.ledger.between(since, until).pending
     while left:
         _bar(total - left, total, mirror)
+        yield
         time.sleep(POLL)
         left = mirror.ledger.between(since, until).pending
         total = max(total, left)

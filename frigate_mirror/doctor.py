@@ -17,9 +17,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from frigate_mirror import state
 from frigate_mirror.events import Catalog, CatalogError
-from frigate_mirror.settings import SECRETS, Settings
+from frigate_mirror.settings import LOCK_NAME, SECRETS, Settings
 from frigate_mirror.sink import Prober, Sink, SinkError
+from frigate_mirror.store import held
 
 PROBE_NAME, BAIT_NAME = ".s3-mirror-check", ".s3-mirror-check-delete"
 SKEW_REMARK, SKEW_FAULT = 60.0, 900.0  # seconds; S3 refuses a request from 15 minutes on
@@ -69,6 +71,7 @@ def paths(settings: Settings) -> Iterator[Finding]:
             FAULT, str(error), "run this inside Frigate's container, or set FRIGATE_DB_PATH"
         )
     yield _writable(settings.state_dir, "ledger")
+    yield from _ledgers(settings)
     if not settings.clips_dir.is_dir():
         advice = "run this inside Frigate's container, or set FRIGATE_CLIPS_DIR"
         yield Finding(FAULT, f"no folder {settings.clips_dir}", advice)
@@ -88,6 +91,25 @@ def _writable(folder: Path, purpose: str) -> Finding:
     except OSError as error:
         advice = "mount it writable, or make room; S3_STATE_DIR moves the ledger"
         return Finding(FAULT, f"cannot write {folder} ({purpose}): {error.strerror}", advice)
+
+
+def _ledgers(settings: Settings) -> Iterator[Finding]:
+    """Whether this Frigate has its state folder to itself, and where ledgers lie."""
+    taken = any(held(folder / LOCK_NAME) for folder in settings.state_dirs)
+    who = state.holder(settings)
+    if taken and not who.ours:
+        yield Finding(
+            FAULT,
+            f"the state folder {who.folder} is in use by {who.name}, for another clips folder",
+            "set S3_STATE_DIR to a folder of its own for each Frigate",
+        )
+    ledgers = [str(path) for path in state.ledgers(settings)]
+    if len(ledgers) > 1:
+        yield Finding(
+            NOTE,
+            f"there are two ledgers, {' and '.join(ledgers)}",
+            "the mirror takes over at its next start what waits in the one that it does not use",
+        )
 
 
 def _linkable(settings: Settings) -> Finding:

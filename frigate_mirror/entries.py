@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -36,59 +35,69 @@ class Entry:
 
 
 def row_of(artifact: Artifact) -> tuple[Any, ...]:
-    """The artifact as columns of the ledger, with the checksum of them all."""
+    """The artifact as columns of the ledger."""
     a = artifact
-    own = (a.id, a.camera, float(a.started), a.key, str(a.source), a.size, a.content_type,
-           json.dumps(dict(a.metadata)))  # fmt: skip
-    return (*own, _crc(own))
+    return (a.id, a.camera, float(a.started), a.key, str(a.source), a.size, a.content_type,
+            json.dumps(dict(a.metadata)), a.version, a.flaw)  # fmt: skip
 
 
 def entry_of(row: tuple[Any, ...]) -> Entry:
-    """The entry in a row of `schema.COLUMNS`. Raises TypeError or ValueError for one that is not
-    as it was written."""
-    *own, crc, priority, tries, attempts, added = row
-    one, camera, started, key, source, size, kind, text = own
-    if crc != _crc(own):
-        raise ValueError(f"artifact {one!r} is not as it was written")
+    """The entry in a row of `schema.COLUMNS`. Raises TypeError or ValueError for a row that is
+    not as it was written."""
+    *own, priority, tries, attempts, added = row
+    artifact_id, camera, started, key, source, size, content_type, text, version, flaw = own
     artifact = Artifact(
-        one, camera, started, key, Path(source), size, content_type=kind, metadata=json.loads(text)
+        artifact_id,
+        camera,
+        started,
+        key,
+        Path(source),
+        size,
+        content_type,
+        metadata=json.loads(text),
+        version=version or "",
+        flaw=flaw,
     )
     return Entry(artifact, Priority(priority), int(tries), int(attempts), float(added))
 
 
-def _crc(columns: Iterable[Any]) -> int:
-    return zlib.crc32(json.dumps(list(columns)).encode())
-
-
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A line of the state files: when (Unix seconds), which artifact, which key, why."""
+    """A line of the state files: when (Unix seconds), which artifact, which key, why. `version`
+    is that of what was uploaded."""
 
     at: float
     id: str
     key: str
     tries: int = 0
     error: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
+    """How many artifacts are in each state. `failed` and `lost` leave out those that the owner
+    has acknowledged; `flawed` counts uploaded ones whose bytes were not whole."""
+
     waiting: int = 0
     pending: int = 0
     uploaded: int = 0
     failed: int = 0
+    lost: int = 0
     gone: int = 0
     retrying: int = 0
+    flawed: int = 0
+    acknowledged: int = 0
 
 
 def settled_of(row: tuple[Any, ...]) -> Settled:
     """The line that a row (settled, id, key, tries, error) is. Raises TypeError or ValueError for
     one that can be none."""
-    at, one, key, tries, error = row
+    at, artifact_id, key, tries, error = row
     at = float(at or 0.0)
     if not abs(at) < _FARTHEST:
-        raise ValueError(f"artifact {one!r} was settled at {at!r}")
-    return Settled(at, str(one), str(key or ""), int(tries), str(error or ""))
+        raise ValueError(f"artifact {artifact_id!r} was settled at {at!r}")
+    return Settled(at, str(artifact_id), str(key or ""), int(tries), str(error or ""))
 
 
 def counts_of(rows: Iterable[tuple[Any, Any]]) -> Counts:

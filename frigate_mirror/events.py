@@ -94,6 +94,12 @@ def _page(place: Any, *order: Any) -> tuple[str, list[Any]]:
     return text, values
 
 
+def _given(values: list[Any], **given: Any) -> list[Any]:
+    """The values of a page's query, filled in."""
+    words = {f"<{word}>": value for word, value in given.items()}
+    return [words.get(value, value) for value in values]
+
+
 @lru_cache(maxsize=128)
 def _events_with(columns: frozenset[str], count: int) -> str:
     """The query for so many events by their ids, NULL for what is not among `columns`."""
@@ -114,6 +120,7 @@ _ROWID = peewee.SQL("rowid")
 # sort what its index of the times has sorted already, at a third of the price of all.
 _PAGE = _page((_Row.start_time >= _SINCE) & (_Row.start_time < _UNTIL), _Row.start_time)
 _PAGE_OF_A_MOMENT = _page((_Row.start_time == _SINCE) & (_ROWID > _PLACE), _ROWID)
+_ENDED = _page((_Row.start_time >= _SINCE) & (_Row.end_time >= _UNTIL), _Row.end_time.desc())
 
 
 class Catalog:
@@ -183,12 +190,22 @@ class Catalog:
             if found:
                 yield found
 
+    def ended_since(self, ended: float, since: float, most: int) -> list[str]:
+        """Ids of the events with a snapshot that started from `since` on and ended from `ended` on,
+        `most` of them at the most, those that ended last. Raises CatalogError."""
+        with self._reading():
+            if "end_time" not in self._columns:
+                return []
+            query, values = _ENDED
+            rows = self._ask(query, _given(values, since=since, until=ended, batch=most))
+            return [str(row[0], "utf-8", "replace") for row in rows]
+
     def _page_at(self, place: _Place, until: float) -> tuple[list[Any], _Place | None]:
         """The window's next rows, which are (id, start_time, rowid), and where it goes on."""
         since, after = place
         query, values = _PAGE if after is None else _PAGE_OF_A_MOMENT
-        given = {_SINCE: since, _PLACE: after, _UNTIL: until, _BATCH: self._batch}
-        rows = self._ask(query, [given.get(value, value) for value in values])
+        given = _given(values, since=since, place=after, until=until, batch=self._batch)
+        rows = self._ask(query, given)
         full = len(rows) == self._batch
         if after is not None:
             return rows, (since, rows[-1][2]) if full else (math.nextafter(since, math.inf), None)

@@ -1,7 +1,8 @@
 """Health: what the owner sees, as one line, one document, one word.
 
 OK        everything that should be in the bucket is, or is on its way
-DEGRADED  it still uploads, but something needs a look
+DEGRADED  it still uploads, but something was lost, failed, or is in danger
+UNKNOWN   the bucket has not answered yet
 DOWN      the bucket cannot be reached or does not let us in
 """
 
@@ -9,21 +10,32 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from frigate_mirror.entries import Counts
 from frigate_mirror.files import open_regular, replacing
 from frigate_mirror.service import Fault
+from frigate_mirror.settings import LOCK_NAME
+from frigate_mirror.store import held
+from frigate_mirror.untrusted import plain, shaped
 
 log = logging.getLogger("frigate_s3")
 BEHIND_TOO_FAR = 900.0  # seconds that the oldest artifact may be pending
 STALE_AFTER = 60.0  # seconds without a new status after which the mirror counts as not running
-OK, DEGRADED, DOWN = "OK", "DEGRADED", "DOWN"
+LARGEST_DOCUMENT = 256 * 1024  # bytes; some thousand are usual
+MOST_REASONS = 20  # that are told to people
+OK, DEGRADED, DOWN, UNKNOWN = WORDS = "OK", "DEGRADED", "DOWN", "UNKNOWN"
+NOT_RUNNING = "not running"
+_WHAT_TO_DO = "`retry` once the cause is gone, or `acknowledge`"
+
+
+class _NotRunning(Exception):
+    """The status file says why no mirror runs."""
 
 
 class Troubles:
@@ -57,6 +69,7 @@ class Status:
     last_success: float | None
     last_error: Fault | None
     service_down: bool
+    service_answered: bool
     service_since: float
     spool_files: int
     spool_bytes: int
@@ -73,12 +86,21 @@ class Status:
             reasons.insert(0, "the bucket cannot be reached or does not let us in")
         if self.behind > BEHIND_TOO_FAR:
             reasons.append(f"the oldest picture has been waiting for {span(self.behind)}")
+        for count, fate in (
+            (self.counts.failed, "failed for good"),
+            (self.counts.lost, "were lost"),
+            (self.counts.flawed, "were not whole and were uploaded as they are"),
+        ):
+            if count:
+                reasons.append(f"{count} picture(s) {fate}: see .s3_failed_events; {_WHAT_TO_DO}")
         return reasons
 
     @property
     def health(self) -> str:
         if self.service_down:
             return DOWN
+        if not self.service_answered:
+            return UNKNOWN
         return DEGRADED if self.reasons else OK
 
     def line(self) -> str:
@@ -86,15 +108,12 @@ class Status:
         return (
             f"S3 Upload Stats - Success: {self.success}, Failed: {self.failed}, "
             f"Retry Queue: {self.counts.retrying}, Tracked Events: {self.counts.uploaded}, "
-            f"Failed Events: {self.counts.failed}, Health: {self.health}"
+            f"Failed Events: {self.counts.failed + self.counts.lost}, Health: {self.health}"
         )
 
     def document(self) -> dict[str, Any]:
         document: dict[str, Any] = {"health": self.health, "reasons": self.reasons}
         return document | asdict(self)
-
-
-_KEYS = {"health", "reasons"} | {one.name for one in fields(Status)}
 
 
 def write(document: Mapping[str, Any], path: Path) -> None:
@@ -103,26 +122,74 @@ def write(document: Mapping[str, Any], path: Path) -> None:
         file.write(json.dumps(document, indent=1, sort_keys=True).encode())
 
 
+def tell_why_not(reason: str, path: Path) -> None:
+    """Write into the status file why no mirror runs; where it cannot be written, the log has it."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write({NOT_RUNNING: reason}, path)
+
+
 def read(path: Path, now: float | None = None) -> dict[str, Any]:
-    """The status document; one that is missing, unreadable or stale says DOWN, and why."""
+    """Returns the status document. Of one that is missing, unreadable or stale, or whose mirror
+    has ended, it says DOWN, and why.
+
+    Others can write into the folder of the status file, so nothing in it is believed: the document
+    has the fields of `Status` with values of their types, and nothing else.
+    """
     try:
-        with open_regular(path) as file:
-            document: dict[str, Any] = json.loads(file.read())
-        age = (time.time() if now is None else now) - float(document["written_at"])
-        if not math.isfinite(age):
-            raise ValueError("no time")
+        document = _trusted(path)
     except FileNotFoundError:
         return _down("the mirror has never run here: no status file", path)
-    except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
-        return _down(f"the status file cannot be read: {error!r}", path)
-    if not document.keys() >= _KEYS:
-        return _down("the status file is not of this version's making", path)
-    if document.get("stopped"):
-        return document | {"health": DOWN, "reasons": ["the mirror was stopped with Frigate"]}
-    if abs(age) > STALE_AFTER:
-        reason = f"the mirror is not running: its last word is {span(abs(age))} old"
-        return document | {"health": DOWN, "reasons": [reason]}
-    return document
+    except _NotRunning as told:
+        return _down(str(told), path)
+    except (OSError, ValueError, RecursionError) as error:
+        return _down(f"the status file cannot be read: {error}", path)
+    age = abs((time.time() if now is None else now) - document["written_at"])
+    if document["stopped"]:
+        reason = "the mirror was stopped with Frigate"
+    elif age > STALE_AFTER:
+        reason = f"the mirror is not running: its last word is {span(age)} old"
+    elif _lock_is_free(document["paths"]):
+        reason = f"the mirror is not running: it died in the last {span(age)}"
+    else:
+        return document
+    return document | {"health": DOWN, "reasons": [reason]}
+
+
+def _trusted(path: Path) -> dict[str, Any]:
+    """The document in a file that anybody may have written. Raises _NotRunning for one that says
+    why no mirror runs; OSError, ValueError or RecursionError for one that no mirror of this version
+    can have written."""
+    with open_regular(path) as file:
+        raw = file.read(LARGEST_DOCUMENT + 1)
+    if len(raw) > LARGEST_DOCUMENT:
+        raise ValueError("it is too large")
+    try:
+        found = json.loads(raw)
+    except ValueError as error:
+        raise ValueError("it is no JSON") from error
+    if isinstance(found, dict) and isinstance(found.get(NOT_RUNNING), str):
+        raise _NotRunning(found[NOT_RUNNING])
+    try:
+        document: dict[str, Any] = shaped(found, Status)
+        document["reasons"] = shaped(found.get("reasons"), list[str])
+    except ValueError as error:
+        raise ValueError(f"another version of the mirror wrote it ({error})") from error
+    if found.get("health") not in WORDS:
+        raise ValueError("it names no health")
+    # A path is used as one, and told in messages.
+    paths = {name: one for name, one in document["paths"].items() if _is_path(one)}
+    more = {"health": found["health"], "stopped": found.get("stopped") is True, "paths": paths}
+    return document | more
+
+
+def _is_path(text: str) -> bool:
+    return text.startswith("/") and text.isprintable()
+
+
+def _lock_is_free(paths: Mapping[str, str]) -> bool:
+    """Whether it is certain that no mirror runs, since the lock that it would hold is free."""
+    return "state" in paths and held(Path(paths["state"]) / LOCK_NAME) is False
 
 
 def _down(reason: str, path: Path) -> dict[str, Any]:
@@ -130,33 +197,42 @@ def _down(reason: str, path: Path) -> dict[str, Any]:
 
 
 def report(document: Mapping[str, Any], now: float) -> str:
-    """The status document for people."""
+    """Returns the status document, as `read` returned it, as lines for people at a terminal."""
     lines = [f"S3 mirror: {document['health']}"]
-    lines += [f"  because      {reason}" for reason in document["reasons"]]
-    if "counts" not in document:
-        return "\n".join(lines)
+    lines += [f"  because      {reason}" for reason in document["reasons"][:MOST_REASONS]]
+    if "counts" in document:
+        lines += _details(document, now)
+    return "\n".join(map(plain, lines))
+
+
+def _details(document: Mapping[str, Any], now: float) -> list[str]:
     counts, target = document["counts"], document["target"]
     state = f"{'down' if document['service_down'] else 'up'} for"
-    held = f"{document['spool_files']} files, {document['spool_bytes'] / 1e6:.1f} MB"
-    lines += [
-        f"  bucket       {target['bucket']} at {target['endpoint']}, {state} "
+    spool = f"{document['spool_files']} files, {document['spool_bytes'] / 1e6:.1f} MB"
+    lines = [
+        f"  bucket       {target.get('bucket', '?')} at {target.get('endpoint', '?')}, {state} "
         f"{span(now - document['service_since'])}",
         f"  in bucket    {counts['uploaded']}, the last one {_ago(document['last_success'], now)}",
         f"  on the way   {counts['pending']}, of them to be tried again {counts['retrying']}; "
         f"{counts['waiting']} without a picture yet",
         f"  behind by    {span(document['behind'])}",
-        f"  failed       {counts['failed']} for good, {counts['gone']} had no file",
-        f"  spool        {held}",
+        f"  failed       {counts['failed']} for good, {counts['lost']} lost; "
+        f"{counts['gone']} had no file",
+        f"  spool        {spool}",
     ]
     if error := document["last_error"]:
         lines.append(f"  last error   {_ago(error['at'], now)}: {error['message']}")
         if error["hint"]:
             lines.append(f"  what to do   {error['hint']}")
+    lines.append(f"  ledger       {document['paths'].get('ledger', '?')}")
+    if other := document["paths"].get("other ledger"):
+        lines.append(f"               and {other}, which cannot be written")
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
-    return "\n".join([*lines, f"  versions     {versions}"])
+    return [*lines, f"  versions     {versions}"]
 
 
 def _ago(at: float | None, now: float) -> str:
+    """How long ago `at` was, in words."""
     return "never" if at is None else f"{span(now - at)} ago"
 
 

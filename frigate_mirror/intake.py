@@ -1,9 +1,10 @@
 """Intake: how events become artifacts in the queue.
 
-offer(event ids)  push for speed: the hook saw an event end
-sweep()           pull for truth: a window of Frigate's events minus the ledger, never a cursor
-tend()            events whose picture was not there yet are looked at again
-hold()            pictures that the spool should hold and does not
+offer(event ids)   push for speed: the hook saw an event end
+sweep()            pull for truth: a window of Frigate's events minus the ledger, never a cursor
+look_for_changes() pictures that Frigate changed after their upload go up again
+tend()             events whose picture was not there yet, or not whole, are looked at again
+hold()             pictures that the spool should hold and does not
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from frigate_mirror.artifacts import Artifact, event_of, snapshot_id, snapshot_of
+from frigate_mirror.artifacts import Artifact, event_of, snapshot_id, snapshot_of, with_flaw
 from frigate_mirror.entries import Priority
 from frigate_mirror.events import Catalog, CatalogError, Event
 from frigate_mirror.health import Troubles
@@ -24,7 +25,7 @@ from frigate_mirror.spool import Spool
 
 log = logging.getLogger("frigate_s3.intake")
 LIVE_FOR = 300.0  # seconds after its end in which an event that a sweep finds still counts as live
-FILE_LOOKS = 12  # for a picture that is not there, doubling from 1 s: about 10 minutes in all
+FILE_LOOKS = 12  # for a picture that is not there or whole, doubling from 1 s: about 10 minutes
 LONGEST_LOOK = 120.0
 LOOKS_AT_ONCE = 1000
 
@@ -84,6 +85,37 @@ class Intake:
                     found += 1
         return found
 
+    def look_for_changes(self, event_ids: Iterable[str]) -> int:
+        """Queue the pictures of these events that are no longer what was uploaded; returns how
+        many. Raises CatalogError and LedgerError."""
+        changed = 0
+        ids = [one for one in event_ids if is_event_id(one)]
+        uploaded = self._ledger.versions([snapshot_id(one) for one in ids])
+        for event in self._catalog.events([one for one in ids if snapshot_id(one) in uploaded]):
+            artifact = self._snapshot(event) if event.picture_is_final else None
+            if artifact is None or artifact.version == uploaded[artifact.id]:
+                continue
+            artifact = self._with_flaw(artifact)
+            if not artifact.flaw:  # never half a picture in the place of a whole one
+                changed += self._queue(artifact, self._priority_of(event))
+        return changed
+
+    def look_again(self, since: float) -> None:
+        """Queue the pictures of events from `since` on that had no file and have one now: a disk
+        may have been away. Raises CatalogError and LedgerError."""
+        for page in self._ledger.without_file(since):
+            self.look_for_files(page)
+
+    def look_for_files(self, artifact_ids: Iterable[str]) -> int:
+        """Queue those of these artifacts that Frigate has a file of; returns how many. Raises
+        CatalogError and LedgerError."""
+        found = 0
+        for event in self._catalog.events([event_of(one) for one in artifact_ids]):
+            artifact = self._snapshot(event) if event.picture_is_final else None
+            if artifact is not None:
+                found += self._queue(self._with_flaw(artifact), self._priority_of(event))
+        return found
+
     def hold(self) -> None:
         """Hold what could not be held before, and queue what only the spool still has of an
         event: the ledger may have been lost. Raises CatalogError and LedgerError."""
@@ -94,21 +126,33 @@ class Intake:
         if not self._adopted:
             self._adopted = True
             try:
-                for event in self._catalog.events(self._forgotten()):
-                    self._admit(event, self._priority_of(event))
+                self._adopt()
             except (CatalogError, LedgerError):
                 self._adopted = False
                 raise
 
+    def _adopt(self) -> None:
+        """Queue the files of the spool that the ledger does not know, as their descriptions have
+        them or, where there is none, as Frigate does."""
+        undescribed = []
+        for artifact_id in self._forgotten():
+            artifact = self._spool.described(artifact_id)
+            if artifact is not None:
+                self._queue(artifact, Priority.BACKLOG)
+            elif is_event_id(event_of(artifact_id)):
+                undescribed.append(event_of(artifact_id))
+        for event in self._catalog.events(undescribed):
+            self._admit(event, self._priority_of(event))
+
     def _forgotten(self) -> list[str]:
-        """Ids of the events of the spool's orphans that the ledger does not know. Their rows may
-        say by now that they have no picture."""
-        held = [one for one in self._spool.orphans if is_event_id(event_of(one))]
+        """Ids of the spool's orphans that the ledger does not know."""
+        held: Sequence[str] = self._spool.orphans
         pages = (held[at : at + LOOKS_AT_ONCE] for at in range(0, len(held), LOOKS_AT_ONCE))
-        return [event_of(one) for page in pages for one in self._ledger.unknown(page)]
+        return [one for page in pages for one in self._ledger.unknown(page)]
 
     def tend(self) -> None:
-        """Look again for the pictures that were not there. Raises CatalogError, LedgerError."""
+        """Look again for the pictures that were not there, or not whole. Raises CatalogError,
+        LedgerError."""
         now = self._clock()
         waiting = self._ledger.waiting(now, LOOKS_AT_ONCE)
         events = {
@@ -116,30 +160,35 @@ class Intake:
         }
         for artifact_id, camera, started, looks in waiting:
             event = events.get(event_of(artifact_id))
-            artifact = self._snapshot(event) if event else None
-            if event is not None and artifact is not None:
-                self._queue(artifact, self._priority_of(event), now)
-            elif event is None or looks >= FILE_LOOKS:
+            last = event is None or looks >= FILE_LOOKS
+            artifact = self._snapshot(event) if event else self._spool.described(artifact_id)
+            if artifact is not None:
+                artifact = self._with_flaw(artifact)
+            if artifact is not None and (last or not artifact.flaw):
+                if artifact.flaw:
+                    log.warning("S3 snapshot mirror: %s: %s; uploaded as it is",
+                                artifact.key, artifact.flaw)  # fmt: skip
+                self._queue(artifact, self._priority_of(event) if event else Priority.BACKLOG)
+            elif last:
                 log.debug("event %s has no snapshot file", event_of(artifact_id))
-                self._ledger.give_up(artifact_id, "no snapshot file", now, "waiting")
+                self._ledger.give_up(artifact_id, "no snapshot file", now)
             else:
                 due = now + min(2.0**looks, LONGEST_LOOK)
                 self._ledger.wait(artifact_id, camera, started, due, looks + 1)
 
-    def look_again(self, since: float) -> int:
-        """One more look for the pictures of events from `since` on that were given up, lest a
-        disk that was away for a while costs them. Raises LedgerError."""
-        return self._ledger.look_again(since, self._clock(), FILE_LOOKS)
-
     def _admit(self, event: Event, priority: Priority) -> None:
         """Queue the event's snapshot, or remember to look for it again. Raises LedgerError."""
-        now = self._clock()
         artifact = self._snapshot(event)
         if artifact is not None:
-            self._queue(artifact, priority, now)
-        elif is_event_id(event.id):
+            artifact = self._with_flaw(artifact)
+            if not artifact.flaw:
+                self._queue(artifact, priority)
+                return
+            self._spool.hold(artifact)  # Frigate may be writing it at this moment
+        if is_event_id(event.id):
             looks = FILE_LOOKS if priority is Priority.BACKLOG else 1
-            self._ledger.wait(snapshot_id(event.id), event.camera, event.started, now + 1.0, looks)
+            due = self._clock() + 1.0
+            self._ledger.wait(snapshot_id(event.id), event.camera, event.started, due, looks)
 
     def _priority_of(self, event: Event) -> Priority:
         """Of an event that no hook told of. A manual one need not have ended yet."""
@@ -147,24 +196,33 @@ class Intake:
         return Priority.LIVE if abs(age) < LIVE_FOR else Priority.BACKLOG
 
     def _snapshot(self, event: Event) -> Artifact | None:
+        """The event's snapshot as it is now. An event that can have no key is a dead letter."""
         try:
             held = self._spool.path(snapshot_id(event.id))
             return snapshot_of(event, self._clips_dir, self._keys, held)
         except KeyFault as fault:
-            self._troubles.note("names", str(fault))
+            if is_event_id(event.id):
+                now = self._clock()
+                one = snapshot_id(event.id)
+                self._ledger.refuse(one, event.camera, event.started, str(fault), now)
             return None
 
-    def _queue(self, artifact: Artifact, priority: Priority, now: float) -> None:
+    def _with_flaw(self, artifact: Artifact) -> Artifact:
+        return with_flaw(artifact, self._spool.path(artifact.id))
+
+    def _queue(self, artifact: Artifact, priority: Priority) -> bool:
+        """Whether it is new to the queue. Raises LedgerError."""
         # Held first: between the two a crash leaves a file too many, never one too few.
         self._spool.hold(artifact)
         try:
-            new = self._ledger.add(artifact, priority, now)
+            new = self._ledger.add(artifact, priority, self._clock())
         except LedgerError:
             self._spool.orphan(artifact.id)
             self._adopted = False
             raise
         if new or self._let_go_unless_wanted(artifact.id):
             self._wake()
+        return new
 
     def _let_go_unless_wanted(self, artifact_id: str) -> bool:
         """Whether its file is still to be read; it may have been uploaded this very moment."""

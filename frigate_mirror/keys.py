@@ -1,10 +1,11 @@
 """The object key of an artifact, both ways.
 
-    {prefix}/{camera}/{date}/{event-id}-{timestamp}.{ext}
+    {prefix}/{camera}/{date}/{event-id}-{timestamp}{ending}
     frigate/front_door/2024-01-15/1705329022.123456-abc123-20240115_143022.jpg
 
-A key is a pure function of the event and of two settings, never of the time of upload. Camera
-names that are no plain words are percent-encoded, so no name can leave the prefix.
+A key is a pure function of the event and of two settings, never of the time of upload. Its ending
+names the kind of the file. Camera names that are no plain words are percent-encoded, so no name can
+leave the prefix.
 """
 
 from __future__ import annotations
@@ -17,7 +18,20 @@ from zoneinfo import ZoneInfo
 
 LONGEST_KEY = 1024  # bytes; the S3 user guide, "Object key naming guidelines"
 EVENT_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}")
-_NAME = re.compile(r"(?P<event>.+)-(?P<stamp>\d{8}_\d{6})\.(?P<ext>[a-z0-9]+)")
+SNAPSHOT, THUMBNAIL, CLIP, METADATA = "snapshot", "thumbnail", "clip", "metadata"
+ENDINGS = {
+    SNAPSHOT: r"\.(?:jpg|webp|png)",
+    THUMBNAIL: r"-thumb\.(?:webp|jpg)",
+    CLIP: r"(?:-part-\d{4})?\.mp4",
+    METADATA: r"\.json",
+}
+"""What a key ends with, for each kind of file of an event, as a regular expression."""
+KINDS = frozenset(ENDINGS)
+_NAME = re.compile(
+    r"(?P<event>.+)-(?P<stamp>\d{8}_\d{6})(?:"
+    + "|".join(f"(?P<{kind}>{ending})" for kind, ending in ENDINGS.items())
+    + ")"
+)
 _LATEST = 32_503_680_000  # the year 3000; beyond it a time is a fault, not an event
 
 
@@ -27,19 +41,35 @@ class KeyFault(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class KeyParts:
-    """`started` is whole Unix seconds: a key has no fraction."""
+    """`started` is whole Unix seconds: a key has no fraction. `ending` begins after the time."""
 
     prefix: str
     camera: str
     event_id: str
     started: int
-    ext: str
+    kind: str
+    ending: str
+
+    @property
+    def artifact_id(self) -> str:
+        return artifact_id(self.kind, self.event_id)
 
 
 def is_event_id(text: str) -> bool:
     """Whether `text` can stand in a key, a file name and a log line as it is. Frigate's own are
     `{Unix time}-{6 letters or digits}`."""
     return EVENT_ID.fullmatch(text) is not None
+
+
+def artifact_id(kind: str, event_id: str) -> str:
+    """The ledger's name for one file of an event."""
+    return f"{kind}:{event_id}"
+
+
+def kind_of(key: str) -> str:
+    """The kind that a key's ending names; empty for a key that is none of ours."""
+    match = _NAME.fullmatch(key.rpartition("/")[2])
+    return (match.lastgroup or "") if match else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +79,8 @@ class KeyCodec:
     prefix: str
     timezone: str = "UTC"
 
-    def key(self, camera: str, event_id: str, started: float, ext: str) -> str:
-        """The key of an event's file; `started` is Unix seconds, `ext` without a dot. Raises
+    def key(self, camera: str, event_id: str, started: float, ending: str) -> str:
+        """The key of an event's file; `started` is Unix seconds, `ending` as in ENDINGS. Raises
         KeyFault."""
         if not is_event_id(event_id):
             raise KeyFault(f"event id {event_id!r} cannot stand in a key")
@@ -58,7 +88,7 @@ class KeyCodec:
             raise KeyFault(f"start time {started!r} is no time of an event")
         local = datetime.fromtimestamp(int(started), zone(self.timezone)).isoformat()
         date, time = local[:10], local[11:19]
-        name = f"{event_id}-{date.replace('-', '')}_{time.replace(':', '')}.{ext}"
+        name = f"{event_id}-{date.replace('-', '')}_{time.replace(':', '')}{ending}"
         parts = [self.prefix, quote_camera(camera), date, name]
         key = "/".join(part for part in parts if part)
         if len(key.encode()) > LONGEST_KEY:
@@ -72,17 +102,18 @@ class KeyCodec:
         pieces = key.removeprefix(head).split("/")
         match = _NAME.fullmatch(pieces[-1])
         if not key.startswith(head) or len(pieces) != 3 or match is None:
-            raise KeyFault(f"{key!r} is not {head}camera/date/event-timestamp.ext")
-        event_id, stamp, ext = match["event"], match["stamp"], match["ext"]
+            raise KeyFault(f"{key!r} is not {head}camera/date/event-timestamp and a known ending")
+        event_id, stamp, kind = match["event"], match["stamp"], match.lastgroup or ""
+        ending = match[kind]
         try:
             camera = unquote(pieces[0], errors="surrogatepass")
             local = datetime.strptime(stamp, "%Y%m%d_%H%M%S")
         except ValueError:
             raise KeyFault(f"{key!r} has no name or no time that could be read") from None
         started = self._instant(local, event_id)
-        if self.key(camera, event_id, started, ext) != key:
+        if self.key(camera, event_id, started, ending) != key:
             raise KeyFault(f"{key!r} is not as this mirror writes keys")
-        return KeyParts(self.prefix, camera, event_id, started, ext)
+        return KeyParts(self.prefix, camera, event_id, started, kind, ending)
 
     def _instant(self, local: datetime, event_id: str) -> int:
         """Unix seconds of a local time. In the hour that a clock change repeats, the one nearer

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import quote, unquote
 
 LIMIT = 2048  # bytes of all names and values together
+OVERHEAD = len("x-amz-meta-")  # MinIO and rclone count it for each name, AWS does not
 _PLAIN = "".join(chr(c) for c in range(0x20, 0x7F) if chr(c) not in "%,?")
 _WORD = f"[{re.escape(_PLAIN.lstrip())}]+"
 _AS_IT_IS = re.compile(f"{_WORD}(?: {_WORD})*")  # nearly all there is
@@ -24,18 +25,19 @@ def encode(values: Mapping[str, str], zones: Sequence[str] = ()) -> dict[str, st
     """
     encoded: dict[str, str] = {}
     left_out: list[str] = []
-    room = LIMIT - len("left-outzones") - sum(map(len, values)) - len(values)
+    room = LIMIT - OVERHEAD - len("left-outzones") - sum(map(len, values)) - len(values)
     for name, value in values.items():
         text = _quoted(value)
         if not text:
             continue
-        if len(name) + len(text) > room:
+        needed = OVERHEAD + len(name) + len(text)
+        if needed > room:
             left_out.append(name)
             continue
         encoded[name] = text
-        room -= len(name) + len(text)
+        room -= needed
     zones = [_quoted(zone) for zone in zones if zone]
-    fitting = _fitting(zones, room - len("zones"))
+    fitting = _fitting(zones, room - OVERHEAD - len("zones"))
     if fitting:
         encoded["zones"] = ",".join(fitting)
     if len(fitting) < len(zones):
@@ -43,6 +45,15 @@ def encode(values: Mapping[str, str], zones: Sequence[str] = ()) -> dict[str, st
     if left_out:
         encoded["left-out"] = ",".join(left_out)
     return encoded
+
+
+def least(metadata: Mapping[str, str]) -> dict[str, str]:
+    """The least of what `encode` has made: `event-id`, and `left-out`, which names the rest. It is
+    for a service that allows less than 2 KB."""
+    kept = {name: text for name, text in metadata.items() if name == "event-id"}
+    names = [*metadata.keys() - {"event-id", "left-out"}, *metadata.get("left-out", "").split(",")]
+    left_out = ",".join(sorted({name for name in names if name}))
+    return kept | ({"left-out": left_out} if left_out else {})
 
 
 def decode(metadata: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from frigate_mirror import health, rebuild
+from frigate_mirror import bucket, health
 from frigate_mirror.backoff import Backoff
-from frigate_mirror.entries import Settled
+from frigate_mirror.entries import Counts, Settled
 from frigate_mirror.events import Catalog, CatalogError
 from frigate_mirror.health import Troubles
 from frigate_mirror.intake import Intake
@@ -26,25 +26,30 @@ from frigate_mirror.service import Service
 from frigate_mirror.settings import Settings
 from frigate_mirror.sink import Misconfigured, Sink, SinkError
 from frigate_mirror.spool import Spool
+from frigate_mirror.state import State
 from frigate_mirror.statefiles import StateFile
 from frigate_mirror.uploader import Uploader
+from frigate_mirror.window import Window
 
 log = logging.getLogger("frigate_s3")
 DAY = 86_400.0
+HOUR = 3_600.0
 PRUNE_MARGIN = 1 * DAY  # past the sweep window, lest a row is forgotten that a sweep still sees
-KEEP_FAILED = 90 * DAY
+KEEP_DEAD = 90 * DAY
+CHANGES_AT_ONCE = 10_000  # events of the last hour that one sweep looks at again
 TIDY_EVERY = 3600.0
 ARTIFACT_BACKOFF = Backoff(base=2.0, cap=600.0)
 SERVICE_BACKOFF = Backoff(base=1.0, cap=60.0)
 
 
 class Mirror:
-    """`clock` gives Unix seconds. Raises LedgerError when the ledger cannot be opened."""
+    """`clock` gives Unix seconds."""
 
     def __init__(
         self,
         settings: Settings,
         sink: Sink,
+        state: State,
         *,
         clock: Callable[[], float] = time.time,
         versions: dict[str, str] | None = None,
@@ -59,7 +64,8 @@ class Mirror:
         self._uploaded = StateFile(settings.uploaded_file, with_errors=False)
         self._failed = StateFile(settings.failed_file, with_errors=True)
         self.catalog = Catalog(settings.db_path, settings.batch_size)
-        self.ledger = rebuild.open_ledger(settings.ledger_path, self._uploaded, self._failed)
+        self._state = state
+        self.ledger = state.ledger
         self.spool = Spool(settings.spool_dir, settings.spool_limit_mb * 1_000_000)
         self.service = Service(SERVICE_BACKOFF, clock)
         self.uploader = Uploader(
@@ -83,8 +89,12 @@ class Mirror:
             wake=self.uploader.wake,
             clock=clock,
         )
+        self.window = Window(self.ledger, settings.sweep_days * DAY)
+        for trouble in state.troubles:
+            self._troubles.note(f"state: {trouble}", trouble)
+        self._verify_at = 0.0
         self._summed_up = 0
-        self._failed_told = (-1, -1)
+        self._failed_told: tuple[int, ...] = ()
         self._telling = threading.Lock()
         self._stopped = False
         self._lines_missing = False
@@ -93,8 +103,17 @@ class Mirror:
 
     def start(self) -> None:
         """Upload, first of all what an outage held up in an earlier life."""
+        self.hasten()
+        self.start_threads()
+
+    def hasten(self) -> None:
+        """Make due at once what an outage held up in an earlier life. Waits while another process
+        has the ledger locked, but not for ever."""
         with suppress(LedgerError):
             self.ledger.hasten(self._clock())
+
+    def start_threads(self) -> None:
+        """Start the threads that upload. Touches no file and waits for nothing."""
         self.uploader.start(self._settings.upload_threads)
 
     def stop(self, drain: float) -> None:
@@ -125,12 +144,21 @@ class Mirror:
     # -- what has to be done now and then
 
     def housekeep(self) -> None:
-        """One round of the sweep thread: mend what a set clock did, and find what no hook told."""
+        """One round of the sweep thread: mend what a set clock did, and find what no hook told and
+        what Frigate has changed since."""
         now = self._clock()
         try:
             self.ledger.mend_clock(now, now + ARTIFACT_BACKOFF.cap)
             self.intake.hold()
-            found = self.intake.sweep(now - self._settings.sweep_days * DAY)
+            found = sum(self.intake.sweep(*span) for span in self.window.spans(now))
+            self.window.swept(now)
+            since = now - self._settings.sweep_days * DAY
+            recent = self.catalog.ended_since(now - HOUR, since, CHANGES_AT_ONCE)
+            changed = self.intake.look_for_changes(recent)
+            last = float(self.ledger.note("changes") or -math.inf)
+            if not now - DAY < last <= now:  # a day has passed, or the clock was set back
+                changed += sum(map(self.intake.look_for_changes, self.catalog.window(since)))
+                self.ledger.take_note("changes", repr(now))
         except (CatalogError, LedgerError) as error:
             self._note(error)
         else:
@@ -138,6 +166,8 @@ class Mirror:
             self._troubles.note("ledger", "")
             if found:
                 log.info("S3 sweep: %d event(s) queued that no hook had offered", found)
+            if changed:
+                log.info("S3 sweep: %d picture(s) that Frigate changed go up again", changed)
 
     def tend(self) -> None:
         """One look for the pictures that were not there."""
@@ -147,28 +177,30 @@ class Mirror:
             self._note(error)
 
     def tidy(self) -> None:
-        """Every TIDY_EVERY seconds check and prune, which takes seconds of CPU for a million rows;
-        the first time as soon as no backlog has to wait for that."""
+        """Prune every TIDY_EVERY seconds, the first time as soon as no backlog has to wait for
+        that."""
         if time.monotonic() < self._tidy_at and (self._tidied or self._drainable()):
             return
         self._tidy_at, self._tidied = time.monotonic() + TIDY_EVERY, True
         self.prune()
 
     def prune(self) -> None:
-        """Hold the whole ledger against itself, and if it is sound forget what is older than the
-        window plus a margin, in ledger, files and spool; look again for what was given up within
-        it."""
+        """Forget what is older than the window plus a margin, in ledger, files and spool; look
+        again for what had no file within it."""
         now = self._clock()
         since = now - self._settings.sweep_days * DAY
         try:
-            self.ledger.check()
-            forgotten = self.ledger.prune(since - PRUNE_MARGIN, now - KEEP_FAILED)
+            swept = min(span[0] for span in self.window.spans(now))
+            forgotten, unheard = self.ledger.prune(swept - PRUNE_MARGIN, now - KEEP_DEAD)
+            if unheard:
+                log.warning("S3 ledger: %d failed picture(s) older than %d days are forgotten, and "
+                            "no longer keep health from OK", unheard, KEEP_DEAD / DAY)  # fmt: skip
             self.spool.sweep(self._keep_held)
             if forgotten or self._lines_missing:
                 self._uploaded.replace(self.ledger.settled("uploaded"))
                 self._lines_missing = bool(self._uploaded.trouble)
             self.intake.look_again(since)
-        except LedgerError as error:
+        except (CatalogError, LedgerError) as error:
             self._note(error)
 
     def _keep_held(self, artifact_id: str) -> float:
@@ -197,6 +229,28 @@ class Mirror:
         except LedgerError as error:
             self._note(error)
         self._troubles.note("check", remark)
+
+    def verify(self) -> None:
+        """Once after the start and then once a day, look whether the newest pictures that were
+        uploaded are still in the bucket; more often while some are not."""
+        now = time.monotonic()
+        if not self.service.answered or now < self._verify_at:
+            return
+        since = self._clock() - DAY
+        try:
+            looked, missing = bucket.missing(self.ledger, self._sink, since, math.inf, bucket.SOME)
+        except SinkError as error:
+            log.debug("S3 bucket not listed: %s", error)
+            looked, missing = 0, []
+        except LedgerError as error:
+            self._note(error)
+            return
+        self._verify_at = now + (self._settings.check_interval if missing else DAY)
+        trouble = (
+            f"{len(missing)} of the newest {looked} uploaded pictures are missing in the bucket: "
+            "was it emptied or replaced? `backfill --verify --since 7d` uploads them again"
+        )
+        self._troubles.note("bucket", trouble if missing else "")
 
     def tell(self) -> None:
         """The statistics line."""
@@ -232,6 +286,7 @@ class Mirror:
             last_success=tally.last_success,
             last_error=max(faults, key=lambda fault: fault.at, default=None),
             service_down=self.service.down,
+            service_answered=self.service.answered,
             service_since=self.service.since,
             spool_files=self.spool.files,
             spool_bytes=self.spool.bytes,
@@ -239,7 +294,8 @@ class Mirror:
             versions=self._versions,
             target={"bucket": settings.bucket, "endpoint": settings.endpoint_url or "AWS",
                     "prefix": settings.prefix},
-            paths={"database": str(settings.db_path), "state": str(settings.state_dir)},
+            paths={"database": str(settings.db_path), "state": str(settings.state_dir),
+                   "ledger": str(self.ledger.path), "other ledger": str(self._state.other or "")},
         )  # fmt: skip
 
     def write_status(self, *, stopped: bool = False) -> None:
@@ -251,17 +307,18 @@ class Mirror:
             self._stopped = stopped
             try:
                 status = self.status()
-                self._tell_failed(status.counts.failed)
+                self._tell_failed(status.counts)
                 health.write(status.document() | {"stopped": stopped}, self._settings.status_path)
                 self._troubles.note("status", "")
             except (LedgerError, OSError) as error:
                 self._troubles.note("status", f"status file cannot be written: {error}")
 
-    def _tell_failed(self, count: int) -> None:
+    def _tell_failed(self, counts: Counts) -> None:
         """Bring the file of dead letters up to date when they have changed."""
-        now = (count, self.uploader.tally.buried)
+        now = (counts.failed, counts.lost, counts.flawed, counts.acknowledged,
+               self.uploader.tally.buried)  # fmt: skip
         if now != self._failed_told:
-            self._failed.replace(self.ledger.settled("failed"))
+            self._failed.replace(self.ledger.dead_letters())
             if not self._failed.trouble:
                 self._failed_told = now
 

@@ -1,7 +1,6 @@
-"""Pace: how much of the machine and of the line the uploads may take.
+"""Pace: how many bytes a second the uploads may send, by the hours of the owner's day.
 
-Bandwidth   the owner's bound in bytes a second, by the hours of the day; live events pass it
-Width       how many of the threads work: as many as the wait for answers leaves room for
+Live events pass this limit.
 """
 
 from __future__ import annotations
@@ -49,47 +48,3 @@ class Bandwidth:
         minute = self._minute()
         past = [limit for since, limit in self._limits if since <= minute]
         return past[-1] if past else self._limits[-1][1]
-
-
-A_LONG_WAIT = 16  # times what the threads at work can do in it
-
-
-class Width:
-    """At most `most`. More threads than it takes to fill the waits for answers only fight over the
-    interpreter's lock: where the bucket is near, 8 cost up to a third more CPU than 2."""
-
-    LOOKS = 32  # uploads between two decisions
-
-    def __init__(self, most: int) -> None:
-        self.now = most  # until something is known
-        self._most = most
-        self._changed = threading.Condition()
-        self._begin()
-
-    def _begin(self) -> None:
-        self._looks, self._cpu, self._shortest = 0, 0.0, math.inf
-
-    def takes(self, number: int, wait: float) -> bool:
-        """Whether thread `number` is to work. If not, the answer comes when that has changed, or
-        after `wait` seconds."""
-        with self._changed:
-            return number < self.now or (self._changed.wait(wait) and number < self.now)
-
-    def release(self) -> None:
-        """Let nobody wait any longer."""
-        with self._changed:
-            self._changed.notify_all()
-
-    def learn(self, took: float, cpu: float) -> None:
-        """One upload took so many seconds, of the clock and of this thread's CPU."""
-        with self._changed:
-            self._looks += 1
-            self._cpu += cpu
-            # The shortest, since the others have waited for the lock too.
-            self._shortest = min(self._shortest, took)
-            if self._looks < self.LOOKS and took < self.now * cpu * A_LONG_WAIT:
-                return
-            share = self._shortest * self._looks / max(self._cpu, 1e-6)
-            self.now = max(min(2, self._most), min(self._most, math.ceil(share) + 1))
-            self._begin()
-            self._changed.notify_all()

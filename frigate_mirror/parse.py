@@ -179,6 +179,8 @@ def prefix(text: str) -> str:
     trimmed = text.strip("/")
     if not trimmed.isprintable():
         raise ValueError(f"{text!r} has control characters")
+    if "\\" in trimmed:
+        raise ValueError(f"{text!r} has a backslash, of which some services make a slash")
     if len(trimmed.encode()) > _LONGEST_PREFIX:
         raise ValueError(f"longer than {_LONGEST_PREFIX} bytes")
     if any(part in ("", ".", "..") for part in trimmed.split("/")) and trimmed:

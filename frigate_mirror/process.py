@@ -1,9 +1,13 @@
-"""What a long-running child needs of its operating system: to be quiet, to be told when its parent
-is gone, and to do things every so many seconds."""
+"""What a long-running child process needs of its operating system: descriptors of its own, low
+priority, a way to learn that its parent is gone, and threads that do something now and then.
+
+Knows nothing of pictures, buckets or ledgers.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import logging
 import os
 import platform
@@ -17,6 +21,8 @@ from contextlib import suppress
 log = logging.getLogger("frigate_s3")
 END = b"\x04"  # the hook's last line
 LONGEST_LINE = 4096  # bytes; an event id has about 24
+START_WITHIN = 30.0  # seconds; threads start in milliseconds
+HIGHEST_GUESSED = 65_536  # descriptors are closed up to this number where they cannot be listed
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30}  # system call numbers; glibc has no wrapper
 _IOPRIO_LOWEST = (2 << 13) | 7  # best-effort class, last of its eight levels
 
@@ -36,10 +42,28 @@ def set_up_logging(level: str) -> None:
 
 
 def let_go() -> None:
-    """Keep nothing of Frigate's but the three standard streams: no file that one of its libraries
-    let us inherit, no folder."""
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    """Keeps nothing of Frigate's but the three standard streams: closes every file that one of its
+    libraries let us inherit, and leaves its working directory."""
+    inherited = _open_descriptors()
+    if inherited is None:
+        os.closerange(3, HIGHEST_GUESSED)
+    for descriptor in inherited or ():
+        if descriptor > 2:
+            with suppress(OSError):  # the listing's own one is closed already
+                os.close(descriptor)
     os.chdir("/")
+
+
+def _open_descriptors() -> list[int] | None:
+    """Every open descriptor of this process; None where the system does not list them.
+
+    Closing all numbers up to the limit instead takes minutes where the kernel or the C library has
+    no close_range (musl, gVisor) and the limit is 2^30, as it is in many containers.
+    """
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        with suppress(OSError):
+            return [int(name) for name in os.listdir(folder)]
+    return None
 
 
 def step_back(niceness: int) -> None:
@@ -90,6 +114,20 @@ class Parent:
                 self._rest = b""
             return [line.decode("ascii", "replace") for line in lines if line and line != END]
         return []
+
+
+def start_all(*starts: Callable[[], None]) -> None:
+    """Calls each of `starts`, which start threads and do nothing else that could take long.
+
+    Python waits without a limit for a new thread, even for one that died of want of memory before
+    it could say that it runs. If that takes more than START_WITHIN seconds, the process ends with
+    exit code 1 and tells on stderr where it was; this needs no memory. Whoever started it tries
+    again.
+    """
+    faulthandler.dump_traceback_later(START_WITHIN, exit=True)
+    for start in starts:
+        start()
+    faulthandler.cancel_dump_traceback_later()
 
 
 class Rounds(threading.Thread):

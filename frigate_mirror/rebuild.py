@@ -11,24 +11,21 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
 
-from frigate_mirror.artifacts import event_of, snapshot_id
+from frigate_mirror.artifacts import event_of
 from frigate_mirror.entries import Counts, Settled
 from frigate_mirror.keys import KeyCodec, KeyFault
-from frigate_mirror.ledger import Ledger
-from frigate_mirror.salvage import artifacts_in
+from frigate_mirror.ledger import Ledger, Row
 from frigate_mirror.sink import Stored
 from frigate_mirror.statefiles import StateFile
 from frigate_mirror.store import ENDINGS, LedgerDamaged, LedgerError
 
 log = logging.getLogger("frigate_s3.ledger")
 KEPT = 3  # damaged ledgers
-Row = tuple[str, str, str, float, float, str]
 
 
 def open_ledger(path: Path, uploaded: StateFile, failed: StateFile) -> Ledger:
     """The ledger at `path`. A damaged one is put aside, and an empty one is filled from the state
-    files, so that nothing in the bucket is uploaded again, and from what was put aside, which may
-    know of pictures that Frigate has forgotten. Raises LedgerError, OSError."""
+    files, so that nothing in the bucket is uploaded again. Raises LedgerError, OSError."""
     try:
         ledger, empty = _open(path)
     except LedgerDamaged as error:
@@ -37,11 +34,9 @@ def open_ledger(path: Path, uploaded: StateFile, failed: StateFile) -> Ledger:
         ledger, empty = _open(path)
     if empty:
         count = ledger.add_settled(_rows(uploaded.read(), "uploaded"))
-        queued = sum(_salvage(ledger, aside / path.name) for aside in _put_aside(path))
         count += ledger.add_settled(_rows(failed.read(), "failed"))
-        if count or queued:
-            log.info("S3 ledger rebuilt from the state files: %d artifact(s); from damaged ones: "
-                     "%d that wait for upload", count, queued)  # fmt: skip
+        if count:
+            log.info("S3 ledger rebuilt from the state files: %d artifact(s)", count)
     return ledger
 
 
@@ -55,10 +50,6 @@ def _open(path: Path) -> tuple[Ledger, bool]:
         raise
 
 
-def _salvage(ledger: Ledger, damaged: Path) -> int:
-    return ledger.take_over(artifacts_in(damaged), time.time())
-
-
 def from_listing(listing: Iterable[Stored], keys: KeyCodec) -> Iterator[Row]:
     """Rows for the ledger of the objects in a bucket; what is none of ours is passed over."""
     for stored in listing:
@@ -66,15 +57,16 @@ def from_listing(listing: Iterable[Stored], keys: KeyCodec) -> Iterator[Row]:
             parts = keys.parse(stored.key)
         except KeyFault:
             continue
-        yield (snapshot_id(parts.event_id), parts.camera, stored.key, float(parts.started),
-               stored.modified, "uploaded")  # fmt: skip
+        yield (parts.artifact_id, parts.camera, stored.key, float(parts.started),
+               stored.modified, "uploaded", stored.size, "")  # fmt: skip
 
 
 def _rows(settled: Iterable[Settled], state: str) -> Iterator[Row]:
     for one in settled:
         camera = unquote(one.key.split("/")[-3]) if one.key.count("/") >= 2 else ""
         started = _seconds_in(event_of(one.id))
-        yield one.id, camera, one.key, one.at if started is None else started, one.at, state
+        began = one.at if started is None else started
+        yield one.id, camera, one.key, began, one.at, state, 0, one.error
 
 
 def _seconds_in(event_id: str) -> float | None:

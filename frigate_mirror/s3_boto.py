@@ -1,44 +1,38 @@
-"""The long way to a bucket: boto3's clients, and the credentials that they go by.
+"""boto3's clients for the bucket, and the credentials that they use.
 
-The only module that says boto3. Importing it costs 0.3 s and more memory than all the rest of the
-child, so it is loaded when it is first wanted: for what the short way does not do, or could not.
+This is the only module that imports boto3. That costs 0.3 s and more memory than all the rest of
+the child, so the module is imported when the direct way first fails or does not know the bucket.
 """
 
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import boto3
 from botocore import exceptions as boto
-from botocore.awsrequest import AWSResponse, HeadersDict
 from botocore.config import Config
 from botocore.parsers import ResponseParserError
 
 from frigate_mirror import __version__
 from frigate_mirror.parse import Secret
-from frigate_mirror.s3_short import Heard
+from frigate_mirror.s3_place import proxy_of, url_of
 from frigate_mirror.s3_sign import Signer
-from frigate_mirror.s3_wire import Answer, ConnectTimeout
+from frigate_mirror.s3_wire import BRISK, Patience
 from frigate_mirror.settings import Settings
 
-T = TypeVar("T")
 Keys = tuple[Secret, Secret, Secret]
 FAILURES = (boto.BotoCoreError, boto.ClientError, ResponseParserError, ValueError)  # bad dates
 SMALL = 1024 * 1024  # bytes; up to here to ask whether to send costs more than sending
-# Where the chain finds credentials without reading a file that may say more than them.
-SHORT = {"explicit", "env", "iam-role", "container-role", "assume-role-with-web-identity"}
-
-_heard = threading.local()
+# Where boto3 finds credentials without reading a file, which may say more than them.
+OUTSIDE_FILES = {"explicit", "env", "iam-role", "container-role", "assume-role-with-web-identity"}
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Two clients over one set of credentials: `steady` for the work, `brisk` for the check.
-    `first` are the credentials as they were when it was made."""
+    """Two clients with the same credentials: `steady` for the work, `brisk` for the check.
+    `found` are the credentials, `first` is their state when the link was made."""
 
     steady: Any
     brisk: Any
@@ -47,21 +41,12 @@ class Link:
 
     def signer(self) -> Signer | None:
         """The credentials as they are now; None where only boto3 may sign."""
-        if self.found.method not in SHORT:
+        if self.found.method not in OUTSIDE_FILES:
             return None
         try:
             return _signer(self.found)
         except FAILURES:
             return None
-
-    def after(self, heard: Heard | None, request: Callable[[Link], T]) -> T:
-        """`request`, of which `heard` is what came of a first try elsewhere: botocore takes it for
-        the outcome of its own first try. One signed by other credentials counts for nothing."""
-        _heard.outcome = heard.outcome if heard and heard.signer == self.signer() else None
-        try:
-            return request(self)
-        finally:
-            _heard.outcome = None
 
 
 def connect(settings: Settings, keys: Keys, attempts: int) -> Link:
@@ -76,7 +61,7 @@ def connect(settings: Settings, keys: Keys, attempts: int) -> Link:
         raise boto.NoCredentialsError
     return Link(
         steady=_client(session, settings, _config(settings, attempts=attempts)),
-        brisk=_client(session, settings, _config(settings, connect=5, read=10, attempts=1)),
+        brisk=_client(session, settings, _config(settings, BRISK, attempts=1)),
         found=found,
         first=_signer(found),
     )
@@ -103,8 +88,6 @@ def _client(session: boto3.Session, settings: Settings, config: Config) -> Any:
     events = client.meta.events
     events.register("before-call.s3.HeadBucket", _end_of_redirects)
     events.register_last("before-call.s3", _expect_nothing)
-    for operation in ("PutObject", "ListObjectsV2"):
-        events.register(f"before-send.s3.{operation}", _first_outcome)
     return client
 
 
@@ -124,35 +107,18 @@ def _expect_nothing(params: dict[str, Any], **_: object) -> None:
         body.seek(at)
 
 
-def _first_outcome(request: Any, **_: object) -> AWSResponse | None:
-    """What a handler of this event returns or raises is to botocore what came of its request."""
-    outcome = getattr(_heard, "outcome", None)
-    _heard.outcome = None
-    if isinstance(outcome, Answer):
-        return AWSResponse(request.url, outcome.status, HeadersDict(outcome.headers), _Raw(outcome))
-    if isinstance(outcome, ConnectTimeout):
-        raise boto.ConnectTimeoutError(endpoint_url=request.url, error=outcome)
-    if outcome is not None:
-        raise boto.ReadTimeoutError(endpoint_url=request.url, error=outcome)
-    return None
+def _proxies(settings: Settings) -> dict[str, str] | None:
+    """ALL_PROXY, which botocore does not know. None leaves it the variables that it does know."""
+    proxy = proxy_of(url_of(settings), os.environ)
+    return {"http": proxy, "https": proxy} if proxy else None
 
 
-class _Raw:
-    """A body that has been read, for whom wants to read it."""
-
-    def __init__(self, answer: Answer) -> None:
-        self._body = answer.body
-
-    def stream(self, *_: object, **__: object) -> Iterator[bytes]:
-        yield self._body
-
-
-def _config(
-    settings: Settings, *, attempts: int, connect: float = 600, read: float = 3_600
-) -> Config:
+def _config(settings: Settings, patience: Patience | None = None, *, attempts: int) -> Config:
+    connect, read = settings.connect_timeout, settings.read_timeout
     return Config(
-        connect_timeout=min(connect, settings.connect_timeout),
-        read_timeout=min(read, settings.read_timeout),
+        connect_timeout=min(connect, patience.connect) if patience else connect,
+        read_timeout=min(read, patience.silence) if patience else read,
+        proxies=_proxies(settings),
         retries={"mode": "standard", "total_max_attempts": attempts},
         max_pool_connections=settings.upload_threads + 2,
         tcp_keepalive=True,

@@ -37,7 +37,7 @@ def cause_of(error: Exception) -> Cause:
     region = said.get("Region") or meta.get("HTTPHeaders", {}).get("x-amz-bucket-region", "")
     return Cause(
         code=_line(said.get("Code", "")),
-        reason=_line(said.get("Message", "")),
+        reason=_line(said.get("Message") or ""),  # Ceph sends none
         status=meta.get("HTTPStatusCode"),
         region=_line(region),
     )

@@ -37,7 +37,7 @@ def _rows(kind: Kind, hint: str, codes: str) -> dict[str, tuple[Kind, str]]:
     return dict.fromkeys(codes.split(), (kind, hint))
 
 
-# `{action}` and `{region}` are filled by the edge, which knows them.
+# `{action}`, `{region}` and `{proxy}` are filled in by `s3.py`, which knows them.
 CODES: dict[str, tuple[Kind, str]] = {
     # The service cannot now, or the bytes were hurt on their way: the next try may well succeed.
     **_rows(
@@ -56,8 +56,13 @@ CODES: dict[str, tuple[Kind, str]] = {
         Unavailable,
         "is S3_ENDPOINT_URL right, and can it be reached from this container?",
         """
-        EndpointConnection ConnectTimeout ReadTimeout ConnectionClosed ProxyConnection
-        HTTPClient Connection""",
+        EndpointConnection ConnectTimeout ReadTimeout ConnectionClosed HTTPClient Connection""",
+    ),
+    **_rows(
+        Unavailable,
+        "can the HTTP proxy {proxy} be reached from this container? HTTPS_PROXY, HTTP_PROXY or "
+        "ALL_PROXY names it, and NO_PROXY names hosts that need none",
+        "ProxyConnection",
     ),
     **_rows(
         Unavailable, "the disks of the service are full", "InsufficientStorage XMinioStorageFull"
@@ -72,7 +77,7 @@ CODES: dict[str, tuple[Kind, str]] = {
     ),
     **_rows(Unavailable, _NOT_S3, "NotS3 ResponseParser"),
     **_rows(Unavailable, "does S3_ENDPOINT_URL speak https on this port?", "SSL"),
-    # The service knows us not, or lets us not.
+    # Authentication or authorisation failed.
     **_rows(
         Misconfigured,
         "allow {action}",
@@ -85,7 +90,7 @@ CODES: dict[str, tuple[Kind, str]] = {
         _KEY,
         """
         InvalidAccessKeyId SignatureDoesNotMatch InvalidClientTokenId UnrecognizedClientException
-        Unauthorized AuthFailure InvalidSecurity InvalidToken""",
+        Unauthorized AuthFailure InvalidSecurity InvalidToken InvalidTokenId""",
     ),
     **_rows(
         Misconfigured,
@@ -107,7 +112,7 @@ CODES: dict[str, tuple[Kind, str]] = {
         "the AWS account is closed, unpaid or barred from S3: ask its owner",
         "AccountProblem AllAccessDisabled NotSignedUp OptInRequired InvalidPayer",
     ),
-    # The service finds not what the settings name.
+    # The bucket or the endpoint does not exist, or is not where the settings say.
     **_rows(
         Misconfigured,
         "create the bucket, or correct S3_BUCKET and S3_ENDPOINT_URL",

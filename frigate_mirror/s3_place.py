@@ -1,7 +1,7 @@
-"""Where a bucket is on the network, by rules of our own that are botocore's in the common cases.
+"""Where a bucket is on the network, by our own rules, which are botocore's in the common cases.
 
-None for all others: proxies, dual-stack, FIPS, what an AWS file may say, S3 Express, regions apart.
-Whoever asks lets boto3 find the place then.
+There is no place in all other cases: proxies, dual-stack, FIPS, AWS files, S3 Express, regions of
+other partitions. Then the requests go over boto3, which knows them all.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _REGION = re.compile(
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 _LABEL = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _SPECIAL = re.compile(r".*(--[a-z]+-s3|-s3alias)")  # S3 Express, access points
-# What says who we are, or is asked for it. All other variables of AWS may change a request.
+# Variables that name credentials, or do not change a request to S3. All others of AWS may.
 _HARMLESS = re.compile(
     r"AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN|SECURITY_TOKEN|REGION|DEFAULT_REGION"
     r"|CA_BUNDLE|SHARED_CREDENTIALS_FILE|CONFIG_FILE|ROLE_ARN|ROLE_SESSION_NAME"
-    r"|WEB_IDENTITY_TOKEN_FILE|(CONTAINER|METADATA|EC2_METADATA)_\w+)"
+    r"|WEB_IDENTITY_TOKEN_FILE|EXECUTION_ENV|STS_REGIONAL_ENDPOINTS|(CONTAINER|METADATA|EC2_METADATA)_\w+)"
 )
 
 
@@ -62,7 +62,9 @@ def place_of(settings: Settings, environ: Mapping[str, str]) -> Place | None:
         "amazonaws" in host or not settings.endpoint_url.startswith("http")
     ):
         return None
-    if not _HOST.fullmatch(host) or _SPECIAL.fullmatch(bucket) or _unusual(url.scheme, environ):
+    if not _HOST.fullmatch(host) or _SPECIAL.fullmatch(bucket) or _unusual(environ):
+        return None
+    if proxy_of(url_of(settings), environ):
         return None
     # An endpoint of one's own rarely has a name for each bucket, so `auto` is `path` there.
     style = settings.addressing_style
@@ -87,10 +89,32 @@ def _aws(region: str) -> str:
     return f"https://s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
 
 
-def _unusual(scheme: str, environ: Mapping[str, str]) -> bool:
-    for name, value in environ.items():
-        if value and name.lower() == f"{scheme}_proxy":
-            return True
+def url_of(settings: Settings) -> str:
+    """The URL to which a proxy would be asked to pass our requests on."""
+    return settings.endpoint_url or f"https://s3.{settings.region}.amazonaws.com"
+
+
+def proxy_of(url: str, environ: Mapping[str, str]) -> str:
+    """The proxy that `environ` names for requests to `url`, or an empty text.
+
+    The variables are HTTP_PROXY or HTTPS_PROXY, then ALL_PROXY; NO_PROXY names hosts that need
+    none. Each may also be written in small letters, and then that one counts, as in urllib.
+    """
+    names = [name for name in sorted(environ) if name.lower().endswith("_proxy")]
+    named = {name.lower(): environ[name] for name in names}  # capitals come first
+    there = urlsplit(url)
+    proxy = named.get(f"{there.scheme}_proxy") or named.get("all_proxy", "")
+    if not proxy:
+        return ""
+    # Imported here since it loads http.client, which a child without a proxy never needs.
+    from urllib.request import proxy_bypass
+
+    bypassed = proxy_bypass(there.netloc, {"no": named.get("no_proxy", "")})
+    return "" if bypassed else proxy
+
+
+def _unusual(environ: Mapping[str, str]) -> bool:
+    for name in environ:
         if name.startswith("AWS_") and not _HARMLESS.fullmatch(name):
             return True
     files = (

@@ -1,9 +1,10 @@
-"""The short way of an upload and of the check: one request, tried once, without boto3.
+"""The direct way of an upload and of the check: one request of our own, without boto3.
 
-It can say yes only. Whatever is not a plain yes is for the long way, boto3's, to try or to
-interpret: `Heard` hands over what was heard, so that the same is not asked twice. That keeps all
-that is known of errors in one place, and boto3, which is most of the child's memory, out of a child
-that never meets one.
+It only recognises success. Anything else that the service answers is asked again over boto3, which
+knows all errors; a put can be repeated. So all knowledge of errors is in one place, and a child
+that meets no error never loads boto3, which would be most of its memory.
+
+Silence is the exception: it is raised, because boto3 would only wait for the same once more.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from types import MappingProxyType
@@ -23,14 +23,14 @@ from xml.etree import ElementTree
 
 from frigate_mirror import __version__
 from frigate_mirror.body import Body
+from frigate_mirror.s3_connection import Answer, Silence
 from frigate_mirror.s3_place import Place
 from frigate_mirror.s3_sign import UNSIGNED, Request, Signer
-from frigate_mirror.s3_trust import Trust
-from frigate_mirror.s3_wire import Answer, Wire
+from frigate_mirror.s3_wire import Wire
 
 log = logging.getLogger("frigate_s3.s3")
 AGENT = f"frigate-s3-mirror/{__version__}"
-# Parameters of boto3's put_object, whose names they are, and their headers.
+# The parameters of boto3's put_object, and the header of each.
 HEADERS = {
     "ExpectedBucketOwner": "x-amz-expected-bucket-owner",
     "ServerSideEncryption": "x-amz-server-side-encryption",
@@ -42,138 +42,91 @@ HEADERS = {
     "ChecksumSHA256": "x-amz-checksum-sha256",
 }
 NOTHING = hashlib.sha256(b"").hexdigest()
-ENOUGH = 5
+ENOUGH = 5  # failures in a row after which the direct way stays closed
 NO_ANSWER = Answer(0, {}, b"")
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What came of a request that `signer` signed: an answer, or the silence that ended it."""
+class DirectWay:
+    """Requests to the bucket at `place`, which is None where only boto3 can find the bucket.
 
-    signer: Signer
-    outcome: Answer | TimeoutError
+    The direct way closes when a request fails, and opens again when boto3 has stored an object, so
+    that an upload does not meet the same outage twice. If it fails again and again while boto3
+    succeeds, it does not suit this service and stays closed. Silence does not count.
 
-    @property
-    def etag(self) -> str:
-        """The object's, where the outcome is that the service holds it, or empty."""
-        return self._success.headers.get("etag", "")
-
-    @property
-    def checked(self) -> str:
-        """The SHA-256 that the service says it has checked the object's bytes against, or empty."""
-        return self._success.headers.get("x-amz-checksum-sha256", "")
-
-    @property
-    def refused(self) -> bool:
-        """Whether the outcome is that the service does not take a request like this. 403 says who
-        finds the signature wrong since something on the way has dropped a header."""
-        return isinstance(self.outcome, Answer) and self.outcome.status in (400, 403, 501)
-
-    @property
-    def lists(self) -> bool:
-        """Whether the outcome is a listing of the bucket."""
-        try:
-            root = ElementTree.fromstring(self._success.body)
-        except (ElementTree.ParseError, ValueError, LookupError):  # the latter two: its encoding
-            return False
-        names = [one.tag.rpartition("}")[2] for one in (root, *root)]
-        return names[0] == "ListBucketResult" and "IsTruncated" in names
-
-    @property
-    def date(self) -> str:
-        """The service's clock, as a success tells it."""
-        return self._success.headers.get("date", "")
-
-    @property
-    def _success(self) -> Answer:
-        heard = self.outcome
-        return heard if isinstance(heard, Answer) and heard.status == 200 else NO_ANSWER
-
-
-class ShortWay:
-    """Requests to the bucket at `place`; None where only boto3 knows the way.
-
-    Open until a request fails, and again once the long way has stored an object: an outage is not
-    met twice by each upload. A way that fails again and again while the long one works is wrong for
-    this service, whatever the reason, and stays closed.
-
-    Over http the body's SHA-256 is signed. Where the service's answers tell that it checks that
-    digest too, as AWS's and SeaweedFS's do, it serves as the checksum and no MD5 is made.
+    Over http the body's SHA-256 is part of the signature. If the service's answers show that it
+    checks that digest as well, as AWS's and SeaweedFS's do, it serves as the checksum and no MD5 is
+    computed. Until the first answer each put carries both.
     """
 
-    def __init__(self, place: Place | None, *, connect: float, read: float) -> None:
-        self._place = place
-        self._wire = Wire(place) if place else None
-        self._connect, self._read = connect, read
+    def __init__(self, place: Place | None, wire: Wire | None) -> None:
+        self._place, self._wire = place, wire
         self._failures = 0  # since the last success
         self._closed = False
-        self._sha256 = Trust(False if place and place.secure else None)
+        # Whether the service checks the SHA-256; None until it has answered.
+        self._sha256_checked = False if place and place.secure else None
 
-    def put(self, params: Mapping[str, Any], source: Body, signer: Signer | None) -> Heard | None:
-        """What is heard of one put_object with `params`; None where nothing is, or nothing that
-        vouches for the bytes."""
-        place = self._open_to(signer)
-        if place is None:
-            return None
-        # Before the way is tried: a fault of the file is none of the way's.
+    def put(self, params: Mapping[str, Any], source: Body, signer: Signer | None) -> str:
+        """The ETag of one put_object with `params`. It is empty unless the service says that it
+        holds the object and somebody has vouched for its bytes. Raises Silence."""
+        place, relied = self._place, self._sha256_checked
+        if place is None or not self._is_open(signer):
+            return ""
+        # Before the network is used, so that an error of the file is not blamed on it.
         payload = UNSIGNED if place.secure else source.digest("sha256").hex()
-        with self._sha256.asked(source.size) as relied:
-            asked = {} if relied is False else _sha256(source)
-            digests = asked if relied else checksum(source) | asked
+        asked = {} if relied is False else _sha256(source)
+        digests = asked if relied else checksum(source) | asked
+        size = {"Content-Length": str(source.size)}
 
-            def ask(place: Place, signer: Signer) -> Heard | None:
-                path = f"{place.path}/{quote(params['Key'], safe='/~')}"
-                request = Request("PUT", path, "", _headers(place, {**params, **digests}), payload)
-                head = _head(request, place, signer, {"Content-Length": str(source.size)})
-                heard = self._send(head, source, signer, self._connect, self._read)
-                return self._learned(heard, asked, bool(relied)) if asked else heard
+        def ask(place: Place, signer: Signer, wire: Wire) -> Answer:
+            path = f"{place.path}/{quote(params['Key'], safe='/~')}"
+            request = Request("PUT", path, "", _headers(place, {**params, **digests}), payload)
+            return wire.exchange(_head(request, place, signer, size), source.sendable())
 
-            heard = self._tried(ask, signer)
-        self._note(heard is not None and bool(heard.etag))
-        return heard
+        answer = self._answer(ask, signer)
+        etag = answer.headers.get("etag", "") if answer.status == 200 else ""
+        if asked and etag:
+            self._sha256_checked = answer.headers.get("x-amz-checksum-sha256") in asked.values()
+            etag = etag if self._sha256_checked or not relied else ""
+        elif asked and answer.status in (400, 403, 501):
+            # The question may be what it refuses. A proxy that drops a signed header causes a 403.
+            self._sha256_checked = False
+        self._note(bool(etag))
+        return etag
 
-    def _learned(self, heard: Heard, asked: dict[str, str], relied: bool) -> Heard | None:
-        """What is heard of a put that asked the service to check the SHA-256; None where it stored
-        bytes that nobody has checked, or where the question may be what it refuses."""
-        if heard.etag:
-            self._sha256.known = heard.checked in asked.values()
-            return heard if self._sha256.known or not relied else None
-        if heard.refused:
-            self._sha256.known = False
-            return None
-        return heard
+    def check(self, params: Mapping[str, Any], prefix: str, signer: Signer | None) -> str | None:
+        """Lists at most one key below `prefix`, over a connection of its own. Returns its header
+        Date, or None if the answer is no listing. Raises Silence."""
 
-    def check(self, params: Mapping[str, Any], prefix: str, signer: Signer | None) -> Heard | None:
-        """What is heard of one listing of at most one key below `prefix`; None as above."""
-
-        def ask(place: Place, signer: Signer) -> Heard:
+        def ask(place: Place, signer: Signer, wire: Wire) -> Answer:
             query = f"encoding-type=url&list-type=2&max-keys=1&prefix={quote(prefix, safe='~')}"
             request = Request("GET", place.path or "/", query, _headers(place, params), NOTHING)
-            head = _head(request, place, signer)
-            return self._send(head, None, signer, min(5, self._connect), min(10, self._read))
+            return wire.probe(_head(request, place, signer))
 
-        heard = self._tried(ask, signer)
-        self._note(heard is not None and heard.lists)
-        return heard
+        if not self._is_open(signer):
+            return None
+        answer = self._answer(ask, signer)
+        good = is_listing(answer)
+        self._note(good)
+        return answer.headers.get("date", "") if good else None
 
     def reopen(self) -> None:
-        """The long way has stored an object."""
+        """boto3 has stored an object."""
         self._closed = self._failures >= ENOUGH
 
-    def _open_to(self, signer: Signer | None) -> Place | None:
-        return None if self._closed or signer is None else self._place
+    def _is_open(self, signer: Signer | None) -> bool:
+        return not (self._closed or signer is None or self._place is None)
 
-    def _tried(
-        self, ask: Callable[[Place, Signer], Heard | None], signer: Signer | None
-    ) -> Heard | None:
-        place = self._open_to(signer)
-        if place is None or signer is None:
-            return None
+    def _answer(
+        self, ask: Callable[[Place, Signer, Wire], Answer], signer: Signer | None
+    ) -> Answer:
+        assert self._place and self._wire and signer
         try:
-            return ask(place, signer)
+            return ask(self._place, signer, self._wire)
+        except Silence:
+            raise
         except (OSError, ValueError, LookupError, ImportError) as error:
-            log.debug("S3 short way: %s", type(error).__name__)
-            return None
+            log.debug("S3 direct way: %s", type(error).__name__)
+            return NO_ANSWER
 
     def _note(self, good: bool) -> None:
         if good:
@@ -181,21 +134,23 @@ class ShortWay:
         elif not self._closed:
             self._failures, self._closed = self._failures + 1, True
 
-    def _send(
-        self, head: bytes, source: Body | None, signer: Signer, connect: float, read: float
-    ) -> Heard:
-        assert self._wire
-        body = b"" if source is None else source.sendable()
-        try:
-            return Heard(signer, self._wire.exchange(head, body, connect=connect, read=read))
-        except TimeoutError as silence:
-            return Heard(signer, silence)
+
+def is_listing(answer: Answer) -> bool:
+    """Whether the answer is a whole listing of a bucket."""
+    if answer.status != 200:
+        return False
+    try:
+        root = ElementTree.fromstring(answer.body)
+    except (ElementTree.ParseError, ValueError, LookupError):  # the latter two: its encoding
+        return False
+    names = [one.tag.rpartition("}")[2] for one in (root, *root)]
+    return names[0] == "ListBucketResult" and "IsTruncated" in names
 
 
 def _head(
     request: Request, place: Place, signer: Signer, more: Mapping[str, str] = MappingProxyType({})
 ) -> bytes:
-    """The request but its body, as it goes out; nothing of `more` is signed."""
+    """The request without its body, as bytes; the headers in `more` are not signed."""
     headers = {**signer.sign(request, place.region, _stamp(int(time.time()))), **more}
     if not all(value.isprintable() for value in headers.values()):
         raise ValueError("a header that would break the line")
@@ -221,9 +176,12 @@ def _headers(place: Place, params: Mapping[str, Any]) -> dict[str, str]:
 
 
 def checksum(source: Body) -> dict[str, str]:
-    """The parameter of boto3's put_object that has any service check the bytes: their MD5, which
-    every server tried looks at, or on hosts that forbid it (FIPS) their SHA-256. botocore's own
-    choice goes as a chunked trailer, which some refuse and some store as the object's bytes."""
+    """The parameter of put_object that makes the service check the bytes.
+
+    It is their MD5, which every server we tried checks, or their SHA-256 on hosts that forbid MD5
+    (FIPS). botocore's own choice goes as a chunked trailer, which some services refuse and others
+    store as the object's bytes.
+    """
     try:
         return {"ContentMD5": _base64(source.digest("md5"))}
     except ValueError:

@@ -1,90 +1,152 @@
-"""HTTP/1.1 to one place over connections that are kept: the little of it that a small upload needs.
+"""Connections to one place: they are made here, kept between requests, and closed with age.
 
-Half the price of `http.client`, whose parsing of an answer alone costs a fifth of an upload. What
-it does not understand is an OSError or a ValueError; whoever asks has another way.
+A router, a NAT or a VPN that has forgotten a connection does not say so: what is sent over it is
+swallowed. So a kept connection is trusted only a little, and a request that fails on one is sent
+again over a fresh one.
 """
 
 from __future__ import annotations
 
-import select
 import socket
 import ssl
 import threading
+import time
 import weakref
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from frigate_mirror.body import Window
+from frigate_mirror.s3_connection import Answer, Connection, Silence, Unanswered
 from frigate_mirror.s3_place import Place
 
-PIECE = 256 * 1024  # bytes; each may take as long as the other side may be silent
-MOST = 1024 * 1024
-"""The longest head, and the longest body, that an answer may have, in bytes."""
 
-
-class ConnectTimeout(TimeoutError):
-    """The connection did not stand in time."""
+class ConnectTimeout(Silence):
+    """The connection was not established in time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The names of `headers` are in small letters."""
+class Patience:
+    """How long is waited, in seconds.
 
-    status: int
-    headers: dict[str, str]
-    body: bytes
+    connect   until a connection is established, including TLS
+    silence   until the other side acknowledges another byte, or answers
+    longest   until it answers, if it turns out to take longer than that
+    rest      after which an idle connection may have died without a word
+    age       after which an idle connection is closed
+    """
+
+    connect: float = 10
+    silence: float = 8
+    longest: float = 60
+    rest: float = 1
+    age: float = 30
+
+
+USUAL = Patience()
+BRISK = Patience(connect=4, silence=7)
+"""For the check: even a service that hangs half-way is told within 15 seconds."""
 
 
 class Wire:
-    """The connections to `place`, as many as there are requests at the same time."""
+    """The connections to `place`, at most as many as there are requests at the same time.
 
-    def __init__(self, place: Place) -> None:
+    A service that acknowledges everything and takes long to answer is given twice the time at the
+    next request, so a slow one is not asked for the same again and again.
+
+    Only one connection that has rested is tried at a time; while its request is unanswered, other
+    requests use fresh ones. So at most one request waits for a connection that has died.
+    """
+
+    def __init__(self, place: Place, patience: Patience = USUAL) -> None:
         self._place = place
-        self._idle: list[_Connection] = []
+        self._patience = patience
+        self._answer_within = patience.silence
+        self._idle: list[Connection] = []  # the last used is the last
+        self._trying = False  # whether a request is under way on a connection that had rested
         self._lock = threading.Lock()
         self._context: ssl.SSLContext | None = None
         weakref.finalize(self, _close, self._idle).atexit = False
 
-    def exchange(self, head: bytes, body: bytes | Window, *, connect: float, read: float) -> Answer:
-        """Send one request and read its answer. `connect` and `read` are the seconds until the
-        connection must stand, and that the other side may be silent. Raises OSError, ValueError."""
-        connection = self._kept() or self._connected(connect)
+    def exchange(self, head: bytes, body: bytes | Window = b"") -> Answer:
+        """Sends one request and reads its answer. Raises Silence, other OSErrors and ValueError."""
+        kept, rested = self._kept()
+        if kept is not None:
+            try:
+                return self._exchanged(kept, head, body)
+            except OSError:
+                self._close_idle()  # they go the same way
+            finally:
+                if rested:
+                    self._trying = False
+        fresh = self._connected(self._patience.connect)
         try:
-            answer = connection.exchange(head, body, read)
+            return self._exchanged(fresh, head, body)
+        except Unanswered:
+            self._answer_within = self._bounded(2 * self._answer_within)
+            raise
+
+    def probe(self, head: bytes) -> Answer:
+        """The same for the check: over a connection of its own, and with less patience."""
+        connection = self._connected(min(BRISK.connect, self._patience.connect))
+        try:
+            silence = min(BRISK.silence, self._patience.silence)
+            return connection.exchange(head, b"", silence)
+        finally:
+            connection.close()
+
+    def _exchanged(self, connection: Connection, head: bytes, body: bytes | Window) -> Answer:
+        began = time.monotonic()
+        try:
+            answer = connection.exchange(head, body, self._patience.silence, self._answer_within)
+            self._answer_within = self._bounded(2 * (time.monotonic() - began))
         except BaseException:
             connection.close()
             raise
         if connection.reusable:
+            connection.idle_since = time.monotonic()
             self._idle.append(connection)
         else:
             connection.close()
         return answer
 
-    def _kept(self) -> _Connection | None:
+    def _bounded(self, seconds: float) -> float:
+        return max(self._patience.silence, min(self._patience.longest, seconds))
+
+    def _kept(self) -> tuple[Connection | None, bool]:
+        """An idle connection, and whether it has rested."""
+        with self._lock:
+            while self._idle:
+                found, now = self._idle.pop(), time.monotonic()
+                idle = now - found.idle_since
+                rested = idle >= self._patience.rest
+                if idle < self._patience.age and found.quiet and not (rested and self._trying):
+                    self._trying = self._trying or rested
+                    return found, rested
+                found.close()
+        return None, False
+
+    def _close_idle(self) -> None:
         while True:
             try:
-                connection = self._idle.pop()
+                self._idle.pop().close()
             except IndexError:
-                return None
-            if connection.quiet:
-                return connection
-            connection.close()
+                return
 
-    def _connected(self, timeout: float) -> _Connection:
-        place = self._place
-        try:
-            sock = socket.create_connection((place.host, place.port), timeout)
-        except TimeoutError as error:
-            raise ConnectTimeout from error
+    def _connected(self, timeout: float) -> Connection:
+        until = time.monotonic() + timeout
+        sock = _connected(self._place, timeout)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            if place.secure:
-                sock = self._tls().wrap_socket(sock, server_hostname=place.host)
+            if self._place.secure:
+                sock.settimeout(max(0.001, until - time.monotonic()))
+                sock = self._tls().wrap_socket(sock, server_hostname=self._place.host)
+            return Connection(sock)
+        except TimeoutError as error:
+            sock.close()
+            raise ConnectTimeout(f"no TLS handshake within {timeout:g} s") from error
         except BaseException:
             sock.close()
             raise
-        return _Connection(sock)
 
     def _tls(self) -> ssl.SSLContext:
         with self._lock:
@@ -93,126 +155,22 @@ class Wire:
             return self._context
 
 
-def _close(connections: list[_Connection]) -> None:
+def _connected(place: Place, timeout: float) -> socket.socket:
+    """A connection to one of the host's addresses. Each may take half of the time that is left, so
+    that an address that swallows everything does not hide the next."""
+    until, trouble = time.monotonic() + timeout, OSError("a host without an address")
+    found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+    for left, (*_, address) in zip(range(len(found), 0, -1), found, strict=True):
+        share = (until - time.monotonic()) / min(left, 2)
+        try:
+            return socket.create_connection((str(address[0]), place.port), max(0.001, share))
+        except OSError as error:
+            trouble = error
+    if isinstance(trouble, TimeoutError):
+        raise ConnectTimeout(f"no connection within {timeout:g} s") from trouble
+    raise trouble
+
+
+def _close(connections: list[Connection]) -> None:
     for one in connections:
         one.close()
-
-
-class _Connection:
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._poll = select.poll()
-        self._poll.register(sock, select.POLLIN)
-        self._rest = b""
-        self.close = sock.close
-        self.reusable = True
-
-    @property
-    def quiet(self) -> bool:
-        """Whether nothing has come since the last answer: no end, and no byte that nobody asked
-        for."""
-        return not self._poll.poll(0)
-
-    def exchange(self, head: bytes, body: bytes | Window, timeout: float) -> Answer:
-        if self._sock.gettimeout() != timeout:  # a system call
-            self._sock.settimeout(timeout)
-        self.reusable = False
-        if isinstance(self._sock, ssl.SSLSocket):
-            for piece in _pieces(body):
-                self._sock.sendall(head + piece if head else piece)
-                head = b""
-        else:  # joined by the kernel: a copy would be made under the interpreter's lock
-            self._sock.sendall(head, socket.MSG_MORE if body else 0)
-            if isinstance(body, Window):
-                body.send(self._sock)
-            elif body:
-                for piece in _pieces(body):
-                    self._sock.sendall(piece)
-        return self._answer()
-
-    def _answer(self) -> Answer:
-        status, lasting, headers = self._head()
-        while status < 200:
-            status, lasting, headers = self._head()
-        framed = True
-        if status in (204, 304):
-            body = b""
-        elif "transfer-encoding" in headers:
-            body = self._chunks(headers["transfer-encoding"])
-        elif "content-length" in headers:
-            body = self._exactly(int(headers["content-length"]))
-        else:
-            framed, body = False, self._until_the_end()
-        self.reusable = framed and lasting and not self._rest
-        return Answer(status, headers, body)
-
-    def _head(self) -> tuple[int, bool, dict[str, str]]:
-        """Status, whether the connection lasts, headers."""
-        first, *lines = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")
-        version, status, *_ = first.split(" ", 2)
-        if not version.startswith("HTTP/1.") or len(status) != 3:
-            raise ValueError("no HTTP/1.1")
-        headers: dict[str, str] = {}
-        for line in lines:
-            name, colon, value = line.partition(":")
-            name = name.lower()
-            value = value.strip()
-            if not colon or (name == "content-length" and (name in headers or not value.isdigit())):
-                raise ValueError("a head that nobody can be sure of")
-            headers[name] = value
-        lasting = version == "HTTP/1.1" and headers.get("connection", "").lower() != "close"
-        return int(status), lasting, headers
-
-    def _chunks(self, coding: str) -> bytes:
-        if coding.lower() != "chunked":
-            raise ValueError("an unknown transfer encoding")
-        body = b""
-        while size := int(self._until(b"\r\n").partition(b";")[0], 16):
-            body += self._exactly(size)
-            if self._exactly(2) != b"\r\n" or len(body) > MOST:
-                raise ValueError("a chunk that does not end")
-        while self._until(b"\r\n"):  # trailers
-            pass
-        return body
-
-    def _until(self, mark: bytes) -> bytes:
-        while (at := self._rest.find(mark)) < 0:
-            self._more()
-        found, self._rest = self._rest[:at], self._rest[at + len(mark) :]
-        return found
-
-    def _exactly(self, size: int) -> bytes:
-        if not 0 <= size <= MOST:
-            raise ValueError("an answer too long")
-        while len(self._rest) < size:
-            self._more()
-        found, self._rest = self._rest[:size], self._rest[size:]
-        return found
-
-    def _until_the_end(self) -> bytes:
-        while data := self._sock.recv(65536):
-            self._keep(data)
-        found, self._rest = self._rest, b""
-        return found
-
-    def _more(self) -> None:
-        data = self._sock.recv(65536)
-        if not data:
-            raise ConnectionAbortedError("closed before the answer was whole")
-        self._keep(data)
-
-    def _keep(self, data: bytes) -> None:
-        self._rest += data
-        if len(self._rest) > MOST + 65536:
-            raise ValueError("an answer too long")
-
-
-def _pieces(body: bytes | Window) -> Iterator[bytes | memoryview]:
-    """Of bytes at least one, which may be empty."""
-    if isinstance(body, bytes):
-        view = memoryview(body)
-        for at in range(0, len(view) or 1, PIECE):
-            yield view[at : at + PIECE]
-    else:
-        while piece := body.read(PIECE):
-            yield piece

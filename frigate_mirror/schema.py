@@ -1,4 +1,4 @@
-"""The ledger's table, and the statements that queue artifacts, claim them and salvage them.
+"""The ledger's tables, the steps that bring an older ledger up to date, and the queue's statements.
 
 Each question by when something is due names its index: left to itself SQLite prefers the one of
 the states, and reads the whole queue where a few rows are wanted.
@@ -6,14 +6,19 @@ the states, and reads the whole queue where a few rows are wanted.
 
 from __future__ import annotations
 
-VERSION = 1
-DDL = f"""
-CREATE TABLE IF NOT EXISTS artifact (
+import sqlite3
+from collections.abc import Callable
+
+from frigate_mirror.keys import kind_of
+
+VERSION = 2
+DDL = """
+CREATE TABLE artifact (
     id           TEXT PRIMARY KEY,
     camera       TEXT NOT NULL,
     started      REAL NOT NULL,
     state        TEXT NOT NULL
-                 CHECK (state IN ('waiting', 'pending', 'uploaded', 'failed', 'gone')),
+                 CHECK (state IN ('waiting', 'pending', 'uploaded', 'failed', 'lost', 'gone')),
     priority     INTEGER NOT NULL CHECK (priority IN (0, 1, 2)),
     due          REAL NOT NULL CHECK (typeof(due) = 'real'),
     tries        INTEGER NOT NULL DEFAULT 0 CHECK (typeof(tries) = 'integer'),
@@ -25,45 +30,108 @@ CREATE TABLE IF NOT EXISTS artifact (
     size         INTEGER NOT NULL DEFAULT 0,
     content_type TEXT,
     metadata     TEXT,
-    crc          INTEGER,
-    error        TEXT
+    version      TEXT,
+    flaw         TEXT NOT NULL DEFAULT '',
+    error        TEXT,
+    acknowledged INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS artifact_queue ON artifact (priority, due) WHERE state = 'pending';
-CREATE INDEX IF NOT EXISTS artifact_waiting ON artifact (due) WHERE state = 'waiting';
-CREATE INDEX IF NOT EXISTS artifact_added ON artifact (added) WHERE state = 'pending';
-CREATE INDEX IF NOT EXISTS artifact_state ON artifact (state, started);
-PRAGMA user_version = {VERSION};
+CREATE INDEX artifact_queue ON artifact (priority, due) WHERE state = 'pending';
+CREATE INDEX artifact_waiting ON artifact (due) WHERE state = 'waiting';
+CREATE INDEX artifact_added ON artifact (added) WHERE state = 'pending';
+CREATE INDEX artifact_state ON artifact (state, started);
+CREATE INDEX artifact_dead ON artifact (started, id)
+    WHERE state IN ('failed', 'lost') OR flaw != '';
+CREATE TABLE note (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
-"""`crc` is of what the artifact itself is (see `entries.row_of`). Bits that flip there are noticed
-by it; in all else by the constraints and the indices, whose columns are there twice."""
-MADE = "SELECT type, name, tbl_name, sql FROM sqlite_master"
+"""`version` and `flaw` are those of `Artifact`: of what was uploaded last, or is in the queue.
+`settled` of a pending row says that an earlier version of it is in the bucket. `note` remembers
+single values by their names."""
+
+
+def _from_1(sql: sqlite3.Connection) -> None:
+    """Version 1 had a checksum in each row, called what was lost `gone`, and took every object
+    that `rebuild` found in the bucket for a snapshot."""
+    sql.execute("ALTER TABLE artifact RENAME TO old")
+    for (index,) in sql.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = 'old' AND sql NOT NULL"
+    ).fetchall():
+        sql.execute(f'DROP INDEX "{index}"')
+    execute_all(sql, DDL)
+    same = """camera, started, priority, due, tries, attempts, added, settled, key, source, size,
+              content_type, metadata, error"""
+    sql.create_function("true_id", 2, _true_id, deterministic=True)
+    sql.execute(f"""
+        INSERT OR IGNORE INTO artifact (id, state, {same})
+        SELECT true_id(id, key),
+            CASE WHEN state = 'gone' AND key IS NOT NULL THEN 'lost' ELSE state END, {same}
+        FROM old""")
+    sql.execute("DROP TABLE old")
+
+
+def _true_id(artifact_id: str, key: str | None) -> str:
+    """The id with the kind that its key names."""
+    kind, _, event_id = artifact_id.partition(":")
+    return f"{kind_of(key or '') or kind}:{event_id}"
+
+
+STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _from_1}
+"""Each makes of a ledger of its version one of the next, within a transaction of the caller's."""
+
+
+def migrate(sql: sqlite3.Connection, found: int) -> None:
+    """Bring a ledger of version `found` up to VERSION, 0 being an empty file: all of it or, on any
+    exception, nothing."""
+    sql.execute("BEGIN IMMEDIATE")
+    try:
+        if found == 0:
+            execute_all(sql, DDL)
+        for version in range(found or VERSION, VERSION):
+            STEPS[version](sql)
+        sql.execute(f"PRAGMA user_version = {VERSION}")
+        sql.execute("COMMIT")
+    except BaseException:
+        if sql.in_transaction:  # SQLite itself rolls back on a full disk
+            sql.execute("ROLLBACK")
+        raise
+
+
+def execute_all(sql: sqlite3.Connection, script: str) -> None:
+    """As `executescript`, which would commit first."""
+    for statement in filter(str.strip, script.split(";")):
+        sql.execute(statement)
+
 
 COLUMNS = (
-    "id, camera, started, key, source, size, content_type, metadata, crc, "
+    "id, camera, started, key, source, size, content_type, metadata, version, flaw, "
     "priority, tries, attempts, added"
 )
-# The indices may be what is damaged; and a state that is nonsense now was not `uploaded`.
-_LEFT = f"""SELECT {COLUMNS} FROM artifact NOT INDEXED
-            WHERE state NOT IN ('uploaded', 'failed', 'gone') AND id > ? ORDER BY id """
-LEFT_FROM_BELOW, LEFT_FROM_ABOVE = _LEFT + "ASC", _LEFT + "DESC"
+CHECK_COLUMNS = f"SELECT {COLUMNS}, state, due, settled, error, acknowledged FROM artifact LIMIT 0"
 ADD = """
-    INSERT INTO artifact (id, camera, started, key, source, size, content_type, metadata, crc,
-                          priority, due, added, state)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, 'pending')
+    INSERT INTO artifact (id, camera, started, key, source, size, content_type, metadata, version,
+                          flaw, priority, due, added, state)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12, 'pending')
     ON CONFLICT (id) DO UPDATE SET
+        settled = CASE state WHEN 'uploaded' THEN settled END,
         state = 'pending', due = excluded.due, added = excluded.added, tries = 0, attempts = 0,
-        error = NULL,
+        error = NULL, acknowledged = 0,
         priority = excluded.priority, camera = excluded.camera, started = excluded.started,
         key = excluded.key, source = excluded.source, size = excluded.size,
-        content_type = excluded.content_type, metadata = excluded.metadata, crc = excluded.crc
-    WHERE state IN ('waiting', 'gone')"""
+        content_type = excluded.content_type, metadata = excluded.metadata,
+        version = excluded.version, flaw = excluded.flaw
+    WHERE state IN ('waiting', 'gone', 'lost')
+       OR state IN ('pending', 'uploaded') AND version != excluded.version
+       OR state = 'uploaded' AND version IS NULL AND size NOT IN (0, excluded.size)"""
+"""A row whose version is unknown was uploaded before versions were kept; its size may be known."""
 
+DEAD = """artifact INDEXED BY artifact_dead
+          WHERE (state IN ('failed', 'lost') OR flaw != '') AND state != 'pending'"""
+"""Dead letters, and what was uploaded although it was not whole."""
 _QUEUE = "artifact INDEXED BY artifact_queue"
-_DUE = f"""SELECT {COLUMNS} FROM {_QUEUE}
+_DUE = f"""SELECT id FROM {_QUEUE}
            WHERE state = 'pending' AND priority = ? AND due <= ? ORDER BY due """
-OLDEST_DUE, NEWEST_DUE = _DUE + "ASC LIMIT ?", _DUE + "DESC LIMIT ?"
+OLDEST_DUE, NEWEST_DUE = _DUE + "ASC", _DUE + "DESC"
 SOONEST = f"""SELECT id, due FROM {_QUEUE}
-              WHERE state = 'pending' AND priority = ? ORDER BY due LIMIT ?"""
+              WHERE state = 'pending' AND priority = ? ORDER BY due"""
 _NOT_DUE = "state = 'pending' AND priority IN (0, 1, 2) AND due > ?1"
 HASTEN = f"UPDATE {_QUEUE} SET due = ?1 WHERE {_NOT_DUE} AND tries = 0"
 MEND_PENDING = f"UPDATE {_QUEUE} SET due = ?1 WHERE {_NOT_DUE} AND (due > ?2 OR attempts = 0)"

@@ -1,10 +1,10 @@
 """Service: whether the bucket can be reached, and when to try again while it cannot.
 
 It counts as down when two artifacts failed, or the check did, with no success between them. One
-alone may be a single object that the server stumbles over, and the others go on; what only the
-owner can mend is enough at once while nothing has got through yet. While it is down everything
-waits, and one upload at a time is the probe. It is said once when it is lost (again only if the
-owner would have to do something else about it) and once when it is back.
+alone may be a single object that the server stumbles over, and the others go on. While nothing has
+got through yet, one is enough: of what only the owner can mend, or of the check. While it is down
+everything waits, and one upload at a time is the probe. It is said once when it is lost (again only
+if the owner would have to do something else about it) and once when it is back.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ class Service:
         self._said: set[str] = set()
         self.proven = False
         """Whether any put has got through since the start."""
+        self.answered = False
+        """Whether the destination has answered as it should since the start."""
         self.down = False
         self.since = clock()
         self.last_fault: Fault | None = None
@@ -89,7 +91,7 @@ class Service:
 
     def worked(self) -> bool:
         """The service took an object; True if it was down until now."""
-        self.proven = True
+        self.proven = self.answered = True
         return self._up()
 
     def failed(self, error: SinkError, leave: Leave, artifact_id: str) -> None:
@@ -114,6 +116,7 @@ class Service:
         """A sign of life came; True if that ends an outage. While two artifacts have failed, only
         a put can, but the next one need not wait; unless there is none to try (`idle`)."""
         with self._lock:
+            self.answered = True
             self._doubts.pop(_CHECK, None)
             self._open_at = 0.0
             back = idle or (self.down and sum(self._doubts.values()) < ENOUGH)
@@ -135,7 +138,11 @@ class Service:
         """Note who failed; True if that is news for the owner."""
         now = self._clock()
         self.last_fault = Fault(now, str(error.args[0]), error.hint)
-        weight = ENOUGH if isinstance(error, Misconfigured) and not self.proven else 1
+        weight = 1
+        if (isinstance(error, Misconfigured) and not self.proven) or (
+            witness == _CHECK and not self.answered
+        ):
+            weight = ENOUGH
         if witness == _CHECK:
             weight += self._doubts.get(_CHECK, 0)
         if not self.down:

@@ -20,6 +20,7 @@ from frigate_mirror.pace import Timetable
 from frigate_mirror.parse import Secret
 
 RUN_SECRETS = Path("/run/secrets")
+LOCK_NAME = "mirror.lock"  # in each state folder; held by the one mirror that runs
 
 
 class SettingsError(Exception):
@@ -56,7 +57,7 @@ class Settings:
     object_tags: str = _setting("S3_OBJECT_TAGS", "", parse.tags, "tags for every object, as `a=b&c=d`; needs s3:PutObjectTagging")
     bucket_owner: str = _setting("S3_EXPECTED_BUCKET_OWNER", "", parse.account, "refuse a bucket of any other AWS account")
     key_timezone: str = _setting("S3_KEY_TIMEZONE", "UTC", parse.timezone, "IANA time zone of the dates in keys")
-    upload_threads: int = _setting("S3_UPLOAD_THREADS", "8", parse.whole(1, 64), "most uploads at the same time; where the bucket is near, fewer do as much")
+    upload_threads: int = _setting("S3_UPLOAD_THREADS", "8", parse.whole(1, 64), "threads that upload whatever is due; two more upload live events only")
     bandwidth: Timetable = _setting("S3_BANDWIDTH_LIMIT", "off", parse.bandwidth, "bytes a second for all but live events: `2M`, or by the hour `08:00,512K 22:00,off`")
     niceness: int = _setting("S3_NICENESS", "10", parse.whole(0, 19), "how far the mirror steps back for the CPU: 0 not at all, 19 farthest")
     batch_size: int = _setting("S3_BATCH_SIZE", "50", parse.whole(1, 10_000), "events that one read of Frigate's database fetches")
@@ -66,7 +67,7 @@ class Settings:
     stats_interval: float = _setting("S3_STATS_INTERVAL", "300", parse.seconds(1, 86_400), "seconds between two statistics lines")
     check_interval: float = _setting("S3_CHECK_INTERVAL", "60", parse.seconds(1, 86_400), "seconds between two connectivity checks")
     connect_timeout: float = _setting("S3_CONNECT_TIMEOUT", "10", parse.seconds(0.1, 600), "seconds until a connection must stand")
-    read_timeout: float = _setting("S3_READ_TIMEOUT", "60", parse.seconds(0.1, 3_600), "seconds that the service may be silent")
+    read_timeout: float = _setting("S3_READ_TIMEOUT", "60", parse.seconds(0.1, 3_600), "seconds that the service may be silent; on the direct way at most 8")
     drain_seconds: float = _setting("S3_DRAIN_SECONDS", "5", parse.seconds(0, 300), "seconds left for uploads when Frigate stops")
     spool_limit_mb: int = _setting("S3_SPOOL_LIMIT_MB", "2048", parse.whole(0, 10_000_000), "megabytes that the spool may hold back from deletion; 0: no spool")
     log_level: str = _setting("S3_LOG_LEVEL", "INFO", parse.one_of("DEBUG", "INFO", "WARNING", "ERROR"), "`DEBUG`, `INFO`, `WARNING` or `ERROR`")
@@ -76,12 +77,11 @@ class Settings:
     # fmt: on
 
     @property
-    def ledger_path(self) -> Path:
-        return self.state_dir / "ledger.db"
-
-    @property
-    def lock_path(self) -> Path:
-        return self.state_dir / "mirror.lock"
+    def state_dirs(self) -> tuple[Path, ...]:
+        """Where the ledger may be: the chosen folder, and the one for when that cannot be
+        written, unless both are one."""
+        places = (self.state_dir, self.cache_dir / ".s3_mirror")
+        return tuple({os.path.realpath(place): place for place in reversed(places)}.values())[::-1]
 
     @property
     def cache_dir(self) -> Path:
@@ -184,17 +184,3 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
     if values.get("sse_kms_key_id") and values.get("sse") != "aws:kms":
         faults.append("S3_SSE_KMS_KEY_ID: needs S3_SSE=aws:kms")
     return faults
-
-
-def usable_state_dir(settings: Settings) -> Settings:
-    """`settings`, with the state folder moved under clips/cache where the chosen one cannot be
-    written (a read-only /config). Makes the folder, readable by its owner only."""
-    fallback = settings.cache_dir / ".s3_mirror"
-    for folder in (settings.state_dir, fallback):
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(folder, os.W_OK | os.X_OK):
-            return dataclasses.replace(settings, state_dir=folder)
-    return settings

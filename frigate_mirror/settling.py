@@ -78,8 +78,9 @@ class Settling:
                 return
             batch = list(self._done.values())
             self._since = self._clock()  # also where it fails: not at every upload again
-            self._ledger.settle(batch)
+            wanted = self._ledger.settle(batch)
             self._done.clear()
         for one in batch:
-            self._spool.release(one.id)
+            if one.id not in wanted:
+                self._spool.release(one.id)
         self._on_settled(batch)

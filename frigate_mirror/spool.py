@@ -4,12 +4,17 @@ A hard link costs no space until Frigate deletes its own name. Where links are n
 file system, exFAT, some network shares) the file is copied. All of it together is bounded; past the
 bound, and whenever the spool fails, the file is uploaded from where Frigate put it.
 
+Beside each held file lies its description, a JSON document with all that is needed to upload it
+without any database.
+
 The folder lies in Frigate's clips/cache, where 0.16 to 0.18 delete `clip_*.mp4` only
 (`frigate/record/cleanup.py`).
 """
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import logging
 import os
 import shutil
@@ -22,8 +27,11 @@ from typing import BinaryIO
 
 from frigate_mirror.artifacts import Artifact
 from frigate_mirror.files import open_regular, replacing
+from frigate_mirror.keys import kind_of
 
 log = logging.getLogger("frigate_s3.spool")
+DESCRIPTION = "~.json"  # no event id can end so
+LONGEST_DESCRIPTION = 65_536  # bytes
 YOUNG = 3_600.0  # seconds that another process may take from holding a file to queueing it
 
 
@@ -94,6 +102,31 @@ class Spool:
             self.bytes, self._sizes[name] = grown, artifact.size
             self._orphans.discard(name)
             self._broken = False
+            self._describe(artifact, target)
+
+    def _describe(self, artifact: Artifact, target: str) -> None:
+        """Without its description a held file can still be uploaded, while the ledger or Frigate
+        knows its event."""
+        document = json.dumps(dataclasses.asdict(artifact), default=str)
+        try:
+            with replacing(Path(f"{target}{DESCRIPTION}"), f".{os.getpid()}") as file:
+                file.write(document.encode())
+        except OSError as error:
+            self._tell_broken(artifact, error)
+
+    def described(self, artifact_id: str) -> Artifact | None:
+        """The artifact of a held file, as its description has it; None where there is none that
+        fits."""
+        path = self.path(artifact_id)
+        try:
+            size = os.lstat(path).st_size
+            with open_regular(f"{path}{DESCRIPTION}") as file:
+                fields = json.loads(file.read(LONGEST_DESCRIPTION))
+            fields["source"], fields["size"] = Path(fields["source"]), size
+            artifact = Artifact(**fields)
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+            return None
+        return artifact if _makes_sense(artifact, artifact_id) else None
 
     def _take(self, source: Path, target: str) -> None:
         try:
@@ -131,8 +164,9 @@ class Spool:
             if held and self.bytes <= self._limit // 2:
                 self._full = False
         # Whether or not it is in our books: another process may have held it (`backfill`).
-        with suppress(OSError):
-            os.unlink(self.path(artifact_id))
+        for path in (self.path(artifact_id), f"{self.path(artifact_id)}{DESCRIPTION}"):
+            with suppress(OSError):
+                os.unlink(path)
 
     def recount(self) -> bool:
         """Whether files should be held again: some could not be, or somebody has deleted some."""
@@ -172,10 +206,14 @@ class Spool:
         return removed
 
     def _entries(self) -> list[os.DirEntry[str]]:
-        """All but folders."""
+        """All but folders and descriptions."""
         try:
             with os.scandir(self._folder) as entries:
-                return [entry for entry in entries if not entry.is_dir(follow_symlinks=False)]
+                return [
+                    entry
+                    for entry in entries
+                    if not (DESCRIPTION in entry.name or entry.is_dir(follow_symlinks=False))
+                ]
         except FileNotFoundError:
             return []
 
@@ -203,15 +241,59 @@ def _name(artifact_id: str) -> str:
     return artifact_id.replace(":", "_", 1)
 
 
+def _makes_sense(artifact: Artifact, artifact_id: str) -> bool:
+    """Whether a description is of this artifact and could have been written by the mirror."""
+    kind, _, event_id = artifact_id.partition(":")
+    texts = (artifact.camera, artifact.key, artifact.content_type, artifact.version, artifact.flaw)
+    metadata = artifact.metadata
+    return (
+        artifact.id == artifact_id
+        and all(isinstance(text, str) for text in texts)
+        and isinstance(artifact.started, float)
+        and kind_of(artifact.key) == kind
+        and f"/{event_id}-" in f"/{artifact.key}"
+        and isinstance(metadata, dict)
+        and all(isinstance(word, str) for pair in metadata.items() for word in pair)
+    )
+
+
 def _link_or_copy(source: Path, target: str) -> None:
+    """Give the file at `source` the name `target` too; what has that name already is replaced if
+    it is another file, or a copy of what the file was before it changed."""
     try:
         os.link(source, target, follow_symlinks=False)
+        return
+    except FileNotFoundError:
+        raise
     except FileExistsError:
-        pass  # held already; Frigate does not write a picture twice
+        if _same(source, target):
+            return
+    except OSError:
+        pass
+    partial = f"{target}.{os.getpid()}.part"
+    with suppress(FileNotFoundError):
+        os.unlink(partial)
+    try:
+        os.link(source, partial, follow_symlinks=False)
     except FileNotFoundError:
         raise
     except OSError:
-        with open_regular(source) as original, replacing(Path(target), f".{os.getpid()}") as copy:
-            shutil.copyfileobj(original, copy)
-            copy.flush()
-            os.fsync(copy.fileno())  # a power cut must not leave half a picture under its name
+        _copy(source, target)
+    else:
+        os.replace(partial, target)
+
+
+def _same(source: Path, target: str) -> bool:
+    ours, theirs = os.lstat(target), os.lstat(source)
+    if (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino):
+        return True
+    return (ours.st_size, ours.st_mtime_ns) == (theirs.st_size, theirs.st_mtime_ns)
+
+
+def _copy(source: Path, target: str) -> None:
+    with open_regular(source) as original, replacing(Path(target), f".{os.getpid()}") as copy:
+        shutil.copyfileobj(original, copy)
+        copy.flush()
+        was = os.fstat(original.fileno())
+        os.utime(copy.fileno(), ns=(was.st_atime_ns, was.st_mtime_ns))
+        os.fsync(copy.fileno())  # a power cut must not leave half a picture under its name

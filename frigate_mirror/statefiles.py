@@ -20,13 +20,13 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
-from frigate_mirror.artifacts import KINDS
 from frigate_mirror.entries import Settled
 from frigate_mirror.files import open_regular, replacing
-from frigate_mirror.keys import is_event_id, utc
+from frigate_mirror.keys import KINDS, artifact_id, is_event_id, kind_of, utc
 
 log = logging.getLogger("frigate_s3.state")
 _LONGEST_LINE = 8192
+NO_KEY = "-"  # of an event that can have none
 _LONGEST_ERROR = 1000
 _LINE = re.compile(
     rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)\t(([a-z]+):([^\t\n]+))\t([^\t\n]+)"
@@ -84,7 +84,7 @@ class StateFile:
             log.warning("S3 state: %d damaged line(s) in %s passed over", damaged, self.path)
 
     def _line(self, one: Settled) -> bytes:
-        fields = [utc(one.at), one.id, one.key]
+        fields = [utc(one.at), one.id, one.key or NO_KEY]
         if self._with_errors:
             fields += [str(one.tries), " ".join(one.error.split())[:_LONGEST_ERROR]]
         return ("\t".join(fields) + "\n").encode("utf-8", "backslashreplace")
@@ -112,17 +112,23 @@ def _append(path: Path, data: bytes) -> None:
 
 
 def _parse(raw: bytes) -> Settled | None:
-    """A line's entry. The key repeats the id, so a flipped bit cannot name another event."""
+    """A line's entry. The key repeats the event's id, so a flipped bit cannot name another event.
+    It also names the kind, and there it is right: the first edition took for snapshots whatever it
+    found in a bucket."""
     match = _LINE.fullmatch(raw)
     if match is None:
         return None
     try:
-        at, artifact_id, kind, event_id, key, tries, error = (
+        at, _, kind, event_id, key, tries, error = (
             (field or b"").decode("utf-8") for field in match.groups()
         )
         when = datetime.fromisoformat(at).timestamp()
     except ValueError:
         return None
-    if kind not in KINDS or not is_event_id(event_id) or f"/{event_id}-" not in f"/{key}":
+    if kind not in KINDS or not is_event_id(event_id):
         return None
-    return Settled(when, artifact_id, key, int(tries or 0), error)
+    if key == NO_KEY:
+        key = ""
+    elif f"/{event_id}-" not in f"/{key}" or not kind_of(key):
+        return None
+    return Settled(when, artifact_id(kind_of(key) or kind, event_id), key, int(tries or 0), error)

@@ -1,6 +1,6 @@
 """One SQLite connection that several threads share, and the lock that lets one process claim.
 
-Knows nothing of what is stored; `ledger` does.
+Knows nothing of what is stored but how to bring it up to date; `ledger` does.
 """
 
 from __future__ import annotations
@@ -9,71 +9,100 @@ import fcntl
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from frigate_mirror import schema
+from frigate_mirror.files import open_regular
+
 BUSY_SECONDS = 10
 ENDINGS = ("", "-wal", "-shm", "-journal")  # the files that SQLite keeps for one database
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_OPEN = "open"  # the note that stands in the ledger while a process has it to itself
 
 
 class LedgerError(Exception):
     """The ledger could not be read or written: full disk, rights, a lock held too long."""
 
 
+class LedgerBusy(LedgerError):
+    """Another program has held the ledger's lock for too long: it may be free in a moment."""
+
+
 class LedgerDamaged(LedgerError):
-    """The file is no ledger, or one of a newer version: it must be put aside."""
+    """The file is no ledger: it must be put aside."""
+
+
+class LedgerNewer(LedgerError):
+    """The ledger was made by a newer version of the mirror: it is left as it is."""
 
 
 class Store:
-    """The SQLite file at `path`, made if need be, readable by its owner only.
+    """The SQLite file at `path`, readable by its owner only.
 
     WAL with synchronous=NORMAL: a power cut can undo the last commits, never damage the file.
     """
 
-    def __init__(self, path: Path, ddl: str, version: int, made: str) -> None:
-        """`ddl` makes all that is missing, `made` is a query that tells what there is. Raises
-        LedgerError, or LedgerDamaged for a file that is none of ours."""
+    def __init__(self, path: Path, *, alone: bool) -> None:
+        """`alone` says that no other process has the file open: it is made where it is missing,
+        and brought up to date. Else it must be there, as this version makes it. Raises
+        LedgerError, LedgerDamaged, LedgerNewer."""
         self.path = path
         self.turn = threading.Lock()
         self.damaged = False
+        self._alone = False
         with self._errors("open"):
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if alone else 0)
+            os.close(os.open(path, flags, 0o600))
             self._sql = _connect(path)
         try:
             with self._errors("open"):
-                self._prepare(ddl, version, made)
-        except LedgerError:
+                self._prepare(alone)
+        except BaseException:
             self._sql.close()
             raise
 
-    def _prepare(self, ddl: str, version: int, made: str) -> None:
+    def _prepare(self, alone: bool) -> None:
+        found = self._sql.execute("PRAGMA user_version").fetchone()[0]
+        if found > schema.VERSION:
+            raise LedgerNewer(
+                f"open {self.path}: made by a newer version of the mirror (ledger version {found}, "
+                f"this one knows {schema.VERSION}): install the newer version again, or move the "
+                "file away to begin a new one; nothing was changed"
+            )
+        if found < schema.VERSION and not alone:
+            raise LedgerError(
+                f"open {self.path}: made by an older version of the mirror, which still runs: "
+                "restart Frigate first"
+            )
+        if found < 0:
+            raise self.distrust(f"its version is {found}")
         self._sql.execute("PRAGMA journal_mode = WAL")
         self._sql.execute("PRAGMA synchronous = NORMAL")
-        found = self._sql.execute("PRAGMA user_version").fetchone()[0]
-        if found > version:
-            raise LedgerDamaged(f"open {self.path}: made by a newer version ({found})")
-        if found < version:  # no write where none is needed: the disk may be full
-            self._sql.executescript(ddl)
-        # A flipped bit in it changes what a column is called, or which words it may hold.
-        with closing(sqlite3.connect(":memory:")) as right:
-            right.executescript(ddl)
-            if not set(right.execute(made)) <= set(self._sql.execute(made)):
-                raise self.distrust("its table is not as it was made")
+        if found < schema.VERSION:  # no write where none is needed: the disk may be full
+            schema.migrate(self._sql, found)
+        self._sql.execute(schema.CHECK_COLUMNS)
+        if alone:
+            self._check_after_a_crash()
 
-    def check(self) -> None:
-        """Read the whole file and hold every index against its table, through a connection of its
-        own, so that nobody waits. Raises LedgerError, LedgerDamaged."""
-        if not self.path.exists():  # deleted while open: what we have open goes on
-            return
-        with self._errors("check"), closing(_connect(self.path)) as sql:
-            [(found,)] = sql.execute("PRAGMA integrity_check(1)")
-        if found != "ok":
-            raise self.distrust(str(found))
+    def _check_after_a_crash(self) -> None:
+        """A ledger that was not closed in good order is read through: a second for a million rows.
+        The note also shows that the ledger can be written."""
+        if self._sql.execute("SELECT 1 FROM note WHERE name = ?", (_OPEN,)).fetchone():
+            [(word,), *_] = self._sql.execute("PRAGMA quick_check(1)")
+            if word != "ok":
+                raise self.distrust(str(word))
+        self._sql.execute("INSERT OR REPLACE INTO note VALUES (?, '')", (_OPEN,))
+        self._alone = True
 
     def close(self) -> None:
         with self.turn:
+            if self._alone and not self.damaged:
+                with suppress(sqlite3.Error):  # then it is only read through at its next opening
+                    self._sql.execute("DELETE FROM note WHERE name = ?", (_OPEN,))
             self._sql.close()
 
     def rows(self, query: str, values: tuple[object, ...] = ()) -> list[Any]:
@@ -81,12 +110,17 @@ class Store:
         with self._errors("read"):
             return self._sql.execute(query, values).fetchall()
 
+    def cursor(self, query: str, values: tuple[object, ...] = ()) -> Iterator[Any]:
+        """The answer row by row. The caller holds `turn` until it has read what it wants."""
+        with self._errors("read"):
+            yield from self._sql.execute(query, values)
+
     def select(self, query: str, values: tuple[object, ...] = ()) -> list[Any]:
         with self.turn:
             return self.rows(query, values)
 
     def version(self) -> object:
-        """Something that is another after each change, by whichever process."""
+        """A token that changes after every commit of any process."""
         with self.turn:
             return self.rows("PRAGMA data_version"), self._sql.total_changes
 
@@ -103,15 +137,23 @@ class Store:
                     self._sql.execute("ROLLBACK")
                 raise
 
-    def changed(self, statement: str, values: tuple[object, ...]) -> int:
-        """One statement, which is a transaction of its own; returns how many rows it changed. The
-        caller holds `turn` (see `change`)."""
-        with self._errors("write"):
+    def change(self, statement: str, values: tuple[object, ...]) -> int:
+        """One statement, which is a transaction of its own; returns how many rows it changed."""
+        with self.turn, self._errors("write"):
             return self._sql.execute(statement, values).rowcount
 
-    def change(self, statement: str, values: tuple[object, ...]) -> int:
-        with self.turn:
-            return self.changed(statement, values)
+    @contextmanager
+    def attached(self, other: Path) -> Iterator[sqlite3.Connection]:
+        """The database at `other` is there under the name `other`, for one transaction."""
+        with self.turn, self._errors("write"):
+            self._sql.execute("ATTACH ? AS other", (str(other),))
+            try:
+                yield self._sql
+            finally:
+                with suppress(sqlite3.Error):
+                    if self._sql.in_transaction:
+                        self._sql.execute("ROLLBACK")
+                    self._sql.execute("DETACH other")
 
     @contextmanager
     def _errors(self, verb: str) -> Iterator[None]:
@@ -119,7 +161,8 @@ class Store:
             yield
         except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             self.damaged |= _is_damage(error, verb, self.path)
-            kind = LedgerDamaged if self.damaged else LedgerError
+            busy = getattr(error, "sqlite_errorcode", 0) & 0xFF in _BUSY
+            kind = LedgerDamaged if self.damaged else LedgerBusy if busy else LedgerError
             raise kind(f"{verb} {self.path}: {error}") from error
 
     def distrust(self, why: str) -> LedgerDamaged:
@@ -133,13 +176,6 @@ def _connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(
         uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
-
-
-def readable(path: Path, query: str, values: tuple[object, ...]) -> Iterator[tuple[Any, ...]]:
-    """The rows of a damaged file, up to the first that cannot be read."""
-    with suppress(sqlite3.Error, UnicodeDecodeError), closing(sqlite3.connect(path)) as sql:
-        sql.text_factory = lambda text: text.decode("utf-8", "replace")
-        yield from sql.execute(query, values)
 
 
 def _is_damage(error: Exception, verb: str, path: Path) -> bool:
@@ -167,8 +203,32 @@ def _can_be_written(path: Path) -> bool:
     return True
 
 
+def held(path: Path) -> bool | None:
+    """Whether a process holds the RunLock at `path`, in whichever container it runs; None where
+    that cannot be found out, as there is no such file or no right to read it."""
+    try:
+        with open_regular(path) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    return False
+
+
+def _lock(file: int) -> bool:
+    """Whether the file's lock could be had. Tries thrice, since `held` takes it for a moment."""
+    for pause in (0.0, 0.01, 0.05):
+        time.sleep(pause)
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    return False
+
+
 class RunLock:
-    """Held by the one process that uploads; gone with it, however it ends."""
+    """A lock file of which one process at a time has the lock; free again when that process ends,
+    however it ends."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -178,17 +238,27 @@ class RunLock:
         """Take the lock if it is free; True when held. Raises OSError."""
         if self._file >= 0:
             return True
-        file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(file)
-            return False
+            file = os.open(self._path, flags | os.O_CREAT | os.O_RDWR, 0o600)
+        except OSError:  # a folder that cannot be written: the lock counts all the same
+            file = os.open(self._path, flags | os.O_RDONLY)
+        try:
+            taken = _lock(file)
         except OSError:
             os.close(file)
             raise
-        self._file = file
-        return True
+        if taken:
+            self._file = file
+        else:
+            os.close(file)
+        return taken
+
+    def write(self, text: str) -> None:
+        """Leave a word in the file for whoever finds it locked, if it can be written."""
+        with suppress(OSError):
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, text.encode(), 0)
 
     def release(self) -> None:
         if self._file >= 0:

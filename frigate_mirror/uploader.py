@@ -1,4 +1,7 @@
-"""Uploader: takes what is due from the ledger, puts it, settles it. N threads run one step.
+"""Uploader: takes what is due from the ledger, puts it, settles it.
+
+A fixed number of threads run one and the same step. Two more run it for live events only, so that a
+live event finds a free thread even while every other thread hangs in an upload of the backlog.
 
 Two layers of retry, no more: the sink's own for seconds, the ledger's for minutes to weeks. No
 thread ever sleeps on an artifact: one that failed goes back with a later due time.
@@ -6,6 +9,7 @@ thread ever sleeps on an artifact: one that failed goes back with a later due ti
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import threading
@@ -18,7 +22,7 @@ from frigate_mirror.backoff import Backoff
 from frigate_mirror.entries import Entry, Priority, Settled
 from frigate_mirror.keys import quote_camera
 from frigate_mirror.ledger import Ledger, LedgerError
-from frigate_mirror.pace import Bandwidth, Width
+from frigate_mirror.pace import Bandwidth
 from frigate_mirror.service import Fault, Leave, Service
 from frigate_mirror.settling import Settling
 from frigate_mirror.sink import Rejected, Sink, SinkError, Unavailable
@@ -27,6 +31,7 @@ from frigate_mirror.spool import Spool
 log = logging.getLogger("frigate_s3.uploader")
 LONGEST_IDLE = 2.0  # seconds; how soon work that another process added is seen
 SHORTEST_IDLE = 0.05
+LIVE_THREADS = 2  # beside those that take whatever is due
 
 
 @dataclass(slots=True)
@@ -69,27 +74,30 @@ class Uploader:
         self._bandwidth = bandwidth or Bandwidth(((0, math.inf),))
         self._settling = Settling(ledger, spool, on_settled)
         self._clock = clock
-        self._width = Width(1)
-        self._wake = threading.Condition()
-        self._calls = 0
+        self._lock = threading.Lock()
+        self._calls = dict.fromkeys(Priority, 0)  # that a thread up to this priority could heed
+        self._resting: dict[Priority, list[threading.Event]] = {one: [] for one in Priority}
         self._stopping = False
         self._threads: list[threading.Thread] = []
 
     def start(self, threads: int) -> None:
-        self._width = Width(threads)
+        """Start so many threads that take whatever is due, and LIVE_THREADS more."""
         for number in range(threads):
-            thread = threading.Thread(
-                target=self._run, args=(number,), name=f"upload-{number}", daemon=True
-            )
-            thread.start()
-            self._threads.append(thread)
+            self._start(f"upload-{number}", Priority.BACKLOG)
+        for number in range(LIVE_THREADS):
+            self._start(f"upload-live-{number}", Priority.LIVE)
+
+    def _start(self, name: str, last: Priority) -> None:
+        thread = threading.Thread(target=self._run, args=(last,), name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
 
     def stop(self) -> None:
         """Let every thread finish the artifact it has in hand, and no more."""
-        self._stopping = True
-        with self._wake:
-            self._wake.notify_all()
-        self._width.release()
+        with self._lock:
+            self._stopping = True
+            for called in itertools.chain(*self._resting.values()):
+                called.set()
 
     def join(self, timeout: float) -> None:
         """Wait up to `timeout` seconds in all for the threads to end."""
@@ -98,22 +106,31 @@ class Uploader:
             thread.join(max(0.0, until - time.monotonic()))
 
     def wake(self) -> None:
-        """There may be something to do: for one thread, which calls the next if there is more."""
-        with self._wake:
-            self._calls += 1
-            self._wake.notify()
+        """There may be something to do: calls one thread, which calls the next if it finds
+        something."""
+        self._call(Priority.LIVE)
 
-    def step(self) -> bool:
-        """Upload the next artifact that is due, if the service admits one; False if nothing was
-        done. Raises LedgerError when the queue cannot be read or written."""
+    def _call(self, priority: Priority) -> None:
+        """Wake one thread that may take what is of this priority. One that takes whatever is due
+        comes first: if no such thread rests, each of them looks again by itself before it does."""
+        with self._lock:
+            for last in range(priority, Priority.BACKLOG + 1):
+                self._calls[Priority(last)] += 1
+            resting = self._resting[Priority.BACKLOG] or self._resting[priority]
+            if resting:
+                resting.pop().set()
+
+    def step(self, last: Priority = Priority.BACKLOG) -> bool:
+        """Upload the next artifact that is due, none of a priority after `last`, if the service
+        admits one; False if nothing was done. Raises LedgerError when the queue cannot be read or
+        written."""
         leave = None if self._settling.overfull else self._service.admit()
         try:
-            entry = self._ledger.claim(self._clock(), self._most()) if leave else None
+            entry = self._ledger.claim(self._clock(), self._most(last)) if leave else None
             if entry is None or leave is None:
                 self._settle()
                 return False
-            if self._ledger.more:
-                self.wake()
+            self._call(entry.priority)  # there may be more, but nothing that goes before this one
             self._bandwidth.send(entry.artifact.size)
             try:
                 self._upload(entry, leave)
@@ -121,14 +138,20 @@ class Uploader:
                 self._settling.let_go(entry.artifact.id)
         finally:
             if leave:
-                self._service.idle(leave)  # unless it has said more by now
+                self._give_back(leave, last)
         if self._settling.due:
             self._settle()
         return True
 
-    def _most(self) -> Priority:
-        """The last of the priorities that may be uploaded now."""
-        return Priority.LIVE if self._bandwidth.pause() else Priority.BACKLOG
+    def _give_back(self, leave: Leave, last: Priority) -> None:
+        self._service.idle(leave)  # unless it has said more by now
+        if last is Priority.LIVE and self._service.down:
+            # The leave was the only one. A thread that could have used it may have asked in vain.
+            self._call(Priority.BACKLOG)
+
+    def _most(self, last: Priority) -> Priority:
+        """The last of the priorities up to `last` that may be uploaded now."""
+        return Priority.LIVE if self._bandwidth.pause() else last
 
     def _upload(self, entry: Entry, leave: Leave) -> None:
         try:
@@ -169,7 +192,7 @@ class Uploader:
 
     def _uploaded(self, entry: Entry, size: int, took: float) -> None:
         artifact, now = entry.artifact, self._clock()
-        self._settling.add(Settled(now, artifact.id, artifact.key))
+        self._settling.add(Settled(now, artifact.id, artifact.key, version=artifact.version))
         level = logging.INFO if entry.priority is Priority.LIVE else logging.DEBUG
         if log.isEnabledFor(level):
             camera, kb = quote_camera(artifact.camera), -(-size // 1000)
@@ -195,8 +218,8 @@ class Uploader:
 
     def _deleted(self, entry: Entry) -> None:
         reason = "deleted before it could be uploaded"
-        self._ledger.give_up(entry.artifact.id, reason, self._clock())
-        log.warning("S3 upload: %s was %s", entry.artifact.key, reason)
+        self._ledger.lose(entry.artifact.id, reason, self._clock())
+        log.error("S3 upload: %s is lost: %s", entry.artifact.key, reason)
 
     def _unreadable(self, entry: Entry, error: OSError) -> None:
         message = f"read {entry.artifact.source}: {error.strerror or error}"
@@ -231,18 +254,11 @@ class Uploader:
             log.error("S3 ledger: %s", trouble)
         self.tally.trouble = trouble
 
-    def _run(self, number: int) -> None:
+    def _run(self, last: Priority) -> None:
         while not self._stopping:
-            if not self._width.takes(number, LONGEST_IDLE):
-                continue
-            calls, pause = self._calls, LONGEST_IDLE
-            began, used = time.monotonic(), time.thread_time()
+            calls, pause = self._calls[last], LONGEST_IDLE
             try:
-                if self.step():
-                    pause = 0.0
-                    self._width.learn(time.monotonic() - began, time.thread_time() - used)
-                else:
-                    pause = self._pause()
+                pause = 0.0 if self.step(last) else self._pause(last)
                 if not self._settling:
                     self._tell_trouble("")
             except LedgerError as error:
@@ -251,21 +267,28 @@ class Uploader:
                 raise  # see `child`
             except Exception:
                 log.exception("S3 upload: unexpected")
-            self._rest(calls, pause)
-            if number >= self._width.now:  # by now, and the call was for another
-                self.wake()
+            self._rest(last, calls, pause)
         self._settle()
 
-    def _rest(self, calls: int, pause: float) -> None:
-        """Wait, unless somebody has called since `calls` was read."""
-        with self._wake:
-            if pause and calls == self._calls and not self._stopping:
-                self._wake.wait(pause)
+    def _rest(self, last: Priority, calls: int, pause: float) -> None:
+        """Wait to be called, unless somebody has called since `calls` was read."""
+        called = threading.Event()
+        with self._lock:
+            if not pause or calls != self._calls[last] or self._stopping:
+                return
+            self._resting[last].append(called)
+        called.wait(pause)
+        with self._lock:
+            if called in self._resting[last]:
+                self._resting[last].remove(called)
 
-    def _pause(self) -> float:
-        """Seconds until something may be due, the service may be tried, or a look is in order."""
+    def _pause(self, last: Priority) -> float:
+        """Seconds until something up to the priority `last` may be due, the service may be tried,
+        or a look is in order."""
         pause = LONGEST_IDLE if self._settling.overfull else self._service.pause()
-        if pause <= 0.0:
+        if pause <= 0.0 and last is Priority.LIVE:
+            pause = LONGEST_IDLE  # a live event is due at once, and there is none
+        elif pause <= 0.0:
             due = self._ledger.next_due()
             pause = LONGEST_IDLE if due is None else due - self._clock()
             pause = max(pause, self._bandwidth.pause())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from frigate_mirror.s3_short import ShortWay
+from frigate_mirror.s3_short import DirectWay
 from s3 import S3Sink
 from s3_case import environ_for, sink_for
 from servers import Bucket, Moto, SeaweedFS, self_signed
@@ -41,11 +42,28 @@ def no_aws_of_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The standard chain finds nothing here unless a test puts it there."""
     for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "PROFILE", "CA_BUNDLE"):
         monkeypatch.delenv(f"AWS_{name}", raising=False)
-    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> dict[int, tuple[str, int]]:
+    """The name and the bytes of each file, by its inode, when it was last made durable. There is no
+    power cut in a test, so the calls of os.fsync are watched."""
+    found: dict[int, tuple[str, int]] = {}
+    real = os.fsync
+
+    def fsync(file: int) -> None:
+        real(file)
+        status = os.fstat(file)
+        found[status.st_ino] = os.readlink(f"/proc/self/fd/{file}"), status.st_size
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -81,23 +99,23 @@ def module_sink(module_stub: Stub) -> S3Sink:
 
 
 @pytest.fixture
-def shared(module_sink: S3Sink) -> S3Sink:
-    """One sink for the long tables, since making a client takes a while; its short way is open."""
-    module_sink._short._failures, module_sink._short._closed = 0, False
-    module_sink._short._sha256.known = None
+def shared(module_stub: Stub, module_sink: S3Sink) -> S3Sink:
+    """One sink for the long tables, since making a client takes a while; its direct way is new."""
+    module_sink._direct = sink_for(environ_for(module_stub.endpoint))._direct
     return module_sink
 
 
 @pytest.fixture
-def long_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything goes the long way."""
-    monkeypatch.setattr(ShortWay, "_tried", lambda *_: None)
+def over_boto3(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything goes over boto3."""
+    monkeypatch.setattr(DirectWay, "put", lambda *_: "")
+    monkeypatch.setattr(DirectWay, "check", lambda *_: None)
 
 
-@pytest.fixture(params=["short", "long"])
+@pytest.fixture(params=["direct", "boto3"])
 def each_way(request: pytest.FixtureRequest) -> str:
-    """Once the short way, once the long way."""
-    if request.param == "long":
-        request.getfixturevalue("long_way")
+    """Once the direct way, once over boto3."""
+    if request.param == "boto3":
+        request.getfixturevalue("over_boto3")
     way: str = request.param
     return way

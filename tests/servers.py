@@ -32,9 +32,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from waiting import PATIENCE
+
 ACCESS, SECRET = "OWNERACCESSKEY", "owner-secret-key"
 WRITER_ACCESS, WRITER_SECRET = "WRITERACCESSKEY", "writer-secret-key"
-READY_WITHIN = 30.0  # seconds; 3 are usual
+READY_WITHIN = PATIENCE  # 3 seconds are usual
 
 
 @dataclass
@@ -180,7 +182,7 @@ class SeaweedFS(_Server):
     def _kill(self) -> None:
         # SIGTERM takes it several seconds, and nothing that it holds is worth them.
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(PATIENCE)
         for port in self._ports:  # each has a second one, for gRPC, and leaves a socket for it
             for left in Path("/tmp").glob(f"seaweedfs-*-grpc-{port + 10_000}.sock"):
                 left.unlink(missing_ok=True)
@@ -237,7 +239,7 @@ def _weed() -> str:
 
 def _answers(url: str) -> bool:
     try:
-        urllib.request.urlopen(url, timeout=1).close()
+        urllib.request.urlopen(url, timeout=10).close()
     except urllib.error.HTTPError:
         return True
     except OSError:

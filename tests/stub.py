@@ -48,6 +48,8 @@ class _Server(ThreadingHTTPServer):
 
 class Stub:
     """Gives `replies` in their order, then `default`; without one, what a healthy S3 would say.
+    `refusals` are the answers to requests of which some header contains a text. Metadata of more
+    than `most_metadata` bytes is refused, counted as MinIO does, with the names of the headers.
     Where it `checks`, it tells with each PUT the SHA-256 that it was asked to check, as AWS does.
     """
 
@@ -67,6 +69,8 @@ class Stub:
         self.seen: list[Seen] = []
         self.replies: deque[Reply] = deque()
         self.default: Reply | None = None
+        self.refusals: dict[str, Reply] = {}
+        self.most_metadata = 1_000_000
         self.checks = False
         self.connections = 0
 
@@ -75,6 +79,13 @@ class Stub:
         self._server.server_close()
 
     def _next(self, seen: Seen) -> Reply:
+        said = "\n".join(f"{name}: {value}" for name, value in seen.headers.items())
+        for text, refusal in self.refusals.items():
+            if text in said:
+                return refusal
+        found = [one for one in seen.headers.items() if one[0].startswith("x-amz-meta-")]
+        if sum(len(name) + len(value) for name, value in found) > self.most_metadata:
+            return error(400, "MetadataTooLarge", "Your metadata headers exceed the maximum size.")
         if self.replies:
             return self.replies.popleft()
         if self.default:

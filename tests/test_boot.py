@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from waiting import PATIENCE
+
 ROOT = Path(__file__).resolve().parents[1]
 BOOT = ROOT / "boot"
 Done = subprocess.CompletedProcess[str]
@@ -32,7 +34,7 @@ def python(*words: str, path: str, cwd: Path = ROOT, stdin: str = "") -> Done:
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE,
     )
 
 

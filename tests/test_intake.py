@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
 
 from frigate_mirror import intake as intake_module
 from frigate_mirror.artifacts import Artifact, event_of
-from frigate_mirror.entries import Counts, Priority, Settled
+from frigate_mirror.entries import Counts, Entry, Priority, Settled
 from frigate_mirror.events import Catalog, CatalogError, _Database
 from frigate_mirror.health import Troubles
 from frigate_mirror.intake import Intake
@@ -122,6 +123,14 @@ def test_a_sweep_finds_what_no_hook_offered_the_recent_ones_live(bench: Bench) -
     assert bench.sweep() == 0
 
 
+def test_an_event_from_a_clock_that_ran_ahead_does_not_go_before_the_live_ones(
+    bench: Bench,
+) -> None:
+    event_id = bench.world.event(started=NOW + DAY)
+    assert bench.sweep() == 1
+    assert bench.priorities() == {event_id: Priority.BACKLOG}
+
+
 def test_events_older_than_the_window_are_left_alone(bench: Bench) -> None:
     bench.world.event(started=NOW - 7 * DAY - 1)
     inside = bench.world.event(started=NOW - 7 * DAY + 1)
@@ -183,8 +192,7 @@ def test_pictures_on_a_disk_that_was_away_are_mirrored_when_it_is_back(bench: Be
     away.rename(bench.world.clips)
     for event_id in wanted:
         bench.world.write_picture(event_id)
-    assert bench.intake.look_again(NOW - 7 * DAY) == 5
-    bench.tend_for(2.0)
+    bench.intake.look_again(NOW - 7 * DAY)
     assert bench.priorities().keys() == wanted
 
 
@@ -279,6 +287,8 @@ def test_the_look_at_the_spool_is_taken_again_until_the_database_can_be_read(ben
     bench.intake.offer(event_id)
     bench.world.forget(event_id)
     again = bench.again()
+    for one in bench.folder.glob("spool/*~.json"):
+        one.unlink()  # a picture that the first edition held
     away = bench.world.database.rename(bench.world.database.with_name("away.db"))
     with pytest.raises(CatalogError):
         again.intake.hold()
@@ -312,7 +322,7 @@ def test_what_is_uploaded_while_it_is_held_again_leaves_nothing_in_the_spool(
     hold = bench.spool.hold
 
     def and_meanwhile_it_is_uploaded(artifact: Artifact) -> None:
-        bench.ledger.settle([Settled(NOW, artifact.id, artifact.key)])
+        bench.ledger.settle([Settled(NOW, artifact.id, artifact.key, version=artifact.version)])
         hold(artifact)
 
     monkeypatch.setattr(bench.spool, "hold", and_meanwhile_it_is_uploaded)
@@ -326,3 +336,155 @@ def test_the_spooled_picture_of_a_dead_letter_survives_a_second_offer(bench: Ben
     bench.ledger.bury(f"snapshot:{event_id}", "too large", NOW)
     bench.intake.offer(event_id)
     assert bench.spool.files == 1
+
+
+# -- pictures that are not whole, or change
+
+
+def half(bench: Bench, event_id: str) -> None:
+    path = bench.world.clips / f"front_door-{event_id}.jpg"
+    path.write_bytes(bench.world.pictures[event_id][:600])
+
+
+def upload(bench: Bench) -> None:
+    while entry := bench.ledger.claim(bench.clock.now):
+        one = entry.artifact
+        bench.ledger.settle([Settled(bench.clock.now, one.id, one.key, version=one.version)])
+        bench.spool.release(one.id)
+
+
+def test_half_a_picture_is_waited_for_until_it_is_whole(bench: Bench) -> None:
+    event_id = bench.world.event(started=NOW - 10)
+    half(bench, event_id)
+    bench.intake.offer(event_id)
+    assert bench.ledger.counts() == Counts(waiting=1)
+    bench.world.write_picture(event_id)
+    bench.tend_for(2.0)
+    entry = bench.ledger.claim(bench.clock.now)
+    assert entry is not None and entry.artifact.flaw == "" and entry.priority is Priority.LIVE
+    assert entry.artifact.size == len(bench.world.pictures[event_id])
+
+
+def test_half_a_picture_that_stays_so_is_uploaded_and_told(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    event_id = bench.world.event(started=NOW - 10)
+    half(bench, event_id)
+    bench.intake.offer(event_id)
+    bench.tend_for(120.0)
+    assert bench.ledger.counts() == Counts(waiting=1)
+    bench.tend_for(900.0)
+    upload(bench)
+    assert bench.ledger.counts() == Counts(uploaded=1, flawed=1)
+    assert caplog.text.count("breaks off after 600 bytes; uploaded as it is") == 1
+
+
+def test_half_a_picture_that_frigate_deletes_meanwhile_is_uploaded_from_the_spool(
+    bench: Bench,
+) -> None:
+    event_id = bench.world.event(started=NOW - 10)
+    half(bench, event_id)
+    bench.intake.offer(event_id)
+    bench.world.forget(event_id, row=True)
+    bench.tend_for(3.0)
+    entry = bench.ledger.claim(bench.clock.now)
+    assert entry is not None and "breaks off" in entry.artifact.flaw
+    with bench.spool.open(entry.artifact) as file:
+        assert len(file.read()) == 600
+
+
+def test_an_empty_picture_is_half_a_picture(bench: Bench) -> None:
+    event_id = bench.world.event(started=NOW - 10)
+    (bench.world.clips / f"front_door-{event_id}.jpg").write_bytes(b"")
+    bench.intake.offer(event_id)
+    assert bench.ledger.counts() == Counts(waiting=1)
+
+
+def test_a_picture_that_changed_after_its_upload_goes_up_again_and_once_only(bench: Bench) -> None:
+    ids = [bench.world.event(started=NOW - 10 - n) for n in range(3)]
+    bench.intake.offer(*ids)
+    upload(bench)
+    path = bench.world.clips / f"front_door-{ids[1]}.jpg"
+    bench.world.pictures[ids[1]] += b"more"
+    bench.world.write_picture(ids[1])
+    assert bench.intake.look_for_changes(ids) == 1
+    assert list(bench.priorities()) == [ids[1]]
+    upload(bench)
+    bench.ledger.release(f"snapshot:{ids[1]}")
+    upload(bench)
+    assert bench.intake.look_for_changes(ids) == 0
+    stat = path.stat()
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    assert bench.intake.look_for_changes(ids) == 1, "the same size at another time"
+
+
+def test_half_a_picture_never_takes_the_place_of_a_whole_one(bench: Bench) -> None:
+    event_id = bench.world.event(started=NOW - 10)
+    bench.intake.offer(event_id)
+    upload(bench)
+    half(bench, event_id)
+    assert bench.intake.look_for_changes([event_id]) == 0
+    bench.world.write_picture(event_id)
+    assert bench.intake.look_for_changes([event_id]) == 1
+    assert bench.spool.files == 1
+
+
+def test_a_manual_event_goes_up_again_with_its_end(bench: Bench) -> None:
+    event_id = bench.world.event(started=NOW - 10, lasted=None, kind="manual")
+    bench.intake.offer(event_id)
+    entry = bench.ledger.claim(NOW)
+    assert entry is not None and "end-time" not in entry.artifact.metadata
+    bench.ledger.release(entry.artifact.id)
+    upload(bench)
+    bench.world.end(event_id, NOW)
+    bench.intake.offer(event_id)
+    entry = bench.ledger.claim(NOW)
+    assert entry is not None and entry.artifact.metadata["end-time"] == repr(NOW)
+
+
+def test_a_picture_that_is_replaced_while_it_waits_is_uploaded_as_it_is_then(
+    bench: Bench,
+) -> None:
+    event_id = bench.world.event(started=NOW - 10)
+    bench.intake.offer(event_id)
+    path = bench.world.clips / f"front_door-{event_id}.jpg"
+    path.unlink()
+    bench.world.pictures[event_id] += b"more"
+    bench.world.write_picture(event_id)
+    bench.intake.offer(event_id)
+    entry = bench.ledger.claim(NOW)
+    assert entry is not None
+    with bench.spool.open(entry.artifact) as file:
+        assert file.read() == bench.world.pictures[event_id]
+
+
+# -- what cannot be mirrored, and what only the spool knows
+
+
+def test_an_event_that_can_have_no_key_is_a_dead_letter_and_nothing_stays_behind(
+    bench: Bench,
+) -> None:
+    event_id = bench.world.event("front_door", NOW - 10)
+    bench.world.rename_camera(event_id, "a/b")
+    for _ in range(3):
+        bench.intake.offer(event_id)
+        bench.sweep()
+    assert bench.ledger.counts() == Counts(failed=1)
+    [letter] = bench.ledger.dead_letters()
+    assert "names no file" in letter.error
+    assert bench.troubles.all() == []
+
+
+def test_what_only_the_spool_knows_is_uploaded_as_it_was_queued(bench: Bench) -> None:
+    ids = [bench.world.event("garage", NOW - 10 - n) for n in range(3)]
+    bench.intake.offer(*ids)
+    before = {entry.artifact.id: entry.artifact for entry in claims(bench)}
+    for one in ids:
+        bench.world.forget(one, "garage", row=True)
+    again = bench.again()
+    again.intake.hold()
+    assert {entry.artifact.id: entry.artifact for entry in claims(again)} == before
+
+
+def claims(bench: Bench) -> list[Entry]:
+    return list(iter(lambda: bench.ledger.claim(bench.clock.now), None))

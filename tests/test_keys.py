@@ -14,7 +14,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from frigate_mirror import keys
-from frigate_mirror.keys import LONGEST_KEY, KeyCodec, KeyFault, KeyParts, is_event_id, utc
+from frigate_mirror.keys import (
+    LONGEST_KEY,
+    KeyCodec,
+    KeyFault,
+    KeyParts,
+    is_event_id,
+    kind_of,
+    utc,
+)
 
 unhurried = hypothesis.settings(
     deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -35,18 +43,25 @@ moments = st.floats(0, 32_503_679_999, allow_nan=False) | st.floats(
 tails = st.text(string.ascii_lowercase + string.digits, min_size=6, max_size=6)
 
 
+FILES = [
+    ("snapshot", ".jpg"), ("snapshot", ".webp"), ("snapshot", ".png"),
+    ("thumbnail", "-thumb.webp"), ("thumbnail", "-thumb.jpg"), ("clip", ".mp4"),
+    ("clip", "-part-0001.mp4"), ("metadata", ".json"),
+]  # fmt: skip
+
+
 @unhurried
-@given(prefixes, st.sampled_from(ZONES), cameras, moments, tails, st.sampled_from(["jpg", "webp"]))
+@given(prefixes, st.sampled_from(ZONES), cameras, moments, tails, st.sampled_from(FILES))
 def test_key_and_event_translate_both_ways(
-    prefix: str, zone: str, camera: str, started: float, tail: str, ext: str
+    prefix: str, zone: str, camera: str, started: float, tail: str, file: tuple[str, str]
 ) -> None:
     codec, event_id = KeyCodec(prefix, zone), f"{started!r}-{tail}"
     try:
-        key = codec.key(camera, event_id, started, ext)
+        key = codec.key(camera, event_id, started, file[1])
     except KeyFault:
         assume(len(camera) < 60)
         raise AssertionError(f"no key for {camera!r}") from None
-    assert codec.parse(key) == KeyParts(prefix, camera, event_id, int(started), ext)
+    assert codec.parse(key) == KeyParts(prefix, camera, event_id, int(started), *file)
 
 
 @unhurried
@@ -55,7 +70,7 @@ def test_no_key_leaves_its_prefix_or_grows_too_long(
     prefix: str, zone: str, camera: str, started: float, tail: str
 ) -> None:
     try:
-        key = KeyCodec(prefix, zone).key(camera, f"{started!r}-{tail}", started, "jpg")
+        key = KeyCodec(prefix, zone).key(camera, f"{started!r}-{tail}", started, ".jpg")
     except KeyFault:
         return
     assert len(key.encode()) <= LONGEST_KEY
@@ -75,39 +90,39 @@ def test_what_is_no_key_of_ours_is_a_fault_and_nothing_else(text: str) -> None:
             parts = KeyCodec("p").parse(key)
         except KeyFault:
             continue
-        assert KeyCodec("p").key(parts.camera, parts.event_id, parts.started, parts.ext) == key
+        assert KeyCodec("p").key(parts.camera, parts.event_id, parts.started, parts.ending) == key
 
 
 def test_the_key_is_as_the_documentation_shows_it() -> None:
     codec = KeyCodec("frigate/snapshots")
     started = datetime(2024, 1, 15, 14, 30, 22, tzinfo=UTC).timestamp()
     key = "frigate/snapshots/front_door/2024-01-15/abc123-20240115_143022.jpg"
-    assert codec.key("front_door", "abc123", started, "jpg") == key
+    assert codec.key("front_door", "abc123", started, ".jpg") == key
     assert codec.parse(key) == KeyParts(
-        "frigate/snapshots", "front_door", "abc123", int(started), "jpg"
+        "frigate/snapshots", "front_door", "abc123", int(started), "snapshot", ".jpg"
     )
 
 
 def test_the_key_carries_frigates_whole_event_id() -> None:
-    key = KeyCodec("").key("front_door", "1705329022.123456-abc123", 1705329022.123456, "webp")
+    key = KeyCodec("").key("front_door", "1705329022.123456-abc123", 1705329022.123456, ".webp")
     assert key == "front_door/2024-01-15/1705329022.123456-abc123-20240115_143022.webp"
 
 
 def test_the_same_event_has_the_same_key_each_time() -> None:
-    made = {KeyCodec("p").key("c", "1.5-abcdef", 1.5, "jpg") for _ in range(3)}
+    made = {KeyCodec("p").key("c", "1.5-abcdef", 1.5, ".jpg") for _ in range(3)}
     assert made == {"p/c/1970-01-01/1.5-abcdef-19700101_000001.jpg"}
 
 
 def test_the_date_is_that_of_the_time_zone() -> None:
     started = datetime(2024, 1, 15, 20, 0, tzinfo=UTC).timestamp()
-    key = KeyCodec("p", "Asia/Kathmandu").key("c", "1-a", started, "jpg")
+    key = KeyCodec("p", "Asia/Kathmandu").key("c", "1-a", started, ".jpg")
     assert key == "p/c/2024-01-16/1-a-20240116_014500.jpg"
 
 
 @pytest.mark.parametrize("started", [BERLIN_REPEATS + 1, BERLIN_REPEATS + 3601])
 def test_the_hour_that_a_clock_change_repeats_is_told_apart_by_the_event_id(started: int) -> None:
     codec = KeyCodec("p", "Europe/Berlin")
-    key = codec.key("c", f"{started}.25-abcdef", started + 0.25, "jpg")
+    key = codec.key("c", f"{started}.25-abcdef", started + 0.25, ".jpg")
     assert "-20241027_020001.jpg" in key
     assert codec.parse(key).started == started
 
@@ -122,7 +137,7 @@ def test_utc_needs_no_database_of_time_zones(monkeypatch: pytest.MonkeyPatch) ->
         raise KeyError(name)
 
     monkeypatch.setattr(keys, "ZoneInfo", none_there)
-    assert KeyCodec("").key("c", "1-a", 0.0, "jpg") == "c/1970-01-01/1-a-19700101_000000.jpg"
+    assert KeyCodec("").key("c", "1-a", 0.0, ".jpg") == "c/1970-01-01/1-a-19700101_000000.jpg"
 
 
 @pytest.mark.parametrize(
@@ -158,7 +173,7 @@ def test_a_key_that_would_have_been_written_otherwise_is_none_of_ours(key: str) 
 def test_an_event_id_that_could_lead_elsewhere_gets_no_key(event_id: str) -> None:
     assert not is_event_id(event_id)
     with pytest.raises(KeyFault):
-        KeyCodec("p").key("c", event_id, 1.0, "jpg")
+        KeyCodec("p").key("c", event_id, 1.0, ".jpg")
 
 
 @unhurried
@@ -170,12 +185,12 @@ def test_an_id_that_frigate_makes_of_any_float_is_an_event_id(number: float, tai
 @pytest.mark.parametrize("started", [-1.0, math.nan, math.inf, 32_503_680_000.0])
 def test_a_start_time_that_is_none_gets_no_key(started: float) -> None:
     with pytest.raises(KeyFault):
-        KeyCodec("p").key("c", "1-a", started, "jpg")
+        KeyCodec("p").key("c", "1-a", started, ".jpg")
 
 
 def test_a_camera_without_a_name_gets_no_key() -> None:
     with pytest.raises(KeyFault):
-        KeyCodec("p").key("", "1-a", 1.0, "jpg")
+        KeyCodec("p").key("", "1-a", 1.0, ".jpg")
 
 
 @pytest.mark.parametrize("letter", ["x", "é"])
@@ -183,14 +198,14 @@ def test_a_key_ends_at_the_last_byte_that_s3_takes(letter: str) -> None:
     codec, taken = KeyCodec("p"), len(quote(letter))
     rest = len("p//1970-01-01/1-a-19700101_000001.jpg")
     camera = letter * ((LONGEST_KEY - rest) // taken)
-    assert len(codec.key(camera, "1-a", 1.0, "jpg")) > LONGEST_KEY - taken
+    assert len(codec.key(camera, "1-a", 1.0, ".jpg")) > LONGEST_KEY - taken
     with pytest.raises(KeyFault):
-        codec.key(camera + letter, "1-a", 1.0, "jpg")
+        codec.key(camera + letter, "1-a", 1.0, ".jpg")
 
 
 def test_a_camera_of_4_kb_gets_no_key_and_the_fault_stays_short() -> None:
     with pytest.raises(KeyFault) as raised:
-        KeyCodec("p").key("x" * 4096, "1-a", 1.0, "jpg")
+        KeyCodec("p").key("x" * 4096, "1-a", 1.0, ".jpg")
     assert len(str(raised.value)) < 200
 
 
@@ -199,14 +214,29 @@ def test_a_camera_of_4_kb_gets_no_key_and_the_fault_stays_short() -> None:
 def test_every_camera_of_which_a_file_can_exist_has_a_key(id_length: int, letter: str) -> None:
     room = 255 - len("-.jpg") - id_length
     camera = letter * (room // len(letter.encode()))
-    assert KeyCodec("p" * 240).key(camera, "1" * id_length, 1.0, "jpg")
+    assert KeyCodec("p" * 240).key(camera, "1" * id_length, 1.0, ".jpg")
 
 
 def test_different_cameras_have_different_keys() -> None:
     cameras = [camera for camera in ODD if len(camera) < 100]
-    made = {KeyCodec("p").key(camera, "1-a", 1.0, "jpg") for camera in cameras}
+    made = {KeyCodec("p").key(camera, "1-a", 1.0, ".jpg") for camera in cameras}
     assert len(made) == len(cameras)
 
 
 def test_times_are_told_as_people_read_them() -> None:
     assert utc(1705329022.9) == "2024-01-15T14:30:22Z"
+
+
+@pytest.mark.parametrize(("kind", "ending"), FILES)
+def test_a_key_names_the_kind_of_its_file(kind: str, ending: str) -> None:
+    key = KeyCodec("p").key("c", "1-a", 1.0, ending)
+    assert kind_of(key) == KeyCodec("p").parse(key).kind == kind
+    assert KeyCodec("p").parse(key).artifact_id == f"{kind}:1-a"
+
+
+def test_a_key_with_an_unknown_ending_is_none_of_ours() -> None:
+    for ending in (".gif", ".jpg.part", "-thumb.mp4", "-part-1.mp4", ""):
+        key = f"p/c/1970-01-01/1-a-19700101_000001{ending}"
+        assert kind_of(key) == ""
+        with pytest.raises(KeyFault):
+            KeyCodec("p").parse(key)

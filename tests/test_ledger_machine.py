@@ -18,10 +18,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from frigate_mirror.artifacts import Artifact
 from frigate_mirror.entries import Priority, Settled
 from frigate_mirror.ledger import Ledger
-from frigate_mirror.salvage import artifacts_in
 
 IDS = st.sampled_from([f"snapshot:{n}" for n in range(8)])
 STARTED = {f"snapshot:{n}": float(n * 10) for n in range(8)}
+BOUNDS = st.sampled_from([40.0, 1010.0, 1030.0, 1e12])
 CAMERAS = {f"snapshot:{n}": ("door", "yard")[n % 2] for n in range(8)}
 
 
@@ -33,6 +33,7 @@ class Row:
     tries: int = 0
     attempts: int = 0
     has_source: bool = True
+    settled: float = 0.0
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -64,7 +65,7 @@ class LedgerMachine(RuleBasedStateMachine):
             one, CAMERAS[one], STARTED[one], f"k/{one}", Path("/a"), 1, "image/jpeg", {}
         )
         added = self.ledger.add(artifact, priority, self.now)
-        assert added == (row is None or row.state in ("waiting", "gone"))
+        assert added == (row is None or row.state in ("waiting", "gone", "lost"))
         if added:
             self.rows[one] = Row("pending", int(priority), self.now)
 
@@ -81,10 +82,10 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(some=st.sets(IDS), state=st.sampled_from(["uploaded", "failed"]))
     def add_settled(self, some: set[str], state: str) -> None:
         new = [one for one in some if one not in self.rows]
-        rows = [(one, CAMERAS[one], "k", STARTED[one], self.now, state) for one in some]
+        rows = [(one, CAMERAS[one], "k", STARTED[one], self.now, state, 0, "") for one in some]
         assert self.ledger.add_settled(rows) == len(new)
         for one in new:
-            self.rows[one] = Row(state, 2, self.now, has_source=False)
+            self.rows[one] = Row(state, 2, self.now, has_source=False, settled=self.now)
             if state == "uploaded":
                 self.uploaded.add(one)
 
@@ -115,7 +116,7 @@ class LedgerMachine(RuleBasedStateMachine):
         some = data.draw(st.lists(claimed, min_size=1, unique=True))
         self.ledger.settle([Settled(self.now, one, "k") for one in some])
         for one in some:
-            self.rows[one] = Row("uploaded", has_source=False)
+            self.rows[one] = Row("uploaded", has_source=False, settled=self.now)
             self.claimed.discard(one)
             self.uploaded.add(one)
 
@@ -131,15 +132,16 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.claimed)
     @rule(data=st.data(), gone=st.booleans())
-    def bury_or_give_up(self, data: st.DataObject, gone: bool) -> None:
+    def bury_or_lose(self, data: st.DataObject, gone: bool) -> None:
         one = data.draw(st.sampled_from(sorted(self.claimed)))
         row = self.rows[one]
         if gone:
-            self.ledger.give_up(one, "x", self.now)
-            row.state = "gone"
+            self.ledger.lose(one, "x", self.now)
+            row.state = "lost"
         else:
             self.ledger.bury(one, "x", self.now)
             row.state, row.tries, row.attempts = "failed", row.tries + 1, row.attempts + 1
+        row.settled = self.now
         self.release_one(one)
 
     @precondition(lambda self: self.claimed)
@@ -156,7 +158,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def revive(self, event: str, camera: str) -> None:
         chosen = [
             one
-            for one in self._in("failed")
+            for one in self._in("failed", "lost")
             if event in ("", one.partition(":")[2]) and camera in ("", CAMERAS[one])
         ]
         assert self.ledger.revive(event, camera, self.now) == len(chosen)
@@ -181,20 +183,35 @@ class LedgerMachine(RuleBasedStateMachine):
             if row.due > self.now + 120 or (row.due > self.now and row.attempts == 0):
                 row.due = self.now
 
+    @rule(data=st.data())
+    def give_up(self, data: st.DataObject) -> None:
+        one = data.draw(IDS)
+        self.ledger.give_up(one, "x", self.now)
+        if one in self._in("waiting"):
+            self.rows[one].state, self.rows[one].settled = "gone", self.now
+
     @rule(since=st.integers(0, 80))
     def look_again(self, since: int) -> None:
-        chosen = [one for one in self._in("gone") if STARTED[one] >= since]
-        assert self.ledger.look_again(since, self.now, 3) == len(chosen)
-        for one in chosen:
-            row = self.rows[one]
-            row.state, row.due, row.attempts = "waiting", self.now, 3
+        chosen = [one for one in self._in("gone", "lost") if STARTED[one] >= since]
+        assert [one for page in self.ledger.without_file(since, 2) for one in page] == sorted(
+            chosen
+        )
 
-    @rule(before=st.integers(0, 80), failed_before=st.integers(0, 80))
-    def prune(self, before: int, failed_before: int) -> None:
-        old = [one for one in self._in("uploaded", "gone") if STARTED[one] < before]
-        old += [one for one in self._in("failed") if STARTED[one] < failed_before]
-        assert self.ledger.prune(before, failed_before) == len(old)
-        for one in old:
+    @rule(before=BOUNDS, dead_before=BOUNDS)
+    def prune(self, before: float, dead_before: float) -> None:
+        """What both started and was settled before the bound is forgotten."""
+
+        def old(bound: float, *states: str) -> list[str]:
+            rows = self.rows
+            return [
+                one
+                for one in self._in(*states)
+                if STARTED[one] < bound and rows[one].settled < bound
+            ]
+
+        done, dead = old(before, "uploaded", "gone"), old(dead_before, "failed", "lost")
+        assert self.ledger.prune(before, dead_before) == (len(done + dead), len(dead))
+        for one in done + dead:
             del self.rows[one]
             self.uploaded.discard(one)
 
@@ -204,22 +221,12 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger = Ledger(self.folder / "ledger.db")
         self.claimed.clear()
 
-    @rule()
-    def read_it_as_a_wreck(self) -> None:
-        found = {one.id for one in artifacts_in(self.folder / "ledger.db")}
-        assert set(self._in("pending")) <= found
-        assert not found & set(self._in("uploaded", "failed", "gone"))
-
-    @rule()
-    def check(self) -> None:
-        self.ledger.check()
-
     # -- what always holds
 
     @invariant()
     def the_counts_agree(self) -> None:
         counts = self.ledger.counts()
-        for state in ("waiting", "pending", "uploaded", "failed", "gone"):
+        for state in ("waiting", "pending", "uploaded", "failed", "lost", "gone"):
             assert getattr(counts, state) == len(self._in(state)), state
         retrying = [one for one in self._in("pending") if self.rows[one].priority == 1]
         assert counts.retrying == len(retrying)

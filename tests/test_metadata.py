@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frigate_mirror.metadata import LIMIT, decode, encode
+from frigate_mirror.metadata import LIMIT, decode, encode, least
 
 unhurried = hypothesis.settings(
     deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -24,7 +24,8 @@ values_of = st.dictionaries(st.sampled_from(NAMES), texts, max_size=7)
 
 
 def size_of(encoded: dict[str, str]) -> int:
-    return sum(len(name.encode()) + len(text.encode()) for name, text in encoded.items())
+    """As MinIO and rclone count, with `x-amz-meta-` before each name."""
+    return sum(11 + len(name.encode()) + len(text.encode()) for name, text in encoded.items())
 
 
 @unhurried
@@ -97,3 +98,25 @@ def test_half_a_character_is_no_fault(broken: str) -> None:
 
 def test_nothing_of_an_event_is_no_metadata() -> None:
     assert encode({"sub-label": "", "end-time": ""}, [""]) == {}
+
+
+@given(values_of, st.lists(texts, max_size=5))
+def test_the_least_metadata_is_the_id_and_what_is_missing(
+    values: dict[str, str], zones: list[str]
+) -> None:
+    encoded = encode(values | {"event-id": "1-a"}, zones)
+    found = least(encoded)
+    assert found["event-id"] == "1-a"
+    assert found.keys() <= {"event-id", "left-out"}
+    missing = set(found.get("left-out", "").split(",")) - {""}
+    assert missing == encoded.keys() - {"event-id", "left-out"}
+    assert least(found) == found
+
+
+def test_the_least_metadata_still_names_what_did_not_fit_before() -> None:
+    encoded = encode({"event-id": "1-a", "label": "日" * 300, "score": "0.9"})
+    assert least(encoded) == {"event-id": "1-a", "left-out": "label,score"}
+
+
+def test_the_least_of_nothing_is_nothing() -> None:
+    assert least({}) == {}

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import logging
 import re
-import sqlite3
 import threading
 import time
 import tracemalloc
@@ -21,13 +19,12 @@ import pytest
 from frigate_mirror import child
 from frigate_mirror.entries import Counts
 from frigate_mirror.ledger import Ledger
-from frigate_mirror.mirror import Mirror
-from frigate_mirror.sink import Misconfigured, Receipt, Rejected, Unavailable
+from frigate_mirror.sink import Misconfigured, Receipt, Rejected, Stored, Unavailable
 from worlds import DAY, NOW, Clock, FaultySink, World, until
 
 STATS = re.compile(
     r"S3 Upload Stats - Success: \d+, Failed: \d+, Retry Queue: \d+, "
-    r"Tracked Events: \d+, Failed Events: \d+, Health: (OK|DEGRADED|DOWN)"
+    r"Tracked Events: \d+, Failed Events: \d+, Health: (OK|DEGRADED|UNKNOWN|DOWN)"
 )
 DENIED = Misconfigured("list bucket/: AccessDenied", hint="allow s3:ListBucket on bucket")
 
@@ -40,7 +37,7 @@ class Bench:
         self.open()
 
     def open(self) -> None:
-        self.mirror = Mirror(self.world.settings(), self.sink, clock=self.clock)
+        self.mirror = self.world.mirror(self.sink, clock=self.clock)
 
     def drain(self) -> None:
         while self.mirror.uploader.step():
@@ -141,13 +138,32 @@ def test_a_held_picture_is_kept_as_long_as_anybody_may_want_it(bench: Bench) -> 
     for name in ("snapshot_1-unknown", "snapshot_2-uploaded"):
         (spool / name).write_bytes(b"picture")
     bench.open()
-    bench.mirror.ledger.add_settled([("snapshot:2-uploaded", "c", "k", NOW, NOW, "uploaded")])
+    bench.mirror.ledger.add_settled(
+        [("snapshot:2-uploaded", "c", "k", NOW, NOW, "uploaded", 0, "")]
+    )
     left = {1.1 / 24: ["1-unknown", pending], 7.9: ["1-unknown", pending], 8.1: [pending]}
     for days, expected in left.items():
         later = time.time() + days * DAY
         bench.mirror.spool._clock = lambda later=later: later  # type: ignore[misc]
         bench.mirror.prune()
-        assert sorted(path.name for path in spool.iterdir()) == [f"snapshot_{n}" for n in expected]
+        held = sorted(path.name for path in spool.iterdir() if "~" not in path.name)
+        assert held == [f"snapshot_{n}" for n in expected]
+
+
+def test_the_spool_holds_as_many_megabytes_as_the_owner_allows_to_the_byte(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "bench", S3_SPOOL_LIMIT_MB="1")
+    for size in (600_000, 400_000):
+        hold_a_picture_of(bench, size)
+    assert (bench.mirror.spool.bytes, bench.mirror.spool.trouble) == (1_000_000, "")
+    hold_a_picture_of(bench, 20_000)
+    assert bench.mirror.spool.bytes == 1_000_000 and "full" in bench.mirror.spool.trouble
+
+
+def hold_a_picture_of(bench: Bench, size: int) -> None:
+    event_id = bench.world.event(picture=False)
+    bench.world.pictures[event_id] = bench.world.pictures[event_id].ljust(size, b"\0")
+    bench.world.write_picture(event_id)
+    bench.mirror.intake.offer(event_id)
 
 
 def test_the_owners_bandwidth_is_kept(tmp_path: Path) -> None:
@@ -176,12 +192,15 @@ def test_a_damaged_ledger_is_put_aside_at_the_start_and_costs_no_put_again(bench
 
 def test_pruning_follows_the_window_with_a_margin_in_ledger_and_file(bench: Bench) -> None:
     bench.world.event(started=NOW - 6 * DAY)
-    bench.world.event(started=NOW - 60)
     bench.round()
-    bench.clock.now += 1.5 * DAY  # the first is outside the window, inside the margin
+    bench.clock.now += 4 * DAY
+    bench.round()
+    bench.clock.now += 3.9 * DAY  # its start is long past the window, its upload inside the margin
+    bench.world.event(started=bench.clock.now - 60)
+    bench.round()
     bench.mirror.prune()
     assert bench.mirror.ledger.counts() == Counts(uploaded=2)
-    bench.clock.now += 1 * DAY
+    bench.clock.now += 0.2 * DAY
     bench.mirror.prune()
     assert bench.mirror.ledger.counts() == Counts(uploaded=1)
     assert len(bench.world.lines(".s3_uploaded_events")) == 1
@@ -283,7 +302,7 @@ def test_an_outage_shows_before_the_next_event_and_ends_with_the_next_check(
     told = [record.getMessage() for record in caplog.records]
     assert [line for line in told if "service" in line] == [
         "S3 service lost, everything waits: list: ConnectTimeout",
-        "S3 service back after 240 s",
+        "S3 service back after 300 s",
     ]
 
 
@@ -339,6 +358,23 @@ def test_the_file_of_dead_letters_follows_the_ledger(bench: Bench) -> None:
         bench.clock.now += 600.0
     bench.mirror.write_status()  # their number is the same, they are not
     assert [fields[1] for fields in bench.world.lines(".s3_failed_events")] == [f"snapshot:{other}"]
+
+
+def test_a_dead_letter_is_kept_for_ninety_days_and_its_end_is_told(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.world.event()
+    bench.sink.fault = lambda key: reject()
+    for _ in range(3):
+        bench.clock.now += 600.0
+        bench.round()
+    bench.clock.now += 89.9 * DAY
+    bench.mirror.prune()
+    assert bench.mirror.ledger.counts().failed == 1 and "forgotten" not in caplog.text
+    bench.clock.now += 0.2 * DAY
+    bench.mirror.prune()
+    assert bench.mirror.ledger.counts() == Counts()
+    assert "1 failed picture(s) older than 90 days are forgotten" in caplog.text
 
 
 def test_the_status_names_the_last_error_and_what_to_do_about_it(bench: Bench) -> None:
@@ -476,80 +512,19 @@ def test_a_ledger_damaged_while_open_is_noticed(bench: Bench) -> None:
     assert bench.mirror.ledger.damaged
 
 
-def hide_in_the_ledger(bench: Bench, event_id: str) -> None:
-    """Open it anew with a letter of the event's id changed, in an index or in the table."""
-    path = bench.world.state / "ledger.db"
-    bench.mirror.ledger.close()
-    data = path.read_bytes()
-    at = data.rindex(event_id.encode())
-    path.write_bytes(data[:at] + b"2" + data[at + 1 :])
-    bench.open()
-
-
-def test_an_index_that_hides_a_picture_is_noticed(bench: Bench) -> None:
-    event_id = bench.world.event(started=NOW - 60)
-    bench.sink.fault = lambda key: unavailable()
-    bench.round()
-    hide_in_the_ledger(bench, event_id)
-    bench.mirror.prune()
-    assert bench.mirror.ledger.damaged
-
-
-def test_nothing_is_let_go_on_the_word_of_a_damaged_ledger(bench: Bench) -> None:
-    event_id = bench.world.event(started=NOW - 60)
-    bench.sink.fault = lambda key: unavailable()
-    bench.round()
-    bench.open()  # to which whatever the spool holds may be an orphan
-    bench.mirror.spool._clock = lambda: time.time() + 90 * 86_400.0
-    with contextlib.closing(sqlite3.connect(bench.world.state / "ledger.db")) as sql, sql:
-        sql.execute("PRAGMA ignore_check_constraints = 1")
-        sql.execute("UPDATE artifact SET state = 'pendinh'")
-    assert bench.mirror.ledger.wants_file(f"snapshot:{event_id}")
-    bench.mirror.prune()
-    assert bench.mirror.ledger.damaged
-    assert Path(bench.mirror.spool.path(f"snapshot:{event_id}")).exists()
-
-
 def test_the_child_forgets_none_of_what_is_to_be_done_now_and_then(bench: Bench) -> None:
     rounds = child._rounds(bench.mirror, bench.world.settings())
     found = {task.__name__ for one in rounds for _, task in one._tasks}
-    assert found == {"tend", "write_status", "sum_up", "housekeep", "tidy", "check", "tell"}
-
-
-def checks_of(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> tuple[list[float], list[float]]:
-    """The seconds of a clock to set, and those at which a mirror with a backlog checks itself."""
-    now, checks = [1000.0], []
-    monkeypatch.setattr("frigate_mirror.mirror.time.monotonic", lambda: now[0])
-    bench.open()
-    monkeypatch.setattr(bench.mirror.ledger, "check", lambda: checks.append(now[0]))
-    bench.world.event(started=NOW - 60)
-    bench.mirror.housekeep()
-    return now, checks
-
-
-def test_the_ledger_is_held_against_itself_hourly_and_first_when_no_backlog_waits(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now, checks = checks_of(bench, monkeypatch)
-    bench.mirror.tidy()
-    assert not checks, "a picture waits"
-    bench.round()
-    for now[0] in (1010.0, 4609.0, 4610.0, 4620.0):
-        bench.mirror.tidy()
-    bench.world.event(started=NOW - 50)
-    bench.mirror.housekeep()
-    for now[0] in (8209.0, 8210.0):
-        bench.mirror.tidy()
-    assert checks == [1010.0, 4610.0, 8210.0], "after an hour a backlog waits no longer"
-
-
-def test_a_backlog_that_never_ends_puts_the_first_check_off_for_an_hour_at_most(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now, checks = checks_of(bench, monkeypatch)
-    for now[0] in (4599.0, 4600.0, 4601.0):
-        bench.mirror.tidy()
-    assert checks == [4600.0]
+    assert found == {
+        "tend",
+        "write_status",
+        "sum_up",
+        "housekeep",
+        "tidy",
+        "check",
+        "verify",
+        "tell",
+    }
 
 
 def test_what_an_outage_held_up_in_an_earlier_life_is_due_at_the_start(bench: Bench) -> None:
@@ -560,3 +535,152 @@ def test_what_an_outage_held_up_in_an_earlier_life_is_due_at_the_start(bench: Be
     bench.mirror.uploader.start = lambda threads: None
     bench.mirror.start()
     assert bench.mirror.ledger.next_due() == bench.clock.now
+
+
+# -- what is lost, changed, or vanished
+
+
+def test_what_was_lost_is_listed_and_keeps_health_from_ok_until_it_is_back(bench: Bench) -> None:
+    event_id = bench.world.event(started=NOW - 60)
+    bench.mirror.check()
+    bench.sink.fault = lambda key: unavailable()
+    bench.round()
+    bench.mirror.spool.release(f"snapshot:{event_id}")
+    bench.world.forget(event_id)
+    bench.sink.fault = lambda key: None
+    bench.mirror.check()
+    bench.clock.now += 600.0
+    bench.round()
+    status = bench.mirror.status()
+    assert status.health == "DEGRADED" and "1 picture(s) were lost" in status.reasons[0]
+    assert "Failed Events: 1, Health: DEGRADED" in status.line()
+    bench.mirror.write_status()
+    [line] = bench.world.lines(".s3_failed_events")
+    assert line[1] == f"snapshot:{event_id}"
+    assert line[-1] == "deleted before it could be uploaded"
+    bench.world.write_picture(event_id)
+    bench.mirror.ledger.revive(now=bench.clock.now)
+    bench.round()
+    bench.mirror.write_status()
+    assert bench.mirror.status().health == "OK"
+    assert bench.world.lines(".s3_failed_events") == []
+
+
+def test_a_lost_picture_that_comes_back_by_itself_is_uploaded(bench: Bench) -> None:
+    event_id = bench.world.event(started=NOW - 60)
+    bench.mirror.housekeep()
+    bench.mirror.spool.release(f"snapshot:{event_id}")
+    bench.world.forget(event_id)
+    bench.drain()
+    assert bench.mirror.ledger.counts() == Counts(lost=1)
+    bench.world.write_picture(event_id)
+    bench.mirror.prune()
+    bench.drain()
+    assert bench.mirror.ledger.counts() == Counts(uploaded=1)
+
+
+def test_dead_letters_that_nobody_heard_of_are_forgotten_with_a_line_after_90_days(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    event_id = bench.world.event(started=NOW - 60)
+    bench.mirror.housekeep()
+    bench.mirror.spool.release(f"snapshot:{event_id}")
+    bench.world.forget(event_id, row=True)
+    bench.drain()
+    bench.clock.now += 89.9 * DAY
+    bench.mirror.prune()
+    assert bench.mirror.ledger.counts() == Counts(lost=1)
+    bench.clock.now += 0.2 * DAY
+    bench.mirror.prune()
+    assert bench.mirror.ledger.counts() == Counts()
+    assert "1 failed picture(s) older than 90 days are forgotten" in caplog.text
+
+
+def test_a_picture_that_changes_is_seen_by_each_sweep_for_an_hour_and_then_once_a_day(
+    bench: Bench,
+) -> None:
+    event_id = bench.world.event(started=NOW - 60)
+    bench.round()
+
+    def change() -> None:
+        bench.world.pictures[event_id] += b"more"
+        bench.world.write_picture(event_id)
+
+    change()
+    bench.clock.now += 3500.0
+    bench.round()
+    assert len(bench.sink.puts) == 2
+    change()
+    bench.clock.now += 3600.0
+    bench.round()
+    assert len(bench.sink.puts) == 2, "an hour after its end it is looked at once a day"
+    bench.clock.now += DAY
+    bench.round()
+    assert len(bench.sink.puts) == 3 and bench.keys_of({event_id})
+
+
+def test_events_from_before_a_clock_jumped_from_1970_are_found_without_a_hook(
+    bench: Bench,
+) -> None:
+    bench.clock.now = 200.0
+    first = bench.world.event(started=100.0)
+    bench.round()
+    bench.open()  # and a restart between
+    unseen = [bench.world.event(started=300.0 + n) for n in range(3)]
+    bench.clock.now = NOW
+    bench.round()
+    bench.clock.now += 60.0
+    bench.round()
+    assert bench.keys_of({first, *unseen}) == {first, *unseen}
+    bench.clock.now += 3 * DAY
+    bench.mirror.prune()
+    bench.round()
+    assert len(bench.sink.puts) == 4
+
+
+def test_before_the_bucket_has_answered_health_is_unknown(bench: Bench) -> None:
+    assert bench.mirror.status().health == "UNKNOWN"
+    bench.mirror.check()
+    assert bench.mirror.status().health == "OK"
+
+
+def test_pictures_that_vanish_from_the_bucket_are_told_until_they_are_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("frigate_mirror.mirror.time.monotonic", lambda: now[0])
+    for n in range(4):
+        bench.world.event(started=NOW - 60 - n)
+    bench.mirror.verify()  # nobody has answered yet
+    bench.round()
+    objects = dict(bench.sink.objects)
+    bench.mirror.verify()
+    assert bench.mirror.status().health == "OK"
+    bench.sink.objects.clear()
+    now[0] += DAY - 1
+    bench.mirror.verify()
+    assert bench.mirror.status().health == "OK", "once a day is enough"
+    now[0] += 2
+    bench.mirror.verify()
+    [reason] = bench.mirror.status().reasons
+    assert "4 of the newest 4 uploaded pictures are missing in the bucket" in reason
+    assert "backfill --verify" in reason
+    bench.sink.objects = objects
+    now[0] += 3601
+    bench.mirror.verify()
+    assert bench.mirror.status().health == "OK"
+
+
+def test_a_bucket_that_may_not_be_listed_is_not_called_empty(bench: Bench) -> None:
+    bench.world.event(started=NOW - 60)
+    bench.round()
+    bench.sink.objects.clear()
+    real, bench.sink.list = bench.sink.list, refuse_to_list  # type: ignore[method-assign]
+    bench.mirror.verify()
+    assert bench.mirror.status().health == "OK"
+    bench.sink.list = real  # type: ignore[method-assign]
+
+
+def refuse_to_list(prefix: str) -> Iterator[Stored]:
+    raise DENIED
+    yield

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from waiting import PATIENCE
+
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ("bash", "dirname", "timeout", "date", "cat", "env")
 ANSWER = "S3 mirror: OK\n  in bucket    12"
@@ -57,7 +59,7 @@ class Machine:
         environment = {"PATH": str(self.bin), "NOTES": str(self.notes)} | environ
         return subprocess.run(
             ["bash", str(self.script), *arguments],
-            env=environment, capture_output=True, text=True, timeout=20,
+            env=environment, capture_output=True, text=True, timeout=PATIENCE,
         )  # fmt: skip
 
 
@@ -97,12 +99,24 @@ def test_the_container_can_be_named_by_option_and_by_variable(docker: Machine) -
     assert "exec cams " in notes and "exec house " in notes
 
 
+def test_no_question_is_asked_without_a_limit(docker: Machine) -> None:
+    (docker.bin / "timeout").unlink()
+    docker.stub("timeout", 'echo "$2" >>"$NOTES/limited"; [[ $1 == 30 ]]; shift; exec "$@"')
+    docker.monitor(RUNNING="nvr-frigate-1", SERVICE="frigate")
+    docker.monitor("--local")
+    asked = (docker.notes / "docker").read_text().splitlines()
+    limited = (docker.notes / "limited").read_text().split()
+    assert limited == ["docker"] * len(asked) + ["python3"] and len(asked) >= 2
+
+
 def test_local_does_not_touch_docker(docker: Machine) -> None:
     assert docker.monitor("--local").returncode == 0
     assert not (docker.notes / "docker").exists()
 
 
-@pytest.mark.parametrize(("health", "status"), [("OK", 0), ("DEGRADED", 1), ("DOWN", 2)])
+@pytest.mark.parametrize(
+    ("health", "status"), [("OK", 0), ("DEGRADED", 1), ("UNKNOWN", 1), ("DOWN", 2)]
+)
 def test_the_exit_code_is_that_of_the_answer(machine: Machine, health: str, status: int) -> None:
     machine.answers(f"S3 mirror: {health}\n  because      of it", status)
     done = machine.monitor()
@@ -157,6 +171,13 @@ def test_the_first_line_has_the_colour_of_the_health(
     assert done.stdout == f"\033[{colour}mS3 mirror: SUCH\033[0m\n  as it is\n"
 
 
+def test_a_mirror_whose_bucket_has_not_answered_yet_is_yellow(machine: Machine) -> None:
+    machine.answers("S3 mirror: UNKNOWN\n  because      the bucket has not answered yet", 1)
+    done = machine.monitor(FORCE_COLOR="1")
+    assert done.stdout.startswith("\033[1;33mS3 mirror: UNKNOWN\033[0m\n")
+    assert done.returncode == 1
+
+
 def test_no_colours_where_nobody_looks(machine: Machine) -> None:
     assert "\033" not in machine.monitor().stdout
 
@@ -169,6 +190,14 @@ def test_watch_asks_again_until_it_is_interrupted(machine: Machine) -> None:
     assert (machine.notes / "slept").read_text().split() == ["5", "5", "5"]
     assert len(machine.asked()) == 3
     assert done.returncode == 1
+
+
+def test_watch_that_is_told_to_end_leaves_the_last_answer_as_its_exit_code(
+    machine: Machine,
+) -> None:
+    machine.stub("sleep", "kill -TERM $PPID")
+    machine.answers("S3 mirror: DEGRADED", 1)
+    assert machine.monitor("watch").returncode == 1
 
 
 def test_watch_goes_on_while_the_mirror_is_down(machine: Machine) -> None:
@@ -189,4 +218,4 @@ def test_wrong_use_is_told_apart_from_being_down(machine: Machine, wrong: list[s
 def test_help_is_help_and_no_error(machine: Machine) -> None:
     done = machine.monitor("--help")
     assert done.returncode == 0
-    assert "exit codes" in done.stderr
+    assert "exit codes: 0 OK, 1 degraded or unknown" in done.stderr

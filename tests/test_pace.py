@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import threading
 
 import pytest
 
 from frigate_mirror import parse
-from frigate_mirror.pace import Bandwidth, Width
+from frigate_mirror.pace import Bandwidth
 
 
 class Now:
@@ -77,54 +76,3 @@ def test_without_a_bound_nothing_waits() -> None:
     line = Now().bandwidth("")
     line.send(10**12)
     assert line.pause() == 0.0
-
-
-# -- how many threads
-
-
-def learned(width: Width, took: float, cpu: float, times: int = 3 * Width.LOOKS) -> int:
-    for _ in range(times):
-        width.learn(took, cpu)
-    return width.now
-
-
-def test_where_the_bucket_is_near_few_threads_work_and_where_it_is_far_all_do() -> None:
-    width = Width(8)
-    assert width.now == 8, "until it is known"
-    assert learned(width, took=0.0010, cpu=0.0008) == 3
-    assert learned(width, took=0.050, cpu=0.001) == 8
-    assert learned(width, took=0.0010, cpu=0.0008) == 3
-
-
-def test_threads_that_only_wait_for_each_other_are_not_taken_for_a_far_bucket() -> None:
-    width = Width(8)
-    learned(width, took=0.050, cpu=0.001)
-    for n in range(10 * Width.LOOKS):  # all but a few have waited for the other seven
-        width.learn(0.001 if n % 8 == 0 else 0.008, 0.001)
-    assert width.now == 2
-
-
-def test_one_slow_answer_is_enough_to_let_more_threads_work() -> None:
-    width = Width(8)
-    learned(width, took=0.0010, cpu=0.0008)
-    width.learn(0.5, 0.001)
-    assert width.now == 8
-
-
-def test_a_thread_waits_until_it_is_wanted_and_no_longer() -> None:
-    width = Width(8)
-    learned(width, took=0.0010, cpu=0.0010)
-    assert width.takes(1, 0.0) and not width.takes(2, 0.0)
-    answers: list[bool] = []
-    thread = threading.Thread(target=lambda: answers.append(width.takes(7, 20.0)))
-    thread.start()
-    width.learn(0.5, 0.001)
-    thread.join(10.0)
-    assert answers == [True]
-
-
-@pytest.mark.parametrize("most", [1, 2, 5])
-def test_there_are_never_more_than_the_owner_allows(most: int) -> None:
-    width = Width(most)
-    assert learned(width, took=1.0, cpu=0.0) == most
-    assert learned(width, took=0.0, cpu=1.0) == min(most, 2)

@@ -1,4 +1,4 @@
-"""A damaged ledger: put aside, made anew, and nothing that waited in it is forgotten."""
+"""A damaged ledger: put aside and made anew, from the state files and what Frigate knows."""
 
 from __future__ import annotations
 
@@ -17,12 +17,10 @@ from frigate_mirror import rebuild
 from frigate_mirror.artifacts import Artifact
 from frigate_mirror.entries import Counts, Priority, Settled
 from frigate_mirror.ledger import Ledger, LedgerError
-from frigate_mirror.salvage import artifacts_in
 from frigate_mirror.statefiles import StateFile
 from frigate_mirror.store import LedgerDamaged
 
 NOW = 1_705_330_000.0
-WORDS = (b"pending", b"uploaded", b"waiting", b"snapshot:", b"application", b'{"')
 
 
 def artifact(number: int) -> Artifact:
@@ -68,7 +66,6 @@ class House:
                 ledger.mend_clock(NOW + 10, NOW + 610)
                 for one in ledger.unknown(list(known)):
                     ledger.add(known[one], Priority.BACKLOG, NOW + 10)
-                ledger.check()
                 while entry := ledger.claim(NOW + 10):
                     self.sent.append(entry.artifact)
                     self.settle(ledger, [entry.artifact.id])
@@ -91,85 +88,40 @@ def house(tmp_path: Path) -> House:
     return made
 
 
-def flip(data: bytearray, rng: random.Random) -> None:
-    for _ in range(rng.choice((1, 8, 64))):
-        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-
-
-def flip_in_header(data: bytearray, rng: random.Random) -> None:
-    data[rng.randrange(100)] ^= 1 << rng.randrange(8)
-
-
-def flip_in_words(data: bytearray, rng: random.Random) -> None:
-    for word in WORDS:
-        if places := [n for n in range(len(data)) if data.startswith(word, n)]:
-            data[rng.choice(places) + rng.randrange(len(word))] ^= 1 << rng.randrange(8)
-
-
-def scribble(data: bytearray, rng: random.Random) -> None:
-    at = rng.randrange(len(data) - 511)
-    data[at : at + 512] = rng.randbytes(512)
+def zero_a_page(data: bytearray, rng: random.Random) -> None:
+    at = rng.randrange(len(data) // 4096) * 4096
+    data[at : at + 4096] = bytes(4096)
 
 
 def cut(data: bytearray, rng: random.Random) -> None:
     del data[rng.randrange(len(data)) :]
 
 
-@hypothesis.settings(deadline=None, max_examples=150, database=None)
-@given(st.sampled_from([flip, flip_in_header, flip_in_words, scribble, cut]), st.integers(0, 2**32))
-def test_whatever_is_damaged_all_is_uploaded_as_it_was(hurt: object, seed: int) -> None:
+@hypothesis.settings(deadline=None, max_examples=100, database=None)
+@given(st.sampled_from([zero_a_page, cut]), st.integers(0, 2**32))
+def test_a_page_damaged_in_a_crash_costs_no_picture(hurt: object, seed: int) -> None:
     with TemporaryDirectory() as folder:
         house = House(Path(folder))
         house.fill()
+        crash(house.path)
         data = bytearray(house.path.read_bytes())
         hurt(data, random.Random(seed))  # type: ignore[operator]
         house.path.write_bytes(data)
         assert house.live(ALL) or house.live(ALL)
         assert {one.id for one in house.sent} >= set(PENDING)
-        assert all(one == ALL[one.id] for one in house.sent)
 
 
-def test_what_frigate_has_forgotten_is_taken_from_the_damaged_ledger(house: House) -> None:
-    data = house.path.read_bytes()
-    house.path.write_bytes(data.replace(b"IN ('waiting'", b"IN ('waIting'"))
-    assert house.live({})
-    assert {one.id: one for one in house.sent} == {one: ALL[one] for one in PENDING}
+def crash(path: Path) -> None:
+    """As a process leaves it that did not close it."""
+    with contextlib.closing(sqlite3.connect(path)) as sql, sql:
+        sql.execute("INSERT INTO note VALUES ('open', '')")
 
 
-def test_a_page_that_cannot_be_read_costs_only_its_own(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.db"
-    with contextlib.closing(Ledger(path)) as ledger:
-        for one in ALL.values():
-            ledger.add(one, Priority.LIVE, NOW)
-    size = sqlite_page(path)
-    data = bytearray(path.read_bytes())
-    middle = data.index(ALL[PENDING[5]].key.encode()) // size * size  # a leaf of the table
-    on_it = {one for one in ALL if ALL[one].key.encode() in data[middle : middle + size]}
-    data[middle : middle + size] = b"\xff" * size
-    path.write_bytes(data)
-    found = {one.id for one in artifacts_in(path)}
-    assert 0 < len(on_it) < 30 and len(ALL) - len(found) <= len(on_it) + 2  # and the two beside it
-    assert min(found) == min(ALL) and max(found) == max(ALL)
-
-
-def sqlite_page(path: Path) -> int:
-    with contextlib.closing(sqlite3.connect(path)) as sql:
-        size: int = sql.execute("PRAGMA page_size").fetchone()[0]
-    return size
-
-
-def test_a_second_damage_before_anything_was_uploaded_forgets_nothing(house: House) -> None:
-    rebuild.put_aside(house.path)
-    house.path.write_bytes(b"no database at all, but long enough to look like one")
-    assert house.live({})
-    assert {one.id for one in house.sent} == set(PENDING)
-
-
-def test_what_was_uploaded_since_is_not_taken_from_the_damaged_ledger(house: House) -> None:
-    assert house.live({})
+def test_what_was_uploaded_since_is_not_uploaded_again(house: House) -> None:
+    assert house.live(ALL)
     house.sent.clear()
     house.path.write_bytes(b"no database at all, but long enough to look like one")
-    assert house.live({}) and house.sent == []
+    assert house.live(ALL) and house.sent == []
 
 
 def test_only_the_newest_damaged_ledgers_are_kept(house: House) -> None:
@@ -198,8 +150,7 @@ def test_a_folder_in_the_place_of_one_of_its_files_is_put_aside(house: House, en
     place.unlink(missing_ok=True)
     place.mkdir()
     (place / "something").touch()
-    known = ALL if not ending else {}
-    assert house.live(known) or house.live(known)
+    assert house.live(ALL) or house.live(ALL)
     assert {one.id for one in house.sent} == set(PENDING)
     [aside] = house.put_aside()
     assert (house.path.parent / aside / f"folder{ending}" / "something").exists()

@@ -19,10 +19,10 @@ pytestmark = pytest.mark.usefixtures("no_aws_of_the_host")
 
 
 def digests_of(stub: Stub) -> list[set[str]]:
-    """Which checksums each request had, that went the short way."""
+    """Which checksums each request had that went the direct way."""
     names = {"content-md5": "MD5", CHECKSUM: "SHA-256"}
-    short = [seen for seen in stub.seen if "Boto3" not in seen.headers["user-agent"]]
-    return [{names[name] for name in seen.headers if name in names} for seen in short]
+    direct = [seen for seen in stub.seen if "Boto3" not in seen.headers["user-agent"]]
+    return [{names[name] for name in seen.headers if name in names} for seen in direct]
 
 
 @pytest.mark.parametrize("data", [b"x", b"x" * 5_000_000])
@@ -69,7 +69,7 @@ def test_a_service_that_refuses_to_be_asked_is_not_asked_again(
         put(sink)
         stub.seen.clear()
     stub.replies.append(error(status, "InvalidArgument"))
-    assert put(sink) == "e", "the same upload, the long way"
+    assert put(sink) == "e", "the same upload, over boto3"
     for _ in range(3):
         put(sink)
     asked = {"SHA-256"} if relied else {"MD5", "SHA-256"}
@@ -77,7 +77,7 @@ def test_a_service_that_refuses_to_be_asked_is_not_asked_again(
     assert len(stub.seen) == 5
 
 
-def test_a_fault_of_the_file_does_not_close_the_short_way(stub: Stub) -> None:
+def test_a_fault_of_the_file_does_not_close_the_direct_way(stub: Stub) -> None:
     class Short(io.BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:
             return super().read(size)[:-1]

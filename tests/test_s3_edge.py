@@ -7,12 +7,14 @@ import hashlib
 import io
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 
 import frigate_mirror.body
-from frigate_mirror.sink import SinkError, Unavailable
+from frigate_mirror import metadata
+from frigate_mirror.sink import Rejected, SinkError, Unavailable
 from s3 import S3Sink
 from s3_case import environ_for, failure_of, forbid_md5, put, sink_for
 from servers import Bucket
@@ -151,12 +153,11 @@ def test_a_refused_storage_class_is_dropped_and_said_once(
     stub: Stub, caplog: pytest.LogCaptureFixture, refusal: Reply
 ) -> None:
     sink = sink_for(environ_for(stub.endpoint, S3_STORAGE_CLASS="STANDARD_IA"))
-    put(sink)  # the first asks for a checksum, which may be refused too
-    stub.seen.clear()
-    stub.replies.append(refusal)
+    stub.refusals["x-amz-storage-class: STANDARD_IA"] = refusal
     assert put(sink) == put(sink) == "e"
     classes = [seen.headers.get("x-amz-storage-class") for seen in stub.seen]
-    assert classes == ["STANDARD_IA", None, None]
+    assert [name for name, _ in groupby(classes)] == ["STANDARD_IA", None]
+    assert classes[-2:] == [None, None]
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert [record.name for record in warnings] == ["frigate_s3.s3"]
     assert "STANDARD_IA" in warnings[0].getMessage()
@@ -177,8 +178,56 @@ def test_eight_threads_that_meet_the_refusal_together_say_it_once(
 
 def test_an_unrelated_refusal_keeps_the_storage_class(stub: Stub) -> None:
     sink = sink_for(environ_for(stub.endpoint, S3_STORAGE_CLASS="STANDARD_IA"))
-    put(sink)
-    stub.replies.append(error(400, "InvalidArgument", "no such key in KMS"))
+    stub.default = error(400, "InvalidArgument", "no such key in KMS")
     failure_of(lambda: put(sink))
+    stub.default = None
     put(sink)
     assert stub.seen[-1].headers["x-amz-storage-class"] == "STANDARD_IA"
+
+
+CYRILLIC = [f"палисадник у калитки {number}" for number in range(36)]
+VALUES = {"event-id": "1705329022.123456-abc123", "camera": "двор", "label": "person"}
+
+
+def put_described(sink: S3Sink, key: str, described: dict[str, str]) -> None:
+    sink.put(key, io.BytesIO(b"x"), content_type="image/jpeg", metadata=described)
+
+
+def metadata_of(stub: Stub) -> dict[str, str]:
+    start = "x-amz-meta-"
+    headers = stub.seen[-1].headers.items()
+    return {name.removeprefix(start): text for name, text in headers if name.startswith(start)}
+
+
+def test_a_service_that_counts_the_names_of_headers_takes_the_metadata(stub: Stub) -> None:
+    stub.most_metadata = metadata.LIMIT
+    described = metadata.encode(VALUES, CYRILLIC)
+    put_described(sink_for(environ_for(stub.endpoint)), "k", described)
+    assert metadata_of(stub) == described
+    assert len(metadata.decode(described)[1]) > 5
+    assert len(stub.seen) == 1
+
+
+def test_a_service_that_takes_less_metadata_gets_the_least_and_that_is_said_once(
+    stub: Stub, caplog: pytest.LogCaptureFixture
+) -> None:
+    stub.most_metadata = 1_000
+    sink = sink_for(environ_for(stub.endpoint))
+    for key in "abc":
+        put_described(sink, key, metadata.encode(VALUES, CYRILLIC))
+        assert metadata_of(stub) == {
+            "event-id": VALUES["event-id"], "left-out": "camera,label,zones",
+        }  # fmt: skip
+    said = [record.getMessage() for record in caplog.records if record.name == "frigate_s3.s3"]
+    assert len(said) == 1
+    assert "metadata" in said[0]
+    put_described(sink, "d", metadata.encode(VALUES))
+    assert metadata_of(stub) == metadata.encode(VALUES), "what fits is not cut"
+
+
+def test_metadata_that_is_too_large_even_at_its_least_is_the_artifacts_fault(stub: Stub) -> None:
+    stub.most_metadata = 10
+    sink = sink_for(environ_for(stub.endpoint))
+    described = metadata.encode(VALUES)
+    caught = failure_of(lambda: put_described(sink, "k", described))
+    assert (type(caught), caught.code) == (Rejected, "MetadataTooLarge")

@@ -37,8 +37,8 @@ ANSWERS = [
         XAmzContentSHA256Mismatch RequestTimeout RequestTimeoutException IDPCommunicationError"""),
     (Misconfigured, 403, """AccessDenied AccessDeniedException AccessForbidden UnauthorizedAccess
         Forbidden AuthorizationError UnauthorizedOperation InvalidAccessKeyId SignatureDoesNotMatch
-        InvalidClientTokenId UnrecognizedClientException AuthFailure InvalidSecurity AccountProblem
-        AllAccessDisabled NotSignedUp OptInRequired InvalidPayer QuotaExceeded"""),
+        InvalidClientTokenId UnrecognizedClientException AuthFailure InvalidSecurity InvalidTokenId
+        AccountProblem AllAccessDisabled NotSignedUp OptInRequired InvalidPayer QuotaExceeded"""),
     (Misconfigured, 401, "Unauthorized"),
     (Misconfigured, 400, """InvalidToken ExpiredToken ExpiredTokenException TokenRefreshRequired
         InvalidIdentityToken InvalidIdentityTokenException InvalidBucketName InvalidStorageClass
@@ -103,7 +103,7 @@ def test_an_error_of_the_service_is_laid_at_the_right_door(
     assert caught.hint or kind is not Misconfigured
 
 
-@pytest.mark.usefixtures("long_way")
+@pytest.mark.usefixtures("over_boto3")
 @pytest.mark.parametrize("kind, name", RAISED)
 def test_an_exception_of_botocore_is_laid_at_the_right_door(
     shared: S3Sink, monkeypatch: pytest.MonkeyPatch, kind: type[SinkError], name: str
@@ -137,7 +137,7 @@ def test_a_page_that_is_not_s3s_is_the_ways_fault(stub: Stub, shared: S3Sink, st
         assert type(caught) is Unavailable
         assert "captive portal" in caught.hint
     # botocore alone would follow the redirects of its own question until the stack is full.
-    assert len(stub.seen) <= 4
+    assert len(stub.seen) <= 6
 
 
 @pytest.mark.usefixtures("each_way")
@@ -279,3 +279,26 @@ def test_classify_knows_a_code_before_its_status() -> None:
     assert classify("RequestTimeTooSkewed", 403)[0] is Unavailable
     assert classify("", 503)[0] is Unavailable
     assert classify("", None) == (Unavailable, "")
+
+
+@pytest.mark.usefixtures("each_way")
+def test_an_answer_without_a_message_reads_well(stub: Stub, shared: S3Sink) -> None:
+    """As Ceph sends it."""
+    stub.default = Reply(403, b"<Error><Code>SignatureDoesNotMatch</Code></Error>")
+    caught = failure_of(lambda: put(shared))
+    assert str(caught) == f"put k: SignatureDoesNotMatch ({caught.hint})"
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY"])
+def test_a_proxy_that_cannot_be_reached_is_named_in_the_hint_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{free.getsockname()[1]}"
+        monkeypatch.setenv(name, f"http://owner:password@{place}")
+        caught = failure_of(lambda: put(sink_for(environ_for("http://s3.nowhere.invalid"))))
+    assert (type(caught), caught.code) == (Unavailable, "ProxyConnection")
+    assert f"the HTTP proxy {place} " in caught.hint
+    assert name in caught.hint
+    assert "password" not in str(caught)

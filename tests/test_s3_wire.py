@@ -13,7 +13,7 @@ import botocore.httpsession
 import pytest
 import urllib3.util.connection
 
-from frigate_mirror import settings
+from frigate_mirror import s3_boto, settings
 from s3 import S3Sink
 from s3_case import environ_for, failure_of, put, sink_for
 from servers import Bucket, SeaweedFS
@@ -35,7 +35,7 @@ def test_encryption_tags_and_owner_go_with_every_put_and_the_owner_with_every_li
     headers, listing = stub.seen[0].headers, stub.seen[1].headers
     assert headers["x-amz-server-side-encryption"] == "aws:kms"
     assert headers["x-amz-server-side-encryption-aws-kms-key-id"] == "key-1"
-    assert headers["x-amz-tagging"] == "source=frigate&where=g%C3%A5rd+b"
+    assert headers["x-amz-tagging"] == "source=frigate&where=g%C3%A5rd%20b"
     owners = [seen["x-amz-expected-bucket-owner"] for seen in (headers, listing)]
     assert owners == ["123456789012"] * 2
 
@@ -101,7 +101,7 @@ def test_connections_are_kept_alive_by_the_kernel_and_wait_for_no_full_packet(
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
-@pytest.mark.usefixtures("each_way")
+@pytest.mark.usefixtures("over_boto3")
 def test_botocore_tries_three_times_unless_told_otherwise(stub: Stub) -> None:
     stub.default = error(500, "InternalError")
     environ = environ_for(stub.endpoint)
@@ -109,13 +109,15 @@ def test_botocore_tries_three_times_unless_told_otherwise(stub: Stub) -> None:
     assert len(stub.seen) == 3
 
 
-@pytest.mark.usefixtures("each_way")
-def test_the_check_asks_once_for_one_key_under_the_prefix(stub: Stub) -> None:
+def test_the_check_asks_each_way_once_for_one_key_under_the_prefix(
+    stub: Stub, each_way: str
+) -> None:
     stub.default = error(500, "InternalError")
     failure_of(sink_for(environ_for(stub.endpoint, S3_PATH_PREFIX="nvr"), attempts=3).check)
-    [seen] = stub.seen
-    assert "max-keys=1&" in seen.path + "&"
-    assert "prefix=nvr%2F" in seen.path
+    assert len(stub.seen) == (2 if each_way == "direct" else 1)
+    for seen in stub.seen:
+        assert "max-keys=1&" in seen.path + "&"
+        assert "prefix=nvr%2F" in seen.path
 
 
 @pytest.mark.usefixtures("each_way")
@@ -152,7 +154,7 @@ def test_virtual_addressing_puts_the_bucket_into_the_hosts_name(
     monkeypatch.setattr(socket, "getaddrinfo", to_loopback)
     endpoint = stub.endpoint.replace("127.0.0.1", "s3.example.test")
     put(sink_for(environ_for(endpoint, S3_ADDRESSING_STYLE="virtual", S3_BUCKET="my-bucket")))
-    assert asked == ["my-bucket.s3.example.test"]
+    assert set(asked) - {"127.0.0.1"} == {"my-bucket.s3.example.test"}
     assert stub.seen[0].path == "/k"
 
 
@@ -167,7 +169,7 @@ def test_a_plain_seaweedfs_works_as_well_as_one_over_https(
     assert bucket.objects() == {"k": b"plain", "l": b"named"}
 
 
-@pytest.mark.usefixtures("long_way")
+@pytest.mark.usefixtures("over_boto3")
 def test_on_aws_the_bucket_is_in_the_hosts_name_and_the_class_is_standard_ia(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -181,3 +183,43 @@ def test_on_aws_the_bucket_is_in_the_hosts_name_and_the_class_is_standard_ia(
     environ = environ_for("", S3_REGION="eu-north-1", S3_BUCKET="my-bucket")
     failure_of(lambda: put(sink_for(environ)))
     assert asked == [("https://my-bucket.s3.eu-north-1.amazonaws.com/k", "STANDARD_IA")]
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
+def test_a_proxy_of_the_environment_is_asked(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, stub.endpoint)
+    sink = sink_for(environ_for("http://s3.nowhere.invalid"))
+    put(sink)
+    sink.check()
+    assert stub.seen[0].path == "http://s3.nowhere.invalid/bkt/k"
+    assert stub.seen[1].path.startswith("http://s3.nowhere.invalid/bkt?")
+
+
+@pytest.mark.usefixtures("each_way")
+def test_a_host_that_needs_no_proxy_is_asked_without_one(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "localhost,127.0.0.1")
+    put(sink_for(environ_for(stub.endpoint)))
+    assert stub.seen[0].path == "/bkt/k"
+
+
+@pytest.mark.usefixtures("over_boto3")
+def test_the_check_does_not_take_the_start_of_boto3_for_a_wrong_clock(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub.default = Reply(200, LISTING, {"Date": "Sun, 06 Nov 1994 08:49:37 GMT"})
+    connect, now = s3_boto.connect, [784_111_677.0]
+
+    def slowly(*arguments: Any) -> s3_boto.Link:
+        now[0] += 100
+        return connect(*arguments)
+
+    monkeypatch.setattr(s3_boto, "connect", slowly)
+    environ = environ_for(stub.endpoint)
+    found = S3Sink(settings.load(environ), environ, clock=lambda: now[0]).check().clock_skew
+    assert found is not None
+    assert abs(found) < 60

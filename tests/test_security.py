@@ -398,7 +398,7 @@ def test_a_forged_line_keeps_no_picture_from_the_bucket_while_the_ledger_lives(
     tmp_path: Path,
 ) -> None:
     world = World(tmp_path / "world")
-    world.settings()  # makes its folder
+    world.state.mkdir(parents=True)
     path = world.state / "ledger.db"
     uploaded = StateFile(tmp_path / "uploaded", with_errors=False)
     failed = StateFile(tmp_path / "failed", with_errors=True)
@@ -663,7 +663,7 @@ def test_any_code_with_any_status_is_somebodys_fault_and_an_unknown_one_never_th
 ) -> None:
     kind, hint = classify(code, status)
     assert_no_picture_is_given_up(kind, code, status)
-    assert hint.format(action="x", region="y").isprintable()
+    assert hint.format(action="x", region="y", proxy="z").isprintable()
 
 
 def xml_of(code: str, message: str, region: str) -> bytes:
@@ -705,7 +705,7 @@ def test_a_listing_with_a_hurt_entry_is_no_listing(
         assert type(failure_of(lambda: list(shared.list("")))) is Unavailable
 
 
-@pytest.mark.usefixtures("long_way")
+@pytest.mark.usefixtures("over_boto3")
 @unhurried
 @given(st.lists(st.tuples(statuses, headers, bodies), min_size=1, max_size=3))
 def test_any_answer_at_all_is_a_success_or_a_sink_error(

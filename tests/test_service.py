@@ -155,10 +155,24 @@ def test_it_is_said_again_when_the_owner_would_have_to_do_something_else(
 
 
 def test_two_checks_in_vain_make_it_down_before_the_next_event(service: Service) -> None:
+    service.check_worked(idle=True)
     service.check_failed(BUSY)
     assert not service.down
     service.check_failed(BUSY)
     assert service.down
+
+
+def test_before_any_answer_one_check_in_vain_is_enough(service: Service) -> None:
+    assert not service.answered
+    service.check_failed(BUSY)
+    assert service.down and not service.answered
+    service.check_worked(idle=True)
+    assert service.answered and not service.down
+
+
+def test_an_object_taken_is_an_answer(service: Service) -> None:
+    service.worked()
+    assert service.answered
 
 
 def test_a_check_refused_at_the_start_makes_it_down_at_once(service: Service) -> None:
@@ -175,6 +189,7 @@ def test_checks_in_vain_never_put_off_the_next_probe(service: Service, clock: Cl
 
 
 def test_a_check_that_works_ends_an_outage_that_checks_alone_had_seen(service: Service) -> None:
+    service.check_worked(idle=True)
     service.check_failed(BUSY)
     fail(service, "a")
     assert service.down

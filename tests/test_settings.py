@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 
 from frigate_mirror import settings
 from frigate_mirror.parse import Secret
-from frigate_mirror.settings import Settings, SettingsError, load, secret_of, usable_state_dir
+from frigate_mirror.settings import Settings, SettingsError, load, secret_of
 
 unhurried = hypothesis.settings(
     deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -125,6 +124,7 @@ def test_all_faults_are_told_at_once_each_with_the_name_of_its_variable() -> Non
         ("S3_ENDPOINT_URL", "https://[::1"),
         ("S3_PATH_PREFIX", "a//b"),
         ("S3_PATH_PREFIX", "."),
+        ("S3_PATH_PREFIX", "frigate\\snapshots"),
         ("S3_PATH_PREFIX", "a\x1b[31m"),
         ("S3_PATH_PREFIX", "ü" * 121),
         ("S3_ADDRESSING_STYLE", "magic"),
@@ -187,10 +187,8 @@ def test_a_right_value_is_taken(name: str, text: str, field: str, value: Any) ->
 
 
 def test_the_ledger_lies_beside_frigates_database_unless_it_is_told_where() -> None:
-    assert load({"FRIGATE_DB_PATH": "/db/frigate.db"}).ledger_path == Path(
-        "/db/s3_mirror/ledger.db"
-    )
-    assert load({"S3_STATE_DIR": "/s"}).lock_path == Path("/s/mirror.lock")
+    assert load({"FRIGATE_DB_PATH": "/db/frigate.db"}).state_dirs[0] == Path("/db/s3_mirror")
+    assert load({"S3_STATE_DIR": "/s"}).state_dirs[0] == Path("/s")
 
 
 def test_what_people_read_lies_in_frigates_clips_cache() -> None:
@@ -361,27 +359,3 @@ def test_any_text_for_any_variable_either_loads_or_is_a_settings_error(
     else:
         assert loaded.endpoint_url.isprintable() and loaded.prefix.isprintable()
         assert all(map(str.isprintable, map(str, (loaded.db_path, loaded.clips_dir))))
-
-
-# -- the state folder
-
-
-def test_the_state_folder_is_made_for_its_owner_only(tmp_path: Path) -> None:
-    folder = tmp_path / "config" / "s3_mirror"
-    loaded = usable_state_dir(load({"S3_STATE_DIR": str(folder)}))
-    assert loaded.state_dir == folder
-    assert folder.stat().st_mode & 0o777 == 0o700
-
-
-def test_a_state_folder_that_cannot_be_made_moves_into_frigates_clips_cache(tmp_path: Path) -> None:
-    (tmp_path / "config").write_text("a file, where a folder should be")
-    environ = {"S3_STATE_DIR": f"{tmp_path}/config/s3", "FRIGATE_CLIPS_DIR": f"{tmp_path}/clips"}
-    loaded = usable_state_dir(load(environ))
-    assert loaded.state_dir == tmp_path / "clips/cache/.s3_mirror"
-    assert os.access(loaded.state_dir, os.W_OK)
-
-
-def test_without_any_place_for_state_the_settings_stay_as_they_are(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    environ = {"S3_STATE_DIR": f"{tmp_path}/file/s3", "FRIGATE_CLIPS_DIR": f"{tmp_path}/file/c"}
-    assert usable_state_dir(load(environ)) == load(environ)

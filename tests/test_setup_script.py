@@ -229,6 +229,15 @@ def test_a_block_that_lost_its_end_counts_as_the_users(house: House) -> None:
     assert house.env.read_text().startswith(damaged)
 
 
+def test_lines_behind_our_block_stay_the_users_though_all_lines_end_as_on_windows(
+    house: House,
+) -> None:
+    house.setup(**GIVEN)
+    house.env.write_bytes(house.env.read_bytes().replace(b"\n", b"\r\n") + b"MINE=1\r\n")
+    house.setup("--uninstall")
+    assert house.env.read_bytes() == b"MINE=1\r\n"
+
+
 def test_an_override_of_the_users_is_not_touched(docker: House) -> None:
     theirs = "services:\n  frigate:\n    shm_size: 1gb\n"
     docker.override.write_text(theirs)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
+import json
 import logging
 import math
 import os
@@ -187,7 +189,8 @@ def test_what_nobody_wants_is_swept_away_once_it_is_old(clips: Path) -> None:
     clock[0] += 3600
     assert spool.sweep(keep) == 1
     assert set(asked) == {"snapshot:1-a_b", "snapshot:2-b_c"}
-    assert [path.name for path in (clips / "spool").iterdir()] == ["snapshot_1-a_b"]
+    names = sorted(path.name for path in (clips / "spool").iterdir())
+    assert names == ["snapshot_1-a_b", "snapshot_1-a_b~.json"]
     assert (spool.files, spool.bytes) == (1, len(PICTURE))
 
 
@@ -365,3 +368,65 @@ def test_without_a_spool_pictures_are_read_where_they_lie_and_it_is_said_once(
     (clips / "cache").unlink()
     spool.hold(both[0])
     assert (spool.trouble, spool.files) == ("", 1)
+
+
+# -- descriptions
+
+
+def described(clips: Path) -> tuple[Spool, Artifact, Path]:
+    one = dataclasses.replace(
+        artifact(clips, "1.5-abc"),
+        key="p/cam/1970-01-01/1.5-abc-19700101_000001.jpg",
+        metadata={"label": "person", "sub-label": "Zoë"},
+        version="702 5 None",
+        flaw="breaks off",
+    )
+    spool = Spool(clips / "spool", 10_000)
+    spool.hold(one)
+    return spool, one, clips / "spool" / "snapshot_1.5-abc~.json"
+
+
+def test_a_held_file_says_all_that_is_needed_to_upload_it(clips: Path) -> None:
+    spool, one, _ = described(clips)
+    assert spool.described(one.id) == one
+    assert Spool(clips / "spool", 10_000).orphans == [one.id]
+    spool.release(one.id)
+    assert list((clips / "spool").iterdir()) == []
+    assert spool.described(one.id) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("id", "snapshot:2.5-abc"), ("key", "elsewhere.jpg"), ("key", 5), ("started", "x"),
+     ("metadata", {"a": 1}), ("metadata", []), ("camera", None), ("more", "x"), ("source", None),
+     ("key", "p/cam/1970-01-01/1.5-abc-19700101_000001.mp4")],
+)  # fmt: skip
+def test_a_description_that_could_not_be_the_mirrors_own_is_none(
+    clips: Path, field: str, value: object
+) -> None:
+    spool, one, path = described(clips)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    assert spool.described(one.id) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "5", "[" * 60_000, "\0", "x" * 100_000])
+def test_a_description_that_is_damaged_is_none(clips: Path, text: str) -> None:
+    spool, one, path = described(clips)
+    path.write_text(text)
+    assert spool.described(one.id) is None
+
+
+def test_a_copy_has_the_time_of_its_original(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "link", no_links)
+    one = artifact(clips)
+    os.utime(one.source, ns=(5, 7))
+    spool = Spool(clips / "spool", 10_000)
+    spool.hold(one)
+    assert os.stat(spool.path(one.id)).st_mtime_ns == 7
+    one.source.write_bytes(b"changed")
+    spool.hold(one)
+    assert content(spool, one) == b"changed"
+
+
+def no_links(*_: object, **__: object) -> None:
+    raise OSError(errno.EPERM, "no links here")

@@ -56,6 +56,15 @@ def test_a_line_says_when_which_artifact_and_which_key(file: StateFile) -> None:
     )
 
 
+def test_a_replaced_file_is_durable_before_it_has_its_name(
+    file: StateFile, synced: dict[int, tuple[str, int]]
+) -> None:
+    file.append(ROWS)
+    file.replace(ROWS[:2])
+    name, size = synced[file.path.stat().st_ino]
+    assert name != str(file.path) and size == file.path.stat().st_size > 0
+
+
 def test_a_dead_letter_also_says_how_often_and_why_on_one_line(failed: StateFile) -> None:
     failed.replace([done(1, 3, "too large\n\tFORGED 2024-01-15T14:31:03Z  snapshot:x")])
     (line,) = failed.path.read_text().splitlines()

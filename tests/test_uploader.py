@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import random
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +19,7 @@ from frigate_mirror import uploader
 from frigate_mirror.backoff import Backoff
 from frigate_mirror.entries import Counts, Priority, Settled
 from frigate_mirror.ledger import Ledger, LedgerError
-from frigate_mirror.pace import Bandwidth, Width
+from frigate_mirror.pace import Bandwidth
 from frigate_mirror.service import Service
 from frigate_mirror.settling import Settling
 from frigate_mirror.sink import Misconfigured, Rejected, Unavailable
@@ -115,6 +117,22 @@ def test_an_artifact_counts_as_uploaded_only_when_the_put_has_returned(bench: Be
     assert bench.ledger.counts() == Counts(uploaded=1)
     assert [one.key for one in bench.settled] == [key]
     assert bench.sink.objects == {key: b"picture"}
+
+
+def test_a_held_file_is_let_go_only_when_the_ledger_has_committed(bench: Bench) -> None:
+    key = bench.add()
+    other = sqlite3.connect(bench.ledger.path, isolation_level=None)
+    other.execute("""CREATE TRIGGER full BEFORE UPDATE ON artifact
+                     BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END""")
+    bench.drain()
+    assert list(bench.sink.objects) == [key] and bench.settled == []
+    bench.source(key).unlink()
+    assert bench.spool.files == 1 and len(list((bench.world.folder / "spool").iterdir())) == 2
+    other.execute("DROP TRIGGER full")
+    bench.drain()
+    assert [one.key for one in bench.settled] == [key]
+    assert bench.spool.files == 0 and not list((bench.world.folder / "spool").iterdir())
+    other.close()
 
 
 def test_a_crash_between_put_and_settling_costs_a_second_put_to_the_same_key(
@@ -250,8 +268,8 @@ def test_a_snapshot_deleted_before_it_was_held_is_not_retried(
     bench.spool.release(f"snapshot:{Path(key).stem}")
     bench.source(key).unlink()
     assert bench.drain() == 1 and bench.drain() == 0
-    assert bench.ledger.counts() == Counts(gone=1)
-    assert caplog.text.count("was deleted before it could be uploaded") == 1
+    assert bench.ledger.counts() == Counts(lost=1)
+    assert caplog.text.count("is lost: deleted before it could be uploaded") == 1
     assert bench.sink.puts == []
 
 
@@ -383,52 +401,115 @@ def test_a_thread_that_stops_settles_what_it_has_uploaded(
     assert running.ledger.counts().uploaded == len(running.sink.objects) > 0
 
 
-class AtOnce:
-    """How many puts were under way at once, where each takes a while."""
+class Hanging:
+    """A sink in which every put of the backlog hangs until `let_go` is set."""
 
-    def __init__(self, bench: Bench) -> None:
-        self.now = self.most = 0
-        self._lock = threading.Lock()
-        self._never = threading.Event()
+    def __init__(self, bench: Bench, backlog: int) -> None:
+        self.keys = {bench.add(BACKLOG) for _ in range(backlog)}
+        self.begun: set[str] = set()
+        self.let_go = threading.Event()
         bench.sink.before = self.put
 
     def put(self, key: str) -> None:
-        with self._lock:
-            self.now += 1
-            self.most = max(self.most, self.now)
-        self._never.wait(0.05)
-        with self._lock:
-            self.now -= 1
+        if key in self.keys:
+            self.begun.add(key)
+            assert self.let_go.wait(120.0)
 
 
-def test_where_answers_take_long_every_thread_works(running: Bench) -> None:
-    at_once = AtOnce(running)
-    for _ in range(40):
-        running.add()
-    running.uploader.wake()
-    until(lambda: len(running.sink.objects) == 40)
-    assert at_once.most == 4
-
-
-def keep_at(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the threads learn, so many of them work, from the start on."""
-    monkeypatch.setattr(Width, "learn", lambda self, took, cpu: None)
-    begin = Width._begin
-    monkeypatch.setattr(Width, "_begin", lambda self: (begin(self), setattr(self, "now", width)))
-
-
-def test_a_thread_that_would_not_help_stands_by(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keep_at(2, monkeypatch)
-    at_once = AtOnce(bench)
-    for _ in range(20):
-        bench.add()
-    bench.uploader.start(4)
-    until(lambda: len(bench.sink.objects) == 20)
+@pytest.fixture
+def far(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """An uploader whose threads look for work only when they are called."""
+    monkeypatch.setattr(uploader, "LONGEST_IDLE", 3600.0)
+    yield bench
     bench.uploader.stop()
-    bench.uploader.join(5.0)
-    assert at_once.most == 2
+    bench.uploader.join(60.0)
+
+
+def arrives(bench: Bench) -> None:
+    """Offer a live event and wait until it is in the bucket."""
+    key = bench.add(LIVE)
+    bench.uploader.wake()
+    until(lambda: key in bench.sink.objects, 60.0)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_live_events_are_uploaded_while_every_other_thread_hangs_in_the_backlog(
+    far: Bench, threads: int
+) -> None:
+    hanging = Hanging(far, backlog=20)
+    far.uploader.start(threads)
+    until(lambda: len(hanging.begun) == threads, 60.0)
+    for _ in range(20):
+        arrives(far)
+    assert len(hanging.begun) == threads, "the backlog never takes the threads of live events"
+    hanging.let_go.set()
+    until(lambda: len(far.sink.objects) == 40, 60.0)
+
+
+def test_a_call_for_the_backlog_is_not_lost_on_threads_that_take_live_events_only(
+    far: Bench,
+) -> None:
+    hanging = Hanging(far, backlog=1)
+    far.uploader.start(2)
+    until(lambda: hanging.begun, 60.0)
+    for _ in range(20):
+        key = far.add(BACKLOG)
+        far.uploader.wake()
+        until(lambda key=key: key in far.sink.objects, 60.0)  # type: ignore[misc]
+    hanging.let_go.set()
+
+
+def pauses(bench: Bench) -> list[float]:
+    """What the service answers each time a thread that found nothing asks how long to rest."""
+    asked: list[float] = []
+    pause = bench.service.pause
+
+    def noted() -> float:
+        asked.append(pause())
+        return asked[-1]
+
+    bench.service.pause = noted  # type: ignore[method-assign]
+    return asked
+
+
+def test_a_live_thread_that_held_the_only_leave_calls_one_that_has_use_for_it(
+    far: Bench,
+) -> None:
+    far.sink.fault = raising(Misconfigured("put k: AccessDenied"))
+    key = far.add(BACKLOG)
+    far.drain()
+    assert far.service.down
+    far.sink.fault = lambda key: None
+    far.clock.now += 3600.0
+    leave, asked = far.service.admit(), pauses(far)
+    assert leave is not None
+    far.uploader.start(1)
+    until(lambda: asked.count(math.inf) == 1 + uploader.LIVE_THREADS, 60.0)
+    far.service.idle(leave)
+    assert not far.uploader.step(LIVE)
+    until(lambda: key in far.sink.objects, 60.0)
+
+
+def test_one_call_gets_as_many_threads_up_as_there_is_work_for(far: Bench) -> None:
+    asked = pauses(far)
+    far.uploader.start(3)
+    until(lambda: len(asked) == 3 + uploader.LIVE_THREADS, 60.0)
+    hanging = Hanging(far, backlog=5)
+    far.uploader.wake()
+    until(lambda: len(hanging.begun) == 3, 60.0)
+    hanging.let_go.set()
+    until(lambda: len(far.sink.objects) == 5, 60.0)
+
+
+def test_threads_for_live_events_hardly_ask_the_ledger_while_there_is_only_a_backlog(
+    far: Bench,
+) -> None:
+    hanging = Hanging(far, backlog=20)
+    far.uploader.start(4)
+    until(lambda: len(hanging.begun) == 4, 60.0)
+    asked = count_queries(far, 1.0)
+    hanging.let_go.set()
+    assert asked <= 8
 
 
 def test_a_backlog_waits_for_its_turn_on_the_line_and_a_live_event_does_not(bench: Bench) -> None:
@@ -439,51 +520,23 @@ def test_a_backlog_waits_for_its_turn_on_the_line_and_a_live_event_does_not(benc
     live = [bench.add(LIVE, data=b"x" * 1000) for _ in range(2)]
     assert bench.drain() == 2
     assert bench.sink.puts == [backlog[0], *reversed(live)]
-    assert bench.uploader._pause() == 2.0, "and a call ends it sooner"
+    assert bench.uploader._pause(BACKLOG) == 2.0, "and a call ends it sooner"
     now[0] += 2.999
     assert bench.drain() == 0, "what is live is paid for too"
     now[0] += 0.002
     assert bench.drain() == 1
 
 
-@pytest.mark.parametrize("working", [4, 1])
-def test_an_artifact_added_while_all_threads_are_idle_is_uploaded_at_once(
-    bench: Bench, working: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(uploader, "LONGEST_IDLE", 60.0)  # nobody looks without a call
-    keep_at(working, monkeypatch)
-    bench.uploader.start(4)
+def test_an_artifact_added_while_all_threads_are_idle_is_uploaded_at_once(far: Bench) -> None:
+    far.uploader.start(4)
     for _ in range(20):
-        key = bench.add()
-        bench.uploader.wake()
-        until(lambda key=key: key in bench.sink.objects)  # type: ignore[misc]
-    bench.uploader.stop()
-    bench.uploader.join(5.0)
-
-
-def test_a_call_for_one_artifact_gets_one_thread_up(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(uploader, "LONGEST_IDLE", 60.0)
-    resting, claimed = threading.Semaphore(0), []
-    rest, claim = bench.uploader._rest, bench.ledger.claim
-    monkeypatch.setattr(bench.uploader, "_rest", lambda *a: (resting.release(), rest(*a)))
-    monkeypatch.setattr(bench.ledger, "claim", lambda *a: (claimed.append(1), claim(*a))[1])
-    bench.uploader.start(4)
-    assert all(resting.acquire(timeout=5) for _ in range(4))
-    claimed.clear()
-    bench.add()
-    bench.uploader.wake()
-    assert resting.acquire(timeout=5) and resting.acquire(timeout=5)
-    bench.uploader.stop()
-    bench.uploader.join(5.0)
-    assert len(bench.sink.objects) == 1 and len(claimed) == 2
+        arrives(far)
 
 
 def test_a_call_between_a_threads_last_look_and_its_rest_is_not_missed(bench: Bench) -> None:
-    calls, began = bench.uploader._calls, time.monotonic()
+    calls, began = bench.uploader._calls[BACKLOG], time.monotonic()
     bench.uploader.wake()
-    bench.uploader._rest(calls, 5.0)
+    bench.uploader._rest(BACKLOG, calls, 5.0)
     assert time.monotonic() - began < 2.5
 
 
@@ -535,10 +588,23 @@ def test_threads_that_wait_for_a_probe_do_not_spin(running: Bench) -> None:
     assert len(running.sink.puts) <= 2
 
 
+def test_threads_that_may_probe_and_have_nothing_to_try_do_not_spin(far: Bench) -> None:
+    far.add(BACKLOG)
+    far.sink.fault = raising(Misconfigured("put k: AccessDenied"))
+    far.drain()
+    [entry] = iter(lambda: far.ledger.claim(math.inf), None)
+    far.ledger.defer(entry.artifact.id, far.clock.now + 600.0, "AccessDenied", charged=False)
+    far.ledger.release(entry.artifact.id)
+    far.clock.now += 60.0  # the next probe could be made, and nothing is due
+    assert far.service.down and far.service.pause() == 0.0
+    far.uploader.start(2)
+    assert count_queries(far, 1.0) <= 20
+
+
 def test_stopping_waits_for_the_upload_in_hand_but_not_for_ever(bench: Bench) -> None:
     let_go = threading.Event()
     bench.sink.before = lambda key: let_go.wait(10.0) and None
-    keys = [bench.add() for _ in range(10)]
+    keys = [bench.add(BACKLOG) for _ in range(10)]
     bench.uploader.start(2)
     until(lambda: bench.ledger.claimed == 2)
     began = time.monotonic()

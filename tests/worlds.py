@@ -10,7 +10,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +18,12 @@ from typing import Any, BinaryIO
 from bench.house import TABLE
 from frigate_mirror import settings
 from frigate_mirror.artifacts import Artifact, snapshot_id
+from frigate_mirror.mirror import Mirror
 from frigate_mirror.settings import Settings
-from frigate_mirror.sink import MemorySink, Receipt
+from frigate_mirror.sink import MemorySink, Receipt, Sink
+from frigate_mirror.state import open_alone
+from waiting import PATIENCE
+from waiting import eventually as until
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = sorted((Path(__file__).resolve().parent / "standin" / "pictures").glob("*.jpg"))
@@ -63,7 +66,12 @@ class World:
         self.pictures: dict[str, bytes] = {}
 
     def settings(self, **environ: str) -> Settings:
-        return settings.usable_state_dir(settings.load(self.environ | environ))
+        return settings.load(self.environ | environ)
+
+    def mirror(self, sink: Sink, **options: Any) -> Mirror:
+        """A mirror of this world, in this process; whoever has it closes its ledger."""
+        loaded = self.settings()
+        return Mirror(loaded, sink, open_alone(loaded), **options)
 
     def event(
         self,
@@ -98,6 +106,13 @@ class World:
         (self.clips / f"{camera}-{event_id}.jpg").unlink()
         if row:
             self._sql.execute("DELETE FROM event WHERE id = ?", (event_id,))
+
+    def end(self, event_id: str, ended: float) -> None:
+        """A manual event that had no duration ends."""
+        self._sql.execute("UPDATE event SET end_time = ? WHERE id = ?", (ended, event_id))
+
+    def rename_camera(self, event_id: str, camera: str) -> None:
+        self._sql.execute("UPDATE event SET camera = ? WHERE id = ?", (camera, event_id))
 
     def without_snapshot(self, event_id: str) -> None:
         """What Frigate's retention says in the row of an event whose picture it has deleted."""
@@ -159,20 +174,17 @@ class FaultySink(MemorySink):
         return super().put(key, body, content_type=content_type, metadata=metadata)
 
 
-def until(condition: Callable[[], Any], within: float = 15.0) -> Any:
-    """What `condition` returns once it is true; fails when that takes longer than `within`."""
-    end = time.monotonic() + within
-    while not (found := condition()):
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.01)
-    return found
-
-
 class Child:
     """The mirror as Frigate's hook starts it: ids go down a pipe that is its stdin."""
 
     def __init__(
-        self, world: World, *, root: Path = ROOT, log: str = "log", **environ: str
+        self,
+        world: World,
+        *,
+        root: Path = ROOT,
+        log: str = "log",
+        inherited: Iterable[int] = (),
+        **environ: str,
     ) -> None:
         self.log_path = world.folder / log
         reading, self.pipe = os.pipe()
@@ -185,6 +197,7 @@ class Child:
                 env=clean_environ() | world.environ | environ,
                 cwd="/",
                 start_new_session=True,
+                pass_fds=tuple(inherited),
             )
         os.close(reading)
 
@@ -197,10 +210,14 @@ class Child:
             os.close(self.pipe)
             self.pipe = -1
 
-    def end(self, within: float = 15.0) -> int:
+    def end(self) -> int:
         """Close the pipe and wait; the exit code."""
         self.close()
-        return self.process.wait(within)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for its end; the exit code."""
+        return self.process.wait(PATIENCE)
 
     def kill(self) -> None:
         self.process.kill()
@@ -211,8 +228,14 @@ class Child:
     def log(self) -> str:
         return self.log_path.read_text()
 
-    def says(self, words: str, within: float = 15.0) -> None:
-        until(lambda: words in self.log or self.process.poll() is not None, within)
+    def says(self, words: str) -> None:
+        """Wait until its log has these words."""
+
+        def said() -> bool:
+            ended = self.process.poll() is not None  # asked first: it may say them and end
+            return words in self.log or ended
+
+        until(said, lambda: f"{words}\n{self.log}")
         assert words in self.log, self.log
 
 
@@ -229,5 +252,5 @@ def command(world: World, *words: str, **environ: str) -> subprocess.CompletedPr
         cwd="/",
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
     )

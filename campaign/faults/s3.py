@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from urllib.parse import unquote
 
 from campaign import mischief
 from campaign.exchange import Exchange
 from campaign.faults import Fault
 from campaign.mischief import answers, error, is_put, page
-from campaign.proxy import Mischief
+from campaign.proxy import Mischief, Passed
 from campaign.tls import Certificates
 from campaign.world import World
 from servers import ACCESS, SECRET, WRITER_ACCESS, WRITER_SECRET
@@ -37,7 +39,64 @@ def through_proxy(name: str, *what: Mischief, **more: object) -> Fault:
 
 # -- the network
 
+A_BIT, LONGEST_DELAY = 4.0, 10.0  # seconds
+DIRECT = "frigate-s3-mirror/"  # how a User-Agent begins that is not boto3's
+
+
+def _forget_connections(world: World) -> None:
+    """At a quiet moment, since what is under way just then is delayed in any case; then some events
+    at once and some one after the other. One of them may be delayed, and all go the direct way."""
+    world.wait_until(world.quiet, 20, "Frigate's handlers to return")
+    world.wait_until(lambda: not _missing(world), 60, "a quiet moment")
+    world.pause(1.2, 1.6)  # then every kept connection has rested
+    world.proxy.forget()
+    sent = {}
+    for number in range(world.rng.randint(5, 8)):
+        if event := world.event():
+            sent[event.id] = time.monotonic()
+        if number > 2:
+            world.pause(0.1, 0.4)
+    world.wait_until(lambda: sent.keys() <= _arrivals(world).keys(), 30, "the uploads")
+    arrived = _arrivals(world)
+    delays = sorted(arrived[one].at - at for one, at in sent.items() if one in arrived)
+    if sum(delay > A_BIT for delay in delays) > 1 or max(delays, default=0) > LONGEST_DELAY:
+        told = ", ".join(f"{delay:.1f}" for delay in delays)
+        world.complaints.append(f"a dead connection delayed the events by {told} s")
+    if roundabout := [one for one in arrived.values() if not one.agent.startswith(DIRECT)]:
+        world.complaints.append(f"{len(roundabout)} uploads left the direct way")
+
+
+def _missing(world: World) -> set[str]:
+    return world.owed().keys() - world.oracle.present().keys()
+
+
+def _arrivals(world: World) -> dict[str, Passed]:
+    """The first upload of each event that came through."""
+    found: dict[str, Passed] = {}
+    for one in world.proxy.passed:
+        name = unquote(one.path).rpartition("/")[2]
+        for event_id in world.events:
+            if name.startswith(event_id):
+                found.setdefault(event_id, one)
+    return found
+
+
+DEAD_CONNECTION = Fault(
+    name="a kept connection dies silently",
+    strikes=3,
+    strike=_forget_connections,
+    met=lambda world: world.proxy.struck["forgotten"] > 0,
+    environ={
+        # The default timeouts: the short ones of a world would hide what an owner sees.
+        "S3_CONNECT_TIMEOUT": "10",
+        "S3_READ_TIMEOUT": "60",
+        "S3_UPLOAD_THREADS": "8",
+    },
+    alone=True,
+    runs=3,
+)
 NETWORK = (
+    DEAD_CONNECTION,
     Fault(
         name="connection refused",
         begin=lambda world: world.proxy.refuse(),

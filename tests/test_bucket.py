@@ -1,0 +1,70 @@
+"""Whether the bucket still holds what was uploaded to it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from frigate_mirror import bucket
+from frigate_mirror.ledger import Ledger
+from frigate_mirror.sink import MemorySink
+
+KEYS = [f"p/cam{n % 3}/2024-01-1{n % 2}/{n}-a-20240115_143022.jpg" for n in range(12)]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with contextlib.closing(Ledger(tmp_path / "ledger.db")) as opened:
+        opened.add_settled(
+            (f"snapshot:{n}-a", f"cam{n % 3}", key, float(n), 1.0, "uploaded", 3, "")
+            for n, key in enumerate(KEYS)
+        )
+        yield opened
+
+
+@pytest.fixture
+def sink() -> MemorySink:
+    made = MemorySink()
+    made.objects = dict.fromkeys(KEYS, b"abc")
+    return made
+
+
+def test_nothing_is_missing_while_the_bucket_lists_all_of_it(
+    ledger: Ledger, sink: MemorySink
+) -> None:
+    assert bucket.missing(ledger, sink, 0.0, math.inf, -1) == (12, [])
+
+
+def test_what_is_not_listed_or_has_another_size_is_missing(
+    ledger: Ledger, sink: MemorySink
+) -> None:
+    del sink.objects[KEYS[5]]
+    sink.objects[KEYS[7]] = b"ab"
+    looked, missing = bucket.missing(ledger, sink, 0.0, math.inf, -1)
+    assert (looked, sorted(missing)) == (12, ["snapshot:5-a", "snapshot:7-a"])
+
+
+def test_only_the_newest_of_the_span_are_looked_at(ledger: Ledger, sink: MemorySink) -> None:
+    sink.objects.clear()
+    looked, missing = bucket.missing(ledger, sink, 2.0, 10.0, 3)
+    assert (looked, sorted(missing)) == (3, ["snapshot:7-a", "snapshot:8-a", "snapshot:9-a"])
+
+
+def test_a_size_that_nobody_knows_is_no_difference(ledger: Ledger, sink: MemorySink) -> None:
+    ledger.add_settled([("snapshot:99-a", "c", "p/c/d/99-a-20240115_143022.jpg", 9.0, 1.0,
+                         "uploaded", 0, "")])  # fmt: skip
+    sink.objects["p/c/d/99-a-20240115_143022.jpg"] = b"whatever"
+    assert bucket.missing(ledger, sink, 0.0, math.inf, -1) == (13, [])
+
+
+def test_what_lies_behind_the_end_of_a_listing_that_is_too_long_is_not_called_missing(
+    ledger: Ledger, sink: MemorySink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket, "LONGEST_LISTING", 1)
+    del sink.objects[KEYS[0]]
+    looked, missing = bucket.missing(ledger, sink, 0.0, math.inf, -1)
+    assert looked == 12 and set(missing) <= {"snapshot:0-a"}

@@ -1,0 +1,81 @@
+"""Whether a picture is whole."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frigate_mirror.pictures import fault_of
+
+FOLDER = Path(__file__).resolve().parent / "standin" / "pictures"
+JPEGS = [path.read_bytes() for path in sorted(FOLDER.glob("*.jpg"))]
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+HEADER = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
+PNG = (
+    b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", HEADER) + chunk(b"IDAT", b"x" * 99) + chunk(b"IEND", b"")
+)
+WEBP = b"RIFF" + struct.pack("<I", 4 + 8 + 300) + b"WEBPVP8 " + struct.pack("<I", 300) + b"v" * 300
+PICTURES = [*JPEGS, PNG, WEBP]
+
+
+def fault(data: bytes) -> str:
+    return fault_of(io.BytesIO(data))
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_a_whole_picture_has_no_fault(picture: bytes) -> None:
+    assert fault(picture) == ""
+
+
+@given(st.sampled_from(PICTURES), st.floats(0, 1, exclude_max=True))
+def test_no_beginning_of_a_picture_is_whole(picture: bytes, share: float) -> None:
+    size = int(len(picture) * share)
+    assert fault(picture[:size]), f"{size} of {len(picture)} bytes"
+
+
+@pytest.mark.parametrize("size", [0, 6])
+def test_the_beginnings_that_were_once_stored_for_good_are_not_whole(size: int) -> None:
+    assert fault(JPEGS[0][:size])
+
+
+def test_the_end_mark_of_a_small_picture_within_the_headers_is_not_the_end() -> None:
+    small = b"\xff\xd8small\xff\xd9"
+    within = b"\xff\xe1" + struct.pack(">H", len(small) + 2) + small
+    picture = JPEGS[0][:2] + within + JPEGS[0][2:]
+    assert fault(picture) == ""
+    assert fault(picture[: 2 + len(within)])
+    assert fault(picture[:-2] + b"\0" * 5000)
+
+
+@pytest.mark.parametrize("more", [b"12", b"\0" * 100, b"notes" * 5000])
+@pytest.mark.parametrize("picture", [JPEGS[0], WEBP])
+def test_what_other_programs_wrote_behind_a_picture_is_no_fault(
+    picture: bytes, more: bytes
+) -> None:
+    assert fault(picture + more) == ""
+
+
+def test_a_file_of_zeros_is_what_a_power_cut_leaves() -> None:
+    assert fault(b"\0" * 9000)
+
+
+def test_a_form_that_is_not_known_is_left_to_who_made_it() -> None:
+    assert fault(b"AVIF or whatever comes") == ""
+
+
+def test_the_file_is_left_at_its_beginning() -> None:
+    for picture in PICTURES:
+        file = io.BytesIO(picture)
+        fault_of(file)
+        assert file.tell() == 0

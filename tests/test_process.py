@@ -1,0 +1,102 @@
+"""What a child process does first: it lets go of what it inherited, and starts its threads."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from frigate_mirror.process import Rounds
+from waiting import PATIENCE, eventually
+
+ROOT = Path(__file__).resolve().parent.parent
+# Opens files below and above the usual limits, lets go, and tells what is open then, and up to
+# which numbers the C library was asked to close.
+LETS_GO = """
+import json, os
+from frigate_mirror import process
+
+listing, closing, bounds = os.listdir, os.closerange, []
+
+def closerange(low, high):
+    bounds.append(high)
+    assert high < 1 << 20, "this would take minutes where close_range is missing"
+    closing(low, high)
+
+def listdir(folder):
+    if folder in HIDDEN:
+        raise FileNotFoundError(folder)
+    return listing(folder)
+
+os.closerange, os.listdir = closerange, listdir
+mine = [os.open("/dev/null", os.O_RDONLY) for _ in range(300)]
+mine.append(os.dup2(mine[0], 900))
+process.let_go()
+os.listdir = listing
+still = []
+for one in (0, 1, 2, *mine):
+    try:
+        os.fstat(one)
+        still.append(one)
+    except OSError:
+        pass
+print(json.dumps([still, bounds, os.getcwd()]))
+"""
+
+
+@pytest.mark.parametrize("hidden", [[], ["/proc/self/fd"], ["/proc/self/fd", "/dev/fd"]])
+def test_every_inherited_descriptor_is_closed_without_going_through_all_possible_numbers(
+    hidden: list[str],
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"HIDDEN = {hidden!r}{LETS_GO}"],
+        cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    still, bounds, folder = json.loads(done.stdout)
+    assert still == [0, 1, 2] and folder == "/"
+    assert len(bounds) == (1 if len(hidden) == 2 else 0)
+
+
+def test_a_round_is_called_at_once_and_then_not_before_it_is_due_again() -> None:
+    hourly: list[str] = []
+    often: list[str] = []
+    rounds = Rounds(
+        "test", (3600.0, lambda: hourly.append("called")), (0.01, lambda: often.append("called"))
+    )
+    rounds.start()
+    eventually(lambda: len(often) >= 4)
+    rounds.stop()
+    rounds.join(PATIENCE)
+    assert len(hourly) == 1
+
+
+def test_a_thread_that_never_starts_ends_the_process_which_tells_where_it_waited() -> None:
+    program = (
+        "import threading\nfrom frigate_mirror import process\nprocess.START_WITHIN = 0.5\n"
+        "def stuck(): threading.Event().wait()\n"
+        "process.start_all(stuck)\nprint('started')"
+    )
+    done = started(program)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("Timeout (0:00:00.5") and "in stuck" in done.stderr
+
+
+def test_after_all_have_started_the_process_may_take_its_time() -> None:
+    program = (
+        "import threading\nfrom frigate_mirror import process\nprocess.START_WITHIN = 2.0\n"
+        "process.start_all(threading.Thread(target=print).start)\n"
+        "threading.Event().wait(2.5)"
+    )
+    done = started(program)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def started(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip

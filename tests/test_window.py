@@ -1,0 +1,66 @@
+"""Which spans the sweep compares, whatever the clock does."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from frigate_mirror.ledger import Ledger
+from frigate_mirror.window import AROUND, Window
+
+DAY = 86_400.0
+WEEK = 7 * DAY
+NOW = 1_705_329_022.5
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with contextlib.closing(Ledger(tmp_path / "ledger.db")) as opened:
+        yield opened
+
+
+def test_the_window_goes_back_from_now(ledger: Ledger) -> None:
+    window = Window(ledger, WEEK)
+    assert window.spans(NOW) == [(NOW - WEEK, math.inf)]
+    window.swept(NOW)
+    assert window.spans(NOW + 60) == [(NOW + 60 - WEEK, math.inf)]
+
+
+def test_what_a_clock_that_jumps_ahead_leaves_behind_is_swept_as_long_as_the_window_is(
+    ledger: Ledger,
+) -> None:
+    Window(ledger, WEEK).swept(300.0)  # 1970, and then a restart
+    window = Window(ledger, WEEK)
+    behind = (300.0 - AROUND, 300.0 + AROUND)
+    for later in (0.0, 60.0, WEEK - 1):
+        assert window.spans(NOW + later) == [behind, (NOW + later - WEEK, math.inf)]
+        window.swept(NOW + later)
+    assert window.spans(NOW + WEEK + 1) == [(NOW + 1, math.inf)]
+
+
+def test_a_clock_set_back_needs_no_span_of_its_own(ledger: Ledger) -> None:
+    window = Window(ledger, WEEK)
+    window.swept(NOW)
+    assert window.spans(300.0) == [(300.0 - WEEK, math.inf)]
+
+
+def test_the_span_behind_ends_where_the_window_begins(ledger: Ledger) -> None:
+    window = Window(ledger, WEEK)
+    window.swept(NOW - WEEK - 10.0)
+    assert window.spans(NOW) == [
+        (NOW - WEEK - 10.0 - AROUND, NOW - WEEK),
+        (NOW - WEEK, math.inf),
+    ]
+
+
+def test_a_clock_that_jumps_again_and_again_leaves_a_bounded_number_of_spans(
+    ledger: Ledger,
+) -> None:
+    window = Window(ledger, WEEK)
+    for number in range(50):
+        window.swept(1e8 + number * 1e6)
+        assert len(window.spans(NOW)) <= 11

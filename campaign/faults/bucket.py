@@ -10,7 +10,12 @@ from campaign import rows, told
 from campaign.events import Event
 from campaign.faults import Fault
 from campaign.faults.disk import STATE_FILES, cache, state
-from campaign.last_copies import nothing_is_lost, wait_until_there
+from campaign.last_copies import (
+    nothing_is_lost,
+    take_everything,
+    wait_until_taken,
+    wait_until_there,
+)
 from campaign.world import World
 
 # The endings of an event's other files, as the design names them.
@@ -44,8 +49,9 @@ def _plant_for_all(world: World) -> None:
 
 
 def _rebuild_without_ledger(world: World) -> None:
-    """The ledger is lost with the state files, and the bucket is asked what there is."""
-    world.wait_until(world.quiet, 20, "Frigate's handlers to return")
+    """The ledger is lost with the state files, and the bucket is asked what there is. By then only
+    the spool has the pictures."""
+    wait_until_taken(world)
     world.stop()
     for path in [*state(world).glob("ledger.db*"), *(cache(world) / one for one in STATE_FILES)]:
         path.unlink(missing_ok=True)
@@ -128,6 +134,7 @@ def _names_missing_objects(status: told.Document) -> bool:
 FAULTS = (
     Fault(
         name="objects of other kinds, ledger lost",
+        prepare=take_everything(),
         begin=lambda world: world.proxy.refuse(),
         strike=_plant_for_all,
         strikes=2,

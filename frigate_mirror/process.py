@@ -21,7 +21,7 @@ from contextlib import suppress
 log = logging.getLogger("frigate_s3")
 END = b"\x04"  # the hook's last line
 LONGEST_LINE = 4096  # bytes; an event id has about 24
-START_WITHIN = 30.0  # seconds; threads start in milliseconds
+START_WITHIN = 10.0  # seconds; threads start in milliseconds
 HIGHEST_GUESSED = 65_536  # descriptors are closed up to this number where they cannot be listed
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30}  # system call numbers; glibc has no wrapper
 _IOPRIO_LOWEST = (2 << 13) | 7  # best-effort class, last of its eight levels
@@ -137,9 +137,16 @@ class Rounds(threading.Thread):
     called again, unless for want of memory: that ends the thread.
     """
 
-    def __init__(self, name: str, *tasks: tuple[float, Callable[[], None]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        *tasks: tuple[float, Callable[[], None]],
+        told: Callable[[str, str], None] = lambda task, fault: None,
+    ) -> None:
+        """`told` hears after each call which task it was and how it failed; empty: it did not."""
         super().__init__(name=name, daemon=True)
         self._tasks = tasks
+        self._told = told
         self._stopped = threading.Event()
 
     def run(self) -> None:
@@ -154,11 +161,13 @@ class Rounds(threading.Thread):
     def stop(self) -> None:
         self._stopped.set()
 
-    @staticmethod
-    def _call(task: Callable[[], None]) -> None:
+    def _call(self, task: Callable[[], None]) -> None:
+        fault = ""
         try:
             task()
         except MemoryError:
             raise
-        except Exception:
+        except Exception as error:
             log.exception("S3 snapshot mirror: %s failed", task.__name__)
+            fault = f"{type(error).__name__}: {error}"
+        self._told(task.__name__, fault)

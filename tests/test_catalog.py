@@ -662,3 +662,15 @@ def test_a_file_damaged_in_the_middle_is_a_catalog_error(frigate: Frigate, path:
         catalog.events(made)
     with contextlib.suppress(CatalogError):
         catalog.events(made[:3])
+
+
+def test_of_the_events_that_ended_lately_those_that_ended_last_come_first(
+    frigate: Frigate, catalog: Catalog
+) -> None:
+    for n in (3, 1, 4, 2, 5):
+        frigate.put(id=f"{n}-a", start_time=float(n), end_time=100.0 + n)
+    frigate.put(id="6-a", start_time=6.0, end_time=None)
+    frigate.put(id="7-a", start_time=7.0, end_time=107.0, has_snapshot=0)
+    assert catalog.ended_since(102.0, 0.0, 100) == ["5-a", "4-a", "3-a", "2-a"]
+    assert catalog.ended_since(102.0, 0.0, 2) == ["5-a", "4-a"]
+    assert catalog.ended_since(102.0, 4.0, 100) == ["5-a", "4-a"]

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from campaign.processes import kill, marked, parents
-from frigate_mirror import uploader
+from frigate_mirror import state, uploader
 from frigate_mirror.child import EX_FAILED, Stop
 from frigate_mirror.process import Parent, Rounds
 from frigate_mirror.sink import MemorySink
@@ -159,6 +159,21 @@ def test_a_round_that_fails_is_said_and_called_again(caplog: pytest.LogCaptureFi
     assert not rounds.is_alive() and "task failed" in caplog.text
 
 
+def test_a_round_that_fails_is_told_until_it_works_again() -> None:
+    faults, told = [RuntimeError("a fault of ours")], []
+
+    def task() -> None:
+        if faults:
+            raise faults.pop()
+
+    rounds = Rounds("test", (0.01, task), told=lambda *words: told.append(words))
+    rounds.start()
+    until(lambda: len(told) >= 2)
+    rounds.stop()
+    rounds.join(PATIENCE)
+    assert told[:2] == [("task", "RuntimeError: a fault of ours"), ("task", "")]
+
+
 def test_an_offered_event_is_in_a_real_bucket_byte_for_byte_within_a_second(
     tmp_path: Path, seaweedfs: object
 ) -> None:
@@ -221,6 +236,16 @@ def test_the_status_is_fresh_and_says_stopped_at_the_end(world: World, start: St
     assert status["pid"] == child.process.pid and status["stopped"] is False
     assert child.end() == 0
     assert world.status()["stopped"] is True
+
+
+def test_who_finds_the_childs_lock_taken_learns_in_which_folder_its_ledger_is(
+    world: World, start: Start
+) -> None:
+    child = start()
+    child.says("started")
+    found = state.holder(world.settings())
+    assert found.folder == world.state and str(child.process.pid) in found.name
+    assert child.end() == 0
 
 
 @pytest.mark.parametrize(("chosen", "niceness"), [({}, 10), ({"S3_NICENESS": "15"}, 15)])

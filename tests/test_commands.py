@@ -194,6 +194,16 @@ def test_a_hostile_status_file_breaks_no_command_and_reaches_no_terminal(
             assert json.loads(told.stdout)["health"] in ("OK", "UNKNOWN", "DOWN")
 
 
+def test_places_that_the_environment_names_win_over_those_of_the_status_file(
+    world: World, written: Callable[..., dict[str, Any]]
+) -> None:
+    written(paths={"database": "/nowhere/frigate.db", "state": "/nowhere"})
+    told = command(world, "check", "--no-put", S3_STATE_DIR=str(world.state))
+    assert f"{world.database} can be read" in told.stdout
+    assert f"{world.state} can be written" in told.stdout
+    assert "/nowhere" not in told.stdout
+
+
 def test_status_of_a_mirror_whose_bucket_is_out_of_reach_is_2_with_what_to_do(
     world: World,
 ) -> None:
@@ -334,6 +344,16 @@ def test_backfill_mirrors_what_the_window_leaves_alone(world: World, bucket: Buc
     assert told.returncode == 0, told.stderr
     assert "5 event(s)" in told.stdout and "all of it was uploaded" in told.stdout
     assert sorted(bucket.objects().values()) == sorted(world.pictures[one] for one in old)
+
+
+def test_backfill_uploads_half_a_picture_as_it_is_and_does_not_call_it_missing(
+    world: World, bucket: Bucket
+) -> None:
+    event_id = world.event(started=time.time() - 3 * DAY)
+    (world.clips / f"front_door-{event_id}.jpg").write_bytes(world.pictures[event_id][:600])
+    told = command(world, "backfill", "--since", "5d")
+    assert told.returncode == 0 and "no picture" not in told.stdout, told
+    assert list(bucket.objects().values()) == [world.pictures[event_id][:600]]
 
 
 def test_backfill_beside_a_running_mirror_lets_it_do_the_uploading(

@@ -265,6 +265,7 @@ GARBAGE = [
     b'{"written_at": "now"}',
     b'{"written_at": null}',
     b'{"written_at": 1' + b"0" * 400 + b"}",
+    json.dumps(GOOD.document() | {"written_at": -(10**400)}).encode(),
     json.dumps(GOOD.document() | {"written_at": float("nan")}).encode(),
     json.dumps({k: v for k, v in GOOD.document().items() if k != "counts"}).encode(),
     json.dumps(GOOD.document()).encode() + b" " * health.LARGEST_DOCUMENT,
@@ -313,7 +314,7 @@ TEXTS = st.text(max_size=30) | st.sampled_from(
         "x" * 100_000,
     ]
 )
-NUMBERS = st.integers() | st.floats() | st.sampled_from([10**400, -(2**63), 1e308])
+NUMBERS = st.integers() | st.floats() | st.sampled_from([10**400, -(10**400), -(2**63), 1e308])
 ANYTHING = st.recursive(
     st.none() | st.booleans() | NUMBERS | TEXTS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),

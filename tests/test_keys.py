@@ -193,12 +193,13 @@ def test_a_camera_without_a_name_gets_no_key() -> None:
         KeyCodec("p").key("", "1-a", 1.0, ".jpg")
 
 
+@pytest.mark.parametrize("prefix", ["p", "é" * 100])
 @pytest.mark.parametrize("letter", ["x", "é"])
-def test_a_key_ends_at_the_last_byte_that_s3_takes(letter: str) -> None:
-    codec, taken = KeyCodec("p"), len(quote(letter))
-    rest = len("p//1970-01-01/1-a-19700101_000001.jpg")
+def test_a_key_ends_at_the_last_byte_that_s3_takes(prefix: str, letter: str) -> None:
+    codec, taken = KeyCodec(prefix), len(quote(letter))
+    rest = len(f"{prefix}//1970-01-01/1-a-19700101_000001.jpg".encode())
     camera = letter * ((LONGEST_KEY - rest) // taken)
-    assert len(codec.key(camera, "1-a", 1.0, ".jpg")) > LONGEST_KEY - taken
+    assert len(codec.key(camera, "1-a", 1.0, ".jpg").encode()) > LONGEST_KEY - taken
     with pytest.raises(KeyFault):
         codec.key(camera + letter, "1-a", 1.0, ".jpg")
 

@@ -9,6 +9,8 @@ import resource
 import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from frigate_mirror import schema
 from frigate_mirror.artifacts import Artifact
 from frigate_mirror.entries import Counts, Priority, Settled
 from frigate_mirror.ledger import Ledger, LedgerError
-from frigate_mirror.store import LedgerDamaged, LedgerNewer, RunLock
+from frigate_mirror.store import LedgerBusy, LedgerDamaged, LedgerNewer, RunLock
 
 ONE = Artifact(
     "snapshot:1705329022.5-abcdef", "front_door", 1705329022.5, "front_door/k.jpg",
@@ -584,7 +586,38 @@ def test_a_command_beside_a_running_mirror_makes_no_ledger(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_after_a_crash_the_whole_ledger_is_read_through(tmp_path: Path) -> None:
+# Holds SQLite's locks on the shared memory of a database as who recovers it after a crash does.
+RECOVERS = """
+import fcntl, sys
+shared = open(sys.argv[1], "w+b")
+shared.truncate(32768)
+fcntl.lockf(shared, fcntl.LOCK_SH, 1, 128)
+fcntl.lockf(shared, fcntl.LOCK_EX, 8, 120)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_ledger_that_another_process_recovers_at_this_moment_is_busy_and_not_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frigate_mirror.store.BUSY_SECONDS", 0)
+    Ledger(tmp_path / "ledger.db").close()
+    with subprocess.Popen(
+        [sys.executable, "-c", RECOVERS, str(tmp_path / "ledger.db-shm")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        with pytest.raises(LedgerBusy):
+            Ledger(tmp_path / "ledger.db")
+        other.kill()
+    Ledger(tmp_path / "ledger.db").close()
+
+
+@pytest.fixture
+def with_a_damaged_page(tmp_path: Path) -> Path:
+    """A ledger that was closed in good order and that the disk has hurt since."""
     path = tmp_path / "ledger.db"
     with contextlib.closing(Ledger(path)) as ledger:
         rows = [
@@ -594,11 +627,21 @@ def test_after_a_crash_the_whole_ledger_is_read_through(tmp_path: Path) -> None:
     pages = bytearray(path.read_bytes())
     pages[8192:12288] = b"\xff" * 4096  # a page of the table
     path.write_bytes(pages)
-    with contextlib.closing(sqlite3.connect(path)) as raw, contextlib.suppress(sqlite3.Error):
+    return path
+
+
+def test_after_a_crash_the_whole_ledger_is_read_through(with_a_damaged_page: Path) -> None:
+    with contextlib.closing(sqlite3.connect(with_a_damaged_page)) as raw:
         raw.execute("INSERT INTO note VALUES ('open', '')")
         raw.commit()
     with pytest.raises(LedgerDamaged):
-        Ledger(path)
+        Ledger(with_a_damaged_page)
+
+
+def test_a_ledger_that_was_closed_in_good_order_is_opened_without_reading_all_of_it(
+    with_a_damaged_page: Path,
+) -> None:
+    Ledger(with_a_damaged_page).close()
 
 
 def test_a_new_version_of_what_is_uploaded_goes_up_again(ledger: Ledger) -> None:
@@ -696,6 +739,16 @@ def test_what_the_bucket_has_no_more_is_lost_until_it_is_uploaded_again(ledger: 
     assert ledger.counts() == Counts(pending=1)
 
 
+def test_what_vanished_from_the_bucket_counts_though_its_flaw_was_acknowledged(
+    ledger: Ledger,
+) -> None:
+    ledger.add(named("a", flaw="breaks off"), LIVE, 1.0)
+    ledger.settle([Settled(2.0, "snapshot:a", "k/a")])
+    ledger.acknowledge()
+    ledger.vanished(["snapshot:a"], "not in the bucket any more", 3.0)
+    assert ledger.counts() == Counts(lost=1)
+
+
 def test_an_event_that_can_have_no_key_is_a_dead_letter_with_the_reason(ledger: Ledger) -> None:
     ledger.refuse(ONE.id, "a/b", 1.0, "names no file", 2.0)
     ledger.refuse(ONE.id, "a/b", 1.0, "names no file", 9.0)
@@ -730,3 +783,100 @@ def test_a_lock_in_a_folder_that_cannot_be_written_counts_all_the_same(tmp_path:
     first.release()
     assert second.acquire() and path.read_text() == "signed"
     second.release()
+
+
+def uploaded_at(ledger: Ledger, at: float, version: str) -> None:
+    ledger.add(named("a", version=version), LIVE, at - 1)
+    ledger.settle([Settled(at, "snapshot:a", "k/a", version=version)])
+
+
+def changed_at(ledger: Ledger, at: float) -> None:
+    """Its second version waits for its upload."""
+    uploaded_at(ledger, 2.0, "1")
+    ledger.add(named("a", version="2"), LIVE, at)
+
+
+def vanished_at(ledger: Ledger, at: float) -> None:
+    uploaded_at(ledger, 2.0, "1")
+    ledger.vanished(["snapshot:a"], "not in the bucket any more", at)
+
+
+def acknowledged_at(ledger: Ledger, at: float) -> None:
+    vanished_at(ledger, at)
+    ledger.acknowledge()
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "counts"),
+    [
+        (lambda one: uploaded_at(one, 2.0, "1"), lambda one: changed_at(one, 5.0),
+         Counts(pending=1)),
+        (lambda one: uploaded_at(one, 2.0, "1"), lambda one: vanished_at(one, 5.0),
+         Counts(lost=1)),
+        (lambda one: one.add(named("a", version="1"), LIVE, 1.0),
+         lambda one: uploaded_at(one, 2.0, "1"), Counts(uploaded=1)),
+        (lambda one: changed_at(one, 5.0), lambda one: uploaded_at(one, 6.5, "2"),
+         Counts(uploaded=1)),
+        (lambda one: vanished_at(one, 5.0), lambda one: acknowledged_at(one, 5.0),
+         Counts(acknowledged=1)),
+        (lambda one: one.wait("snapshot:a", "c", 1.0, 9.0), lambda one: changed_at(one, 5.0),
+         Counts(pending=1)),
+    ],
+    ids=["changed", "vanished", "uploaded", "uploaded again", "acknowledged", "waited for"],
+)  # fmt: skip
+@pytest.mark.parametrize("ours", ["earlier", "later"])
+def test_of_two_ledgers_that_know_an_artifact_the_later_one_is_right(
+    tmp_path: Path,
+    ours: str,
+    earlier: Callable[[Ledger], None],
+    later: Callable[[Ledger], None],
+    counts: Counts,
+) -> None:
+    with (
+        contextlib.closing(Ledger(tmp_path / "ours.db")) as ledger,
+        contextlib.closing(Ledger(tmp_path / "theirs.db")) as other,
+    ):
+        earlier(ledger if ours == "earlier" else other)
+        later(other if ours == "earlier" else ledger)
+        other.close()
+        ledger.take_over(tmp_path / "theirs.db")
+        assert ledger.counts() == counts
+
+
+def test_a_dead_letter_whose_file_is_not_found_again_is_a_dead_letter_again(
+    ledger: Ledger,
+) -> None:
+    vanished_at(ledger, 3.0)
+    assert ledger.revive(now=4.0) == 1
+    assert ledger.counts() == Counts(waiting=1)
+    ledger.give_up("snapshot:a", "no snapshot file", 5.0)
+    assert ledger.counts() == Counts(lost=1)
+    assert [one.error for one in ledger.dead_letters()] == ["no snapshot file"]
+
+
+def test_of_an_earlier_version_in_the_bucket_nobody_claims_to_know_the_size(
+    ledger: Ledger,
+) -> None:
+    changed_at(ledger, 3.0)
+    ledger.lose("snapshot:a", "deleted", 4.0)
+    assert ledger.uploaded_keys(0.0, 2e9, 10) == [("snapshot:a", "k/a", 0)]
+    assert ledger.add(named("a", version="2"), LIVE, 5.0), "its file came back"
+
+
+def test_the_size_of_what_was_uploaded_is_known_even_if_it_changed_meanwhile(
+    ledger: Ledger,
+) -> None:
+    ledger.add(named("a", version="1"), LIVE, 1.0)
+    ledger.settle([Settled(2.0, "snapshot:a", "k/a", version="1", size=77)])
+    assert ledger.uploaded_keys(0.0, 2e9, 10) == [("snapshot:a", "k/a", 77)]
+
+
+def test_what_was_uploaded_before_versions_were_kept_is_recognised_by_its_size(
+    ledger: Ledger,
+) -> None:
+    for name, size in (("same", 9), ("other", 8), ("unknown", 0)):
+        ledger.add_settled([(f"snapshot:{name}", "c", "k", 1.0, 1.0, "uploaded", size, "")])
+    names = ("same", "other", "unknown")
+    ledger.recognise([named(one, version="1") for one in names])
+    known = ledger.versions([f"snapshot:{one}" for one in names])
+    assert known == {"snapshot:same": "1", "snapshot:other": "", "snapshot:unknown": "1"}

@@ -55,6 +55,13 @@ def test_all_of_it_fits_into_2_kb_and_what_does_not_is_named(
     assert ("zones" in left_out) == (len(kept_zones) < len([zone for zone in zones if zone]))
 
 
+def test_metadata_of_any_length_is_used_up_to_2_kb_and_no_further() -> None:
+    short = dict.fromkeys(NAMES, "x")
+    sizes = [size_of(encode(short | {"sub-label": "x" * n}, ["yard"])) for n in range(1, LIMIT)]
+    assert max(sizes) <= LIMIT
+    assert max(sizes) > LIMIT - 100
+
+
 @unhurried
 @given(values_of, st.lists(texts, max_size=5))
 def test_no_header_on_the_way_would_trim_fold_or_decode_a_value(

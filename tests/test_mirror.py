@@ -18,7 +18,7 @@ import pytest
 
 from frigate_mirror import child
 from frigate_mirror.entries import Counts
-from frigate_mirror.ledger import Ledger
+from frigate_mirror.ledger import Ledger, LedgerError
 from frigate_mirror.sink import Misconfigured, Receipt, Rejected, Stored, Unavailable
 from worlds import DAY, NOW, Clock, FaultySink, World, until
 
@@ -76,6 +76,22 @@ def check_says(sink: FaultySink, error: Exception | None) -> Iterator[None]:
     sink.check = real  # type: ignore[method-assign]
 
 
+@pytest.mark.parametrize("days", [1.1, -1.1])
+def test_a_picture_changed_long_after_its_event_goes_up_again_a_day_later_or_when_a_clock_was_set(
+    bench: Bench, days: float
+) -> None:
+    event_id = bench.world.event(started=NOW - 3 * DAY)
+    bench.round()
+    bench.world.pictures[event_id] += b" and a box around the dog"
+    bench.world.write_picture(event_id)
+    bench.clock.now += 0.9 * DAY
+    bench.round()
+    assert len(bench.sink.puts) == 1, "it was looked at within the last day"
+    bench.clock.now = NOW + days * DAY
+    bench.round()
+    assert bench.keys_of({event_id}) == {event_id}
+
+
 def test_a_week_of_events_is_in_the_bucket_after_one_round(bench: Bench) -> None:
     ids = {bench.world.event(f"cam{n % 3}", NOW - 60 - n * 7000) for n in range(80)}
     bench.round()
@@ -112,6 +128,19 @@ def test_a_lost_ledger_comes_back_from_the_state_files_without_one_put_again(
     assert len(bench.sink.puts) == puts
     assert bench.mirror.ledger.counts() == Counts(uploaded=30, failed=1)
     assert "rebuilt from the state files: 31" in caplog.text
+
+
+def test_what_vanished_from_the_bucket_is_a_dead_letter_in_a_rebuilt_ledger_too(
+    bench: Bench,
+) -> None:
+    event_id = bench.world.event()
+    bench.round()
+    bench.mirror.ledger.vanished([f"snapshot:{event_id}"], "not in the bucket", NOW + 60)
+    bench.mirror.write_status()
+    bench.mirror.ledger.close()
+    bench.mirror.ledger.path.unlink()
+    bench.open()
+    assert bench.mirror.ledger.counts() == Counts(failed=1)
 
 
 def test_a_ledger_lost_in_an_outage_costs_no_picture_that_frigate_has_deleted_since(
@@ -306,6 +335,32 @@ def test_an_outage_shows_before_the_next_event_and_ends_with_the_next_check(
     ]
 
 
+def test_a_bucket_that_was_emptied_is_told_within_a_day_and_that_it_is_mended_within_an_hour(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("frigate_mirror.mirror.time.monotonic", lambda: now[0])
+
+    def troubles_after(hours: float) -> int:
+        now[0] += hours * 3600.0
+        bench.mirror.verify()
+        return sum("are not in the bucket" in one for one in bench.mirror.status().troubles)
+
+    bench.world.event()
+    bench.round()
+    assert troubles_after(0.0) == 0
+    held = dict(bench.sink.objects)
+    bench.sink.objects.clear()
+    assert troubles_after(23.9) == 0, "one look a day is enough"
+    assert troubles_after(0.2) == 1
+    bench.sink.objects.update(held)
+    assert troubles_after(0.9) == 1
+    assert troubles_after(0.2) == 0
+    bench.sink.objects.clear()
+    assert troubles_after(23.9) == 0
+    assert troubles_after(0.2) == 1
+
+
 def test_the_statistics_line_has_exactly_its_form(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -384,6 +439,21 @@ def test_the_status_names_the_last_error_and_what_to_do_about_it(bench: Bench) -
     bench.mirror.write_status()
     error = bench.world.status()["last_error"]
     assert (error["message"], error["hint"]) == ("put k: EntityTooLarge", "it is too large")
+
+
+def test_the_status_names_the_newer_of_two_errors_wherever_each_was_met(bench: Bench) -> None:
+    for newer in ("EntityTooLarge", "ConnectTimeout", "EntityTooLarge"):
+        bench.clock.now += 600.0
+        if newer == "ConnectTimeout":
+            with check_says(bench.sink, Unavailable("list: ConnectTimeout")):
+                bench.mirror.check()
+        else:
+            bench.sink.fault = lambda key: reject()
+            bench.world.event()
+            bench.mirror.check()
+            bench.round()
+        error = bench.mirror.status().last_error
+        assert error is not None and newer in error.message
 
 
 def test_once_the_status_says_stopped_no_late_round_says_otherwise(bench: Bench) -> None:
@@ -684,3 +754,68 @@ def test_a_bucket_that_may_not_be_listed_is_not_called_empty(bench: Bench) -> No
 def refuse_to_list(prefix: str) -> Iterator[Stored]:
     raise DENIED
     yield
+
+
+def test_a_round_that_fails_for_a_reason_nobody_foresaw_keeps_health_from_ok(
+    bench: Bench,
+) -> None:
+    bench.mirror.check()
+    bench.mirror.note_task("housekeep", "ValueError: embedded null byte")
+    assert bench.mirror.status().health == "DEGRADED"
+    assert "housekeep" in bench.mirror.status().reasons[0]
+    bench.mirror.note_task("housekeep", "")
+    assert bench.mirror.status().health == "OK"
+
+
+def test_while_the_ledger_cannot_be_written_the_sweep_holds_what_it_finds(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = {bench.world.event(started=NOW - 60 - n) for n in range(5)}
+
+    def full(*_: object) -> None:
+        raise LedgerError("write ledger.db: database or disk is full")
+
+    with monkeypatch.context() as patch:
+        for name in ("add", "mend_clock", "take_note"):
+            patch.setattr(bench.mirror.ledger, name, full)
+        bench.round()
+        assert "disk is full" in bench.mirror.status().reasons[0]
+    for event_id in ids:
+        bench.world.forget(event_id, row=True)
+    bench.round()
+    assert bench.keys_of(ids) == ids and not bench.mirror.status().troubles
+
+
+def test_a_retry_that_finds_nothing_does_not_make_a_loss_good(bench: Bench) -> None:
+    event_id = bench.world.event()
+    bench.round()
+    bench.mirror.ledger.vanished([f"snapshot:{event_id}"], "not in the bucket any more", NOW)
+    bench.world.forget(event_id, row=True)
+    assert bench.mirror.ledger.revive(now=NOW) == 1
+    bench.round()
+    assert bench.mirror.status().health == "DEGRADED"
+    assert bench.mirror.ledger.counts() == Counts(lost=1)
+
+
+def test_a_bucket_that_was_emptied_is_noticed(bench: Bench) -> None:
+    bench.world.event()
+    bench.round()
+    bench.mirror.check()
+    bench.sink.objects.clear()
+    bench.mirror.verify()
+    assert bench.mirror.status().health == "DEGRADED"
+    assert "1 of the newest 1 uploaded pictures are not in" in bench.mirror.status().reasons[0]
+
+
+def test_a_bucket_that_may_not_be_listed_is_not_said_to_be_emptied(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.world.event()
+    bench.round()
+
+    def refused(prefix: str) -> Iterator[Stored]:
+        raise DENIED
+
+    monkeypatch.setattr(bench.sink, "list", refused)
+    bench.mirror.verify()
+    assert bench.mirror.status().health == "OK"

@@ -79,3 +79,10 @@ def test_the_file_is_left_at_its_beginning() -> None:
         file = io.BytesIO(picture)
         fault_of(file)
         assert file.tell() == 0
+
+
+@pytest.mark.parametrize("data", range(65_533, 65_538))
+def test_an_end_mark_is_seen_wherever_it_stands_before_what_others_have_appended(data: int) -> None:
+    picture = b"\xff\xd8\xff\xda" + b"\x01" * data
+    assert fault(picture + b"\xff\xd9" + b"\0" * 5000) == ""
+    assert fault(picture + b"\0" * 5000) != ""

@@ -16,7 +16,10 @@ from hypothesis import strategies as st
 from frigate_mirror import rebuild
 from frigate_mirror.artifacts import Artifact
 from frigate_mirror.entries import Counts, Priority, Settled
+from frigate_mirror.keys import KeyCodec
 from frigate_mirror.ledger import Ledger, LedgerError
+from frigate_mirror.rebuild import from_listing
+from frigate_mirror.sink import Stored
 from frigate_mirror.statefiles import StateFile
 from frigate_mirror.store import LedgerDamaged
 
@@ -175,3 +178,18 @@ def test_a_ledger_that_is_put_aside_was_closed_before(
     with pytest.raises(LedgerError):
         house.open()
     assert len(closed) == 2
+
+
+def test_what_else_lies_in_the_bucket_for_an_event_is_not_taken_for_its_snapshot() -> None:
+    head = "p/door/2024-01-15/1705329022.5-abc-20240115_143022"
+    endings = (".mp4", "-thumb.webp", "-thumb.jpg", ".json", "-part-0001.mp4", ".gif", ".webp")
+    listing = [Stored(f"{head}{ending}", 9, NOW) for ending in endings]
+    found = {row[2].removeprefix(head): row[0] for row in from_listing(listing, KeyCodec("p"))}
+    assert found == {
+        ".mp4": "clip:1705329022.5-abc",
+        "-part-0001.mp4": "clip:1705329022.5-abc",
+        "-thumb.webp": "thumbnail:1705329022.5-abc",
+        "-thumb.jpg": "thumbnail:1705329022.5-abc",
+        ".json": "metadata:1705329022.5-abc",
+        ".webp": "snapshot:1705329022.5-abc",
+    }

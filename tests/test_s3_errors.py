@@ -269,7 +269,13 @@ def test_a_key_that_may_only_write_can_put_but_fails_the_check_with_a_hint(bucke
 
 
 def test_a_servers_words_cannot_break_a_log_line(stub: Stub, shared: S3Sink) -> None:
-    stub.default = error(400, "Bad\nCode", "first\nsecond\x1b[31m " + "long " * 500)
+    stub.default = error(400, "Bad\nCode", "first\nsecond\u202e\x85 " + "long " * 500)
+    text = str(failure_of(lambda: put(shared)))
+    assert text.startswith("put k: Bad Code: first second long long")
+    assert text.isprintable()
+    assert len(text) < 600
+    # What XML cannot hold is no answer of S3's.
+    stub.default = error(400, "Bad\x1b[31mCode", "first\nsecond\x1b[31m " + "long " * 500)
     text = str(failure_of(lambda: put(shared)))
     assert text.isprintable()
     assert len(text) < 600

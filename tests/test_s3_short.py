@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 
 from campaign.tls import Certificates
 from frigate_mirror import s3_boto, settings
-from frigate_mirror.body import Body
+from frigate_mirror.body import Body, Window
 from frigate_mirror.s3_connection import MOST, Answer, Connection, ReadTimeout
 from frigate_mirror.s3_place import Place, place_of
 from frigate_mirror.s3_short import ENOUGH, DirectWay, is_listing
@@ -587,6 +587,45 @@ def test_an_answer_that_comes_before_the_whole_file_is_sent_is_heard(tmp_path: P
         asked.set()
         thread.join(60)
     assert answer.status == 413
+
+
+def test_a_large_file_that_becomes_shorter_while_it_is_read_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "clip").write_bytes(bytes(2_000_000))
+    with (tmp_path / "clip").open("r+b", buffering=0) as file:
+        body = Body(file).sendable()
+        assert isinstance(body, Window) and len(body.read(5)) == 5
+        file.truncate(1_000_000)
+        with pytest.raises(OSError, match="became shorter"):
+            body.read()
+
+
+def test_a_service_may_take_its_time_to_store_what_is_large(tmp_path: Path) -> None:
+    size, patience, slow = 64 * 1024 * 1024, 0.5, 1.0  # the size allows 4 s more
+    over = threading.Event()
+
+    def serve() -> None:
+        with server.accept()[0] as talk:
+            left = len(head) + size
+            while left:
+                left -= len(talk.recv(1 << 20))
+            over.wait(slow)
+            talk.sendall(OK + b"Content-Length: 0\r\n\r\n")
+
+    (tmp_path / "clip").touch()
+    os.truncate(tmp_path / "clip", size)
+    head = b"PUT / HTTP/1.1\r\n\r\n"
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        (tmp_path / "clip").open("rb", buffering=0) as file,
+    ):
+        thread = threading.Thread(target=serve)
+        thread.start()
+        wire = Wire(
+            Place("127.0.0.1", server.getsockname()[1], "/b", "us-east-1", ""),
+            Patience(silence=patience),
+        )
+        assert wire.exchange(head, Body(file).sendable()).status == 200
+        thread.join(60)
 
 
 @pytest.mark.parametrize("where", ["file", "memory"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -195,6 +196,18 @@ def test_a_proxy_of_the_environment_is_asked(
     sink.check()
     assert stub.seen[0].path == "http://s3.nowhere.invalid/bkt/k"
     assert stub.seen[1].path.startswith("http://s3.nowhere.invalid/bkt?")
+
+
+def test_the_password_of_a_proxy_is_not_told_even_where_its_answer_repeats_it(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", stub.endpoint.replace("//", "//me:geheim-99@"))
+    stub.default = error(403, "AccessDenied", "me:geheim-99 may not pass")
+    sink = sink_for(environ_for("http://s3.nowhere.invalid"))
+    for attempt in (lambda: put(sink), sink.check):
+        caught = failure_of(attempt)
+        trace = "".join(traceback.format_exception(caught))
+        assert "me:*** may not pass" in str(caught) and "geheim-99" not in trace
 
 
 @pytest.mark.usefixtures("each_way")

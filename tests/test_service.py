@@ -143,6 +143,15 @@ def test_it_is_said_once_when_lost_and_once_when_back_with_the_time(
     assert back == "S3 service back after 312 s"
 
 
+def test_a_second_outage_is_said_as_the_first_one_was(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        go_down(service)
+        service.worked()
+    assert lines(caplog) == ["S3 service lost, everything waits: put k: SlowDown"] * 2
+
+
 def test_it_is_said_again_when_the_owner_would_have_to_do_something_else(
     service: Service, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -263,3 +263,18 @@ def test_a_full_disk_is_said_and_survived(tmp_path: Path) -> None:
     assert json.loads(found) == [ROWS[0].id, ROWS[1].id, ROWS[4].id]
     assert ran.stderr.count("cannot write") == 1
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_line_of_the_first_edition_that_calls_a_clip_a_snapshot_is_read_as_a_clip(
+    file: StateFile,
+) -> None:
+    key = "p/door/2024-01-15/1705329022.5-abc-20240115_143022"
+    line = "2024-01-15T14:31:03Z\tsnapshot:1705329022.5-abc\t"
+    file.path.write_text(f"{line}{key}.jpg\n{line}{key}.mp4\n")
+    assert [one.id for one in file.read()] == ["snapshot:1705329022.5-abc", "clip:1705329022.5-abc"]
+
+
+def test_what_can_have_no_key_is_listed_and_read_back(failed: StateFile) -> None:
+    one = Settled(1705329063.0, "snapshot:1705329022.5-abc", "", 0, "camera 'a/b' names no file")
+    failed.append([one])
+    assert list(failed.read()) == [one]

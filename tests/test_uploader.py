@@ -25,6 +25,7 @@ from frigate_mirror.settling import Settling
 from frigate_mirror.sink import Misconfigured, Rejected, Unavailable
 from frigate_mirror.spool import Spool
 from frigate_mirror.uploader import Uploader
+from waiting import PATIENCE
 from worlds import DAY, NOW, Clock, FaultySink, World, until
 
 LIVE, RETRY, BACKLOG = Priority
@@ -309,6 +310,33 @@ def test_what_the_ledger_cannot_settle_is_not_put_again_but_settled_later(
     assert len(bench.sink.puts) == 5 and len(bench.settled) == 5
 
 
+def test_the_trouble_of_a_ledger_is_over_once_it_has_taken_everything(running: Bench) -> None:
+    key = running.add()
+    other = sqlite3.connect(running.ledger.path, isolation_level=None)
+    other.execute("""CREATE TRIGGER full BEFORE UPDATE ON artifact
+                     BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END""")
+    running.uploader.wake()
+    until(lambda: "database or disk is full" in running.uploader.tally.trouble)
+    other.execute("DROP TRIGGER full")
+    other.close()
+    until(lambda: running.uploader.wake() or running.settled)
+    running.uploader.stop()
+    running.uploader.join(PATIENCE)
+    assert [one.key for one in running.settled] == [key]
+    assert running.uploader.tally.trouble == ""
+
+
+def test_the_pauses_of_an_artifact_grow_though_the_service_alone_is_at_fault(bench: Bench) -> None:
+    bench.sink.fault = raising(Unavailable("put k: SlowDown"))
+    bench.add()
+    for _ in range(10):
+        bench.clock.now += 600.0  # the longest that a pause can be
+        assert bench.drain() == 1
+    due = bench.ledger.next_due()
+    # The first pause is at most 2 s long, the tenth at least a tenth of the longest.
+    assert due is not None and due - bench.clock.now >= 60.0
+
+
 def test_a_ledger_that_cannot_defer_loses_no_artifact(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -379,6 +407,22 @@ def test_whoever_has_uploaded_it_does_not_let_go_of_the_claim_of_another(bench: 
     assert bench.ledger.claimed == 1
     settling.let_go(entry.artifact.id)
     assert bench.ledger.claimed == 0
+
+
+def test_a_ledger_that_cannot_commit_is_not_asked_again_by_the_very_next_upload(
+    bench: Bench,
+) -> None:
+    now = [1000.0]
+    settling = Settling(bench.ledger, bench.spool, lambda done: None, clock=lambda: now[0])
+    settling.add(Settled(NOW, "snapshot:1-a", "k"))
+    now[0] += 0.1
+    assert settling.due
+    bench.ledger.close()  # as good as a full disk
+    with pytest.raises(LedgerError):
+        settling.settle()
+    assert len(settling) == 1 and not settling.due
+    now[0] += 0.1
+    assert settling.due
 
 
 def test_without_load_an_upload_is_settled_at_once(running: Bench) -> None:

@@ -6,7 +6,7 @@ loses sight of is lost for good, since no sweep of Frigate's database can find i
 
 from __future__ import annotations
 
-from campaign import told
+from campaign import oracle, told
 from campaign.faults import Step
 from campaign.world import World
 
@@ -29,6 +29,14 @@ def wait_until_taken(world: World) -> None:
     world.wait_until(
         lambda: not _left(world), LONGEST_TAKEN, "retention to take every picture", 0.1
     )
+
+
+def as_an_earlier_version_held_them(world: World) -> None:
+    """Leave of the spool what version 0.1.0 of the mirror kept there: the pictures, and no word of
+    what each of them is. Then the ledger alone knows."""
+    for path in (world.clips / "cache" / ".s3_spool").glob("*"):
+        if not oracle.ID.fullmatch(path.name.removeprefix("snapshot_")):
+            path.unlink()
 
 
 def _left(world: World) -> list[str]:

@@ -114,8 +114,10 @@ def _by_test(lab: Lab, sabotage: Sabotage, root: Path, sound: Path, test: str) -
 def _run_test(lab: Lab, test: str, folder: Path) -> tuple[int, str]:
     """Pytest's exit code and the first error that it tells, of one test in that folder. A test that
     does not end has failed: a slip may well make it wait for ever."""
+    # A folder of its own for its files: pytest's usual one is tidied up by every pytest that runs.
+    options = ["-n0", "-p", "no:cacheprovider", "--tb=short", f"--basetemp={lab.room() / 't'}"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", test, "-n0", "-p", "no:cacheprovider", "--tb=short"],
+        [sys.executable, "-m", "pytest", test, *options],
         cwd=folder,
         # No path of ours: modules are to be found in that folder, and only there.
         env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": ""},

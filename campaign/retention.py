@@ -72,6 +72,8 @@ class Retention(threading.Thread):
             # this one. Else it may have been the one before.
             self._starts = starts if known else self._starts_before
         self._starts_before = starts
+        if pid != known:  # nobody knows since when it has been there
+            return 0.0
         if not pid or starts <= self._starts or processes.state(pid) == "T":
             return 0.0
         return max(0.0, now - then - max(0.0, waited - waited_then))

@@ -20,6 +20,7 @@ UPLOADER, LEDGER, MIRROR, EVENTS, ARTIFACTS, FILES, INTAKE, SPOOL = (
         "uploader", "ledger", "mirror", "events", "artifacts", "files", "intake", "spool"
     )
 )  # fmt: skip
+STATE = "frigate_mirror/state.py"
 HOOK, SHORT = "frigate_s3_patcher.py", "frigate_mirror/s3_short.py"
 LEFT_OUT = (".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "vendor")
 KILLS, LOST = "kill -9 at random moments", "success answer lost"
@@ -205,6 +206,47 @@ TABLE = (
          "camera, kb = quote_camera(artifact.camera), ",
          "camera, kb = artifact.camera, ",
          "cameras and labels of any name"),
+    # -- what hides
+    _one("every object of an event is taken for its snapshot", "frigate_mirror/rebuild.py",
+         "        yield (parts.artifact_id, ", "        yield (f'snapshot:{parts.event_id}', ",
+         "objects of other kinds, ledger lost"),
+    _one("a newer ledger counts as damaged", "frigate_mirror/store.py",
+         "            raise LedgerNewer(\n", "            raise LedgerDamaged(\n",
+         "a ledger of a newer version"),
+    _one("the queue of an older ledger is left behind", "frigate_mirror/schema.py",
+         '        FROM old""")', "        FROM old WHERE state != 'pending'\"\"\")",
+         "a ledger of the first version, with pending pictures"),
+    _one("the ledger in the other place is out of sight", STATE,
+         "        if folder == state.folder or not os.path.exists(other):\n", "        if True:\n",
+         "state folder read-only for one life, in an outage",
+         "the ledger becomes read-only with pending pictures"),
+    _one("a command makes the ledger of a running mirror anew", STATE,
+         "        ledger = Ledger(folder / LEDGER, alone=False)\n",
+         "        ledger = _open_in(folder, settings)\n",
+         "tests/test_state.py::test_a_command_beside_a_running_mirror_never_puts_its_ledger_aside"),
+    _one("what was uploaded is never looked at again", MIRROR,
+         "changed = self.intake.look_for_changes(recent)", "changed = 0",
+         "a picture written anew after its upload"),
+    _one("a verified bucket is compared only", "frigate_mirror/commands.py",
+         "    again = mirror.intake.look_for_files(absent)\n", "    again = len(absent)\n",
+         "bucket emptied, then verified"),
+    _one("nobody is told of an emptied bucket", MIRROR,
+         'self._troubles.note("bucket", trouble if missing else "")',
+         'self._troubles.note("bucket", "")',
+         "bucket emptied between two lives"),
+    _one("a clock that jumps leaves events behind", "frigate_mirror/window.py",
+         "        if last < since and not any(\n", "        if last < 0 and not any(\n",
+         "the clock jumps from 1970 to now"),
+    _one("what is lost is no reason", "frigate_mirror/health.py",
+         '            (self.counts.lost, "were lost"),\n', "",
+         "spool full while retention takes pictures"),
+    _one("what is lost is no failed event", "frigate_mirror/health.py",
+         "{self.counts.failed + self.counts.lost}", "{self.counts.failed}",
+         "spool full while retention takes pictures"),
+    _one("dead letters keep health from OK for ever", LEDGER,
+         "SET acknowledged = 1 WHERE", "SET acknowledged = acknowledged WHERE",
+         "spool full while retention takes pictures",
+         "refused for good, then acknowledged or tried again"),
     # -- the hook
     _one("the hook remembers ids", HOOK,
          "        if self._writing < 0:\n            return\n",

@@ -28,7 +28,7 @@ SLIPS: tuple[Sabotage, ...] = (
          "            self._done.clear()\n"
          "        for one in batch:\n"
          "            if one.id not in wanted:\n"
-         "                self._spool.release(one.id)\n",
+         "                self._spool.release(one.id, one.version)\n",
          "            for one in batch:\n"
          "                self._spool.release(one.id)\n"
          "            self._ledger.settle(batch)\n"
@@ -467,8 +467,8 @@ SLIPS: tuple[Sabotage, ...] = (
          "tests/test_mirror.py::test_a_picture_changed_long_after_its_event_goes_up_again_a_day_later_or_when_a_clock_was_set"),
     _one("the bucket that lacks pictures is looked at once a day only", "frigate_mirror/mirror.py",
          "(self._settings.check_interval if missing else DAY)",
-         "DAY",
-         "tests/test_mirror.py::test_a_bucket_that_was_emptied_is_told_within_a_day_and_that_it_is_mended_with_the_next_check"),
+         "(DAY if missing else self._settings.check_interval)",
+         "tests/test_mirror.py::test_a_bucket_that_was_emptied_is_told_within_a_day_and_that_it_is_mended_soon"),
     _one("a state file that missed lines is not written anew", "frigate_mirror/mirror.py",
          "            if forgotten or self._lines_missing:\n",
          "            if forgotten:\n",

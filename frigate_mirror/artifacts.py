@@ -10,6 +10,7 @@ The picture is mirrored as what it is; none is ever rendered or converted.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Mapping
@@ -86,6 +87,20 @@ def snapshot_of(event: Event, clips_dir: Path, keys: KeyCodec, held: str) -> Art
         metadata=describe(event),
         version=f"{size} {changed} {event.ended}",
     )
+
+
+def why_unseen(event: Event, clips_dir: Path) -> str:
+    """Why nobody can tell whether the event has a snapshot, as on a disk that fails; empty where it
+    is certain that there is none."""
+    for ending, _ in _SNAPSHOT_FILES:
+        try:
+            os.lstat(f"{clips_dir}/{event.camera}-{event.id}{ending}")
+        except (FileNotFoundError, ValueError):
+            continue
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                return f"{clips_dir} cannot be looked at: {error.strerror}"
+    return "" if clips_dir.is_dir() else f"no folder {clips_dir}"
 
 
 def with_flaw(artifact: Artifact, held: str) -> Artifact:

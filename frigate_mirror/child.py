@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from frigate_mirror import health, rebuild, state
 from frigate_mirror.mirror import Mirror
@@ -122,17 +123,17 @@ def _tell_who_has_it(settings: Settings, told: str) -> str:
 
 def _rounds(mirror: Mirror, settings: Settings) -> list[Rounds]:
     """What is done now and then. The tasks of one thread wait for each other."""
-    return [
-        Rounds(
-            "pulse",
+    rounds: dict[str, list[tuple[float, Callable[[], None]]]] = {
+        "pulse": [
             (TEND_EVERY, mirror.tend),
             (STATUS_EVERY, mirror.write_status),
             (SUM_UP_EVERY, mirror.sum_up),
-        ),
-        Rounds("sweep", (settings.sweep_interval, mirror.housekeep), (TIDY_LOOK, mirror.tidy)),
-        Rounds("check", (settings.check_interval, mirror.check), (VERIFY_LOOK, mirror.verify)),
-        Rounds("stats", (settings.stats_interval, mirror.tell)),
-    ]
+        ],
+        "sweep": [(settings.sweep_interval, mirror.housekeep), (TIDY_LOOK, mirror.tidy)],
+        "check": [(settings.check_interval, mirror.check), (VERIFY_LOOK, mirror.verify)],
+        "stats": [(settings.stats_interval, mirror.tell)],
+    }
+    return [Rounds(name, *tasks, told=mirror.note_task) for name, tasks in rounds.items()]
 
 
 def _mirror_until(parent: Parent, stop: Stop, mirror: Mirror, settings: Settings) -> None:

@@ -22,6 +22,7 @@ from frigate_mirror.state import StateLock
 
 EX_OK, EX_LEFT, EX_SOFTWARE = 0, 1, 70
 POLL = 0.2  # seconds between two looks at the progress
+SECOND_LOOK = 2.0  # seconds after which a picture that was not there, or not whole, is looked for
 
 
 def retry(settings: Settings, event_id: str, camera: str) -> int:
@@ -116,6 +117,10 @@ def _see_through(mirror: Mirror, since: float, until: float, others: StateLock |
     print(f"{found} event(s) of that time were not in the ledger yet", flush=True)
     if others is None:
         mirror.start()
+    if mirror.ledger.between(since, until).waiting:
+        time.sleep(SECOND_LOOK)
+        if others is None:
+            mirror.tend()
     for _ in _progress(mirror, since, until):
         if others is not None and others.acquire():
             others.release()

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from frigate_mirror import state
 from frigate_mirror.events import Catalog, CatalogError
-from frigate_mirror.settings import LOCK_NAME, SECRETS, Settings
+from frigate_mirror.settings import LEDGER_NAME, LOCK_NAME, SECRETS, Settings
 from frigate_mirror.sink import Prober, Sink, SinkError
 from frigate_mirror.store import held
 
@@ -103,12 +103,11 @@ def _ledgers(settings: Settings) -> Iterator[Finding]:
             f"the state folder {who.folder} is in use by {who.name}, for another clips folder",
             "set S3_STATE_DIR to a folder of its own for each Frigate",
         )
-    ledgers = [str(path) for path in state.ledgers(settings)]
-    if len(ledgers) > 1:
+    found = state.ledgers(settings)
+    if found not in ([], [settings.state_dir / LEDGER_NAME]):
+        advice = "each start takes over what waits in the one that is not used"
         yield Finding(
-            NOTE,
-            f"there are two ledgers, {' and '.join(ledgers)}",
-            "the mirror takes over at its next start what waits in the one that it does not use",
+            NOTE, f"ledger in {' and in '.join(str(one.parent) for one in found)}", advice
         )
 
 

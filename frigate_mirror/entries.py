@@ -64,7 +64,7 @@ def entry_of(row: tuple[Any, ...]) -> Entry:
 @dataclass(frozen=True, slots=True)
 class Settled:
     """A line of the state files: when (Unix seconds), which artifact, which key, why. `version`
-    is that of what was uploaded."""
+    and `size` are those of what was uploaded; a size of 0 is unknown."""
 
     at: float
     id: str
@@ -72,6 +72,7 @@ class Settled:
     tries: int = 0
     error: str = ""
     version: str = ""
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,17 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from frigate_mirror.artifacts import Artifact, event_of, snapshot_id, snapshot_of, with_flaw
+from frigate_mirror.artifacts import (
+    Artifact,
+    event_of,
+    snapshot_id,
+    snapshot_of,
+    why_unseen,
+    with_flaw,
+)
 from frigate_mirror.entries import Priority
 from frigate_mirror.events import Catalog, CatalogError, Event
 from frigate_mirror.health import Troubles
@@ -63,9 +71,7 @@ class Intake:
             for one in set(event_ids).difference(good):
                 log.warning("S3 snapshot mirror: %r is no event id, passed over", one[:80])
         try:
-            for event in self._catalog.events(good):
-                if event.picture_is_final:
-                    self._admit(event, Priority.LIVE)
+            self._admit_all(self._catalog.events(good), lambda event: Priority.LIVE)
             return True
         except CatalogError as error:
             self._troubles.note("database", str(error))
@@ -76,24 +82,34 @@ class Intake:
     def sweep(self, since: float, until: float = math.inf) -> int:
         """Queue every snapshot of the window that the ledger does not know; returns how many
         events were new. Raises CatalogError and LedgerError."""
-        found = 0
+        found, fault = 0, None
         for page in self._catalog.window(since, until):
             unknown = map(event_of, self._ledger.unknown([snapshot_id(one) for one in page]))
-            for event in self._catalog.events([one for one in unknown if is_event_id(one)]):
-                if event.picture_is_final:
-                    self._admit(event, self._priority_of(event))
-                    found += 1
+            events = self._catalog.events([one for one in unknown if is_event_id(one)])
+            try:
+                found += self._admit_all(events, self._priority_of, fault)
+            except LedgerError as error:
+                fault = error
+        if fault:
+            raise fault
         return found
 
     def look_for_changes(self, event_ids: Iterable[str]) -> int:
         """Queue the pictures of these events that are no longer what was uploaded; returns how
         many. Raises CatalogError and LedgerError."""
-        changed = 0
+        changed, found = 0, []
         ids = [one for one in event_ids if is_event_id(one)]
         uploaded = self._ledger.versions([snapshot_id(one) for one in ids])
         for event in self._catalog.events([one for one in ids if snapshot_id(one) in uploaded]):
             artifact = self._snapshot(event) if event.picture_is_final else None
-            if artifact is None or artifact.version == uploaded[artifact.id]:
+            if artifact is not None and artifact.version != uploaded[artifact.id]:
+                found.append((event, artifact))
+        nameless = [artifact for _, artifact in found if not uploaded[artifact.id]]
+        if nameless:
+            self._ledger.recognise(nameless)
+            uploaded |= self._ledger.versions([one.id for one in nameless])
+        for event, artifact in found:
+            if artifact.version == uploaded[artifact.id]:
                 continue
             artifact = self._with_flaw(artifact)
             if not artifact.flaw:  # never half a picture in the place of a whole one
@@ -122,7 +138,7 @@ class Intake:
         if self._spool.recount():
             for artifact in self._ledger.pending(self._spool.lacks):
                 self._spool.hold(artifact)
-                self._let_go_unless_wanted(artifact.id)
+                self._let_go_unless_wanted(artifact)
         if not self._adopted:
             self._adopted = True
             try:
@@ -136,7 +152,7 @@ class Intake:
         them or, where there is none, as Frigate does."""
         undescribed = []
         for artifact_id in self._forgotten():
-            artifact = self._spool.described(artifact_id)
+            artifact = self._described(artifact_id)
             if artifact is not None:
                 self._queue(artifact, Priority.BACKLOG)
             elif is_event_id(event_of(artifact_id)):
@@ -145,10 +161,17 @@ class Intake:
             self._admit(event, self._priority_of(event))
 
     def _forgotten(self) -> list[str]:
-        """Ids of the spool's orphans that the ledger does not know."""
+        """Ids of the spool's orphans that the ledger does not know, or not in this version."""
         held: Sequence[str] = self._spool.orphans
-        pages = (held[at : at + LOOKS_AT_ONCE] for at in range(0, len(held), LOOKS_AT_ONCE))
-        return [one for page in pages for one in self._ledger.unknown(page)]
+        found: list[str] = []
+        for at in range(0, len(held), LOOKS_AT_ONCE):
+            page = held[at : at + LOOKS_AT_ONCE]
+            found += self._ledger.unknown(page)
+            for one, version in self._ledger.versions(page).items():
+                artifact = self._spool.described(one)
+                if version and artifact is not None and artifact.version != version:
+                    found.append(one)
+        return found
 
     def tend(self) -> None:
         """Look again for the pictures that were not there, or not whole. Raises CatalogError,
@@ -161,7 +184,7 @@ class Intake:
         for artifact_id, camera, started, looks in waiting:
             event = events.get(event_of(artifact_id))
             last = event is None or looks >= FILE_LOOKS
-            artifact = self._snapshot(event) if event else self._spool.described(artifact_id)
+            artifact = self._snapshot(event) if event else self._described(artifact_id)
             if artifact is not None:
                 artifact = self._with_flaw(artifact)
             if artifact is not None and (last or not artifact.flaw):
@@ -171,10 +194,46 @@ class Intake:
                 self._queue(artifact, self._priority_of(event) if event else Priority.BACKLOG)
             elif last:
                 log.debug("event %s has no snapshot file", event_of(artifact_id))
-                self._ledger.give_up(artifact_id, "no snapshot file", now)
+                unseen = why_unseen(event, self._clips_dir) if event else ""
+                why = unseen or "no snapshot file"
+                self._ledger.give_up(artifact_id, why, now, lost=bool(unseen))
             else:
                 due = now + min(2.0**looks, LONGEST_LOOK)
                 self._ledger.wait(artifact_id, camera, started, due, looks + 1)
+
+    def _admit_all(
+        self,
+        events: Iterable[Event],
+        priority_of: Callable[[Event], Priority],
+        fault: LedgerError | None = None,
+    ) -> int:
+        """Admit those of the events whose picture is final; returns how many. Once the ledger has
+        failed, with `fault` or now, the others' pictures are only held, lest Frigate deletes them
+        before it can be written again. Raises LedgerError then."""
+        final = [event for event in events if event.picture_is_final]
+        for event in final:
+            try:
+                if fault is None:
+                    self._admit(event, priority_of(event))
+                else:
+                    self._hold_only(event)
+            except LedgerError as error:
+                fault = error
+                self._spool.orphan(snapshot_id(event.id))
+                self._adopted = False
+        if fault:
+            raise fault
+        return len(final)
+
+    def _hold_only(self, event: Event) -> None:
+        """Raises LedgerError for an event that can have no key."""
+        if self._spool.holds(snapshot_id(event.id)):
+            return
+        artifact = self._snapshot(event)
+        if artifact is not None:
+            self._spool.hold(self._with_flaw(artifact))
+            self._spool.orphan(artifact.id)
+            self._adopted = False
 
     def _admit(self, event: Event, priority: Priority) -> None:
         """Queue the event's snapshot, or remember to look for it again. Raises LedgerError."""
@@ -207,6 +266,12 @@ class Intake:
                 self._ledger.refuse(one, event.camera, event.started, str(fault), now)
             return None
 
+    def _described(self, artifact_id: str) -> Artifact | None:
+        """What the spool's description says of a held file. Others may have written it, so its
+        source can only be a file in Frigate's folder of snapshots."""
+        found = self._spool.described(artifact_id)
+        return found and replace(found, source=self._clips_dir / found.source.name)
+
     def _with_flaw(self, artifact: Artifact) -> Artifact:
         return with_flaw(artifact, self._spool.path(artifact.id))
 
@@ -220,13 +285,13 @@ class Intake:
             self._spool.orphan(artifact.id)
             self._adopted = False
             raise
-        if new or self._let_go_unless_wanted(artifact.id):
+        if new or self._let_go_unless_wanted(artifact):
             self._wake()
         return new
 
-    def _let_go_unless_wanted(self, artifact_id: str) -> bool:
+    def _let_go_unless_wanted(self, artifact: Artifact) -> bool:
         """Whether its file is still to be read; it may have been uploaded this very moment."""
-        wanted = self._ledger.wants_file(artifact_id)
+        wanted = self._ledger.wants_file(artifact.id)
         if not wanted:
-            self._spool.release(artifact_id)
+            self._spool.release(artifact.id, artifact.version)
         return wanted

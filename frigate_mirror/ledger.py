@@ -110,22 +110,16 @@ class Ledger:
 
     def take_over(self, other: Path) -> int:
         """Take over all that another ledger of this version knows, in one transaction; returns how
-        many of it is still to be uploaded. Where both know an artifact, what is uploaded wins,
-        and else this ledger."""
+        many of it is still to be uploaded. Where both know an artifact, the later of the two rows
+        wins: the picture may have changed, or vanished from the bucket, since the earlier one."""
         with self._store.attached(other) as sql:
             sql.execute("BEGIN IMMEDIATE")
+            sql.execute(f"DELETE FROM artifact WHERE id IN ({schema.OUTDATED})")
             [(pending,)] = sql.execute(
                 """SELECT count(*) FROM other.artifact AS theirs
                    WHERE state IN ('pending', 'waiting')
-                     AND NOT EXISTS (SELECT 1 FROM artifact WHERE id = theirs.id
-                                     AND state NOT IN ('gone', 'waiting'))"""
+                     AND NOT EXISTS (SELECT 1 FROM artifact WHERE id = theirs.id)"""
             ).fetchall()
-            sql.execute(
-                """DELETE FROM artifact WHERE state != 'uploaded' AND id IN
-                       (SELECT id FROM other.artifact WHERE state = 'uploaded')
-                   OR state IN ('gone', 'waiting') AND id IN
-                       (SELECT id FROM other.artifact WHERE state NOT IN ('gone', 'waiting'))"""
-            )
             sql.execute("INSERT OR IGNORE INTO artifact SELECT * FROM other.artifact")
             sql.execute("COMMIT")
         return int(pending)
@@ -152,6 +146,16 @@ class Ledger:
         was uploaded before versions were kept an empty text."""
         rows = self._of("id, version, state", list(artifact_ids))
         return {one: version or "" for one, version, state in rows if state == "uploaded"}
+
+    def recognise(self, artifacts: Iterable[Artifact]) -> None:
+        """Each of these may be what was uploaded before versions were kept: it is, unless its size
+        says otherwise."""
+        with self._store.writing() as sql:
+            sql.executemany(
+                """UPDATE artifact SET version = ?1, size = ?2
+                   WHERE id = ?3 AND state = 'uploaded' AND version IS NULL AND size IN (0, ?2)""",
+                [(one.version, one.size, one.id) for one in artifacts],
+            )
 
     def _of(self, columns: str, artifact_ids: list[str]) -> list[Any]:
         found: list[Any] = []
@@ -212,10 +216,12 @@ class Ledger:
         with self._store.writing() as sql:
             sql.executemany(
                 """UPDATE artifact SET settled = ?1, attempts = attempts + 1, error = NULL,
+                       size = CASE WHEN ?4 > 0 AND (version IS NULL OR version = ?3) THEN ?4
+                                   ELSE size END,
                        state = CASE WHEN version IS NULL OR version = ?3 THEN 'uploaded'
                                     ELSE state END
                    WHERE id = ?2""",
-                [(one.at, one.id, one.version) for one in done],
+                [(one.at, one.id, one.version, one.size) for one in done],
             )
             sql.executemany(
                 """UPDATE artifact SET source = NULL, content_type = NULL, metadata = NULL
@@ -240,16 +246,22 @@ class Ledger:
 
     def lose(self, artifact_id: str, error: str, now: float) -> None:
         """Its file is gone before it was uploaded: a dead letter. One of which an earlier version
-        is in the bucket counts as uploaded again."""
+        is in the bucket counts as uploaded again, though it is no longer known in which version
+        and size."""
         change = """state = CASE WHEN settled IS NULL THEN 'lost' ELSE 'uploaded' END,
                     error = CASE WHEN settled IS NULL THEN ?2 END,
+                    version = CASE WHEN settled IS NULL THEN version ELSE '' END,
+                    size = CASE WHEN settled IS NULL THEN size ELSE 0 END,
                     settled = ifnull(settled, ?1), acknowledged = 0"""
         statement = f"UPDATE artifact SET {change} WHERE id = ?3 AND state = 'pending'"
         self._store.change(statement, (now, error, artifact_id))
 
-    def give_up(self, artifact_id: str, error: str, now: float) -> None:
-        """There never was a file."""
-        self._decide(artifact_id, "waiting", "state = 'gone', settled = ?, error = ?", now, error)
+    def give_up(self, artifact_id: str, error: str, now: float, *, lost: bool = False) -> None:
+        """There is no file. There never was one, unless the row was a dead letter before, or `lost`
+        says that nobody can tell: then it is a dead letter."""
+        change = """state = CASE WHEN error IS NULL AND NOT ? THEN 'gone' ELSE 'lost' END,
+                    settled = ?, error = ?"""
+        self._decide(artifact_id, "waiting", change, lost, now, error)
 
     def _decide(self, artifact_id: str, was: str, change: str, *values: object) -> None:
         """Change a row that is still in the state `was`. It stays claimed until `release`."""
@@ -428,6 +440,14 @@ class Ledger:
         while done := self._store.change(page, (before, before)):
             total += done
         return total, int(unheard)
+
+    def keep_dead(self, since: float, until: float, now: float) -> None:
+        """Dead letters of this span are no older than from `now`: the clock was wrong then."""
+        self._store.change(
+            """UPDATE artifact SET settled = ?1 WHERE id IN (SELECT id FROM artifact
+                   WHERE state IN ('failed', 'lost') AND settled BETWEEN ?2 AND ?3)""",
+            (now, since, until),
+        )
 
     def note(self, name: str) -> str:
         """The text noted under `name`; empty where there is none."""

@@ -145,29 +145,41 @@ class Mirror:
 
     def housekeep(self) -> None:
         """One round of the sweep thread: mend what a set clock did, and find what no hook told and
-        what Frigate has changed since."""
-        now = self._clock()
-        try:
-            self.ledger.mend_clock(now, now + ARTIFACT_BACKOFF.cap)
-            self.intake.hold()
-            found = sum(self.intake.sweep(*span) for span in self.window.spans(now))
-            self.window.swept(now)
-            since = now - self._settings.sweep_days * DAY
-            recent = self.catalog.ended_since(now - HOUR, since, CHANGES_AT_ONCE)
-            changed = self.intake.look_for_changes(recent)
-            last = float(self.ledger.note("changes") or -math.inf)
-            if not now - DAY < last <= now:  # a day has passed, or the clock was set back
-                changed += sum(map(self.intake.look_for_changes, self.catalog.window(since)))
-                self.ledger.take_note("changes", repr(now))
-        except (CatalogError, LedgerError) as error:
-            self._note(error)
-        else:
+        what Frigate has changed since. Where the ledger cannot be written, the pictures are held
+        all the same."""
+        now, sound = self._clock(), True
+        for step in (self._mend_clock, self._hold, self._sweep, self._look_for_changes):
+            try:
+                step(now)
+            except (CatalogError, LedgerError) as error:
+                self._note(error)
+                sound = False
+        if sound:
             self._troubles.note("database", "")
             self._troubles.note("ledger", "")
-            if found:
-                log.info("S3 sweep: %d event(s) queued that no hook had offered", found)
-            if changed:
-                log.info("S3 sweep: %d picture(s) that Frigate changed go up again", changed)
+
+    def _mend_clock(self, now: float) -> None:
+        self.ledger.mend_clock(now, now + ARTIFACT_BACKOFF.cap)
+
+    def _hold(self, now: float) -> None:
+        self.intake.hold()
+
+    def _sweep(self, now: float) -> None:
+        found = sum(self.intake.sweep(*span) for span in self.window.spans(now))
+        self.window.swept(now)
+        if found:
+            log.info("S3 sweep: %d event(s) queued that no hook had offered", found)
+
+    def _look_for_changes(self, now: float) -> None:
+        since = now - self._settings.sweep_days * DAY
+        recent = self.catalog.ended_since(now - HOUR, since, CHANGES_AT_ONCE)
+        changed = self.intake.look_for_changes(recent)
+        last = float(self.ledger.note("changes") or -math.inf)
+        if not now - DAY < last <= now:  # a day has passed, or the clock was set back
+            changed += sum(map(self.intake.look_for_changes, self.catalog.window(since)))
+            self.ledger.take_note("changes", repr(now))
+        if changed:
+            log.info("S3 sweep: %d picture(s) that Frigate changed go up again", changed)
 
     def tend(self) -> None:
         """One look for the pictures that were not there."""
@@ -321,6 +333,12 @@ class Mirror:
             self._failed.replace(self.ledger.dead_letters())
             if not self._failed.trouble:
                 self._failed_told = now
+
+    def note_task(self, name: str, fault: str) -> None:
+        """One of the rounds' tasks failed in a way that nobody foresaw; an empty fault: it works
+        again."""
+        trouble = f"{name} fails, see the log: {fault}" if fault else ""
+        self._troubles.note(f"task {name}", trouble)
 
     def _note(self, error: CatalogError | LedgerError) -> None:
         """Say it, unless it is only that a late round met a mirror that has stopped."""

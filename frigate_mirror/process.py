@@ -137,9 +137,16 @@ class Rounds(threading.Thread):
     called again, unless for want of memory: that ends the thread.
     """
 
-    def __init__(self, name: str, *tasks: tuple[float, Callable[[], None]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        *tasks: tuple[float, Callable[[], None]],
+        told: Callable[[str, str], None] = lambda task, fault: None,
+    ) -> None:
+        """`told` hears after each call which task it was and how it failed; empty: it did not."""
         super().__init__(name=name, daemon=True)
         self._tasks = tasks
+        self._told = told
         self._stopped = threading.Event()
 
     def run(self) -> None:
@@ -154,11 +161,13 @@ class Rounds(threading.Thread):
     def stop(self) -> None:
         self._stopped.set()
 
-    @staticmethod
-    def _call(task: Callable[[], None]) -> None:
+    def _call(self, task: Callable[[], None]) -> None:
+        fault = ""
         try:
             task()
         except MemoryError:
             raise
-        except Exception:
+        except Exception as error:
             log.exception("S3 snapshot mirror: %s failed", task.__name__)
+            fault = f"{type(error).__name__}: {error}"
+        self._told(task.__name__, fault)

@@ -33,11 +33,19 @@ def open_ledger(path: Path, uploaded: StateFile, failed: StateFile) -> Ledger:
         log.warning("S3 ledger damaged, kept as %s and made anew: %s", aside, error)
         ledger, empty = _open(path)
     if empty:
-        count = ledger.add_settled(_rows(uploaded.read(), "uploaded"))
-        count += ledger.add_settled(_rows(failed.read(), "failed"))
+        dead = {one.id: one for one in failed.read()}
+        count = ledger.add_settled(
+            # What failed after its upload has vanished from the bucket.
+            _rows((one for one in uploaded.read() if not _later(dead.get(one.id), one)), "uploaded")
+        )
+        count += ledger.add_settled(_rows(dead.values(), "failed"))
         if count:
             log.info("S3 ledger rebuilt from the state files: %d artifact(s)", count)
     return ledger
+
+
+def _later(one: Settled | None, other: Settled) -> bool:
+    return one is not None and one.at > other.at
 
 
 def _open(path: Path) -> tuple[Ledger, bool]:

@@ -123,6 +123,21 @@ ADD = """
        OR state = 'uploaded' AND version IS NULL AND size NOT IN (0, excluded.size)"""
 """A row whose version is unknown was uploaded before versions were kept; its size may be known."""
 
+OUTDATED = """
+    SELECT id FROM (SELECT ours.id AS id,
+            ours.state IN ('gone', 'waiting') AS empty,
+            theirs.state IN ('gone', 'waiting') AS their_empty,
+            max(ours.added, ifnull(ours.settled, 0.0)) AS at,
+            max(theirs.added, ifnull(theirs.settled, 0.0)) AS their_time,
+            (ours.state = 'uploaded') * 2 + ours.acknowledged AS weight,
+            (theirs.state = 'uploaded') * 2 + theirs.acknowledged AS their_weight
+        FROM artifact AS ours JOIN other.artifact AS theirs ON theirs.id = ours.id)
+    WHERE empty > their_empty
+       OR empty = their_empty AND (their_time > at OR their_time = at AND their_weight > weight)"""
+"""The ids of those rows of which an attached ledger, called `other`, has a later one. A row without
+a file yields to one with a file. Of two rows of the same moment the uploaded one counts as the
+later, and then the acknowledged one."""
+
 DEAD = """artifact INDEXED BY artifact_dead
           WHERE (state IN ('failed', 'lost') OR flaw != '') AND state != 'pending'"""
 """Dead letters, and what was uploaded although it was not whole."""

@@ -20,6 +20,7 @@ from frigate_mirror.pace import Timetable
 from frigate_mirror.parse import Secret
 
 RUN_SECRETS = Path("/run/secrets")
+LEDGER_NAME = "ledger.db"
 LOCK_NAME = "mirror.lock"  # in each state folder; held by the one mirror that runs
 
 

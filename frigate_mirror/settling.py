@@ -82,5 +82,5 @@ class Settling:
             self._done.clear()
         for one in batch:
             if one.id not in wanted:
-                self._spool.release(one.id)
+                self._spool.release(one.id, one.version)
         self._on_settled(batch)

@@ -16,7 +16,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 import os
+import re
 import shutil
 import threading
 import time
@@ -27,11 +29,12 @@ from typing import BinaryIO
 
 from frigate_mirror.artifacts import Artifact
 from frigate_mirror.files import open_regular, replacing
-from frigate_mirror.keys import kind_of
+from frigate_mirror.keys import is_event_id, kind_of
 
 log = logging.getLogger("frigate_s3.spool")
 DESCRIPTION = "~.json"  # no event id can end so
 LONGEST_DESCRIPTION = 65_536  # bytes
+_UNFIT = re.compile("[\0-\x1f\x7f\ud800-\udfff]")  # in no text that a header or SQLite can take
 YOUNG = 3_600.0  # seconds that another process may take from holding a file to queueing it
 
 
@@ -44,6 +47,7 @@ class Spool:
         self._clock = clock
         self._lock = threading.Lock()
         self._sizes: dict[str, int] = {}
+        self._versions: dict[str, str] = {}
         self._full = False
         self._broken = False
         self._missed = limit > 0  # in an earlier life, for all we know
@@ -100,6 +104,7 @@ class Spool:
                 self._tell_broken(artifact, error)
                 return
             self.bytes, self._sizes[name] = grown, artifact.size
+            self._versions[name] = artifact.version
             self._orphans.discard(name)
             self._broken = False
             self._describe(artifact, target)
@@ -154,25 +159,38 @@ class Spool:
                 raise OSError(f"no folder {artifact.source.parent}") from None
             raise
 
-    def release(self, artifact_id: str) -> None:
-        """Let go of the artifact's file: it is in the bucket, or never will be."""
+    def release(self, artifact_id: str, version: str = "") -> None:
+        """Let go of the artifact's file: it is in the bucket, or never will be. With a `version`,
+        only if it is held in no other one: it may have been held anew this very moment."""
         name = _name(artifact_id)
         with self._lock:
+            if version and self._holds_another(artifact_id, version):
+                return
             held = self._sizes.pop(name, 0)
+            self._versions.pop(name, "")
             self._orphans.discard(name)
             self.bytes -= held
             if held and self.bytes <= self._limit // 2:
                 self._full = False
-        # Whether or not it is in our books: another process may have held it (`backfill`).
-        for path in (self.path(artifact_id), f"{self.path(artifact_id)}{DESCRIPTION}"):
-            with suppress(OSError):
-                os.unlink(path)
+            # Whether or not it is in our books: another process may have held it (`backfill`).
+            for path in (self.path(artifact_id), f"{self.path(artifact_id)}{DESCRIPTION}"):
+                with suppress(OSError):
+                    os.unlink(path)
+
+    def _holds_another(self, artifact_id: str, version: str) -> bool:
+        """Whether it is held in another version, by our books and by its description too: another
+        process may have held it since."""
+        if self._versions.get(_name(artifact_id), version) == version:
+            return False
+        described = self.described(artifact_id)
+        return described is not None and described.version != version
 
     def recount(self) -> bool:
         """Whether files should be held again: some could not be, or somebody has deleted some."""
         with self._lock:
             for name in self._sizes.keys() - self._there():
                 self.bytes -= self._sizes.pop(name)
+                self._versions.pop(name, "")
                 self._orphans.discard(name)
                 self._missed = True
             missed, self._missed = self._missed, False
@@ -206,13 +224,14 @@ class Spool:
         return removed
 
     def _entries(self) -> list[os.DirEntry[str]]:
-        """All but folders and descriptions."""
+        """Those with a name of ours that are no folders: held files and halves of copies."""
         try:
             with os.scandir(self._folder) as entries:
                 return [
                     entry
                     for entry in entries
-                    if not (DESCRIPTION in entry.name or entry.is_dir(follow_symlinks=False))
+                    if is_event_id(entry.name.partition("_")[2])
+                    and not entry.is_dir(follow_symlinks=False)
                 ]
         except FileNotFoundError:
             return []
@@ -244,16 +263,18 @@ def _name(artifact_id: str) -> str:
 def _makes_sense(artifact: Artifact, artifact_id: str) -> bool:
     """Whether a description is of this artifact and could have been written by the mirror."""
     kind, _, event_id = artifact_id.partition(":")
-    texts = (artifact.camera, artifact.key, artifact.content_type, artifact.version, artifact.flaw)
     metadata = artifact.metadata
+    texts = [artifact.camera, artifact.key, artifact.content_type, artifact.version, artifact.flaw]
+    if isinstance(metadata, dict):
+        texts += [str(artifact.source), *metadata, *metadata.values()]
     return (
         artifact.id == artifact_id
-        and all(isinstance(text, str) for text in texts)
+        and all(isinstance(text, str) and not _UNFIT.search(text) for text in texts)
         and isinstance(artifact.started, float)
+        and math.isfinite(artifact.started)
         and kind_of(artifact.key) == kind
         and f"/{event_id}-" in f"/{artifact.key}"
         and isinstance(metadata, dict)
-        and all(isinstance(word, str) for pair in metadata.items() for word in pair)
     )
 
 

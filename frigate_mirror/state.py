@@ -16,12 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from frigate_mirror import rebuild
 from frigate_mirror.files import open_regular
 from frigate_mirror.ledger import Ledger
-from frigate_mirror.settings import LOCK_NAME, Settings
+from frigate_mirror.settings import LEDGER_NAME, LOCK_NAME, Settings
 from frigate_mirror.statefiles import StateFile
 from frigate_mirror.store import (
     ENDINGS,
@@ -31,9 +30,9 @@ from frigate_mirror.store import (
     LedgerNewer,
     RunLock,
 )
+from frigate_mirror.untrusted import plain, shaped
 
 log = logging.getLogger("frigate_s3.ledger")
-LEDGER = "ledger.db"
 
 
 @dataclass
@@ -98,17 +97,31 @@ class Holder:
 
 
 def holder(settings: Settings) -> Holder:
-    """Who signed the lock last; to be asked only where it is taken."""
+    """Who signed the lock last; to be asked only where it is taken. The words in a folder that
+    cannot be written now may be those of an earlier life."""
+    found: list[tuple[int, Holder]] = []
     for folder in settings.state_dirs:
         try:
             with open_regular(folder / LOCK_NAME) as file:
-                words: dict[str, Any] = json.loads(file.read(4096))
-            name = f"the mirror with process id {int(words['pid'])} on host {words['host']!s:.64}"
-            ours = words["clips"] == _identity(settings)
-            return Holder(name.encode("ascii", "replace").decode(), ours, Path(words["folder"]))
-        except (OSError, ValueError, LookupError, TypeError):
+                signed = os.fstat(file.fileno()).st_mtime_ns
+                words = shaped(json.loads(file.read(4096)), _Words)
+        except (OSError, ValueError, RecursionError):
             continue
-    return Holder()
+        name = plain(f"the mirror with process id {words['pid']} on host {words['host']:.64}")
+        ours = words["clips"] == _identity(settings)
+        place = Path(plain(words["folder"])) if words["folder"] else None
+        found.append((signed, Holder(name.encode("ascii", "replace").decode(), ours, place)))
+    return max(found, key=lambda one: one[0])[1] if found else Holder()
+
+
+@dataclass
+class _Words:
+    """What a lock says of its holder. Others can write into its file too."""
+
+    host: str
+    pid: int
+    clips: str
+    folder: str
 
 
 def _identity(settings: Settings) -> str:
@@ -122,7 +135,7 @@ def _identity(settings: Settings) -> str:
 
 def ledgers(settings: Settings) -> list[Path]:
     """The ledgers that there are, the chosen folder's first."""
-    return [path for folder in settings.state_dirs if os.path.exists(path := folder / LEDGER)]
+    return [path for folder in settings.state_dirs if os.path.exists(path := folder / LEDGER_NAME)]
 
 
 @contextmanager
@@ -142,9 +155,10 @@ def opened(settings: Settings) -> Iterator[tuple[State, StateLock | None]]:
         finally:
             lock.release()
         return
-    folder = holder(settings).folder or settings.state_dirs[0]
+    named = holder(settings).folder
+    folder = named if named in settings.state_dirs else settings.state_dirs[0]
     try:
-        ledger = Ledger(folder / LEDGER, alone=False)
+        ledger = Ledger(folder / LEDGER_NAME, alone=False)
     except LedgerDamaged as error:
         raise LedgerError(f"{error}: the mirror that runs will put it aside; try again") from error
     try:
@@ -182,7 +196,7 @@ def open_alone(settings: Settings) -> State:
 def _open_in(folder: Path, settings: Settings) -> Ledger:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return rebuild.open_ledger(
-        folder / LEDGER,
+        folder / LEDGER_NAME,
         StateFile(settings.uploaded_file, with_errors=False),
         StateFile(settings.failed_file, with_errors=True),
     )
@@ -192,7 +206,7 @@ def _look_into_the_other(state: State, settings: Settings) -> None:
     """Take over what only the ledger in the other place knows. That is deleted then or, where it
     cannot be, remembered as taken over."""
     for folder in settings.state_dirs:
-        other = folder / LEDGER
+        other = folder / LEDGER_NAME
         if folder == state.folder or not os.path.exists(other):
             continue
         state.other = other

@@ -192,7 +192,8 @@ class Uploader:
 
     def _uploaded(self, entry: Entry, size: int, took: float) -> None:
         artifact, now = entry.artifact, self._clock()
-        self._settling.add(Settled(now, artifact.id, artifact.key, version=artifact.version))
+        done = Settled(now, artifact.id, artifact.key, version=artifact.version, size=size)
+        self._settling.add(done)
         level = logging.INFO if entry.priority is Priority.LIVE else logging.DEBUG
         if log.isEnabledFor(level):
             camera, kb = quote_camera(artifact.camera), -(-size // 1000)

@@ -32,6 +32,7 @@ class Window:
         if last < since and not any(
             one <= last < until for one, until, _ in self._left_behind(now)
         ):
+            self._ledger.keep_dead(last - AROUND, last + AROUND, now)
             left = [*self._left_behind(now), (last - AROUND, last + AROUND, now + self._length)]
             self._ledger.take_note("left behind", json.dumps(left[-MOST:]))
         return [(one, min(until, since)) for one, until, _ in self._left_behind(now)] + [

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from frigate_mirror import bucket
+from frigate_mirror.artifacts import Artifact
+from frigate_mirror.entries import Priority, Settled
 from frigate_mirror.ledger import Ledger
-from frigate_mirror.sink import MemorySink
+from frigate_mirror.sink import MemorySink, Stored
 
 KEYS = [f"p/cam{n % 3}/2024-01-1{n % 2}/{n}-a-20240115_143022.jpg" for n in range(12)]
 
@@ -68,3 +70,30 @@ def test_what_lies_behind_the_end_of_a_listing_that_is_too_long_is_not_called_mi
     del sink.objects[KEYS[0]]
     looked, missing = bucket.missing(ledger, sink, 0.0, math.inf, -1)
     assert looked == 12 and set(missing) <= {"snapshot:0-a"}
+
+
+def test_what_is_uploaded_again_while_the_bucket_is_listed_is_not_missing(
+    ledger: Ledger, sink: MemorySink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, artifact_id, listed = KEYS[5], "snapshot:5-a", sink.list
+    source = Path("/clips/cam2-5-a.jpg")
+    changed = Artifact(artifact_id, "cam2", 5.0, key, source, 4, "image/jpeg", {}, "2")
+
+    def list_late(prefix: str) -> Iterator[Stored]:
+        sink.objects[key] = b"abcd"
+        ledger.add(changed, Priority.LIVE, 2.0)
+        ledger.settle([Settled(3.0, artifact_id, key, version="2", size=4)])
+        return listed(prefix)
+
+    monkeypatch.setattr(sink, "list", list_late)
+    assert bucket.missing(ledger, sink, 0.0, math.inf, -1) == (12, [])
+
+
+def test_all_are_compared_however_long_the_listing(
+    ledger: Ledger, sink: MemorySink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket, "LONGEST_LISTING", 1)
+    last = max(KEYS)
+    del sink.objects[last]
+    number = last.rpartition("/")[2].partition("-")[0]
+    assert bucket.missing(ledger, sink, 0.0, math.inf, -1) == (12, [f"snapshot:{number}-a"])

@@ -159,6 +159,21 @@ def test_a_round_that_fails_is_said_and_called_again(caplog: pytest.LogCaptureFi
     assert not rounds.is_alive() and "task failed" in caplog.text
 
 
+def test_a_round_that_fails_is_told_until_it_works_again() -> None:
+    faults, told = [RuntimeError("a fault of ours")], []
+
+    def task() -> None:
+        if faults:
+            raise faults.pop()
+
+    rounds = Rounds("test", (0.01, task), told=lambda *words: told.append(words))
+    rounds.start()
+    until(lambda: len(told) >= 2)
+    rounds.stop()
+    rounds.join(PATIENCE)
+    assert told[:2] == [("task", "RuntimeError: a fault of ours"), ("task", "")]
+
+
 def test_an_offered_event_is_in_a_real_bucket_byte_for_byte_within_a_second(
     tmp_path: Path, seaweedfs: object
 ) -> None:

@@ -346,6 +346,16 @@ def test_backfill_mirrors_what_the_window_leaves_alone(world: World, bucket: Buc
     assert sorted(bucket.objects().values()) == sorted(world.pictures[one] for one in old)
 
 
+def test_backfill_uploads_half_a_picture_as_it_is_and_does_not_call_it_missing(
+    world: World, bucket: Bucket
+) -> None:
+    event_id = world.event(started=time.time() - 3 * DAY)
+    (world.clips / f"front_door-{event_id}.jpg").write_bytes(world.pictures[event_id][:600])
+    told = command(world, "backfill", "--since", "5d")
+    assert told.returncode == 0 and "no picture" not in told.stdout, told
+    assert list(bucket.objects().values()) == [world.pictures[event_id][:600]]
+
+
 def test_backfill_beside_a_running_mirror_lets_it_do_the_uploading(
     world: World, bucket: Bucket
 ) -> None:

@@ -126,6 +126,14 @@ def test_a_database_that_is_none_is_a_fault(place: Path) -> None:
     assert str(place / "frigate.db") in finding.what
 
 
+def test_ledgers_in_two_places_are_both_named(place: Path) -> None:
+    for folder in loaded(place).state_dirs:
+        folder.mkdir(parents=True)
+        (folder / "ledger.db").touch()
+    [found] = [one for one in doctor.paths(loaded(place)) if one.grade == NOTE]
+    assert all(str(folder) in found.what for folder in loaded(place).state_dirs)
+
+
 def test_a_folder_that_cannot_be_written_is_a_fault(place: Path) -> None:
     (place / "clips/cache").write_text("a file where a folder should be")
     (finding,) = faults(doctor.paths(loaded(place)))

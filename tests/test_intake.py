@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -188,7 +190,7 @@ def test_pictures_on_a_disk_that_was_away_are_mirrored_when_it_is_back(bench: Be
     wanted = {bench.world.event(started=NOW - n * 3600, picture=False) for n in range(5)}
     bench.sweep()
     bench.tend_for(1000.0)
-    assert bench.ledger.counts() == Counts(gone=5)
+    assert bench.ledger.counts() == Counts(lost=5), "nobody can tell that they have no pictures"
     away.rename(bench.world.clips)
     for event_id in wanted:
         bench.world.write_picture(event_id)
@@ -488,3 +490,76 @@ def test_what_only_the_spool_knows_is_uploaded_as_it_was_queued(bench: Bench) ->
 
 def claims(bench: Bench) -> list[Entry]:
     return list(iter(lambda: bench.ledger.claim(bench.clock.now), None))
+
+
+def test_while_the_ledger_takes_nothing_every_picture_is_held_all_the_same(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered = [bench.world.event(started=NOW - 60 - n) for n in range(5)]
+    others = [bench.world.event(started=NOW - 160 - n) for n in range(5)]
+    bench.intake.hold()
+
+    def full(*_: object) -> bool:
+        raise LedgerError("write ledger.db: database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.ledger, "add", full)
+        assert not bench.intake.offer(*offered)
+        with pytest.raises(LedgerError):
+            bench.sweep()
+    assert bench.spool.files == 10
+    for event_id in offered + others:
+        bench.world.forget(event_id, row=True)
+    bench.intake.hold()
+    assert bench.priorities().keys() == {*offered, *others}
+
+
+def test_a_description_can_only_lead_to_a_file_of_frigates(bench: Bench, tmp_path: Path) -> None:
+    event_id = bench.world.event(started=NOW - 60)
+    bench.intake.offer(event_id)
+    bench.world.forget(event_id, row=True)
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    description = Path(f"{bench.spool.path(f'snapshot:{event_id}')}~.json")
+    fields = json.loads(description.read_text()) | {"source": str(secret)}
+    description.write_text(json.dumps(fields))
+    later = bench.again()
+    later.intake.hold()
+    entry = later.ledger.claim(NOW)
+    assert entry is not None and entry.artifact.source == bench.world.clips / "secret"
+    with later.spool.open(entry.artifact) as file:
+        assert file.read() == bench.world.pictures[event_id]
+
+
+def test_a_held_version_that_the_ledger_does_not_know_is_uploaded_though_an_earlier_one_was(
+    bench: Bench,
+) -> None:
+    event_id = bench.world.event(started=NOW - 60)
+    bench.intake.offer(event_id)
+    held = bench.ledger.claim(NOW)
+    assert held is not None
+    later = bench.again()  # its ledger is older than the spool
+    later.ledger.add(replace(held.artifact, version="earlier"), Priority.LIVE, NOW)
+    later.ledger.settle([Settled(NOW, held.artifact.id, held.artifact.key, version="earlier")])
+    bench.world.forget(event_id, row=True)
+    later.intake.hold()
+    entry = later.ledger.claim(NOW)
+    assert entry is not None and entry.artifact.version == held.artifact.version
+
+
+def test_what_an_earlier_edition_uploaded_costs_the_daily_look_nothing_twice(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [bench.world.event(started=NOW - 60 - n) for n in range(3)]
+    bench.ledger.add_settled(
+        (f"snapshot:{one}", "front_door", f"k/{one}", NOW - 60, NOW, "uploaded", 0, "")
+        for one in ids
+    )
+    monkeypatch.setattr(bench.spool, "hold", pytest.fail)
+    assert bench.intake.look_for_changes(ids) == 0
+    known = bench.ledger.versions([f"snapshot:{one}" for one in ids])
+    assert all(known.values())
+    monkeypatch.undo()
+    bench.world.pictures[ids[0]] += b"more"
+    bench.world.write_picture(ids[0])
+    assert bench.intake.look_for_changes(ids) == 1

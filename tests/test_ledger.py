@@ -783,3 +783,100 @@ def test_a_lock_in_a_folder_that_cannot_be_written_counts_all_the_same(tmp_path:
     first.release()
     assert second.acquire() and path.read_text() == "signed"
     second.release()
+
+
+def uploaded_at(ledger: Ledger, at: float, version: str) -> None:
+    ledger.add(named("a", version=version), LIVE, at - 1)
+    ledger.settle([Settled(at, "snapshot:a", "k/a", version=version)])
+
+
+def changed_at(ledger: Ledger, at: float) -> None:
+    """Its second version waits for its upload."""
+    uploaded_at(ledger, 2.0, "1")
+    ledger.add(named("a", version="2"), LIVE, at)
+
+
+def vanished_at(ledger: Ledger, at: float) -> None:
+    uploaded_at(ledger, 2.0, "1")
+    ledger.vanished(["snapshot:a"], "not in the bucket any more", at)
+
+
+def acknowledged_at(ledger: Ledger, at: float) -> None:
+    vanished_at(ledger, at)
+    ledger.acknowledge()
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "counts"),
+    [
+        (lambda one: uploaded_at(one, 2.0, "1"), lambda one: changed_at(one, 5.0),
+         Counts(pending=1)),
+        (lambda one: uploaded_at(one, 2.0, "1"), lambda one: vanished_at(one, 5.0),
+         Counts(lost=1)),
+        (lambda one: one.add(named("a", version="1"), LIVE, 1.0),
+         lambda one: uploaded_at(one, 2.0, "1"), Counts(uploaded=1)),
+        (lambda one: changed_at(one, 5.0), lambda one: uploaded_at(one, 6.5, "2"),
+         Counts(uploaded=1)),
+        (lambda one: vanished_at(one, 5.0), lambda one: acknowledged_at(one, 5.0),
+         Counts(acknowledged=1)),
+        (lambda one: one.wait("snapshot:a", "c", 1.0, 9.0), lambda one: changed_at(one, 5.0),
+         Counts(pending=1)),
+    ],
+    ids=["changed", "vanished", "uploaded", "uploaded again", "acknowledged", "waited for"],
+)  # fmt: skip
+@pytest.mark.parametrize("ours", ["earlier", "later"])
+def test_of_two_ledgers_that_know_an_artifact_the_later_one_is_right(
+    tmp_path: Path,
+    ours: str,
+    earlier: Callable[[Ledger], None],
+    later: Callable[[Ledger], None],
+    counts: Counts,
+) -> None:
+    with (
+        contextlib.closing(Ledger(tmp_path / "ours.db")) as ledger,
+        contextlib.closing(Ledger(tmp_path / "theirs.db")) as other,
+    ):
+        earlier(ledger if ours == "earlier" else other)
+        later(other if ours == "earlier" else ledger)
+        other.close()
+        ledger.take_over(tmp_path / "theirs.db")
+        assert ledger.counts() == counts
+
+
+def test_a_dead_letter_whose_file_is_not_found_again_is_a_dead_letter_again(
+    ledger: Ledger,
+) -> None:
+    vanished_at(ledger, 3.0)
+    assert ledger.revive(now=4.0) == 1
+    assert ledger.counts() == Counts(waiting=1)
+    ledger.give_up("snapshot:a", "no snapshot file", 5.0)
+    assert ledger.counts() == Counts(lost=1)
+    assert [one.error for one in ledger.dead_letters()] == ["no snapshot file"]
+
+
+def test_of_an_earlier_version_in_the_bucket_nobody_claims_to_know_the_size(
+    ledger: Ledger,
+) -> None:
+    changed_at(ledger, 3.0)
+    ledger.lose("snapshot:a", "deleted", 4.0)
+    assert ledger.uploaded_keys(0.0, 2e9, 10) == [("snapshot:a", "k/a", 0)]
+    assert ledger.add(named("a", version="2"), LIVE, 5.0), "its file came back"
+
+
+def test_the_size_of_what_was_uploaded_is_known_even_if_it_changed_meanwhile(
+    ledger: Ledger,
+) -> None:
+    ledger.add(named("a", version="1"), LIVE, 1.0)
+    ledger.settle([Settled(2.0, "snapshot:a", "k/a", version="1", size=77)])
+    assert ledger.uploaded_keys(0.0, 2e9, 10) == [("snapshot:a", "k/a", 77)]
+
+
+def test_what_was_uploaded_before_versions_were_kept_is_recognised_by_its_size(
+    ledger: Ledger,
+) -> None:
+    for name, size in (("same", 9), ("other", 8), ("unknown", 0)):
+        ledger.add_settled([(f"snapshot:{name}", "c", "k", 1.0, 1.0, "uploaded", size, "")])
+    names = ("same", "other", "unknown")
+    ledger.recognise([named(one, version="1") for one in names])
+    known = ledger.versions([f"snapshot:{one}" for one in names])
+    assert known == {"snapshot:same": "1", "snapshot:other": "", "snapshot:unknown": "1"}

@@ -34,6 +34,7 @@ class Row:
     attempts: int = 0
     has_source: bool = True
     settled: float = 0.0
+    was_dead: bool = False
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -165,6 +166,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for one in chosen:
             row = self.rows[one]
             row.state = "pending" if row.has_source else "waiting"
+            row.was_dead = True
             row.priority, row.due, row.tries, row.attempts = 1, self.now, 0, 0
 
     @rule()
@@ -188,7 +190,9 @@ class LedgerMachine(RuleBasedStateMachine):
         one = data.draw(IDS)
         self.ledger.give_up(one, "x", self.now)
         if one in self._in("waiting"):
-            self.rows[one].state, self.rows[one].settled = "gone", self.now
+            row = self.rows[one]
+            row.state, row.settled = "lost" if row.was_dead else "gone", self.now
+            row.was_dead = True
 
     @rule(since=st.integers(0, 80))
     def look_again(self, since: int) -> None:

@@ -399,7 +399,10 @@ def test_a_held_file_says_all_that_is_needed_to_upload_it(clips: Path) -> None:
     ("field", "value"),
     [("id", "snapshot:2.5-abc"), ("key", "elsewhere.jpg"), ("key", 5), ("started", "x"),
      ("metadata", {"a": 1}), ("metadata", []), ("camera", None), ("more", "x"), ("source", None),
-     ("key", "p/cam/1970-01-01/1.5-abc-19700101_000001.mp4")],
+     ("key", "p/cam/1970-01-01/1.5-abc-19700101_000001.mp4"), ("started", float("nan")),
+     ("camera", "\ud800"), ("version", "\ud800"), ("source", "/clips/a\0b"),
+     ("content_type", "image/jpeg\r\nx: y"), ("metadata", {"a": "b\r\nx: y"}),
+     ("metadata", {"a\n": "b"})],
 )  # fmt: skip
 def test_a_description_that_could_not_be_the_mirrors_own_is_none(
     clips: Path, field: str, value: object
@@ -452,3 +455,33 @@ def test_a_copy_is_durable_before_it_has_its_name(
 
 def no_links(*_: object, **__: object) -> None:
     raise OSError(errno.EPERM, "no links here")
+
+
+def test_a_name_that_is_none_of_ours_is_left_alone(spool: Spool, clips: Path) -> None:
+    folder = clips / "cache" / ".s3_spool"
+    folder.mkdir(parents=True)
+    for name in (b"~.json", b"snapshot_~.json", b"a b", b"snapshot_", b"snapshot_\xff", b"notes"):
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(b"x")
+    assert Spool(folder, 10_000, clock=lambda: 2e10).orphans == []
+
+
+def test_what_is_held_anew_while_an_earlier_version_is_settled_stays_held(
+    spool: Spool, clips: Path
+) -> None:
+    first = dataclasses.replace(artifact(clips), version="1")
+    spool.hold(first)
+    spool.hold(dataclasses.replace(first, version="2", key="cam/d/1-a-20240115_143022.jpg"))
+    spool.release(first.id, "1")
+    assert spool.holds(first.id) and content(spool, first) == PICTURE
+    spool.release(first.id, "2")
+    assert not spool.holds(first.id)
+
+
+def test_what_another_process_holds_anew_is_released_by_its_own_version(
+    spool: Spool, clips: Path
+) -> None:
+    first = dataclasses.replace(artifact(clips), version="1", key="cam/1-a-20240115_143022.jpg")
+    spool.hold(first)
+    Spool(clips / "cache" / ".s3_spool", 10_000).hold(dataclasses.replace(first, version="2"))
+    spool.release(first.id, "2")
+    assert not Path(spool.path(first.id)).exists()

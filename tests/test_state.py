@@ -260,9 +260,43 @@ def test_a_lock_that_is_signed_again_says_the_newer_word_only(world: World) -> N
 
 def test_a_lock_that_says_nonsense_is_held_by_somebody(world: World) -> None:
     world.state.mkdir(parents=True)
-    for words in ("", "{", "[]", '{"pid": "x"}', '{"pid": 1, "host": 2, "clips": 3, "folder": 4}'):
+    for words in ("", "{", "[]", '{"pid": "x"}', '{"pid": 1, "host": 2, "clips": 3, "folder": 4}',
+                  "[" * 4000, '{"pid": 1e999, "host": "", "clips": "", "folder": ""}',
+                  '{"pid": ' + "9" * 4000 + "}",
+                  r'{"pid": 1, "host": "\u001b[31m", "clips": "", "folder": "/a\u0000\ud800"}',
+                  '{"pid": 1, "host": "", "clips": "", "folder": "/etc"}'):  # fmt: skip
         (world.state / "mirror.lock").write_text(words)
-        assert state.holder(world.settings()).name
+        assert state.holder(world.settings()).name.isprintable()
+
+
+def test_a_command_beside_a_running_mirror_opens_no_folder_but_the_mirrors(world: World) -> None:
+    lock = StateLock(world.settings())
+    assert lock.acquire()
+    leave(world, CHOSEN, "aaaaaa")
+    leave_elsewhere = world.folder / "elsewhere"
+    leave_elsewhere.mkdir()
+    lock.sign(leave_elsewhere)
+    with in_another_process(world.settings().clips_dir, world) as counted:
+        assert counted == "1 pending, beside"
+    lock.release()
+
+
+@needs_root
+def test_the_words_of_an_earlier_life_in_a_read_only_folder_mislead_no_command(
+    world: World,
+) -> None:
+    lock = StateLock(world.settings())
+    assert lock.acquire()
+    lock.sign(world.state)
+    lock.release()
+    leave(world, CHOSEN, "aaaaaa")
+    for _ in mounted(world, "bind"):
+        with found(world) as opened:
+            assert lock.acquire()
+            lock.sign(opened.folder)
+            with in_another_process(world.settings().clips_dir, world) as counted:
+                assert counted == "1 pending, beside"
+            lock.release()
 
 
 def test_a_command_beside_a_running_mirror_opens_the_ledger_that_it_uses(world: World) -> None:

@@ -64,3 +64,12 @@ def test_a_clock_that_jumps_again_and_again_leaves_a_bounded_number_of_spans(
     for number in range(50):
         window.swept(1e8 + number * 1e6)
         assert len(window.spans(NOW)) <= 11
+
+
+def test_dead_letters_from_before_a_jump_of_the_clock_are_not_years_old(ledger: Ledger) -> None:
+    ledger.refuse("snapshot:299.5-abcdef", "a/b", 299.5, "names no file", 300.0)
+    Window(ledger, WEEK).swept(300.0)
+    Window(ledger, WEEK).spans(NOW)
+    assert ledger.prune(NOW - WEEK, NOW - 90 * DAY) == (0, 0)
+    [letter] = ledger.dead_letters()
+    assert letter.at == NOW

@@ -74,17 +74,16 @@ def _beside(name: str, strike: Step, *, rows_too: bool, runs: int) -> Fault:
 
 FAULTS = (
     _beside("backfill beside pending pictures", _backfill_beside_pending, rows_too=True, runs=2),
-    # Frigate's rows stay: they are what a damaged ledger is made anew from.
     _beside(
         "backfill beside a damaged ledger",
         _backfill_beside_damage(cut, flip, scribble),
-        rows_too=False,
+        rows_too=True,
         runs=2,
     ),
     _beside(
         "backfill beside a ledger that is deleted or replaced",
         _backfill_beside_damage(delete, folder),
-        rows_too=False,
+        rows_too=True,
         runs=3,
     ),
 )

@@ -11,6 +11,7 @@ from campaign import mounts, processes
 from campaign.faults import Fault, Step
 from campaign.faults.disk import kill_mirror, state
 from campaign.last_copies import (
+    as_an_earlier_version_held_them,
     nothing_is_lost,
     take_everything,
     wait_until_taken,
@@ -85,7 +86,7 @@ def _outage_in_a_read_only_life(world: World) -> None:
 
 def _end_of_that_life(world: World) -> None:
     wait_until_taken(world)
-    _another_life(_make_writable)(world)
+    _another_life(_spoilt(_make_writable))(world)
     world.proxy.accept()
 
 
@@ -97,17 +98,25 @@ def _pending_where_it_cannot_be_written(spoil: Step) -> Step:
         world.proxy.refuse()
         world.burst(3, 5)
         wait_until_taken(world)
-        _another_life(spoil)(world)
+        _another_life(_spoilt(spoil))(world)
         world.proxy.accept()
         wait_until_there(world, "with a state folder that cannot be written")
 
     return begin
 
 
+def _spoilt(spoil: Step) -> Step:
+    """Mostly the spool then cannot tell what it holds, so that all depends on the ledger."""
+
+    def between(world: World) -> None:
+        if world.rng.random() < 0.7:
+            as_an_earlier_version_held_them(world)
+        spoil(world)
+
+    return between
+
+
 def _fill(world: World) -> None:
-    """From now on the mirror may have no ledger that takes anything, and then only Frigate knows of
-    new events: retention has to leave them alone."""
-    world.retention.paused = True
     mounts.fill(state(world))
 
 
@@ -152,9 +161,8 @@ FAULTS = (
     Fault(
         name="the ledger's disk is full at the first start",
         needs=MOUNTS,
-        prepare=_full_from_the_start,
+        prepare=_with_last_copies(_full_from_the_start),
         begin=_no_need_of_a_ledger,
-        blinds=True,
         strike=kill_mirror,
         strikes=2,
         pause=(0.5, 1.5),

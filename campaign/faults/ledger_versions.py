@@ -16,7 +16,12 @@ from typing import Any
 from campaign import told
 from campaign.faults import Fault
 from campaign.faults.disk import state
-from campaign.last_copies import nothing_is_lost, take_everything, wait_until_taken
+from campaign.last_copies import (
+    as_an_earlier_version_held_them,
+    nothing_is_lost,
+    take_everything,
+    wait_until_taken,
+)
 from campaign.world import World
 
 NEWER = 99
@@ -72,6 +77,7 @@ def _rewrite_as_first_version(world: World) -> None:
     """The owner updates the mirror: the next one finds what version 1 has left."""
     wait_until_taken(world)
     world.stop()
+    as_an_earlier_version_held_them(world)
     rows = _rows_of(_ledger(world))
     if not [row for row in rows if row["state"] == "pending"]:
         world.complaints.append("nothing was pending in the ledger, so this run proves nothing")

@@ -20,6 +20,7 @@ from campaign.lab import open_lab
 from campaign.plan import AT_ONCE, Campaign, Planned, plan
 from campaign.run import Outcome
 from campaign.sabotage import TABLE
+from campaign.slips import SLIPS
 
 EX_FAILED, EX_INCOMPLETE, EX_USAGE = 1, 2, 64
 LAST_RUN = 120.0  # seconds that the last runs may take
@@ -118,8 +119,9 @@ def _prove(arguments: argparse.Namespace) -> int:
         print(f"{word} {proof.name}: {proof.by}: {proof.fault or proof.saw} {proof.seed!r}",
               file=sys.stderr, flush=True)  # fmt: skip
 
-    named = arguments.sabotage or [one.name for one in TABLE]
-    chosen = [one for one in TABLE if one.name in named]
+    known = (*TABLE, *SLIPS)
+    named = arguments.sabotage or [one.name for one in known]
+    chosen = [one for one in known if one.name in named]
     if unknown := set(named) - {one.name for one in chosen}:
         print(f"no sabotage {', '.join(sorted(unknown))!r}", file=sys.stderr)
         return EX_USAGE

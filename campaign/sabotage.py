@@ -221,7 +221,7 @@ TABLE = (
          "state folder read-only for one life, in an outage",
          "the ledger becomes read-only with pending pictures"),
     _one("a command makes the ledger of a running mirror anew", STATE,
-         "        ledger = Ledger(folder / LEDGER, alone=False)\n",
+         "        ledger = Ledger(folder / LEDGER_NAME, alone=False)\n",
          "        ledger = _open_in(folder, settings)\n",
          "tests/test_state.py::test_a_command_beside_a_running_mirror_never_puts_its_ledger_aside"),
     _one("what was uploaded is never looked at again", MIRROR,

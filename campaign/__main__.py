@@ -20,6 +20,7 @@ from campaign.lab import open_lab
 from campaign.plan import AT_ONCE, Campaign, Planned, plan
 from campaign.run import Outcome
 from campaign.sabotage import TABLE
+from campaign.slips import SLIPS
 
 EX_FAILED, EX_INCOMPLETE, EX_USAGE = 1, 2, 64
 LAST_RUN = 120.0  # seconds that the last runs may take
@@ -54,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--log", action="store_true", help="show the log of runs that failed")
     parser.add_argument("--prove", action="store_true",
                         help="break the program on purpose: it must be noticed")  # fmt: skip
-    parser.add_argument("--sabotage", nargs="+", default=[], metavar="NAME", help="these only")
+    parser.add_argument("--sabotage", nargs="+", default=[], metavar="NAME",
+                        help="these only; `sabotages` and `slips` are all of a table")  # fmt: skip
     parser.add_argument("--list", action="store_true", help="name every fault")
     return parser
 
@@ -118,9 +120,12 @@ def _prove(arguments: argparse.Namespace) -> int:
         print(f"{word} {proof.name}: {proof.by}: {proof.fault or proof.saw} {proof.seed!r}",
               file=sys.stderr, flush=True)  # fmt: skip
 
-    named = arguments.sabotage or [one.name for one in TABLE]
-    chosen = [one for one in TABLE if one.name in named]
-    if unknown := set(named) - {one.name for one in chosen}:
+    every = (*TABLE, *SLIPS)
+    groups = {"sabotages": TABLE, "slips": SLIPS}
+    words = arguments.sabotage or groups
+    named = {one.name for word in words for one in groups.get(word, ())} | set(words) - set(groups)
+    chosen = [one for one in every if one.name in named]
+    if unknown := named - {one.name for one in chosen}:
         print(f"no sabotage {', '.join(sorted(unknown))!r}", file=sys.stderr)
         return EX_USAGE
     with open_lab() as lab:

@@ -311,10 +311,10 @@ def test_what_the_ledger_cannot_settle_is_not_put_again_but_settled_later(
 
 
 def test_the_trouble_of_a_ledger_is_over_once_it_has_taken_everything(running: Bench) -> None:
-    key = running.add()
     other = sqlite3.connect(running.ledger.path, isolation_level=None)
     other.execute("""CREATE TRIGGER full BEFORE UPDATE ON artifact
                      BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END""")
+    key = running.add()
     running.uploader.wake()
     until(lambda: "database or disk is full" in running.uploader.tally.trouble)
     other.execute("DROP TRIGGER full")

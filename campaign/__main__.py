@@ -55,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--log", action="store_true", help="show the log of runs that failed")
     parser.add_argument("--prove", action="store_true",
                         help="break the program on purpose: it must be noticed")  # fmt: skip
-    parser.add_argument("--sabotage", nargs="+", default=[], metavar="NAME", help="these only")
+    parser.add_argument("--sabotage", nargs="+", default=[], metavar="NAME",
+                        help="these only; `sabotages` and `slips` are all of a table")  # fmt: skip
     parser.add_argument("--list", action="store_true", help="name every fault")
     return parser
 
@@ -119,10 +120,12 @@ def _prove(arguments: argparse.Namespace) -> int:
         print(f"{word} {proof.name}: {proof.by}: {proof.fault or proof.saw} {proof.seed!r}",
               file=sys.stderr, flush=True)  # fmt: skip
 
-    known = (*TABLE, *SLIPS)
-    named = arguments.sabotage or [one.name for one in known]
-    chosen = [one for one in known if one.name in named]
-    if unknown := set(named) - {one.name for one in chosen}:
+    every = (*TABLE, *SLIPS)
+    groups = {"sabotages": TABLE, "slips": SLIPS}
+    words = arguments.sabotage or groups
+    named = {one.name for word in words for one in groups.get(word, ())} | set(words) - set(groups)
+    chosen = [one for one in every if one.name in named]
+    if unknown := named - {one.name for one in chosen}:
         print(f"no sabotage {', '.join(sorted(unknown))!r}", file=sys.stderr)
         return EX_USAGE
     with open_lab() as lab:

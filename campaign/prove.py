@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -59,16 +60,18 @@ def prove(
     copy(sound)
 
     def one(sabotage: Sabotage) -> Proof:
-        proof = _prove(lab, sabotage, sound, seed)
+        room = lab.room()
+        proof = _prove(lab, sabotage, room / "program", sound, seed)
+        shutil.rmtree(room)  # a hundred copies would take their room
         tell(proof)
         return proof
 
     return side_by_side(lab, at_once, [functools.partial(one, each) for each in sabotages])
 
 
-def _prove(lab: Lab, sabotage: Sabotage, sound: Path, seed: int) -> Proof:
+def _prove(lab: Lab, sabotage: Sabotage, root: Path, sound: Path, seed: int) -> Proof:
     try:
-        root = broken_copy(sabotage, lab.room() / "program")
+        broken_copy(sabotage, root)
     except PatchError as error:
         return Proof(sabotage.name, fault=str(error))
     for number in range(TRIES):

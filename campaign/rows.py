@@ -13,10 +13,19 @@ from campaign.events import Event
 from campaign.world import World
 
 Change = Callable[[Event], Event]
+TABLE_SEEN = "the event table is there"
 
 
 def database(world: World) -> sqlite3.Connection:
-    """Frigate's database as another of its processes would have it open."""
+    """Frigate's database as another of its processes would have it open, once the first Frigate of
+    this world has made its table."""
+    if not world.notes.get(TABLE_SEEN):
+        wait_for_table(world)
+        world.notes[TABLE_SEEN] = True
+    return _connect(world)
+
+
+def _connect(world: World) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{world.database}?mode=rw", uri=True, timeout=20)
 
 
@@ -80,7 +89,7 @@ def wait_for_table(world: World) -> None:
 
 def _has_table(world: World) -> bool:
     try:
-        with closing(database(world)) as connection:
+        with closing(_connect(world)) as connection:
             connection.execute("SELECT 1 FROM event LIMIT 1")
     except sqlite3.OperationalError:
         return False

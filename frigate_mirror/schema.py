@@ -127,16 +127,19 @@ OUTDATED = """
     SELECT id FROM (SELECT ours.id AS id,
             ours.state IN ('gone', 'waiting') AS empty,
             theirs.state IN ('gone', 'waiting') AS their_empty,
+            ours.version IS NULL AS vague, theirs.version IS NULL AS their_vague,
             max(ours.added, ifnull(ours.settled, 0.0)) AS at,
             max(theirs.added, ifnull(theirs.settled, 0.0)) AS their_time,
             (ours.state = 'uploaded') * 2 + ours.acknowledged AS weight,
             (theirs.state = 'uploaded') * 2 + theirs.acknowledged AS their_weight
         FROM artifact AS ours JOIN other.artifact AS theirs ON theirs.id = ours.id)
     WHERE empty > their_empty
-       OR empty = their_empty AND (their_time > at OR their_time = at AND their_weight > weight)"""
+       OR empty = their_empty AND (vague > their_vague OR vague = their_vague
+           AND (their_time > at OR their_time = at AND their_weight > weight))"""
 """The ids of those rows of which an attached ledger, called `other`, has a later one. A row without
-a file yields to one with a file. Of two rows of the same moment the uploaded one counts as the
-later, and then the acknowledged one."""
+a file yields to one with a file, and one without a version, as it comes from a state file, to one
+with a version. Of two rows of the same moment the uploaded one counts as the later, and then the
+acknowledged one."""
 
 DEAD = """artifact INDEXED BY artifact_dead
           WHERE (state IN ('failed', 'lost') OR flaw != '') AND state != 'pending'"""

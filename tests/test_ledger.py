@@ -815,6 +815,8 @@ def acknowledged_at(ledger: Ledger, at: float) -> None:
          Counts(lost=1)),
         (lambda one: one.add(named("a", version="1"), LIVE, 1.0),
          lambda one: uploaded_at(one, 2.0, "1"), Counts(uploaded=1)),
+        (lambda one: one.add_settled([("snapshot:a", "c", "k/a", 1.0, 9.0, "uploaded", 0, "")]),
+         lambda one: changed_at(one, 5.0), Counts(pending=1)),
         (lambda one: changed_at(one, 5.0), lambda one: uploaded_at(one, 6.5, "2"),
          Counts(uploaded=1)),
         (lambda one: vanished_at(one, 5.0), lambda one: acknowledged_at(one, 5.0),
@@ -822,7 +824,8 @@ def acknowledged_at(ledger: Ledger, at: float) -> None:
         (lambda one: one.wait("snapshot:a", "c", 1.0, 9.0), lambda one: changed_at(one, 5.0),
          Counts(pending=1)),
     ],
-    ids=["changed", "vanished", "uploaded", "uploaded again", "acknowledged", "waited for"],
+    ids=["changed", "vanished", "uploaded", "of a state file", "uploaded again", "acknowledged",
+         "waited for"],
 )  # fmt: skip
 @pytest.mark.parametrize("ours", ["earlier", "later"])
 def test_of_two_ledgers_that_know_an_artifact_the_later_one_is_right(

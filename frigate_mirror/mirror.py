@@ -251,9 +251,10 @@ class Mirror:
         since = self._clock() - DAY
         try:
             looked, missing = bucket.missing(self.ledger, self._sink, since, math.inf, bucket.SOME)
-        except SinkError as error:
+        except SinkError as error:  # nobody knows: what was told before still holds
             log.debug("S3 bucket not listed: %s", error)
-            looked, missing = 0, []
+            self._verify_at = now + self._settings.check_interval
+            return
         except LedgerError as error:
             self._note(error)
             return

@@ -283,10 +283,10 @@ def open_files(child: Child) -> set[Path]:
 def test_the_end_of_the_pipe_drains_what_is_due_and_ends_well(
     world: World, bucket: Bucket, start: Start
 ) -> None:
-    child = start(S3_SWEEP_INTERVAL="3600", S3_DRAIN_SECONDS="10")
+    child = start(S3_SWEEP_INTERVAL="3600", S3_DRAIN_SECONDS="60", S3_UPLOAD_THREADS="1")
     child.says("started")
     until(lambda: world.status())
-    ids = events(world, 60)
+    ids = events(world, 300)  # more than are uploaded while their ids arrive
     for event_id in ids:
         child.offer(event_id)
     assert child.end() == 0

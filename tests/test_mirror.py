@@ -749,6 +749,27 @@ def test_pictures_that_vanish_from_the_bucket_are_told_until_they_are_back(
     assert bench.mirror.status().health == "OK"
 
 
+def test_a_listing_that_fails_takes_nothing_back_and_is_soon_tried_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("frigate_mirror.mirror.time.monotonic", lambda: now[0])
+    bench.world.event(started=NOW - 60)
+    bench.round()
+    real = bench.sink.list
+    bench.sink.list = refuse_to_list  # type: ignore[method-assign]
+    bench.mirror.verify()
+    bench.sink.list = real  # type: ignore[method-assign]
+    bench.sink.objects.clear()
+    now[0] += 61
+    bench.mirror.verify()
+    assert "missing in the bucket" in bench.mirror.status().reasons[0]
+    bench.sink.list = refuse_to_list  # type: ignore[method-assign]
+    now[0] += 61
+    bench.mirror.verify()
+    assert "missing in the bucket" in bench.mirror.status().reasons[0]
+
+
 def test_a_bucket_that_may_not_be_listed_is_not_called_empty(bench: Bench) -> None:
     bench.world.event(started=NOW - 60)
     bench.round()

@@ -771,7 +771,8 @@ def acknowledged_at(ledger: Ledger, at: float) -> None:
         (lambda one: one.wait("snapshot:a", "c", 1.0, 9.0), lambda one: changed_at(one, 5.0),
          Counts(pending=1)),
     ],
-    ids=["changed", "vanished", "uploaded", "of a state file", "uploaded again", "acknowledged", "waited for"],
+    ids=["changed", "vanished", "uploaded", "of a state file",
+         "uploaded again", "acknowledged", "waited for"],
 )  # fmt: skip
 @pytest.mark.parametrize("ours", ["earlier", "later"])
 def test_of_two_ledgers_that_know_an_artifact_the_later_one_is_right(

@@ -34,6 +34,7 @@ class Row:
     attempts: int = 0
     has_source: bool = True
     settled: float = 0.0
+    revived: bool = False
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -166,6 +167,7 @@ class LedgerMachine(RuleBasedStateMachine):
             row = self.rows[one]
             row.state = "pending" if row.has_source else "waiting"
             row.priority, row.due, row.tries, row.attempts = 1, self.now, 0, 0
+            row.revived = True
 
     @rule()
     def hasten(self) -> None:
@@ -188,7 +190,8 @@ class LedgerMachine(RuleBasedStateMachine):
         one = data.draw(IDS)
         self.ledger.give_up(one, "x", self.now)
         if one in self._in("waiting"):
-            self.rows[one].state, self.rows[one].settled = "gone", self.now
+            row = self.rows[one]  # one that was a dead letter is one again
+            row.state, row.settled = "lost" if row.revived else "gone", self.now
 
     @rule(since=st.integers(0, 80))
     def look_again(self, since: int) -> None:

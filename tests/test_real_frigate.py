@@ -1,7 +1,8 @@
 """The hook on Frigate's own code: its event thread, models, migrations and messages.
 
-Needs a source tree of Frigate 0.16, 0.17 or 0.18, named by FRIGATE_SRC, and a Python 3.11 that has
-Frigate's wheels, named by FRIGATE_PYTHON (the one that runs the tests unless set). Nothing of
+Needs a source tree of Frigate 0.16, 0.17 or 0.18, named by FRIGATE_SRC, with its `frigate/`,
+`migrations/` and `labelmap.txt` and a `frigate/version.py` (VERSION = "0.17.2"), which Frigate's own
+build writes. It also needs a Python 3.11 that has Frigate's wheels, named by FRIGATE_PYTHON (the one that runs the tests unless set). Nothing of
 Frigate is part of this project.
 """
 
@@ -63,6 +64,7 @@ config = FrigateConfig.parse_object({
     "mqtt": {"enabled": False},
     "database": {"path": str(folder / "frigate.db")},
     "detectors": {"none": {"type": "deepstack", "api_url": "http://127.0.0.1:1/"}},
+    "model": {"labelmap_path": "labelmap.txt"},
     "snapshots": {"enabled": True},
     "cameras": {"front": {
         "ffmpeg": {"inputs": [{"path": "rtsp://127.0.0.1:1/front", "roles": ["detect"]}]},

@@ -1,9 +1,9 @@
 """The hook on Frigate's own code: its event thread, models, migrations and messages.
 
 Needs a source tree of Frigate 0.16, 0.17 or 0.18, named by FRIGATE_SRC, with its `frigate/`,
-`migrations/` and `labelmap.txt` and a `frigate/version.py` (VERSION = "0.17.2"), which Frigate's own
-build writes. It also needs a Python 3.11 that has Frigate's wheels, named by FRIGATE_PYTHON (the one that runs the tests unless set). Nothing of
-Frigate is part of this project.
+`migrations/` and `labelmap.txt`, and with a `frigate/version.py` (VERSION = "0.17.2") as Frigate's
+build writes it. Needs also a Python 3.11 that has Frigate's wheels, named by FRIGATE_PYTHON (the
+one that runs the tests unless set). Nothing of Frigate is part of this project.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which files an event's snapshot is, and the artifact that one becomes.
+"""Which files an event's snapshot is, and the artifact that it becomes.
 
     Frigate to 0.17   clips/{camera}-{id}.jpg         (a -clean copy may lie beside it)
     Frigate 0.18      clips/{camera}-{id}-clean.webp  and no .jpg, but for legacy events
@@ -13,11 +13,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from frigate_mirror import metadata, pictures
+from frigate_mirror.artifact import Artifact
 from frigate_mirror.events import Event
 from frigate_mirror.files import open_regular
 from frigate_mirror.keys import SNAPSHOT, KeyCodec, KeyFault, artifact_id, is_event_id
@@ -30,35 +30,8 @@ _SNAPSHOT_FILES = (
 _HEADS = {b"RIFF": _SNAPSHOT_FILES[1], b"\x89PNG": _SNAPSHOT_FILES[2]}
 
 
-@dataclass(frozen=True, slots=True)
-class Artifact:
-    """One file of one event, on its way to one key.
-
-    `id` is `{kind}:{event id}`, the ledger's key; `started` the event's start and `size` the
-    file's size in bytes when it was seen; `metadata` is ready for the sink. `version` changes
-    whenever the file or what the event says of itself does; `flaw` says in a few words why the
-    bytes are not whole, and is empty where they are.
-    """
-
-    id: str
-    camera: str
-    started: float
-    key: str
-    source: Path
-    size: int
-    content_type: str
-    metadata: Mapping[str, str]
-    version: str = ""
-    flaw: str = ""
-
-
 def snapshot_id(event_id: str) -> str:
     return artifact_id(SNAPSHOT, event_id)
-
-
-def event_of(artifact: str) -> str:
-    """The event id in an artifact's id."""
-    return artifact.partition(":")[2]
 
 
 def snapshot_of(event: Event, clips_dir: Path, keys: KeyCodec, held: str) -> Artifact | None:

@@ -9,7 +9,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from frigate_mirror.artifacts import Artifact
+from frigate_mirror.artifact import Artifact
 
 _FARTHEST = 6e10  # seconds, the year 3871: beyond it there is no date that could be written
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from frigate_mirror.entries import Counts
+from frigate_mirror.faults import Fault
 from frigate_mirror.files import open_regular, replacing
-from frigate_mirror.service import Fault
 from frigate_mirror.settings import LOCK_NAME
 from frigate_mirror.store import held
 from frigate_mirror.untrusted import plain, shaped
@@ -36,23 +36,6 @@ _WHAT_TO_DO = "`retry` once the cause is gone, or `acknowledge`"
 
 class _NotRunning(Exception):
     """The status file says why no mirror runs."""
-
-
-class Troubles:
-    """What is wrong at the moment, by name; each is said once when it begins."""
-
-    def __init__(self) -> None:
-        self._now: dict[str, str] = {}
-
-    def note(self, name: str, trouble: str) -> None:
-        """`trouble` is what is wrong with `name` now; empty: nothing is, any more."""
-        if trouble and not self._now.get(name):
-            log.warning("S3 snapshot mirror: %s", trouble)
-        self._now[name] = trouble
-
-    def all(self) -> list[str]:
-        # A copy first: another thread may note something new meanwhile.
-        return [trouble for trouble in list(self._now.values()) if trouble]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,17 +16,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from frigate_mirror.artifacts import (
-    Artifact,
-    event_of,
-    snapshot_id,
-    snapshot_of,
-    why_unseen,
-    with_flaw,
-)
+from frigate_mirror.artifact import Artifact, event_of
+from frigate_mirror.artifacts import snapshot_id, snapshot_of, why_unseen, with_flaw
 from frigate_mirror.entries import Priority
 from frigate_mirror.events import Catalog, CatalogError, Event
-from frigate_mirror.health import Troubles
+from frigate_mirror.faults import Troubles
 from frigate_mirror.keys import KeyCodec, KeyFault, is_event_id
 from frigate_mirror.ledger import Ledger, LedgerError
 from frigate_mirror.spool import Spool

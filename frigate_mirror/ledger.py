@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from frigate_mirror import schema
-from frigate_mirror.artifacts import Artifact
+from frigate_mirror.artifact import Artifact
 from frigate_mirror.entries import (
     Counts,
     Entry,

@@ -17,7 +17,7 @@ from frigate_mirror import bucket, health
 from frigate_mirror.backoff import Backoff
 from frigate_mirror.entries import Counts, Settled
 from frigate_mirror.events import Catalog, CatalogError
-from frigate_mirror.health import Troubles
+from frigate_mirror.faults import Troubles
 from frigate_mirror.intake import Intake
 from frigate_mirror.keys import KeyCodec
 from frigate_mirror.ledger import LedgerError

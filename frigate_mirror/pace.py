@@ -10,9 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
-Timetable = tuple[tuple[int, float], ...]
-"""From which minute of the day on how many bytes a second: in order, infinity for no bound. What
-holds before the first is what the last says."""
+from frigate_mirror.parse import Timetable
 
 
 class Bandwidth:

@@ -11,7 +11,10 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from frigate_mirror.keys import zone
-from frigate_mirror.pace import Timetable
+
+Timetable = tuple[tuple[int, float], ...]
+"""From which minute of the day on how many bytes a second: in order, infinity for no bound. What
+holds before the first is what the last says."""
 
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")

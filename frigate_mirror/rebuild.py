@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
 
-from frigate_mirror.artifacts import event_of
+from frigate_mirror.artifact import event_of
 from frigate_mirror.entries import Counts, Settled
 from frigate_mirror.keys import KeyCodec, KeyFault
 from frigate_mirror.ledger import Ledger, Row

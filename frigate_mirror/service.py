@@ -17,20 +17,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from frigate_mirror.backoff import Backoff
+from frigate_mirror.faults import Fault
 from frigate_mirror.sink import Misconfigured, SinkError
 
 log = logging.getLogger("frigate_s3.service")
 ENOUGH = 2  # doubts that make it down
 _CHECK = "the check"
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """The last error: when (Unix seconds), what, and what the owner can do about it."""
-
-    at: float
-    message: str
-    hint: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,8 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from frigate_mirror import parse
-from frigate_mirror.pace import Timetable
-from frigate_mirror.parse import Secret
+from frigate_mirror.parse import Secret, Timetable
 
 RUN_SECRETS = Path("/run/secrets")
 LEDGER_NAME = "ledger.db"

@@ -27,7 +27,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from frigate_mirror.artifacts import Artifact
+from frigate_mirror.artifact import Artifact
 from frigate_mirror.files import open_regular, replacing
 from frigate_mirror.keys import is_event_id, kind_of
 

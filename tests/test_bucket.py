@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from frigate_mirror import bucket
-from frigate_mirror.artifacts import Artifact
+from frigate_mirror.artifact import Artifact
 from frigate_mirror.entries import Priority, Settled
 from frigate_mirror.ledger import Ledger
 from frigate_mirror.sink import MemorySink, Stored

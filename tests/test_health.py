@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from frigate_mirror import health
 from frigate_mirror.entries import Counts
-from frigate_mirror.health import DEGRADED, DOWN, OK, UNKNOWN, Status, Troubles, report, span
-from frigate_mirror.service import Fault
+from frigate_mirror.faults import Fault, Troubles
+from frigate_mirror.health import DEGRADED, DOWN, OK, UNKNOWN, Status, report, span
 from frigate_mirror.store import RunLock, held
 
 NOW = 1_705_329_063.0

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from frigate_mirror import intake as intake_module
-from frigate_mirror.artifacts import Artifact, event_of
+from frigate_mirror.artifact import Artifact, event_of
 from frigate_mirror.entries import Counts, Entry, Priority, Settled
 from frigate_mirror.events import Catalog, CatalogError, _Database
-from frigate_mirror.health import Troubles
+from frigate_mirror.faults import Troubles
 from frigate_mirror.intake import Intake
 from frigate_mirror.keys import KeyCodec
 from frigate_mirror.ledger import Ledger, LedgerError

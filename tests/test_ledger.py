@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from frigate_mirror import schema
-from frigate_mirror.artifacts import Artifact
+from frigate_mirror.artifact import Artifact
 from frigate_mirror.entries import Counts, Priority, Settled
 from frigate_mirror.ledger import Ledger, LedgerError
 from frigate_mirror.store import LedgerBusy, LedgerDamaged, LedgerNewer, RunLock

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from frigate_mirror.artifacts import Artifact
+from frigate_mirror.artifact import Artifact
 from frigate_mirror.entries import Priority, Settled
 from frigate_mirror.ledger import Ledger
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frigate_mirror import rebuild
-from frigate_mirror.artifacts import Artifact
+from frigate_mirror.artifact import Artifact
 from frigate_mirror.entries import Counts, Priority, Settled
 from frigate_mirror.keys import KeyCodec
 from frigate_mirror.ledger import Ledger, LedgerError

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from frigate_mirror.artifacts import Artifact
+from frigate_mirror.artifact import Artifact
 from frigate_mirror.spool import Spool
 
 PICTURE = b"\xff\xd8" + b"picture" * 100

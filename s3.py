@@ -22,7 +22,6 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from frigate_mirror import metadata as object_metadata
 from frigate_mirror.body import Body
-from frigate_mirror.parse import Secret
 from frigate_mirror.rights import action, denied
 from frigate_mirror.s3_causes import Cause, cause_of, speaks_of_storage_class
 from frigate_mirror.s3_codes import CREDENTIAL_CODES, classify
@@ -31,7 +30,8 @@ from frigate_mirror.s3_place import place_of, proxy_of, url_of
 from frigate_mirror.s3_short import DirectWay, checksum
 from frigate_mirror.s3_sign import Signer
 from frigate_mirror.s3_wire import USUAL, ConnectTimeout, Patience, Wire
-from frigate_mirror.settings import Settings, secret_of
+from frigate_mirror.settings.parse import Secret
+from frigate_mirror.settings.settings import Settings, secret_of
 from frigate_mirror.sink import Probe, Receipt, SinkError, Stored
 
 if TYPE_CHECKING:

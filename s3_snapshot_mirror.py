@@ -32,8 +32,9 @@ if (HERE / "vendor").is_dir():
     sys.path.insert(1, str(HERE / "vendor"))  # on this process's path only, never on Frigate's
 
 try:
-    from frigate_mirror import __version__, doctor, health, process, settings, spans
-    from frigate_mirror.settings import Settings, SettingsError
+    from frigate_mirror import __version__, doctor, health, process, spans
+    from frigate_mirror.settings import settings
+    from frigate_mirror.settings.settings import Settings, SettingsError
 except ImportError as error:
     print(f"Failed to import S3 modules: {error}; run setup_s3_mirror.sh again", file=sys.stderr)
     sys.exit(78)

@@ -120,7 +120,7 @@ in_compose_file() { [[ $compose_text =~ (^|[^A-Z0-9_])$1([^A-Z0-9_]|$) ]]; }
 setting_names() {
   local name
   awk -F '"' '{ for (i = 2; i < NF; i += 2) if ($i ~ /^(S3|FRIGATE)_[A-Z0-9_]+$/ && !seen[$i]++) print $i }' \
-    "$here/frigate_mirror/settings.py" 2>/dev/null || true
+    "$here/frigate_mirror/settings/settings.py" 2>/dev/null || true
   for name in $SECRETS; do printf '%s_FILE\n' "$name"; done
 }
 
@@ -247,7 +247,7 @@ check_ourselves() {
     if [[ ! -r $here/$file ]]; then problem "$here/$file is missing: download the project again, whole"; fi
   done
   if [[ $names != *S3_BUCKET* ]]; then
-    problem "$here/frigate_mirror/settings.py is missing or damaged: download the project again, whole"
+    problem "$here/frigate_mirror/settings/settings.py is missing or damaged: download the project again, whole"
   fi
 }
 
@@ -341,7 +341,7 @@ check_values() {
     with_settings "$python" -c '
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from frigate_mirror import settings
+from frigate_mirror.settings import settings
 hidden = settings.SECRETS | {name + "_FILE" for name in settings.SECRETS} | {"S3_CA_BUNDLE"}
 try:
     settings.load({name: text for name, text in os.environ.items() if name not in hidden})

@@ -16,7 +16,7 @@ from frigate_mirror.events import CatalogError
 from frigate_mirror.keys import KeyCodec
 from frigate_mirror.ledger import Ledger, LedgerError
 from frigate_mirror.mirror import Mirror
-from frigate_mirror.settings import Settings
+from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sink import Sink, SinkError
 from frigate_mirror.state import StateLock
 

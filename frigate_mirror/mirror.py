@@ -23,7 +23,7 @@ from frigate_mirror.keys import KeyCodec
 from frigate_mirror.ledger import LedgerError
 from frigate_mirror.pace import Bandwidth
 from frigate_mirror.service import Service
-from frigate_mirror.settings import Settings
+from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sink import Misconfigured, Sink, SinkError
 from frigate_mirror.spool import Spool
 from frigate_mirror.state import State

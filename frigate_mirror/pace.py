@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from frigate_mirror.parse import Timetable
+from frigate_mirror.settings.parse import Timetable
 
 
 class Bandwidth:

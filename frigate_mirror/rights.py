@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from frigate_mirror.s3_codes import CODES
-from frigate_mirror.settings import Settings
+from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sink import SinkError
 
 # Codes that say "this key may not do this", and nothing else.

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from frigate_mirror.settings import Settings
+from frigate_mirror.settings.settings import Settings
 
 _REGION = re.compile(
     r"(af|ap|ca|cn|eu|il|me|mx|sa|us|us-gov)-(north|south|central)?(east|west)?-\d"

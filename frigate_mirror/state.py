@@ -20,7 +20,7 @@ from pathlib import Path
 from frigate_mirror import rebuild
 from frigate_mirror.files import open_regular
 from frigate_mirror.ledger import Ledger
-from frigate_mirror.settings import LEDGER_NAME, LOCK_NAME, Settings
+from frigate_mirror.settings.settings import LEDGER_NAME, LOCK_NAME, Settings
 from frigate_mirror.statefiles import StateFile
 from frigate_mirror.store import (
     ENDINGS,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from frigate_mirror import settings
+from frigate_mirror.settings import settings
 from frigate_mirror.sink import SinkError
 from s3 import S3Sink
 

@@ -13,9 +13,10 @@ from typing import BinaryIO
 
 import pytest
 
-from frigate_mirror import doctor, settings
+from frigate_mirror import doctor
 from frigate_mirror.doctor import FAULT, NOTE, OK, Finding, seam_fault
-from frigate_mirror.settings import Settings
+from frigate_mirror.settings import settings
+from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sink import MemorySink, Misconfigured, Probe, Receipt, Unavailable
 from frigate_s3_patcher import SEAM
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from frigate_mirror.settings import Settings
+from frigate_mirror.settings.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()

@@ -12,8 +12,8 @@ import botocore.exceptions
 import botocore.httpsession
 import pytest
 
-from frigate_mirror import settings
 from frigate_mirror.s3_codes import CODES, classify
+from frigate_mirror.settings import settings
 from frigate_mirror.sink import Misconfigured, Rejected, SinkError, Unavailable
 from s3 import S3Sink
 from s3_case import environ_for, failure_of, put, sink_for

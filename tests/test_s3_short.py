@@ -28,13 +28,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from campaign.tls import Certificates
-from frigate_mirror import s3_boto, settings
+from frigate_mirror import s3_boto
 from frigate_mirror.body import Body, Window
 from frigate_mirror.s3_connection import MOST, Answer, Connection, ReadTimeout
 from frigate_mirror.s3_place import Place, place_of
 from frigate_mirror.s3_short import ENOUGH, DirectWay, is_listing
 from frigate_mirror.s3_sign import UNSIGNED, Request, Signer
 from frigate_mirror.s3_wire import Patience, Wire
+from frigate_mirror.settings import settings
 from frigate_mirror.sink import SinkError
 from s3_case import environ_for, failure_of, put, sink_for
 from stub import CHECKSUM, LISTING, Reply, Seen, Stub, error
@@ -674,7 +675,7 @@ def test_nothing_is_sent_to_whoever_shows_a_wrong_certificate(tmp_path: Path, wh
 
 SHORTAGE = """
 import encodings.idna, errno, io, os, sys
-from frigate_mirror import settings
+from frigate_mirror.settings import settings
 from s3 import S3Sink
 
 class Shortage:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from frigate_mirror import s3_boto, settings
+from frigate_mirror import s3_boto
 from frigate_mirror.s3_wire import BRISK, Patience
+from frigate_mirror.settings import settings
 from frigate_mirror.sink import Unavailable
 from router import Router
 from s3 import S3Sink

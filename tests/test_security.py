@@ -32,13 +32,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import servers
-from frigate_mirror import doctor, health, settings
+from frigate_mirror import doctor, health
 from frigate_mirror.doctor import NOTE, OK
 from frigate_mirror.entries import Counts, Priority, Settled
 from frigate_mirror.events import _COLUMNS, _event_of
 from frigate_mirror.rebuild import open_ledger
 from frigate_mirror.s3_codes import CODES, classify
-from frigate_mirror.settings import Settings
+from frigate_mirror.settings import settings
+from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sink import MemorySink, Misconfigured, Rejected, SinkError, Unavailable
 from frigate_mirror.statefiles import StateFile
 from s3 import S3Sink

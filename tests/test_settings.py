@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frigate_mirror import settings
-from frigate_mirror.parse import Secret
-from frigate_mirror.settings import Settings, SettingsError, load, secret_of
+from frigate_mirror.settings import settings
+from frigate_mirror.settings.parse import Secret
+from frigate_mirror.settings.settings import Settings, SettingsError, load, secret_of
 
 unhurried = hypothesis.settings(
     deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]

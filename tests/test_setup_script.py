@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from frigate_mirror.settings import SECRETS, Settings
+from frigate_mirror.settings.settings import SECRETS, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = (
     "bash", "dirname", "awk", "sed", "grep", "head", "cat", "diff", "mktemp", "mv", "rm", "cp",
     "cmp", "chmod", "chown", "stat", "readlink", "id", "mkdir", "touch",
 )  # fmt: skip
-SETTINGS = "frigate_mirror/settings.py"
+SETTINGS = "frigate_mirror/settings/settings.py"
 BORROWED = ("setup_s3_mirror.sh", "entrypoint.sh", SETTINGS, "requirements.lock")
 SECRET = "wJalrXUtnFEMI+K7MDENG$bPxRfiCY#EXAMPLE KEY"
 GIVEN = {"S3_BUCKET": "cams", "S3_ACCESS_KEY": "AKIAEXAMPLE", "S3_SECRET_KEY": SECRET}

@@ -317,7 +317,8 @@ def test_a_command_beside_a_running_mirror_opens_the_ledger_that_it_uses(world: 
 def in_another_process(clips: Path, world: World) -> Iterator[str]:
     code = """
 import os
-from frigate_mirror import settings, state
+from frigate_mirror.settings import settings
+from frigate_mirror import state
 with state.opened(settings.load(os.environ)) as (found, lock):
     print(f"{found.ledger.counts().pending} pending, {'alone' if lock else 'beside'}")
 """

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from frigate_mirror import parse
-from frigate_mirror.parse import Secret, Timetable
+from frigate_mirror.settings import parse
+from frigate_mirror.settings.parse import Secret, Timetable
 
 RUN_SECRETS = Path("/run/secrets")
 LEDGER_NAME = "ledger.db"

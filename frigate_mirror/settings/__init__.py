@@ -1,0 +1,1 @@
+"""The settings: one frozen object, and the parsers of its values."""

@@ -21,21 +21,21 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode
 
 from frigate_mirror import metadata as object_metadata
-from frigate_mirror.body import Body
-from frigate_mirror.rights import action, denied
-from frigate_mirror.s3_causes import Cause, cause_of, speaks_of_storage_class
-from frigate_mirror.s3_codes import CREDENTIAL_CODES, classify
-from frigate_mirror.s3_connection import Silence
-from frigate_mirror.s3_place import place_of, proxy_of, url_of
-from frigate_mirror.s3_short import DirectWay, checksum
-from frigate_mirror.s3_sign import Signer
-from frigate_mirror.s3_wire import USUAL, ConnectTimeout, Patience, Wire
 from frigate_mirror.settings.parse import Secret
 from frigate_mirror.settings.settings import Settings, secret_of
-from frigate_mirror.sink import Probe, Receipt, SinkError, Stored
+from frigate_mirror.sinks.body import Body
+from frigate_mirror.sinks.s3.codes import CREDENTIAL_CODES, classify
+from frigate_mirror.sinks.s3.direct import DirectWay, checksum
+from frigate_mirror.sinks.s3.endpoint import place_of, proxy_of, url_of
+from frigate_mirror.sinks.s3.exceptions import Cause, cause_of, speaks_of_storage_class
+from frigate_mirror.sinks.s3.http1 import Silence
+from frigate_mirror.sinks.s3.permissions import action, denied
+from frigate_mirror.sinks.s3.pool import USUAL, ConnectTimeout, Patience, Wire
+from frigate_mirror.sinks.s3.sigv4 import Signer
+from frigate_mirror.sinks.sink import Probe, Receipt, SinkError, Stored
 
 if TYPE_CHECKING:
-    from frigate_mirror.s3_boto import Link
+    from frigate_mirror.sinks.s3.boto import Link
 
 LIBRARIES = ("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six", "urllib3")
 for _name in LIBRARIES:  # imported when they are needed, but reported at once if one is missing
@@ -229,7 +229,7 @@ class S3Sink:
         this one ends as it does when there is no memory left."""
         with self._lock:
             try:
-                from frigate_mirror import s3_boto
+                from frigate_mirror.sinks.s3 import boto as s3_boto
             except (ImportError, OSError):
                 self._half_imported = True
                 raise

@@ -21,7 +21,7 @@ UPLOADER, LEDGER, MIRROR, EVENTS, ARTIFACTS, FILES, INTAKE, SPOOL = (
     )
 )  # fmt: skip
 STATE = "frigate_mirror/state.py"
-HOOK, SHORT = "frigate_s3_patcher.py", "frigate_mirror/s3_short.py"
+HOOK, SHORT = "frigate_s3_patcher.py", "frigate_mirror/sinks/s3/direct.py"
 LEFT_OUT = (".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "vendor")
 KILLS, LOST = "kill -9 at random moments", "success answer lost"
 
@@ -73,7 +73,7 @@ TABLE = (
     _one("an outage is charged to the pictures", UPLOADER,
          "        except Rejected as error:\n", "        except SinkError as error:\n",
          "503 SlowDown", "500 InternalError"),
-    _one("what is unknown counts as the picture's fault", "frigate_mirror/s3_codes.py",
+    _one("what is unknown counts as the picture's fault", "frigate_mirror/sinks/s3/codes.py",
          "    return Unavailable, hint\n", "    return Rejected, hint\n",
          "unheard-of code", "wrong XML"),
     _one("no spool: retention is faster", SPOOL,
@@ -92,8 +92,8 @@ TABLE = (
         (SHORT, 'return {"ChecksumSHA256": _base64(source.digest("sha256"))}', "return {}"),
     ), ("corrupted body",)),
     Sabotage("certificates are not looked at", (
-        ("frigate_mirror/s3_boto.py", "verify=settings.ca_bundle or None,", "verify=False,"),
-        ("frigate_mirror/s3_wire.py", "ssl.create_default_context(cafile=self._place.trust)",
+        ("frigate_mirror/sinks/s3/boto.py", "verify=settings.ca_bundle or None,", "verify=False,"),
+        ("frigate_mirror/sinks/s3/pool.py", "ssl.create_default_context(cafile=self._place.trust)",
          "ssl._create_unverified_context()"),
     ), ("certificate nobody trusts", "certificate expired")),
     _one("replaced credentials are not read", "s3.py",

@@ -15,7 +15,7 @@ from frigate_mirror import health, rebuild, state
 from frigate_mirror.mirror import Mirror
 from frigate_mirror.process import Parent, Rounds, start_all
 from frigate_mirror.settings.settings import Settings
-from frigate_mirror.sink import Sink
+from frigate_mirror.sinks.sink import Sink
 from frigate_mirror.state import StateLock
 from frigate_mirror.store import LedgerBusy, LedgerError
 

@@ -17,7 +17,7 @@ from frigate_mirror.keys import KeyCodec
 from frigate_mirror.ledger import Ledger, LedgerError
 from frigate_mirror.mirror import Mirror
 from frigate_mirror.settings.settings import Settings
-from frigate_mirror.sink import Sink, SinkError
+from frigate_mirror.sinks.sink import Sink, SinkError
 from frigate_mirror.state import StateLock
 
 EX_OK, EX_LEFT, EX_SOFTWARE = 0, 1, 70

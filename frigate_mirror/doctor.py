@@ -20,7 +20,7 @@ from pathlib import Path
 from frigate_mirror import state
 from frigate_mirror.events import Catalog, CatalogError
 from frigate_mirror.settings.settings import LEDGER_NAME, LOCK_NAME, SECRETS, Settings
-from frigate_mirror.sink import Prober, Sink, SinkError
+from frigate_mirror.sinks.sink import Prober, Sink, SinkError
 from frigate_mirror.store import held
 
 PROBE_NAME, BAIT_NAME = ".s3-mirror-check", ".s3-mirror-check-delete"

@@ -24,7 +24,7 @@ from frigate_mirror.ledger import LedgerError
 from frigate_mirror.pace import Bandwidth
 from frigate_mirror.service import Service
 from frigate_mirror.settings.settings import Settings
-from frigate_mirror.sink import Misconfigured, Sink, SinkError
+from frigate_mirror.sinks.sink import Misconfigured, Sink, SinkError
 from frigate_mirror.spool import Spool
 from frigate_mirror.state import State
 from frigate_mirror.statefiles import StateFile

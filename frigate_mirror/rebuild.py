@@ -15,7 +15,7 @@ from frigate_mirror.artifact import event_of
 from frigate_mirror.entries import Counts, Settled
 from frigate_mirror.keys import KeyCodec, KeyFault
 from frigate_mirror.ledger import Ledger, Row
-from frigate_mirror.sink import Stored
+from frigate_mirror.sinks.sink import Stored
 from frigate_mirror.statefiles import StateFile
 from frigate_mirror.store import ENDINGS, LedgerDamaged, LedgerError
 

@@ -26,7 +26,7 @@ from frigate_mirror.ledger import Ledger, LedgerError
 from frigate_mirror.pace import Bandwidth
 from frigate_mirror.service import Leave, Service
 from frigate_mirror.settling import Settling
-from frigate_mirror.sink import Rejected, Sink, SinkError, Unavailable
+from frigate_mirror.sinks.sink import Rejected, Sink, SinkError, Unavailable
 from frigate_mirror.spool import Spool
 
 log = logging.getLogger("frigate_s3.uploader")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from frigate_mirror.s3_short import DirectWay
+from frigate_mirror.sinks.s3.direct import DirectWay
 from s3 import S3Sink
 from s3_case import environ_for, sink_for
 from servers import Bucket, Moto, SeaweedFS, self_signed

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from frigate_mirror.settings import settings
-from frigate_mirror.sink import SinkError
+from frigate_mirror.sinks.sink import SinkError
 from s3 import S3Sink
 
 ACCESS, SECRET = "AKIDSTUBSTUBSTUB", "stub-secret-key"

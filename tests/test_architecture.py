@@ -11,7 +11,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent.parent
 EDGES = {"frigate_s3_patcher", "s3", "s3_snapshot_mirror"}
-BOTO = "frigate_mirror/s3_boto.py"  # s3.py's other half, loaded when it is first wanted
+BOTO = "frigate_mirror/sinks/s3/boto.py"  # s3.py's other half, loaded when it is first wanted
 LONGEST_FUNCTION = 28
 LONG_FOR_A_REASON = {
     ("frigate_mirror/mirror.py", "__init__"),  # wires all parts together, and decides nothing

@@ -22,7 +22,7 @@ from campaign.processes import kill, marked, parents
 from frigate_mirror import state, uploader
 from frigate_mirror.child import EX_FAILED, Stop
 from frigate_mirror.process import Parent, Rounds
-from frigate_mirror.sink import MemorySink
+from frigate_mirror.sinks.sink import MemorySink
 from servers import ACCESS, SECRET, Bucket, Moto
 from waiting import PATIENCE
 from worlds import ROOT, Child, World, clean_environ, command, until

@@ -17,7 +17,7 @@ from frigate_mirror import doctor
 from frigate_mirror.doctor import FAULT, NOTE, OK, Finding, seam_fault
 from frigate_mirror.settings import settings
 from frigate_mirror.settings.settings import Settings
-from frigate_mirror.sink import MemorySink, Misconfigured, Probe, Receipt, Unavailable
+from frigate_mirror.sinks.sink import MemorySink, Misconfigured, Probe, Receipt, Unavailable
 from frigate_s3_patcher import SEAM
 
 MAINTAINER = '''

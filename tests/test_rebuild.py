@@ -19,7 +19,7 @@ from frigate_mirror.entries import Counts, Priority, Settled
 from frigate_mirror.keys import KeyCodec
 from frigate_mirror.ledger import Ledger, LedgerError
 from frigate_mirror.rebuild import from_listing
-from frigate_mirror.sink import Stored
+from frigate_mirror.sinks.sink import Stored
 from frigate_mirror.statefiles import StateFile
 from frigate_mirror.store import LedgerDamaged
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from frigate_mirror.sink import Misconfigured
+from frigate_mirror.sinks.sink import Misconfigured
 from s3_case import ACCESS, SECRET, environ_for, failure_of, put, sink_for
 from stub import Stub, error
 

@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 
+import frigate_mirror.body
 import pytest
 
-import frigate_mirror.body
 from frigate_mirror import metadata
-from frigate_mirror.sink import Rejected, SinkError, Unavailable
+from frigate_mirror.sinks.sink import Rejected, SinkError, Unavailable
 from s3 import S3Sink
 from s3_case import environ_for, failure_of, forbid_md5, put, sink_for
 from servers import Bucket

@@ -12,9 +12,9 @@ import botocore.exceptions
 import botocore.httpsession
 import pytest
 
-from frigate_mirror.s3_codes import CODES, classify
 from frigate_mirror.settings import settings
-from frigate_mirror.sink import Misconfigured, Rejected, SinkError, Unavailable
+from frigate_mirror.sinks.s3.codes import CODES, classify
+from frigate_mirror.sinks.sink import Misconfigured, Rejected, SinkError, Unavailable
 from s3 import S3Sink
 from s3_case import environ_for, failure_of, put, sink_for
 from servers import WRITER_ACCESS, WRITER_SECRET, Bucket

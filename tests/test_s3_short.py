@@ -28,15 +28,15 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from campaign.tls import Certificates
-from frigate_mirror import s3_boto
-from frigate_mirror.body import Body, Window
-from frigate_mirror.s3_connection import MOST, Answer, Connection, ReadTimeout
-from frigate_mirror.s3_place import Place, place_of
-from frigate_mirror.s3_short import ENOUGH, DirectWay, is_listing
-from frigate_mirror.s3_sign import UNSIGNED, Request, Signer
-from frigate_mirror.s3_wire import Patience, Wire
 from frigate_mirror.settings import settings
-from frigate_mirror.sink import SinkError
+from frigate_mirror.sinks.body import Body, Window
+from frigate_mirror.sinks.s3 import boto as s3_boto
+from frigate_mirror.sinks.s3.direct import ENOUGH, DirectWay, is_listing
+from frigate_mirror.sinks.s3.endpoint import Place, place_of
+from frigate_mirror.sinks.s3.http1 import MOST, Answer, Connection, ReadTimeout
+from frigate_mirror.sinks.s3.pool import Patience, Wire
+from frigate_mirror.sinks.s3.sigv4 import UNSIGNED, Request, Signer
+from frigate_mirror.sinks.sink import SinkError
 from s3_case import environ_for, failure_of, put, sink_for
 from stub import CHECKSUM, LISTING, Reply, Seen, Stub, error
 
@@ -742,8 +742,8 @@ def test_threads_that_need_boto3_together_all_get_it(stub: Stub) -> None:
 def test_a_library_that_is_broken_is_named_with_a_hint(
     stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "frigate_mirror.s3_boto", raising=False)
-    monkeypatch.delattr("frigate_mirror.s3_boto", raising=False)
+    monkeypatch.delitem(sys.modules, "frigate_mirror.sinks.s3.boto", raising=False)
+    monkeypatch.delattr("frigate_mirror.sinks.s3.boto", raising=False)
     monkeypatch.setitem(sys.modules, "boto3", None)  # Python's way to say that it cannot be found
     stub.default = error(403, "AccessDenied")
     caught = failure_of(lambda: put(sink_for(environ_for(stub.endpoint))))

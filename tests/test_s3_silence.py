@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from frigate_mirror import s3_boto
-from frigate_mirror.s3_wire import BRISK, Patience
 from frigate_mirror.settings import settings
-from frigate_mirror.sink import Unavailable
+from frigate_mirror.sinks.s3 import boto as s3_boto
+from frigate_mirror.sinks.s3.pool import BRISK, Patience
+from frigate_mirror.sinks.sink import Unavailable
 from router import Router
 from s3 import S3Sink
 from s3_case import environ_for, failure_of, put, sink_for

@@ -14,8 +14,8 @@ import botocore.httpsession
 import pytest
 import urllib3.util.connection
 
-from frigate_mirror import s3_boto
 from frigate_mirror.settings import settings
+from frigate_mirror.sinks.s3 import boto as s3_boto
 from s3 import S3Sink
 from s3_case import environ_for, failure_of, put, sink_for
 from servers import Bucket, SeaweedFS

@@ -37,10 +37,10 @@ from frigate_mirror.doctor import NOTE, OK
 from frigate_mirror.entries import Counts, Priority, Settled
 from frigate_mirror.events import _COLUMNS, _event_of
 from frigate_mirror.rebuild import open_ledger
-from frigate_mirror.s3_codes import CODES, classify
 from frigate_mirror.settings import settings
 from frigate_mirror.settings.settings import Settings
-from frigate_mirror.sink import MemorySink, Misconfigured, Rejected, SinkError, Unavailable
+from frigate_mirror.sinks.s3.codes import CODES, classify
+from frigate_mirror.sinks.sink import MemorySink, Misconfigured, Rejected, SinkError, Unavailable
 from frigate_mirror.statefiles import StateFile
 from s3 import S3Sink
 from s3_case import environ_for, failure_of, put, sink_for

@@ -8,7 +8,7 @@ import pytest
 
 from frigate_mirror.backoff import Backoff
 from frigate_mirror.service import Leave, Service
-from frigate_mirror.sink import Misconfigured, SinkError, Unavailable
+from frigate_mirror.sinks.sink import Misconfigured, SinkError, Unavailable
 from worlds import Clock
 
 BUSY = Unavailable("put k: SlowDown")

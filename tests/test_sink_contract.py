@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from frigate_mirror.settings import settings
-from frigate_mirror.sink import MemorySink, Misconfigured, Sink
+from frigate_mirror.sinks.sink import MemorySink, Misconfigured, Sink
 from s3 import S3Sink
 from servers import Bucket, Moto, SeaweedFS
 

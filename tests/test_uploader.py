@@ -22,7 +22,7 @@ from frigate_mirror.ledger import Ledger, LedgerError
 from frigate_mirror.pace import Bandwidth
 from frigate_mirror.service import Service
 from frigate_mirror.settling import Settling
-from frigate_mirror.sink import Misconfigured, Rejected, Unavailable
+from frigate_mirror.sinks.sink import Misconfigured, Rejected, Unavailable
 from frigate_mirror.spool import Spool
 from frigate_mirror.uploader import Uploader
 from waiting import PATIENCE

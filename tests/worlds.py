@@ -21,7 +21,7 @@ from frigate_mirror.artifacts import snapshot_id
 from frigate_mirror.mirror import Mirror
 from frigate_mirror.settings import settings
 from frigate_mirror.settings.settings import Settings
-from frigate_mirror.sink import MemorySink, Receipt, Sink
+from frigate_mirror.sinks.sink import MemorySink, Receipt, Sink
 from frigate_mirror.state import open_alone
 from waiting import PATIENCE
 from waiting import eventually as until

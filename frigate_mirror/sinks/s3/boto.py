@@ -16,11 +16,11 @@ from botocore.config import Config
 from botocore.parsers import ResponseParserError
 
 from frigate_mirror import __version__
-from frigate_mirror.s3_place import proxy_of, url_of
-from frigate_mirror.s3_sign import Signer
-from frigate_mirror.s3_wire import BRISK, Patience
 from frigate_mirror.settings.parse import Secret
 from frigate_mirror.settings.settings import Settings
+from frigate_mirror.sinks.s3.endpoint import proxy_of, url_of
+from frigate_mirror.sinks.s3.pool import BRISK, Patience
+from frigate_mirror.sinks.s3.sigv4 import Signer
 
 Keys = tuple[Secret, Secret, Secret]
 FAILURES = (boto.BotoCoreError, boto.ClientError, ResponseParserError, ValueError)  # bad dates

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from frigate_mirror.s3_codes import CODES
 from frigate_mirror.settings.settings import Settings
-from frigate_mirror.sink import SinkError
+from frigate_mirror.sinks.s3.codes import CODES
+from frigate_mirror.sinks.sink import SinkError
 
 # Codes that say "this key may not do this", and nothing else.
 DENIALS = frozenset(code for code, (_, hint) in CODES.items() if "{action}" in hint)

@@ -14,9 +14,9 @@ import time
 import weakref
 from dataclasses import dataclass
 
-from frigate_mirror.body import Window
-from frigate_mirror.s3_connection import Answer, Connection, Silence, Unanswered
-from frigate_mirror.s3_place import Place
+from frigate_mirror.sinks.body import Window
+from frigate_mirror.sinks.s3.endpoint import Place
+from frigate_mirror.sinks.s3.http1 import Answer, Connection, Silence, Unanswered
 
 
 class ConnectTimeout(Silence):

@@ -11,7 +11,7 @@ import ssl
 from dataclasses import dataclass
 from typing import Any
 
-from frigate_mirror.s3_codes import CODES
+from frigate_mirror.sinks.s3.codes import CODES
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from io import UnsupportedOperation
 
-from frigate_mirror.body import Window
+from frigate_mirror.sinks.body import Window
 
 PIECE = 256 * 1024  # bytes handed over at once
 STORING = 16 * 1024 * 1024  # bytes of a large body that a service stores in a second, at the least

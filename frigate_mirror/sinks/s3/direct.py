@@ -22,11 +22,11 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 from frigate_mirror import __version__
-from frigate_mirror.body import Body
-from frigate_mirror.s3_connection import Answer, Silence
-from frigate_mirror.s3_place import Place
-from frigate_mirror.s3_sign import UNSIGNED, Request, Signer
-from frigate_mirror.s3_wire import Wire
+from frigate_mirror.sinks.body import Body
+from frigate_mirror.sinks.s3.endpoint import Place
+from frigate_mirror.sinks.s3.http1 import Answer, Silence
+from frigate_mirror.sinks.s3.pool import Wire
+from frigate_mirror.sinks.s3.sigv4 import UNSIGNED, Request, Signer
 
 log = logging.getLogger("frigate_s3.s3")
 AGENT = f"frigate-s3-mirror/{__version__}"

@@ -11,7 +11,7 @@ fault, since it ends in a dead letter; everything unknown waits. And what only t
 
 from __future__ import annotations
 
-from frigate_mirror.sink import Misconfigured, Rejected, SinkError, Unavailable
+from frigate_mirror.sinks.sink import Misconfigured, Rejected, SinkError, Unavailable
 
 Kind = type[SinkError]
 

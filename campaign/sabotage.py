@@ -20,7 +20,7 @@ UPLOADER, LEDGER, MIRROR, EVENTS, ARTIFACTS, FILES, INTAKE, SPOOL = (
         "uploader", "ledger", "mirror", "events", "artifacts", "files", "intake", "spool"
     )
 )  # fmt: skip
-STATE = "frigate_mirror/state.py"
+STATE = "frigate_mirror/ledger/places.py"
 HOOK, SHORT = "frigate_s3_patcher.py", "frigate_mirror/sinks/s3/direct.py"
 LEFT_OUT = (".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "vendor")
 KILLS, LOST = "kill -9 at random moments", "success answer lost"
@@ -207,13 +207,13 @@ TABLE = (
          "camera, kb = artifact.camera, ",
          "cameras and labels of any name"),
     # -- what hides
-    _one("every object of an event is taken for its snapshot", "frigate_mirror/rebuild.py",
+    _one("every object of an event is taken for its snapshot", "frigate_mirror/ledger/rebuild.py",
          "        yield (parts.artifact_id, ", "        yield (f'snapshot:{parts.event_id}', ",
          "objects of other kinds, ledger lost"),
-    _one("a newer ledger counts as damaged", "frigate_mirror/store.py",
+    _one("a newer ledger counts as damaged", "frigate_mirror/ledger/connection.py",
          "            raise LedgerNewer(\n", "            raise LedgerDamaged(\n",
          "a ledger of a newer version"),
-    _one("the queue of an older ledger is left behind", "frigate_mirror/schema.py",
+    _one("the queue of an older ledger is left behind", "frigate_mirror/ledger/schema.py",
          '        FROM old""")', "        FROM old WHERE state != 'pending'\"\"\")",
          "a ledger of the first version, with pending pictures"),
     _one("the ledger in the other place is out of sight", STATE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from frigate_mirror.ledger import Ledger
+from frigate_mirror.ledger.ledger import Ledger
 from frigate_mirror.sinks.sink import Sink
 
 SOME = 1_000  # artifacts, for a look that costs a few requests

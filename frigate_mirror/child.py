@@ -11,13 +11,15 @@ import threading
 import time
 from collections.abc import Callable
 
-from frigate_mirror import health, rebuild, state
+from frigate_mirror import health
+from frigate_mirror.ledger import places as state
+from frigate_mirror.ledger import rebuild
+from frigate_mirror.ledger.connection import LedgerBusy, LedgerError
+from frigate_mirror.ledger.places import StateLock
 from frigate_mirror.mirror import Mirror
 from frigate_mirror.process import Parent, Rounds, start_all
 from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sinks.sink import Sink
-from frigate_mirror.state import StateLock
-from frigate_mirror.store import LedgerBusy, LedgerError
 
 # Python loads this module when it first encodes a host name. If there is no memory at that moment,
 # it remembers for ever that there is no such module.

@@ -10,15 +10,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from frigate_mirror import bucket, state
-from frigate_mirror import rebuild as rebuilding
+from frigate_mirror import bucket
 from frigate_mirror.events import CatalogError
 from frigate_mirror.keys import KeyCodec
-from frigate_mirror.ledger import Ledger, LedgerError
+from frigate_mirror.ledger import places as state
+from frigate_mirror.ledger import rebuild as rebuilding
+from frigate_mirror.ledger.ledger import Ledger, LedgerError
+from frigate_mirror.ledger.places import StateLock
 from frigate_mirror.mirror import Mirror
 from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sinks.sink import Sink, SinkError
-from frigate_mirror.state import StateLock
 
 EX_OK, EX_LEFT, EX_SOFTWARE = 0, 1, 70
 POLL = 0.2  # seconds between two looks at the progress

@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from frigate_mirror import state
 from frigate_mirror.events import Catalog, CatalogError
+from frigate_mirror.ledger import places as state
+from frigate_mirror.ledger.connection import held
 from frigate_mirror.settings.settings import LEDGER_NAME, LOCK_NAME, SECRETS, Settings
 from frigate_mirror.sinks.sink import Prober, Sink, SinkError
-from frigate_mirror.store import held
 
 PROBE_NAME, BAIT_NAME = ".s3-mirror-check", ".s3-mirror-check-delete"
 SKEW_REMARK, SKEW_FAULT = 60.0, 900.0  # seconds; S3 refuses a request from 15 minutes on

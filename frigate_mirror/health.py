@@ -17,11 +17,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from frigate_mirror.entries import Counts
 from frigate_mirror.faults import Fault
 from frigate_mirror.files import open_regular, replacing
+from frigate_mirror.ledger.connection import held
+from frigate_mirror.ledger.rows import Counts
 from frigate_mirror.settings.settings import LOCK_NAME
-from frigate_mirror.store import held
 from frigate_mirror.untrusted import plain, shaped
 
 log = logging.getLogger("frigate_s3")

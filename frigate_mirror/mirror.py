@@ -15,19 +15,19 @@ from contextlib import suppress
 
 from frigate_mirror import bucket, health
 from frigate_mirror.backoff import Backoff
-from frigate_mirror.entries import Counts, Settled
 from frigate_mirror.events import Catalog, CatalogError
 from frigate_mirror.faults import Troubles
 from frigate_mirror.intake import Intake
 from frigate_mirror.keys import KeyCodec
-from frigate_mirror.ledger import LedgerError
+from frigate_mirror.ledger.ledger import LedgerError
+from frigate_mirror.ledger.places import State
+from frigate_mirror.ledger.rows import Counts, Settled
+from frigate_mirror.ledger.statefiles import StateFile
 from frigate_mirror.pace import Bandwidth
 from frigate_mirror.service import Service
 from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sinks.sink import Misconfigured, Sink, SinkError
 from frigate_mirror.spool import Spool
-from frigate_mirror.state import State
-from frigate_mirror.statefiles import StateFile
 from frigate_mirror.uploader import Uploader
 from frigate_mirror.window import Window
 

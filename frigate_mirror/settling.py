@@ -11,8 +11,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from frigate_mirror.entries import Settled
-from frigate_mirror.ledger import Ledger
+from frigate_mirror.ledger.ledger import Ledger
+from frigate_mirror.ledger.rows import Settled
 from frigate_mirror.spool import Spool
 
 WITHIN = 0.05  # seconds

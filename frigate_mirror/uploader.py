@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from frigate_mirror.backoff import Backoff
-from frigate_mirror.entries import Entry, Priority, Settled
 from frigate_mirror.faults import Fault
 from frigate_mirror.keys import quote_camera
-from frigate_mirror.ledger import Ledger, LedgerError
+from frigate_mirror.ledger.ledger import Ledger, LedgerError
+from frigate_mirror.ledger.rows import Entry, Priority, Settled
 from frigate_mirror.pace import Bandwidth
 from frigate_mirror.service import Leave, Service
 from frigate_mirror.settling import Settling

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 
-from frigate_mirror.ledger import Ledger
+from frigate_mirror.ledger.ledger import Ledger
 
 AROUND = 86_400.0  # seconds before and after a sweep that its neighbourhood has
 MOST = 10  # spans that are remembered

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from frigate_mirror.entries import Counts, Priority
-from frigate_mirror.ledger import Ledger
-from frigate_mirror.store import RunLock
+from frigate_mirror.ledger.connection import RunLock
+from frigate_mirror.ledger.ledger import Ledger
+from frigate_mirror.ledger.rows import Counts, Priority
 from servers import SECRET, Bucket, Moto
 from waiting import PATIENCE
 from worlds import DAY, ROOT, Child, World, clean_environ, command, until

@@ -12,12 +12,12 @@ import pytest
 
 from frigate_mirror import intake as intake_module
 from frigate_mirror.artifact import Artifact, event_of
-from frigate_mirror.entries import Counts, Entry, Priority, Settled
 from frigate_mirror.events import Catalog, CatalogError, _Database
 from frigate_mirror.faults import Troubles
 from frigate_mirror.intake import Intake
 from frigate_mirror.keys import KeyCodec
-from frigate_mirror.ledger import Ledger, LedgerError
+from frigate_mirror.ledger.ledger import Ledger, LedgerError
+from frigate_mirror.ledger.rows import Counts, Entry, Priority, Settled
 from frigate_mirror.spool import Spool
 from worlds import DAY, NOW, Clock, World
 

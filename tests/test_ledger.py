@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from frigate_mirror import schema
 from frigate_mirror.artifact import Artifact
-from frigate_mirror.entries import Counts, Priority, Settled
-from frigate_mirror.ledger import Ledger, LedgerError
-from frigate_mirror.store import LedgerBusy, LedgerDamaged, LedgerNewer, RunLock
+from frigate_mirror.ledger import schema
+from frigate_mirror.ledger.connection import LedgerBusy, LedgerDamaged, LedgerNewer, RunLock
+from frigate_mirror.ledger.ledger import Ledger, LedgerError
+from frigate_mirror.ledger.rows import Counts, Priority, Settled
 
 ONE = Artifact(
     "snapshot:1705329022.5-abcdef", "front_door", 1705329022.5, "front_door/k.jpg",
@@ -601,7 +601,7 @@ sys.stdin.read()
 def test_a_ledger_that_another_process_recovers_at_this_moment_is_busy_and_not_broken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frigate_mirror.store.BUSY_SECONDS", 0)
+    monkeypatch.setattr("frigate_mirror.ledger.connection.BUSY_SECONDS", 0)
     Ledger(tmp_path / "ledger.db").close()
     with subprocess.Popen(
         [sys.executable, "-c", RECOVERS, str(tmp_path / "ledger.db-shm")],

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from frigate_mirror.artifact import Artifact
-from frigate_mirror.entries import Priority, Settled
-from frigate_mirror.ledger import Ledger
+from frigate_mirror.ledger.ledger import Ledger
+from frigate_mirror.ledger.rows import Priority, Settled
 
 IDS = st.sampled_from([f"snapshot:{n}" for n in range(8)])
 STARTED = {f"snapshot:{n}": float(n * 10) for n in range(8)}

@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frigate_mirror import rebuild
 from frigate_mirror.artifact import Artifact
-from frigate_mirror.entries import Counts, Priority, Settled
 from frigate_mirror.keys import KeyCodec
-from frigate_mirror.ledger import Ledger, LedgerError
-from frigate_mirror.rebuild import from_listing
+from frigate_mirror.ledger import rebuild
+from frigate_mirror.ledger.connection import LedgerDamaged
+from frigate_mirror.ledger.ledger import Ledger, LedgerError
+from frigate_mirror.ledger.rebuild import from_listing
+from frigate_mirror.ledger.rows import Counts, Priority, Settled
+from frigate_mirror.ledger.statefiles import StateFile
 from frigate_mirror.sinks.sink import Stored
-from frigate_mirror.statefiles import StateFile
-from frigate_mirror.store import LedgerDamaged
 
 NOW = 1_705_330_000.0
 

@@ -34,14 +34,14 @@ from hypothesis import strategies as st
 import servers
 from frigate_mirror import doctor, health
 from frigate_mirror.doctor import NOTE, OK
-from frigate_mirror.entries import Counts, Priority, Settled
 from frigate_mirror.events import _COLUMNS, _event_of
-from frigate_mirror.rebuild import open_ledger
+from frigate_mirror.ledger.rebuild import open_ledger
+from frigate_mirror.ledger.rows import Counts, Priority, Settled
+from frigate_mirror.ledger.statefiles import StateFile
 from frigate_mirror.settings import settings
 from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sinks.s3.codes import CODES, classify
 from frigate_mirror.sinks.sink import MemorySink, Misconfigured, Rejected, SinkError, Unavailable
-from frigate_mirror.statefiles import StateFile
 from s3 import S3Sink
 from s3_case import environ_for, failure_of, put, sink_for
 from servers import Bucket, SeaweedFS

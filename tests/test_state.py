@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from frigate_mirror import state
-from frigate_mirror.entries import Counts, Priority, Settled
-from frigate_mirror.ledger import Ledger, LedgerError
-from frigate_mirror.state import StateLock, open_alone
-from frigate_mirror.store import LedgerBusy, LedgerNewer, held
+from frigate_mirror.ledger import places as state
+from frigate_mirror.ledger.connection import LedgerBusy, LedgerNewer, held
+from frigate_mirror.ledger.ledger import Ledger, LedgerError
+from frigate_mirror.ledger.places import StateLock, open_alone
+from frigate_mirror.ledger.rows import Counts, Priority, Settled
 from worlds import World
 
 CHOSEN, SPARE = 0, 1
@@ -194,7 +194,7 @@ def test_a_ledger_that_another_program_has_locked_is_not_given_up_for_the_spare_
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave(world, CHOSEN, "aaaaaa")
-    monkeypatch.setattr("frigate_mirror.store.BUSY_SECONDS", 0)
+    monkeypatch.setattr("frigate_mirror.ledger.connection.BUSY_SECONDS", 0)
     with contextlib.closing(sqlite3.connect(ledger_in(world, CHOSEN))) as raw:
         raw.execute("BEGIN EXCLUSIVE")
         with pytest.raises(LedgerBusy):
@@ -318,7 +318,7 @@ def in_another_process(clips: Path, world: World) -> Iterator[str]:
     code = """
 import os
 from frigate_mirror.settings import settings
-from frigate_mirror import state
+from frigate_mirror.ledger import places as state
 with state.opened(settings.load(os.environ)) as (found, lock):
     print(f"{found.ledger.counts().pending} pending, {'alone' if lock else 'beside'}")
 """

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frigate_mirror.entries import Settled
-from frigate_mirror.statefiles import StateFile
+from frigate_mirror.ledger.rows import Settled
+from frigate_mirror.ledger.statefiles import StateFile
 
 unhurried = hypothesis.settings(
     deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -232,8 +232,8 @@ def test_trouble_is_said_once_and_over_when_a_write_works_again(
 FULL_DISK = """
 import json, resource, signal, sys
 from pathlib import Path
-from frigate_mirror.entries import Settled
-from frigate_mirror.statefiles import StateFile
+from frigate_mirror.ledger.rows import Settled
+from frigate_mirror.ledger.statefiles import StateFile
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 rows = [Settled(*row) for row in json.loads(sys.argv[2])]

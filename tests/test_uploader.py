@@ -17,8 +17,8 @@ import pytest
 
 from frigate_mirror import uploader
 from frigate_mirror.backoff import Backoff
-from frigate_mirror.entries import Counts, Priority, Settled
-from frigate_mirror.ledger import Ledger, LedgerError
+from frigate_mirror.ledger.ledger import Ledger, LedgerError
+from frigate_mirror.ledger.rows import Counts, Priority, Settled
 from frigate_mirror.pace import Bandwidth
 from frigate_mirror.service import Service
 from frigate_mirror.settling import Settling

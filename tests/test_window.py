@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from frigate_mirror.ledger import Ledger
+from frigate_mirror.ledger.ledger import Ledger
 from frigate_mirror.window import AROUND, Window
 
 DAY = 86_400.0

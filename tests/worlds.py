@@ -18,11 +18,11 @@ from typing import Any, BinaryIO
 from bench.house import TABLE
 from frigate_mirror.artifact import Artifact
 from frigate_mirror.artifacts import snapshot_id
+from frigate_mirror.ledger.places import open_alone
 from frigate_mirror.mirror import Mirror
 from frigate_mirror.settings import settings
 from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sinks.sink import MemorySink, Receipt, Sink
-from frigate_mirror.state import open_alone
 from waiting import PATIENCE
 from waiting import eventually as until
 

@@ -82,7 +82,7 @@ def unlimit(what: int) -> Step:
 
 
 def _break(world: World, how: str) -> None:
-    module = world.rng.choice(("peewee", "boto3", "frigate_mirror.ledger"))
+    module = world.rng.choice(("peewee", "boto3", "frigate_mirror.ledger.ledger"))
     world.change(broken={"module": module, "how": how})
     if pid := world.mirror:
         processes.kill(pid)

@@ -22,9 +22,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from frigate_mirror import schema
 from frigate_mirror.artifact import Artifact
-from frigate_mirror.entries import (
+from frigate_mirror.ledger import schema
+from frigate_mirror.ledger.connection import LedgerError, Store
+from frigate_mirror.ledger.rows import (
     Counts,
     Entry,
     Priority,
@@ -34,7 +35,6 @@ from frigate_mirror.entries import (
     row_of,
     settled_of,
 )
-from frigate_mirror.store import LedgerError, Store
 
 __all__ = ["Ledger", "LedgerError"]
 T = TypeVar("T")

@@ -17,12 +17,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from frigate_mirror import rebuild
 from frigate_mirror.files import open_regular
-from frigate_mirror.ledger import Ledger
-from frigate_mirror.settings.settings import LEDGER_NAME, LOCK_NAME, Settings
-from frigate_mirror.statefiles import StateFile
-from frigate_mirror.store import (
+from frigate_mirror.ledger import rebuild
+from frigate_mirror.ledger.connection import (
     ENDINGS,
     LedgerBusy,
     LedgerDamaged,
@@ -30,6 +27,9 @@ from frigate_mirror.store import (
     LedgerNewer,
     RunLock,
 )
+from frigate_mirror.ledger.ledger import Ledger
+from frigate_mirror.ledger.statefiles import StateFile
+from frigate_mirror.settings.settings import LEDGER_NAME, LOCK_NAME, Settings
 from frigate_mirror.untrusted import plain, shaped
 
 log = logging.getLogger("frigate_s3.ledger")

@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from frigate_mirror import schema
 from frigate_mirror.files import open_regular
+from frigate_mirror.ledger import schema
 
 BUSY_SECONDS = 10
 ENDINGS = ("", "-wal", "-shm", "-journal")  # the files that SQLite keeps for one database

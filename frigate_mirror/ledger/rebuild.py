@@ -12,12 +12,12 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from frigate_mirror.artifact import event_of
-from frigate_mirror.entries import Counts, Settled
 from frigate_mirror.keys import KeyCodec, KeyFault
-from frigate_mirror.ledger import Ledger, Row
+from frigate_mirror.ledger.connection import ENDINGS, LedgerDamaged, LedgerError
+from frigate_mirror.ledger.ledger import Ledger, Row
+from frigate_mirror.ledger.rows import Counts, Settled
+from frigate_mirror.ledger.statefiles import StateFile
 from frigate_mirror.sinks.sink import Stored
-from frigate_mirror.statefiles import StateFile
-from frigate_mirror.store import ENDINGS, LedgerDamaged, LedgerError
 
 log = logging.getLogger("frigate_s3.ledger")
 KEPT = 3  # damaged ledgers

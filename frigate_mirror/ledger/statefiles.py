@@ -20,9 +20,9 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
-from frigate_mirror.entries import Settled
 from frigate_mirror.files import open_regular, replacing
 from frigate_mirror.keys import KINDS, artifact_id, is_event_id, kind_of, utc
+from frigate_mirror.ledger.rows import Settled
 
 log = logging.getLogger("frigate_s3.state")
 _LONGEST_LINE = 8192

@@ -1,0 +1,1 @@
+"""The ledger: queue, journal and dead letters, and where they are kept."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from frigate_mirror import bucket
-from frigate_mirror.events import CatalogError
+from frigate_mirror.frigate.database import CatalogError
 from frigate_mirror.keys import KeyCodec
 from frigate_mirror.ledger import places as state
 from frigate_mirror.ledger import rebuild as rebuilding

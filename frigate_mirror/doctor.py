@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from frigate_mirror.events import Catalog, CatalogError
+from frigate_mirror.frigate.database import Catalog, CatalogError
 from frigate_mirror.ledger import places as state
 from frigate_mirror.ledger.connection import held
 from frigate_mirror.settings.settings import LEDGER_NAME, LOCK_NAME, SECRETS, Settings

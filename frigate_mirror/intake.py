@@ -17,9 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from frigate_mirror.artifact import Artifact, event_of
-from frigate_mirror.artifacts import snapshot_id, snapshot_of, why_unseen, with_flaw
-from frigate_mirror.events import Catalog, CatalogError, Event
 from frigate_mirror.faults import Troubles
+from frigate_mirror.frigate.database import Catalog, CatalogError, Event
+from frigate_mirror.frigate.snapshots import snapshot_id, snapshot_of, why_unseen, with_flaw
 from frigate_mirror.keys import KeyCodec, KeyFault, is_event_id
 from frigate_mirror.ledger.ledger import Ledger, LedgerError
 from frigate_mirror.ledger.rows import Priority

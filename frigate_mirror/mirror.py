@@ -15,8 +15,8 @@ from contextlib import suppress
 
 from frigate_mirror import bucket, health
 from frigate_mirror.backoff import Backoff
-from frigate_mirror.events import Catalog, CatalogError
 from frigate_mirror.faults import Troubles
+from frigate_mirror.frigate.database import Catalog, CatalogError
 from frigate_mirror.intake import Intake
 from frigate_mirror.keys import KeyCodec
 from frigate_mirror.ledger.ledger import LedgerError

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from frigate_mirror.artifact import Artifact, event_of
-from frigate_mirror.artifacts import describe, snapshot_id, snapshot_of
-from frigate_mirror.events import Event
+from frigate_mirror.frigate.database import Event
+from frigate_mirror.frigate.snapshots import describe, snapshot_id, snapshot_of
 from frigate_mirror.keys import KeyCodec, KeyFault
 from frigate_mirror.metadata import decode
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from frigate_mirror import events
-from frigate_mirror.events import Catalog, CatalogError, Event
+from frigate_mirror.frigate import database as events
+from frigate_mirror.frigate.database import Catalog, CatalogError, Event
 
 # The columns of Frigate 0.16 to 0.18, whose event tables are alike.
 EVENT_TABLE = """

@@ -12,8 +12,8 @@ import pytest
 
 from frigate_mirror import intake as intake_module
 from frigate_mirror.artifact import Artifact, event_of
-from frigate_mirror.events import Catalog, CatalogError, _Database
 from frigate_mirror.faults import Troubles
+from frigate_mirror.frigate.database import Catalog, CatalogError, _Database
 from frigate_mirror.intake import Intake
 from frigate_mirror.keys import KeyCodec
 from frigate_mirror.ledger.ledger import Ledger, LedgerError

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frigate_mirror.pictures import fault_of
+from frigate_mirror.frigate.pictures import fault_of
 
 FOLDER = Path(__file__).resolve().parent / "standin" / "pictures"
 JPEGS = [path.read_bytes() for path in sorted(FOLDER.glob("*.jpg"))]

@@ -34,7 +34,7 @@ from hypothesis import strategies as st
 import servers
 from frigate_mirror import doctor, health
 from frigate_mirror.doctor import NOTE, OK
-from frigate_mirror.events import _COLUMNS, _event_of
+from frigate_mirror.frigate.database import _COLUMNS, _event_of
 from frigate_mirror.ledger.rebuild import open_ledger
 from frigate_mirror.ledger.rows import Counts, Priority, Settled
 from frigate_mirror.ledger.statefiles import StateFile

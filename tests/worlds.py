@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from bench.house import TABLE
 from frigate_mirror.artifact import Artifact
-from frigate_mirror.artifacts import snapshot_id
+from frigate_mirror.frigate.snapshots import snapshot_id
 from frigate_mirror.ledger.places import open_alone
 from frigate_mirror.mirror import Mirror
 from frigate_mirror.settings import settings

@@ -16,10 +16,11 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
-from frigate_mirror import metadata, pictures
+from frigate_mirror import metadata
 from frigate_mirror.artifact import Artifact
-from frigate_mirror.events import Event
 from frigate_mirror.files import open_regular
+from frigate_mirror.frigate import pictures
+from frigate_mirror.frigate.database import Event
 from frigate_mirror.keys import SNAPSHOT, KeyCodec, KeyFault, artifact_id, is_event_id
 
 _SNAPSHOT_FILES = (

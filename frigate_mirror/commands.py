@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from frigate_mirror import bucket
 from frigate_mirror.frigate.database import CatalogError
 from frigate_mirror.keys import KeyCodec
 from frigate_mirror.ledger import places as state
@@ -20,6 +19,7 @@ from frigate_mirror.ledger.places import StateLock
 from frigate_mirror.mirror import Mirror
 from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sinks.sink import Sink, SinkError
+from frigate_mirror.upload import presence as bucket
 
 EX_OK, EX_LEFT, EX_SOFTWARE = 0, 1, 70
 POLL = 0.2  # seconds between two looks at the progress

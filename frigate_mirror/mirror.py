@@ -13,8 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from frigate_mirror import bucket, health
-from frigate_mirror.backoff import Backoff
+from frigate_mirror import health
 from frigate_mirror.faults import Troubles
 from frigate_mirror.frigate.database import Catalog, CatalogError
 from frigate_mirror.intake import Intake
@@ -23,12 +22,14 @@ from frigate_mirror.ledger.ledger import LedgerError
 from frigate_mirror.ledger.places import State
 from frigate_mirror.ledger.rows import Counts, Settled
 from frigate_mirror.ledger.statefiles import StateFile
-from frigate_mirror.pace import Bandwidth
-from frigate_mirror.service import Service
 from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sinks.sink import Misconfigured, Sink, SinkError
 from frigate_mirror.spool import Spool
-from frigate_mirror.uploader import Uploader
+from frigate_mirror.upload import presence as bucket
+from frigate_mirror.upload.backoff import Backoff
+from frigate_mirror.upload.bandwidth import Bandwidth
+from frigate_mirror.upload.outage import Service
+from frigate_mirror.upload.uploader import Uploader
 from frigate_mirror.window import Window
 
 log = logging.getLogger("frigate_s3")

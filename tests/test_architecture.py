@@ -24,7 +24,7 @@ CATCH_ALL = {
     "frigate_s3_patcher.py": {"run", "handle_object_detection", "handle_external_detection",
                               "_keep", "exec_module"},
     "frigate_mirror/process.py": {"_call"},
-    "frigate_mirror/uploader.py": {"_run"},
+    "frigate_mirror/upload/uploader.py": {"_run"},
     "s3.py": {"_boto"},
 }  # fmt: skip
 SQL = re.compile(

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from frigate_mirror import bucket
 from frigate_mirror.artifact import Artifact
 from frigate_mirror.ledger.ledger import Ledger
 from frigate_mirror.ledger.rows import Priority, Settled
 from frigate_mirror.sinks.sink import MemorySink, Stored
+from frigate_mirror.upload import presence as bucket
 
 KEYS = [f"p/cam{n % 3}/2024-01-1{n % 2}/{n}-a-20240115_143022.jpg" for n in range(12)]
 

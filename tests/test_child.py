@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 
 from campaign.processes import kill, marked, parents
-from frigate_mirror import uploader
 from frigate_mirror.child import EX_FAILED, Stop
 from frigate_mirror.ledger import places as state
 from frigate_mirror.process import Parent, Rounds
 from frigate_mirror.sinks.sink import MemorySink
+from frigate_mirror.upload import uploader
 from servers import ACCESS, SECRET, Bucket, Moto
 from waiting import PATIENCE
 from worlds import ROOT, Child, World, clean_environ, command, until

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from frigate_mirror.pace import Bandwidth
 from frigate_mirror.settings import parse
+from frigate_mirror.upload.bandwidth import Bandwidth
 
 
 class Now:

@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
-from frigate_mirror.backoff import Backoff
-from frigate_mirror.service import Leave, Service
 from frigate_mirror.sinks.sink import Misconfigured, SinkError, Unavailable
+from frigate_mirror.upload.backoff import Backoff
+from frigate_mirror.upload.outage import Leave, Service
 from worlds import Clock
 
 BUSY = Unavailable("put k: SlowDown")

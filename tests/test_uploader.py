@@ -15,16 +15,16 @@ from typing import Any
 
 import pytest
 
-from frigate_mirror import uploader
-from frigate_mirror.backoff import Backoff
 from frigate_mirror.ledger.ledger import Ledger, LedgerError
 from frigate_mirror.ledger.rows import Counts, Priority, Settled
-from frigate_mirror.pace import Bandwidth
-from frigate_mirror.service import Service
-from frigate_mirror.settling import Settling
 from frigate_mirror.sinks.sink import Misconfigured, Rejected, Unavailable
 from frigate_mirror.spool import Spool
-from frigate_mirror.uploader import Uploader
+from frigate_mirror.upload import uploader
+from frigate_mirror.upload.backoff import Backoff
+from frigate_mirror.upload.bandwidth import Bandwidth
+from frigate_mirror.upload.commits import Settling
+from frigate_mirror.upload.outage import Service
+from frigate_mirror.upload.uploader import Uploader
 from waiting import PATIENCE
 from worlds import DAY, NOW, Clock, FaultySink, World, until
 
@@ -354,7 +354,7 @@ def test_a_ledger_that_cannot_defer_loses_no_artifact(
 def test_uploads_that_cannot_be_settled_are_bounded(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frigate_mirror.settling.MOST", 3)
+    monkeypatch.setattr("frigate_mirror.upload.commits.MOST", 3)
     monkeypatch.setattr(bench.ledger, "settle", raising(LedgerError("full")))
     for _ in range(10):
         bench.add()
@@ -373,7 +373,7 @@ def commits(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_under_load_one_commit_settles_many(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("frigate_mirror.settling.WITHIN", 1e9)
+    monkeypatch.setattr("frigate_mirror.upload.commits.WITHIN", 1e9)
     found = commits(bench, monkeypatch)
     for _ in range(250):
         bench.add()
@@ -385,7 +385,7 @@ def test_under_load_one_commit_settles_many(bench: Bench, monkeypatch: pytest.Mo
 def test_an_upload_waits_for_its_commit_for_a_moment_at_most(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frigate_mirror.settling.WITHIN", 0.0)
+    monkeypatch.setattr("frigate_mirror.upload.commits.WITHIN", 0.0)
     found = commits(bench, monkeypatch)
     for _ in range(5):
         bench.add()
@@ -436,7 +436,7 @@ def test_without_load_an_upload_is_settled_at_once(running: Bench) -> None:
 def test_a_thread_that_stops_settles_what_it_has_uploaded(
     running: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frigate_mirror.settling.WITHIN", 1e9)
+    monkeypatch.setattr("frigate_mirror.upload.commits.WITHIN", 1e9)
     running.sink.before = lambda key: running.uploader.stop()
     running.add()
     running.add()

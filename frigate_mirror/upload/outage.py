@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from frigate_mirror.backoff import Backoff
 from frigate_mirror.faults import Fault
 from frigate_mirror.sinks.sink import Misconfigured, SinkError
+from frigate_mirror.upload.backoff import Backoff
 
 log = logging.getLogger("frigate_s3.service")
 ENOUGH = 2  # doubts that make it down

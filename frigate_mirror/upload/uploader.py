@@ -18,16 +18,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from frigate_mirror.backoff import Backoff
 from frigate_mirror.faults import Fault
 from frigate_mirror.keys import quote_camera
 from frigate_mirror.ledger.ledger import Ledger, LedgerError
 from frigate_mirror.ledger.rows import Entry, Priority, Settled
-from frigate_mirror.pace import Bandwidth
-from frigate_mirror.service import Leave, Service
-from frigate_mirror.settling import Settling
 from frigate_mirror.sinks.sink import Rejected, Sink, SinkError, Unavailable
 from frigate_mirror.spool import Spool
+from frigate_mirror.upload.backoff import Backoff
+from frigate_mirror.upload.bandwidth import Bandwidth
+from frigate_mirror.upload.commits import Settling
+from frigate_mirror.upload.outage import Leave, Service
 
 log = logging.getLogger("frigate_s3.uploader")
 LONGEST_IDLE = 2.0  # seconds; how soon work that another process added is seen

@@ -1,0 +1,1 @@
+"""Uploading: threads, commits, bandwidth, outages, pauses."""

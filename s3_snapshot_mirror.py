@@ -32,7 +32,8 @@ if (HERE / "vendor").is_dir():
     sys.path.insert(1, str(HERE / "vendor"))  # on this process's path only, never on Frigate's
 
 try:
-    from frigate_mirror import __version__, doctor, health, process, spans
+    from frigate_mirror import __version__, doctor, process, spans
+    from frigate_mirror.report import health
     from frigate_mirror.settings import settings
     from frigate_mirror.settings.settings import Settings, SettingsError
 except ImportError as error:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from frigate_mirror import health
 from frigate_mirror.faults import Troubles
 from frigate_mirror.frigate.database import Catalog, CatalogError
 from frigate_mirror.intake import Intake
@@ -22,6 +21,7 @@ from frigate_mirror.ledger.ledger import LedgerError
 from frigate_mirror.ledger.places import State
 from frigate_mirror.ledger.rows import Counts, Settled
 from frigate_mirror.ledger.statefiles import StateFile
+from frigate_mirror.report import health
 from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sinks.sink import Misconfigured, Sink, SinkError
 from frigate_mirror.spool import Spool

@@ -18,11 +18,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frigate_mirror import health
 from frigate_mirror.faults import Fault, Troubles
-from frigate_mirror.health import DEGRADED, DOWN, OK, UNKNOWN, Status, report, span
 from frigate_mirror.ledger.connection import RunLock, held
 from frigate_mirror.ledger.rows import Counts
+from frigate_mirror.report import health
+from frigate_mirror.report.health import DEGRADED, DOWN, OK, UNKNOWN, Status, report, span
 
 NOW = 1_705_329_063.0
 GOOD = Status(

@@ -32,12 +32,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import servers
-from frigate_mirror import doctor, health
+from frigate_mirror import doctor
 from frigate_mirror.doctor import NOTE, OK
 from frigate_mirror.frigate.database import _COLUMNS, _event_of
 from frigate_mirror.ledger.rebuild import open_ledger
 from frigate_mirror.ledger.rows import Counts, Priority, Settled
 from frigate_mirror.ledger.statefiles import StateFile
+from frigate_mirror.report import health
 from frigate_mirror.settings import settings
 from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sinks.s3.codes import CODES, classify

@@ -1,0 +1,1 @@
+"""What the owner sees: status and health."""

@@ -234,7 +234,7 @@ TABLE = (
          'self._troubles.note("bucket", trouble if missing else "")',
          'self._troubles.note("bucket", "")',
          "bucket emptied between two lives"),
-    _one("a clock that jumps leaves events behind", "frigate_mirror/window.py",
+    _one("a clock that jumps leaves events behind", "frigate_mirror/intake/window.py",
          "        if last < since and not any(\n", "        if last < 0 and not any(\n",
          "the clock jumps from 1970 to now"),
     _one("what is lost is no reason", "frigate_mirror/report/health.py",

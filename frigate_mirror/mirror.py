@@ -15,7 +15,8 @@ from contextlib import suppress
 
 from frigate_mirror.faults import Troubles
 from frigate_mirror.frigate.database import Catalog, CatalogError
-from frigate_mirror.intake import Intake
+from frigate_mirror.intake.intake import Intake
+from frigate_mirror.intake.window import Window
 from frigate_mirror.keys import KeyCodec
 from frigate_mirror.ledger.ledger import LedgerError
 from frigate_mirror.ledger.places import State
@@ -30,7 +31,6 @@ from frigate_mirror.upload.backoff import Backoff
 from frigate_mirror.upload.bandwidth import Bandwidth
 from frigate_mirror.upload.outage import Service
 from frigate_mirror.upload.uploader import Uploader
-from frigate_mirror.window import Window
 
 log = logging.getLogger("frigate_s3")
 DAY = 86_400.0

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from frigate_mirror import intake as intake_module
 from frigate_mirror.artifact import Artifact, event_of
 from frigate_mirror.faults import Troubles
 from frigate_mirror.frigate.database import Catalog, CatalogError, _Database
-from frigate_mirror.intake import Intake
+from frigate_mirror.intake import intake as intake_module
+from frigate_mirror.intake.intake import Intake
 from frigate_mirror.keys import KeyCodec
 from frigate_mirror.ledger.ledger import Ledger, LedgerError
 from frigate_mirror.ledger.rows import Counts, Entry, Priority, Settled

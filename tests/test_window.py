@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from frigate_mirror.intake.window import AROUND, Window
 from frigate_mirror.ledger.ledger import Ledger
-from frigate_mirror.window import AROUND, Window
 
 DAY = 86_400.0
 WEEK = 7 * DAY

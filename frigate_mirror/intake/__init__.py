@@ -1,0 +1,1 @@
+"""How events become artifacts in the queue."""

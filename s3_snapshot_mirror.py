@@ -32,7 +32,8 @@ if (HERE / "vendor").is_dir():
     sys.path.insert(1, str(HERE / "vendor"))  # on this process's path only, never on Frigate's
 
 try:
-    from frigate_mirror import __version__, doctor, process, spans
+    from frigate_mirror import __version__, doctor, spans
+    from frigate_mirror.process import system as process
     from frigate_mirror.report import health
     from frigate_mirror.settings import settings
     from frigate_mirror.settings.settings import Settings, SettingsError
@@ -143,7 +144,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not loaded.enabled:
         log.info("S3 snapshot mirror not started: S3_MIRROR_ENABLED is false")
         return EX_CONFIG
-    from frigate_mirror.child import serve
+    from frigate_mirror.process.child import serve
     from s3 import S3Sink
 
     return serve(loaded, S3Sink(loaded, os.environ), _versions())

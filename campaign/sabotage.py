@@ -127,7 +127,7 @@ TABLE = (
     _one("keys leave out the prefix", "frigate_mirror/keys.py",
          "parts = [self.prefix, quote_camera(camera)", "parts = [quote_camera(camera)",
          "SIGTERM", "clean stop", "SIGSTOP"),
-    _one("Frigate's end is not noticed", "frigate_mirror/process.py",
+    _one("Frigate's end is not noticed", "frigate_mirror/process/system.py",
          "        return self._ended or self.dead\n", "        return False\n",
          "clean stop"),
     _one("the hook has no last line", HOOK, "os.write(writing, END)", "pass",

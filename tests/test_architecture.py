@@ -23,7 +23,7 @@ NAMES = [str(path.relative_to(HERE)) for path in OURS]
 CATCH_ALL = {
     "frigate_s3_patcher.py": {"run", "handle_object_detection", "handle_external_detection",
                               "_keep", "exec_module"},
-    "frigate_mirror/process.py": {"_call"},
+    "frigate_mirror/process/system.py": {"_call"},
     "frigate_mirror/upload/uploader.py": {"_run"},
     "s3.py": {"_boto"},
 }  # fmt: skip

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 from campaign.processes import kill, marked, parents
-from frigate_mirror.child import EX_FAILED, Stop
 from frigate_mirror.ledger import places as state
-from frigate_mirror.process import Parent, Rounds
+from frigate_mirror.process.child import EX_FAILED, Stop
+from frigate_mirror.process.system import Parent, Rounds
 from frigate_mirror.sinks.sink import MemorySink
 from frigate_mirror.upload import uploader
 from servers import ACCESS, SECRET, Bucket, Moto
@@ -538,7 +538,7 @@ sys.stdin.read()
 IMPATIENT = f"""
 import runpy, sys
 sys.path.insert(0, {str(ROOT)!r})
-from frigate_mirror import process
+from frigate_mirror.process import system as process
 from frigate_mirror.ledger import connection as store
 process.START_WITHIN, store.BUSY_SECONDS = 4, 6
 runpy.run_path({str(ROOT / "s3_snapshot_mirror.py")!r}, run_name="__main__")

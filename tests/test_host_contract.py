@@ -323,7 +323,7 @@ processor.run()
 WATCHER = """
 import os, sys
 sys.path.insert(0, {root!r})
-from frigate_mirror.process import Parent
+from frigate_mirror.process.system import Parent
 with open({log!r}, "a") as log: log.write(str(__import__("os").getpid()) + "\\n")
 parent = Parent(0, int(os.environ["S3_MIRROR_PARENT"]))
 while not parent.gone: parent.ids(0.2)

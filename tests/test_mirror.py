@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from frigate_mirror import child
 from frigate_mirror.ledger.ledger import Ledger, LedgerError
 from frigate_mirror.ledger.rows import Counts
+from frigate_mirror.process import child
 from frigate_mirror.sinks.sink import Misconfigured, Receipt, Rejected, Stored, Unavailable
 from worlds import DAY, NOW, Clock, FaultySink, World, until
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from frigate_mirror.process import Rounds
+from frigate_mirror.process.system import Rounds
 from waiting import PATIENCE, eventually
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # which numbers the C library was asked to close.
 LETS_GO = """
 import json, os
-from frigate_mirror import process
+from frigate_mirror.process import system as process
 
 listing, closing, bounds = os.listdir, os.closerange, []
 

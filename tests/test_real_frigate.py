@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from frigate_mirror.process import END
+from frigate_mirror.process.system import END
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = os.environ.get("FRIGATE_SRC", "")

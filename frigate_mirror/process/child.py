@@ -16,7 +16,7 @@ from frigate_mirror.ledger import rebuild
 from frigate_mirror.ledger.connection import LedgerBusy, LedgerError
 from frigate_mirror.ledger.places import StateLock
 from frigate_mirror.mirror import Mirror
-from frigate_mirror.process import Parent, Rounds, start_all
+from frigate_mirror.process.system import Parent, Rounds, start_all
 from frigate_mirror.report import health
 from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sinks.sink import Sink

@@ -32,7 +32,9 @@ if (HERE / "vendor").is_dir():
     sys.path.insert(1, str(HERE / "vendor"))  # on this process's path only, never on Frigate's
 
 try:
-    from frigate_mirror import __version__, doctor, spans
+    from frigate_mirror import __version__
+    from frigate_mirror.commands import doctor
+    from frigate_mirror.commands import moments as spans
     from frigate_mirror.process import system as process
     from frigate_mirror.report import health
     from frigate_mirror.settings import settings
@@ -207,19 +209,19 @@ def _at_home(loaded: Settings) -> Iterator[doctor.Finding]:
 
 
 def retry(arguments: argparse.Namespace) -> int:
-    from frigate_mirror import commands
+    from frigate_mirror.commands import commands
 
     return commands.retry(load(), arguments.event, arguments.camera)
 
 
 def acknowledge(arguments: argparse.Namespace) -> int:
-    from frigate_mirror import commands
+    from frigate_mirror.commands import commands
 
     return commands.acknowledge(load(), arguments.event, arguments.camera)
 
 
 def backfill(arguments: argparse.Namespace) -> int:
-    from frigate_mirror import commands
+    from frigate_mirror.commands import commands
     from s3 import S3Sink
 
     loaded = load()
@@ -230,7 +232,7 @@ def backfill(arguments: argparse.Namespace) -> int:
 
 
 def rebuild(arguments: argparse.Namespace) -> int:
-    from frigate_mirror import commands
+    from frigate_mirror.commands import commands
     from s3 import S3Sink
 
     loaded = load()

@@ -227,7 +227,7 @@ TABLE = (
     _one("what was uploaded is never looked at again", MIRROR,
          "changed = self.intake.look_for_changes(recent)", "changed = 0",
          "a picture written anew after its upload"),
-    _one("a verified bucket is compared only", "frigate_mirror/commands.py",
+    _one("a verified bucket is compared only", "frigate_mirror/commands/commands.py",
          "    again = mirror.intake.look_for_files(absent)\n", "    again = len(absent)\n",
          "bucket emptied, then verified"),
     _one("nobody is told of an emptied bucket", MIRROR,

@@ -13,8 +13,8 @@ from typing import BinaryIO
 
 import pytest
 
-from frigate_mirror import doctor
-from frigate_mirror.doctor import FAULT, NOTE, OK, Finding, seam_fault
+from frigate_mirror.commands import doctor
+from frigate_mirror.commands.doctor import FAULT, NOTE, OK, Finding, seam_fault
 from frigate_mirror.settings import settings
 from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sinks.sink import MemorySink, Misconfigured, Probe, Receipt, Unavailable

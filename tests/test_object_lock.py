@@ -17,8 +17,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from frigate_mirror import doctor
-from frigate_mirror.doctor import NOTE
+from frigate_mirror.commands import doctor
+from frigate_mirror.commands.doctor import NOTE
 from frigate_mirror.settings import settings
 from s3 import S3Sink
 from s3_case import put, sink_for

@@ -32,8 +32,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import servers
-from frigate_mirror import doctor
-from frigate_mirror.doctor import NOTE, OK
+from frigate_mirror.commands import doctor
+from frigate_mirror.commands.doctor import NOTE, OK
 from frigate_mirror.frigate.database import _COLUMNS, _event_of
 from frigate_mirror.ledger.rebuild import open_ledger
 from frigate_mirror.ledger.rows import Counts, Priority, Settled

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import pytest
 
-from frigate_mirror.spans import moment
+from frigate_mirror.commands.moments import moment
 
 
 @pytest.mark.parametrize(

@@ -444,8 +444,8 @@ compile_for_frigate() {
 compile_in() {
   local folder=$1
   shift
-  "$@" -m compileall -q -l "$folder" "$folder/boot" "$folder/frigate_mirror" || true
-  "$@" -m compileall -q "$folder/vendor" || true
+  "$@" -m compileall -q -l "$folder" "$folder/boot" || true
+  "$@" -m compileall -q "$folder/frigate_mirror" "$folder/vendor" || true
 }
 
 # usage: frigate_image ; prints the image of the user's service, as far as it can be told

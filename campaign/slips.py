@@ -346,7 +346,7 @@ SLIPS: tuple[Sabotage, ...] = (
          '            (self.counts.lost, "were lost"),\n',
          "",
          "tests/test_health.py::test_health_is_down_without_a_bucket_degraded_with_a_reason_and_else_ok"),
-    _one("a giant negative number is believed", "frigate_mirror/report/untrusted.py",
+    _one("a giant negative number is believed", "frigate_mirror/untrusted.py",
          "abs(value) < LARGEST",
          "value < LARGEST",
          "tests/test_health.py::test_a_garbled_status_file_is_down_and_can_be_told"),

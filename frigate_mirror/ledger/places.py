@@ -29,8 +29,8 @@ from frigate_mirror.ledger.connection import (
 )
 from frigate_mirror.ledger.ledger import Ledger
 from frigate_mirror.ledger.statefiles import StateFile
-from frigate_mirror.report.untrusted import plain, shaped
 from frigate_mirror.settings.settings import LEDGER_NAME, LOCK_NAME, Settings
+from frigate_mirror.untrusted import plain, shaped
 
 log = logging.getLogger("frigate_s3.ledger")
 

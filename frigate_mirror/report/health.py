@@ -21,8 +21,8 @@ from frigate_mirror.faults import Fault
 from frigate_mirror.files import open_regular, replacing
 from frigate_mirror.ledger.connection import held
 from frigate_mirror.ledger.rows import Counts
-from frigate_mirror.report.untrusted import plain, shaped
 from frigate_mirror.settings.settings import LOCK_NAME
+from frigate_mirror.untrusted import plain, shaped
 
 log = logging.getLogger("frigate_s3")
 BEHIND_TOO_FAR = 900.0  # seconds that the oldest artifact may be pending

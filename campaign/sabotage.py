@@ -17,7 +17,8 @@ from campaign import ROOT
 UPLOADER, LEDGER, MIRROR, EVENTS, ARTIFACTS, FILES, INTAKE, SPOOL = (
     f"frigate_mirror/{one}.py"
     for one in (
-        "uploader", "ledger", "mirror", "events", "artifacts", "files", "intake", "spool"
+        "upload/uploader", "ledger/ledger", "mirror", "frigate/database", "frigate/snapshots",
+        "files", "intake/intake", "spool",
     )
 )  # fmt: skip
 STATE = "frigate_mirror/ledger/places.py"

@@ -338,7 +338,7 @@ SLIPS: tuple[Sabotage, ...] = (
          "            lines.append(f\"  what to do   {error['hint']}\")\n",
          "",
          "tests/test_health.py::test_the_report_of_an_outage_says_what_happened_and_what_to_do"),
-    _one("a trouble that comes back is not told", "frigate_mirror/report/health.py",
+    _one("a trouble that comes back is not told", "frigate_mirror/faults.py",
          "        self._now[name] = trouble\n",
          '        self._now[name] = trouble or self._now.get(name, "")\n',
          "tests/test_health.py::test_a_trouble_is_said_when_it_begins_and_again_only_after_it_was_over"),

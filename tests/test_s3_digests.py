@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import frigate_mirror.body
+import frigate_mirror.sinks.body
 from s3_case import environ_for, failure_of, forbid_md5, put, sink_for
 from servers import Bucket, SeaweedFS
 from stub import CHECKSUM, Reply, Stub, error
@@ -119,6 +119,6 @@ def test_hurt_bytes_are_refused_over_http_by_their_sha256_alone(
     put(sink, "second", b"good")
     assert bucket.objects() == {"first": b"good", "second": b"good"}
     hurt = lambda body: b"hurt"  # noqa: E731
-    monkeypatch.setattr(frigate_mirror.body.Body, "sendable", hurt)
+    monkeypatch.setattr(frigate_mirror.sinks.body.Body, "sendable", hurt)
     assert failure_of(lambda: put(sink, "third", b"good")).code == "BadDigest"
     assert bucket.keys() == ["first", "second"]

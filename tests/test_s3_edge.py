@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 
-import frigate_mirror.body
 import pytest
 
+import frigate_mirror.sinks.body
 from frigate_mirror import metadata
 from frigate_mirror.sinks.sink import Rejected, SinkError, Unavailable
 from s3 import S3Sink
@@ -28,7 +28,7 @@ def test_bytes_that_were_hurt_on_the_way_are_refused_by_the_server(
 ) -> None:
     hurt = lambda body: b"hurt"  # noqa: E731
     sink = sink_for(bucket.environ)
-    monkeypatch.setattr(frigate_mirror.body.Body, "sendable", hurt)
+    monkeypatch.setattr(frigate_mirror.sinks.body.Body, "sendable", hurt)
     caught = failure_of(lambda: put(sink, "k", b"good"))
     assert (type(caught), caught.code) == (Unavailable, "BadDigest")
     assert bucket.keys() == []
@@ -41,7 +41,7 @@ def test_a_host_that_forbids_md5_sends_a_sha256_that_the_server_checks(
     forbid_md5(monkeypatch)
     put(sink, "fips", b"good")
     assert bucket.objects() == {"fips": b"good"}
-    monkeypatch.setattr(frigate_mirror.body.Body, "sendable", lambda body: b"hurt")
+    monkeypatch.setattr(frigate_mirror.sinks.body.Body, "sendable", lambda body: b"hurt")
     assert type(failure_of(lambda: put(sink, "fips-2", b"good"))) is Unavailable
     assert bucket.keys() == ["fips"]
 

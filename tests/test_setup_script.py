@@ -71,7 +71,7 @@ class House:
     def __init__(self, folder: Path) -> None:
         self.ours, self.project = folder / "ours $1", folder / "frigate"
         self.bin, self.notes = folder / "bin", folder / "notes"
-        for name in ("ours $1/boot", "ours $1/frigate_mirror", "frigate", "bin", "notes"):
+        for name in ("ours $1/boot", "ours $1/frigate_mirror/settings", "frigate", "bin", "notes"):
             (folder / name).mkdir(parents=True)
         for name in BORROWED:
             shutil.copy(ROOT / name, self.ours / name)
@@ -284,7 +284,7 @@ def test_every_problem_is_said_at_once_and_nothing_is_written(house: House) -> N
 
 
 def test_every_wrong_setting_is_a_problem_before_anything_is_written(house: House) -> None:
-    for name in ("__init__.py", "parse.py", "keys.py", "pace.py"):
+    for name in ("__init__.py", "settings/__init__.py", "settings/parse.py", "keys.py"):
         shutil.copy(ROOT / "frigate_mirror" / name, house.ours / "frigate_mirror" / name)
     wrong = {"S3_BUCKET": "s3://x/y", "S3_UPLOAD_THREADS": "abc", "S3_CA_BUNDLE": "/in/container"}
     done = house.setup(PYTHON=sys.executable, **GIVEN | wrong)
@@ -441,8 +441,8 @@ def test_without_python_the_users_own_frigate_image_fetches_them(docker: House) 
     assert "--entrypoint python3 ghcr.io/blakeblackshear/frigate:0.17.2 -m pip install" in run
     assert f"source={docker.ours},target=/work" in run and "--require-hashes" in run
     assert [line.partition(" python3 ")[2].partition(" -m ")[2] for line in compiling] == [
-        "compileall -q -l /work /work/boot /work/frigate_mirror",
-        "compileall -q /work/vendor",
+        "compileall -q -l /work /work/boot",
+        "compileall -q /work/frigate_mirror /work/vendor",
     ]
 
 

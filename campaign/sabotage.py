@@ -160,7 +160,7 @@ TABLE = (
          "black hole", "connection refused"),
     _one("nobody asks what only the spool still has", ARTIFACTS,
          " or _as_it_is_held(held)", "",
-         "ledger lost in an outage"),
+         "tests/test_intake.py::test_the_look_at_the_spool_is_taken_again_until_the_database_can_be_read"),
     _one("a picture that cannot be read is given up", UPLOADER,
          "        except OSError as error:\n            self._unreadable(entry, error)\n"
          "            return\n",

@@ -184,8 +184,8 @@ SLIPS: tuple[Sabotage, ...] = (
          "",
          "tests/test_state.py::test_a_ledger_that_was_taken_over_and_cannot_be_deleted_is_not_taken_over_again"),
     _one("the lock's word keeps the end of a longer one", "frigate_mirror/ledger/connection.py",
-         "            os.ftruncate(self._file, 0)\n",
-         "",
+         " | os.O_WRONLY | os.O_TRUNC)",
+         " | os.O_WRONLY)",
          "tests/test_state.py::test_a_lock_that_is_signed_again_says_the_newer_word_only"),
     _one("a transaction that failed stays open", "frigate_mirror/ledger/connection.py",
          "                with suppress(sqlite3.Error):  # SQLite itself rolls back "

@@ -883,3 +883,24 @@ def test_what_was_uploaded_before_versions_were_kept_is_recognised_by_its_size(
     ledger.recognise([named(one, version="1") for one in names])
     known = ledger.versions([f"snapshot:{one}" for one in names])
     assert known == {"snapshot:same": "1", "snapshot:other": "", "snapshot:unknown": "1"}
+
+
+def test_a_version_that_no_ledger_can_have_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    Ledger(path).close()
+    for version in (2_097_666, -5):
+        with contextlib.closing(sqlite3.connect(path)) as raw:
+            raw.execute(f"PRAGMA user_version = {version}")
+        with pytest.raises(LedgerDamaged):
+            Ledger(path)
+
+
+def test_a_held_lock_is_not_open_for_writing(tmp_path: Path) -> None:
+    lock = RunLock(tmp_path / "lock")
+    assert lock.acquire()
+    lock.write("signed")
+    descriptors = Path("/proc/self/fd").iterdir()
+    [held] = [one for one in descriptors if os.path.realpath(one) == str(tmp_path / "lock")]
+    flags = Path(f"/proc/self/fdinfo/{held.name}").read_text().split("flags:")[1].split()[0]
+    assert int(flags, 8) & os.O_ACCMODE == os.O_RDONLY
+    lock.release()

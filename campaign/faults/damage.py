@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import suppress
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 
 from campaign.faults import Fault
@@ -11,6 +13,8 @@ from campaign.faults.disk import STATE_FILES, cache, kill_mirror, state
 from campaign.world import World
 
 LEDGER = ("ledger.db", "ledger.db", "ledger.db-wal", "ledger.db-shm")
+PAGE = 4096  # bytes
+Hurt = Callable[[World, Path], None]
 CHANCE = 3.5  # seconds; more than the fair chance of `retention`
 
 
@@ -37,6 +41,13 @@ def scribble(world: World, path: Path) -> None:
     _overwrite(path, data[:at] + world.rng.randbytes(512) + data[at + 512 :])
 
 
+def lose_page(world: World, path: Path) -> None:
+    """A page of the ledger that was never written."""
+    data = path.read_bytes()
+    at = world.rng.randrange(max(1, len(data) // PAGE)) * PAGE
+    _overwrite(path, data[:at] + bytes(PAGE) + data[at + PAGE :])
+
+
 def _overwrite(path: Path, data: bytes) -> None:
     """In place: whoever has the file open has it too."""
     with path.open("r+b") as file:
@@ -53,48 +64,36 @@ def folder(world: World, path: Path) -> None:
 
 
 HURTS = (cut, flip, scribble, delete, folder)
+"""Of a state file. The ledger knows nothing of single bits that flip within a text."""
+HURTS_OF_LEDGER = (cut, lose_page, delete, folder)
 
 
-def _hurt(world: World, path: Path) -> None:
+def _hurt(world: World, path: Path, hurts: tuple[Hurt, ...] = HURTS) -> None:
     try:
-        world.rng.choice(HURTS)(world, path)
+        world.rng.choice(hurts)(world, path)
     except (FileNotFoundError, IsADirectoryError):
         pass  # not there just now, or hurt already
 
 
 def _hurt_ledger(world: World) -> None:
-    _hurt(world, state(world) / world.rng.choice(LEDGER))
+    _hurt(world, state(world) / world.rng.choice(LEDGER), HURTS_OF_LEDGER)
     if world.rng.random() < 0.5:
         world.burst(0, 2)
         kill_mirror(world)
 
 
-def _flip_and_restart(world: World) -> None:
-    """What a bad disk or memory does to a ledger that lies still; the next mirror has to cope.
-    After a clean stop all of it is in the one file, where no checksum covers it."""
+def _page_lost_in_a_crash(world: World) -> None:
+    """What a power cut does to a ledger that was open. It is read through at its next opening, as
+    any that was not closed in good order."""
     world.burst(1, 3)
     world.pause(0.5, 1.5)
     world.stop()
+    path = state(world) / "ledger.db"
+    with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as ledger, ledger:
+        ledger.execute("INSERT OR REPLACE INTO note VALUES ('open', '')")
     with suppress(OSError):
-        path = state(world) / "ledger.db"
-        world.rng.choice((flip, _flip_in_header, _flip_in_words, scribble))(world, path)
+        world.rng.choice((lose_page, cut))(world, path)
     world.start()
-
-
-def _flip_in_header(world: World, path: Path) -> None:
-    """The first hundred bytes say how the file is to be read."""
-    data = bytearray(path.read_bytes())
-    data[world.rng.randrange(min(100, len(data)))] ^= 1 << world.rng.randrange(8)
-    _overwrite(path, bytes(data))
-
-
-def _flip_in_words(world: World, path: Path) -> None:
-    """A row's state, key or metadata, which SQLite itself would never doubt."""
-    data = bytearray(path.read_bytes())
-    for word in (b"pending", b"uploaded", b"waiting", b"snapshot:", b"application", b'{"'):
-        if (at := data.rfind(word)) >= 0:
-            data[at + world.rng.randrange(len(word))] ^= 1 << world.rng.randrange(8)
-    _overwrite(path, bytes(data))
 
 
 def _hurt_state_file(world: World) -> None:
@@ -153,8 +152,8 @@ FAULTS = (
         runs=6,
     ),
     Fault(
-        name="bits of the ledger flipped between two lives",
-        strike=_flip_and_restart,
+        name="a page of the ledger lost in a crash",
+        strike=_page_lost_in_a_crash,
         strikes=4,
         lasts=(0.0, 1.0),
         alone=True,

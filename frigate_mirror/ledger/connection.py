@@ -21,6 +21,7 @@ from frigate_mirror.ledger import schema
 BUSY_SECONDS = 10
 ENDINGS = ("", "-wal", "-shm", "-journal")  # the files that SQLite keeps for one database
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_HIGHEST_VERSION = 1_000  # that a ledger may ever have: beyond it is damage
 _OPEN = "open"  # the note that stands in the ledger while a process has it to itself
 
 
@@ -67,7 +68,7 @@ class Store:
 
     def _prepare(self, alone: bool) -> None:
         found = self._sql.execute("PRAGMA user_version").fetchone()[0]
-        if found > schema.VERSION:
+        if schema.VERSION < found <= _HIGHEST_VERSION:
             raise LedgerNewer(
                 f"open {self.path}: made by a newer version of the mirror (ledger version {found}, "
                 f"this one knows {schema.VERSION}): install the newer version again, or move the "
@@ -78,7 +79,7 @@ class Store:
                 f"open {self.path}: made by an older version of the mirror, which still runs: "
                 "restart Frigate first"
             )
-        if found < 0:
+        if not 0 <= found <= _HIGHEST_VERSION:
             raise self.distrust(f"its version is {found}")
         self._sql.execute("PRAGMA journal_mode = WAL")
         self._sql.execute("PRAGMA synchronous = NORMAL")
@@ -226,6 +227,9 @@ def _lock(file: int) -> bool:
     return False
 
 
+_PLAIN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
 class RunLock:
     """A lock file of which one process at a time has the lock; free again when that process ends,
     however it ends."""
@@ -238,11 +242,11 @@ class RunLock:
         """Take the lock if it is free; True when held. Raises OSError."""
         if self._file >= 0:
             return True
-        flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        try:
-            file = os.open(self._path, flags | os.O_CREAT | os.O_RDWR, 0o600)
-        except OSError:  # a folder that cannot be written: the lock counts all the same
-            file = os.open(self._path, flags | os.O_RDONLY)
+        with suppress(OSError):  # a folder that cannot be written: the lock counts all the same
+            os.close(os.open(self._path, _PLAIN | os.O_CREAT | os.O_WRONLY, 0o600))
+        # Only for reading: a file that is open for writing would keep its file system from being
+        # made read-only.
+        file = os.open(self._path, _PLAIN | os.O_RDONLY)
         try:
             taken = _lock(file)
         except OSError:
@@ -257,8 +261,11 @@ class RunLock:
     def write(self, text: str) -> None:
         """Leave a word in the file for whoever finds it locked, if it can be written."""
         with suppress(OSError):
-            os.ftruncate(self._file, 0)
-            os.pwrite(self._file, text.encode(), 0)
+            file = os.open(self._path, _PLAIN | os.O_WRONLY | os.O_TRUNC)
+            try:
+                os.write(file, text.encode())
+            finally:
+                os.close(file)
 
     def release(self) -> None:
         if self._file >= 0:

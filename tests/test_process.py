@@ -76,7 +76,8 @@ def test_a_round_is_called_at_once_and_then_not_before_it_is_due_again() -> None
 
 def test_a_thread_that_never_starts_ends_the_process_which_tells_where_it_waited() -> None:
     program = (
-        "import threading\nfrom frigate_mirror.process import system as process\nprocess.START_WITHIN = 0.5\n"
+        "import threading\nfrom frigate_mirror.process import system as process\n"
+        "process.START_WITHIN = 0.5\n"
         "def stuck(): threading.Event().wait()\n"
         "process.start_all(stuck)\nprint('started')"
     )
@@ -87,7 +88,8 @@ def test_a_thread_that_never_starts_ends_the_process_which_tells_where_it_waited
 
 def test_after_all_have_started_the_process_may_take_its_time() -> None:
     program = (
-        "import threading\nfrom frigate_mirror.process import system as process\nprocess.START_WITHIN = 2.0\n"
+        "import threading\nfrom frigate_mirror.process import system as process\n"
+        "process.START_WITHIN = 2.0\n"
         "process.start_all(threading.Thread(target=print).start)\n"
         "threading.Event().wait(2.5)"
     )

@@ -165,7 +165,7 @@ TABLE = (
          "        except OSError as error:\n            self._unreadable(entry, error)\n"
          "            return\n",
          "        except OSError:\n            self._deleted(entry)\n            return\n",
-         "no file descriptors", "I/O errors on our files", "few file descriptors"),
+         "tests/test_uploader.py::test_a_picture_that_cannot_be_read_now_stays_in_the_queue"),
     # -- Frigate's database and its rows
     _one("a missing column is asked for", EVENTS,
          "return present.intersection(_COLUMNS)",

@@ -274,6 +274,15 @@ def test_a_snapshot_deleted_before_it_was_held_is_not_retried(
     assert bench.sink.puts == []
 
 
+def test_a_picture_that_cannot_be_read_now_stays_in_the_queue(bench: Bench) -> None:
+    key = bench.add()
+    bench.spool.release(f"snapshot:{Path(key).stem}")
+    bench.source(key).unlink()
+    bench.source(key).mkdir()  # as little to be read as on a disk that fails
+    bench.drain()
+    assert bench.ledger.counts() == Counts(pending=1, retrying=1)
+
+
 def test_a_missing_file_inside_the_sink_is_not_taken_for_the_picture(bench: Bench) -> None:
     bench.add()
     bench.sink.fault = raising(FileNotFoundError("/etc/ca.pem"))

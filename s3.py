@@ -1,8 +1,8 @@
 """The S3 sink: puts objects into a bucket, lists them, and checks that the bucket can be reached.
 
 It knows buckets and credentials, and turns every failure into one of the three kinds of
-`frigate_mirror.sink`; it knows nothing of Frigate, events or the ledger. A request goes the direct
-way first (`s3_short`); if that does not succeed, it is asked again over boto3 (`s3_boto`). boto3
+`sinks.sink`; it knows nothing of Frigate, events or the ledger. A request goes the direct way first
+(`sinks.s3.direct`); if that does not succeed, it is asked again over boto3 (`sinks.s3.boto`). boto3
 repeats a request for seconds; the uploader does so for minutes to weeks.
 """
 
@@ -229,7 +229,7 @@ class S3Sink:
         this one ends as it does when there is no memory left."""
         with self._lock:
             try:
-                from frigate_mirror.sinks.s3 import boto as s3_boto
+                from frigate_mirror.sinks.s3 import boto
             except (ImportError, OSError):
                 self._half_imported = True
                 raise
@@ -237,7 +237,7 @@ class S3Sink:
                 raise MemoryError(f"import of boto3: {error!r}") from error
             if self._half_imported:
                 raise MemoryError("boto3 was imported in two halves")
-            return s3_boto
+            return boto
 
     def _connected(self, boto: ModuleType) -> Link:
         """The link in use. If none can be made, the next call tries again."""

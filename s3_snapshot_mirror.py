@@ -33,9 +33,8 @@ if (HERE / "vendor").is_dir():
 
 try:
     from frigate_mirror import __version__
-    from frigate_mirror.commands import doctor
-    from frigate_mirror.commands import moments as spans
-    from frigate_mirror.process import system as process
+    from frigate_mirror.commands import doctor, moments
+    from frigate_mirror.process import system
     from frigate_mirror.report import health
     from frigate_mirror.settings import settings
     from frigate_mirror.settings.settings import Settings, SettingsError
@@ -98,8 +97,10 @@ def _parser() -> argparse.ArgumentParser:
         "backfill", backfill, "mirror what Frigate's database still has of a span of time"
     )
     form = "2026-01-31, 2026-01-31T18:30 (local time) or 3d, 12h, 30m ago"
-    one.add_argument("--since", type=spans.moment, required=True, help=form)
-    one.add_argument("--until", type=spans.moment, default=None, help="the same; now unless given")
+    one.add_argument("--since", type=moments.moment, required=True, help=form)
+    one.add_argument(
+        "--until", type=moments.moment, default=None, help="the same; now unless given"
+    )
     one.add_argument(
         "--verify",
         action="store_true",
@@ -139,10 +140,10 @@ def _wanted(loaded: Settings) -> Settings:
 
 def run(arguments: argparse.Namespace) -> int:
     """The child: reads ids until Frigate is gone, drains for a bounded time, ends."""
-    process.let_go()
+    system.let_go()
     loaded = _wanted(settings.load(os.environ))
-    process.step_back(loaded.niceness)
-    process.set_up_logging(loaded.log_level)
+    system.step_back(loaded.niceness)
+    system.set_up_logging(loaded.log_level)
     if not loaded.enabled:
         log.info("S3 snapshot mirror not started: S3_MIRROR_ENABLED is false")
         return EX_CONFIG
@@ -225,7 +226,7 @@ def backfill(arguments: argparse.Namespace) -> int:
     from s3 import S3Sink
 
     loaded = load()
-    process.set_up_logging("WARNING")
+    system.set_up_logging("WARNING")
     sink = S3Sink(loaded, os.environ)
     until, verify = arguments.until, arguments.verify
     return commands.backfill(loaded, sink, arguments.since, until, verify=verify)
@@ -236,7 +237,7 @@ def rebuild(arguments: argparse.Namespace) -> int:
     from s3 import S3Sink
 
     loaded = load()
-    process.set_up_logging("INFO")
+    system.set_up_logging("INFO")
     return commands.rebuild(loaded, S3Sink(loaded, os.environ))
 
 

@@ -236,7 +236,7 @@ TABLE = (
          'self._troubles.note("bucket", "")',
          "bucket emptied between two lives"),
     _one("a clock that jumps leaves events behind", "frigate_mirror/intake/window.py",
-         "        if last < since and not any(\n", "        if last < 0 and not any(\n",
+         "        if last < since and not any(", "        if last < 0 and not any(",
          "the clock jumps from 1970 to now"),
     _one("what is lost is no reason", "frigate_mirror/report/health.py",
          '            (self.counts.lost, "were lost"),\n', "",

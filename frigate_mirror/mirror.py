@@ -26,7 +26,7 @@ from frigate_mirror.report import health
 from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sinks.sink import Misconfigured, Sink, SinkError
 from frigate_mirror.spool import Spool
-from frigate_mirror.upload import presence as bucket
+from frigate_mirror.upload import presence
 from frigate_mirror.upload.backoff import Backoff
 from frigate_mirror.upload.bandwidth import Bandwidth
 from frigate_mirror.upload.outage import Service
@@ -251,7 +251,9 @@ class Mirror:
             return
         since = self._clock() - DAY
         try:
-            looked, missing = bucket.missing(self.ledger, self._sink, since, math.inf, bucket.SOME)
+            looked, missing = presence.missing(
+                self.ledger, self._sink, since, math.inf, presence.SOME
+            )
         except SinkError as error:  # nobody knows: what was told before still holds
             log.debug("S3 bucket not listed: %s", error)
             self._verify_at = now + self._settings.check_interval

@@ -289,8 +289,9 @@ def _link_or_copy(source: Path, target: str) -> None:
     except FileExistsError:
         if _same(source, target):
             return
-    except OSError:
-        pass
+    except OSError:  # no links here
+        _copy(source, target)
+        return
     partial = f"{target}.{os.getpid()}.part"
     with suppress(FileNotFoundError):
         os.unlink(partial)

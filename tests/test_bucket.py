@@ -13,7 +13,7 @@ from frigate_mirror.artifact import Artifact
 from frigate_mirror.ledger.ledger import Ledger
 from frigate_mirror.ledger.rows import Priority, Settled
 from frigate_mirror.sinks.sink import MemorySink, Stored
-from frigate_mirror.upload import presence as bucket
+from frigate_mirror.upload import presence
 
 KEYS = [f"p/cam{n % 3}/2024-01-1{n % 2}/{n}-a-20240115_143022.jpg" for n in range(12)]
 
@@ -38,7 +38,7 @@ def sink() -> MemorySink:
 def test_nothing_is_missing_while_the_bucket_lists_all_of_it(
     ledger: Ledger, sink: MemorySink
 ) -> None:
-    assert bucket.missing(ledger, sink, 0.0, math.inf, -1) == (12, [])
+    assert presence.missing(ledger, sink, 0.0, math.inf, -1) == (12, [])
 
 
 def test_what_is_not_listed_or_has_another_size_is_missing(
@@ -46,13 +46,13 @@ def test_what_is_not_listed_or_has_another_size_is_missing(
 ) -> None:
     del sink.objects[KEYS[5]]
     sink.objects[KEYS[7]] = b"ab"
-    looked, missing = bucket.missing(ledger, sink, 0.0, math.inf, -1)
+    looked, missing = presence.missing(ledger, sink, 0.0, math.inf, -1)
     assert (looked, sorted(missing)) == (12, ["snapshot:5-a", "snapshot:7-a"])
 
 
 def test_only_the_newest_of_the_span_are_looked_at(ledger: Ledger, sink: MemorySink) -> None:
     sink.objects.clear()
-    looked, missing = bucket.missing(ledger, sink, 2.0, 10.0, 3)
+    looked, missing = presence.missing(ledger, sink, 2.0, 10.0, 3)
     assert (looked, sorted(missing)) == (3, ["snapshot:7-a", "snapshot:8-a", "snapshot:9-a"])
 
 
@@ -60,15 +60,15 @@ def test_a_size_that_nobody_knows_is_no_difference(ledger: Ledger, sink: MemoryS
     ledger.add_settled([("snapshot:99-a", "c", "p/c/d/99-a-20240115_143022.jpg", 9.0, 1.0,
                          "uploaded", 0, "")])  # fmt: skip
     sink.objects["p/c/d/99-a-20240115_143022.jpg"] = b"whatever"
-    assert bucket.missing(ledger, sink, 0.0, math.inf, -1) == (13, [])
+    assert presence.missing(ledger, sink, 0.0, math.inf, -1) == (13, [])
 
 
 def test_what_lies_behind_the_end_of_a_listing_that_is_too_long_is_not_called_missing(
     ledger: Ledger, sink: MemorySink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bucket, "LONGEST_LISTING", 1)
+    monkeypatch.setattr(presence, "LONGEST_LISTING", 1)
     del sink.objects[KEYS[0]]  # the listing ends with the one after it
-    assert bucket.missing(ledger, sink, 0.0, math.inf, 12) == (12, ["snapshot:0-a"])
+    assert presence.missing(ledger, sink, 0.0, math.inf, 12) == (12, ["snapshot:0-a"])
 
 
 def test_what_is_uploaded_again_while_the_bucket_is_listed_is_not_missing(
@@ -85,14 +85,14 @@ def test_what_is_uploaded_again_while_the_bucket_is_listed_is_not_missing(
         return listed(prefix)
 
     monkeypatch.setattr(sink, "list", list_late)
-    assert bucket.missing(ledger, sink, 0.0, math.inf, -1) == (12, [])
+    assert presence.missing(ledger, sink, 0.0, math.inf, -1) == (12, [])
 
 
 def test_all_are_compared_however_long_the_listing(
     ledger: Ledger, sink: MemorySink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bucket, "LONGEST_LISTING", 1)
+    monkeypatch.setattr(presence, "LONGEST_LISTING", 1)
     last = max(KEYS)
     del sink.objects[last]
     number = last.rpartition("/")[2].partition("-")[0]
-    assert bucket.missing(ledger, sink, 0.0, math.inf, -1) == (12, [f"snapshot:{number}-a"])
+    assert presence.missing(ledger, sink, 0.0, math.inf, -1) == (12, [f"snapshot:{number}-a"])

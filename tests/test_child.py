@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from campaign.processes import kill, marked, parents
-from frigate_mirror.ledger import places as state
+from frigate_mirror.ledger import places
 from frigate_mirror.process.child import EX_FAILED, Stop
 from frigate_mirror.process.system import Parent, Rounds
 from frigate_mirror.sinks.sink import MemorySink
@@ -244,7 +244,7 @@ def test_who_finds_the_childs_lock_taken_learns_in_which_folder_its_ledger_is(
 ) -> None:
     child = start()
     child.says("started")
-    found = state.holder(world.settings())
+    found = places.holder(world.settings())
     assert found.folder == world.state and str(child.process.pid) in found.name
     assert child.end() == 0
 
@@ -538,9 +538,9 @@ sys.stdin.read()
 IMPATIENT = f"""
 import runpy, sys
 sys.path.insert(0, {str(ROOT)!r})
-from frigate_mirror.process import system as process
-from frigate_mirror.ledger import connection as store
-process.START_WITHIN, store.BUSY_SECONDS = 4, 6
+from frigate_mirror.process import system
+from frigate_mirror.ledger import connection
+system.START_WITHIN, connection.BUSY_SECONDS = 4, 6
 runpy.run_path({str(ROOT / "s3_snapshot_mirror.py")!r}, run_name="__main__")
 """
 

@@ -556,11 +556,16 @@ def test_a_column_more_in_a_later_version_is_a_step_like_any_other(
     def one_more(sql: sqlite3.Connection) -> None:
         sql.execute("ALTER TABLE artifact ADD COLUMN colour TEXT")
 
+    name = "    acknowledged INTEGER"
+    monkeypatch.setattr(schema, "DDL", schema.DDL.replace(name, f"    colour TEXT,\n{name}"))
     monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
     monkeypatch.setitem(schema.STEPS, schema.VERSION - 1, one_more)
     with contextlib.closing(Ledger(old)) as ledger:
         assert ledger.counts().pending == 4
         assert ledger.claim(1705329150.0) is not None
+        with contextlib.closing(Ledger(old.with_name("new.db"))) as new:  # in another order
+            assert new.take_over(old) == 5
+            assert new.counts() == ledger.counts()
 
 
 def test_a_newer_ledger_is_kept_as_it_is_and_refused_with_what_to_do(tmp_path: Path) -> None:
@@ -666,11 +671,18 @@ def test_a_version_that_came_during_its_upload_stays_in_the_queue(ledger: Ledger
     assert ledger.counts() == Counts(uploaded=1)
 
 
-def test_a_new_version_whose_file_is_gone_leaves_the_earlier_one_uploaded(ledger: Ledger) -> None:
+def test_a_new_version_whose_file_is_gone_leaves_the_earlier_one_uploaded_and_is_told(
+    ledger: Ledger,
+) -> None:
     ledger.add(named("a", version="1"), LIVE, 1.0)
     ledger.settle([Settled(2.0, "snapshot:a", "k/a", version="1")])
     ledger.add(named("a", version="2"), LIVE, 3.0)
     ledger.lose("snapshot:a", "deleted", 4.0)
+    assert ledger.counts() == Counts(uploaded=1, flawed=1)
+    [told] = ledger.dead_letters()
+    assert told.error == "only an earlier version is in the bucket: deleted"
+    ledger.add(named("a", version="3"), LIVE, 5.0)
+    ledger.settle([Settled(6.0, "snapshot:a", "k/a", version="3")])
     assert ledger.counts() == Counts(uploaded=1)
 
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # which numbers the C library was asked to close.
 LETS_GO = """
 import json, os
-from frigate_mirror.process import system as process
+from frigate_mirror.process import system
 
 listing, closing, bounds = os.listdir, os.closerange, []
 
@@ -34,7 +34,7 @@ def listdir(folder):
 os.closerange, os.listdir = closerange, listdir
 mine = [os.open("/dev/null", os.O_RDONLY) for _ in range(300)]
 mine.append(os.dup2(mine[0], 900))
-process.let_go()
+system.let_go()
 os.listdir = listing
 still = []
 for one in (0, 1, 2, *mine):
@@ -76,10 +76,10 @@ def test_a_round_is_called_at_once_and_then_not_before_it_is_due_again() -> None
 
 def test_a_thread_that_never_starts_ends_the_process_which_tells_where_it_waited() -> None:
     program = (
-        "import threading\nfrom frigate_mirror.process import system as process\n"
-        "process.START_WITHIN = 0.5\n"
+        "import threading\nfrom frigate_mirror.process import system\n"
+        "system.START_WITHIN = 0.5\n"
         "def stuck(): threading.Event().wait()\n"
-        "process.start_all(stuck)\nprint('started')"
+        "system.start_all(stuck)\nprint('started')"
     )
     done = started(program)
     assert (done.returncode, done.stdout) == (1, "")
@@ -88,9 +88,9 @@ def test_a_thread_that_never_starts_ends_the_process_which_tells_where_it_waited
 
 def test_after_all_have_started_the_process_may_take_its_time() -> None:
     program = (
-        "import threading\nfrom frigate_mirror.process import system as process\n"
-        "process.START_WITHIN = 2.0\n"
-        "process.start_all(threading.Thread(target=print).start)\n"
+        "import threading\nfrom frigate_mirror.process import system\n"
+        "system.START_WITHIN = 2.0\n"
+        "system.start_all(threading.Thread(target=print).start)\n"
         "threading.Event().wait(2.5)"
     )
     done = started(program)

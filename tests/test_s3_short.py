@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 from campaign.tls import Certificates
 from frigate_mirror.settings import settings
 from frigate_mirror.sinks.body import Body, Window
-from frigate_mirror.sinks.s3 import boto as s3_boto
+from frigate_mirror.sinks.s3 import boto
 from frigate_mirror.sinks.s3.direct import ENOUGH, DirectWay, is_listing
 from frigate_mirror.sinks.s3.endpoint import Place, place_of
 from frigate_mirror.sinks.s3.http1 import MOST, Answer, Connection, ReadTimeout
@@ -111,7 +111,7 @@ def url_of_boto(environ: dict[str, str]) -> str:
 
     loaded = settings.load(environ)
     keys = (loaded.access_key, loaded.secret_key, loaded.session_token)
-    link = s3_boto.connect(loaded, keys, 1)
+    link = boto.connect(loaded, keys, 1)
     link.steady.meta.events.register("before-send.s3", stop)
     with pytest.raises(SinkError):
         link.steady.put_object(Bucket=loaded.bucket, Key="k", Body=b"")
@@ -400,7 +400,7 @@ def test_credentials_that_expire_are_refreshed_before_they_sign() -> None:
                 "expiry_time": expiry.isoformat()}  # fmt: skip
 
     found = RefreshableCredentials.create_from_metadata(refresh(), refresh, "iam-role")
-    link = s3_boto.Link(None, None, found, Signer("AKID0", "s", "t"))
+    link = boto.Link(None, None, found, Signer("AKID0", "s", "t"))
     signer = link.signer()
     assert signer is not None
     assert signer.access == made[-1] != "AKID0"

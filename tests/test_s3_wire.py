@@ -15,7 +15,7 @@ import pytest
 import urllib3.util.connection
 
 from frigate_mirror.settings import settings
-from frigate_mirror.sinks.s3 import boto as s3_boto
+from frigate_mirror.sinks.s3 import boto
 from s3 import S3Sink
 from s3_case import environ_for, failure_of, put, sink_for
 from servers import Bucket, SeaweedFS
@@ -226,13 +226,13 @@ def test_the_check_does_not_take_the_start_of_boto3_for_a_wrong_clock(
     stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stub.default = Reply(200, LISTING, {"Date": "Sun, 06 Nov 1994 08:49:37 GMT"})
-    connect, now = s3_boto.connect, [784_111_677.0]
+    connect, now = boto.connect, [784_111_677.0]
 
-    def slowly(*arguments: Any) -> s3_boto.Link:
+    def slowly(*arguments: Any) -> boto.Link:
         now[0] += 100
         return connect(*arguments)
 
-    monkeypatch.setattr(s3_boto, "connect", slowly)
+    monkeypatch.setattr(boto, "connect", slowly)
     environ = environ_for(stub.endpoint)
     found = S3Sink(settings.load(environ), environ, clock=lambda: now[0]).check().clock_skew
     assert found is not None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from frigate_mirror.ledger import places as state
+from frigate_mirror.ledger import places
 from frigate_mirror.ledger.connection import LedgerBusy, LedgerNewer, held
 from frigate_mirror.ledger.ledger import Ledger, LedgerError
 from frigate_mirror.ledger.places import StateLock, open_alone
@@ -43,7 +43,7 @@ def leave(world: World, place: int, *names: str) -> None:
 
 
 @contextlib.contextmanager
-def found(world: World, **environ: str) -> Iterator[state.State]:
+def found(world: World, **environ: str) -> Iterator[places.State]:
     opened = open_alone(world.settings(**environ))
     yield opened
     opened.ledger.close()
@@ -241,10 +241,10 @@ def test_who_finds_the_lock_taken_learns_by_whom(world: World, tmp_path: Path) -
     lock = StateLock(world.settings())
     assert lock.acquire()
     lock.sign(world.state)
-    found = state.holder(world.settings())
+    found = places.holder(world.settings())
     assert found.ours and found.folder == world.state and str(os.getpid()) in found.name
     other = World(tmp_path / "other")
-    stranger = state.holder(other.settings(S3_STATE_DIR=str(world.state)))
+    stranger = places.holder(other.settings(S3_STATE_DIR=str(world.state)))
     assert not stranger.ours
     lock.release()
 
@@ -254,7 +254,7 @@ def test_a_lock_that_is_signed_again_says_the_newer_word_only(world: World) -> N
     assert lock.acquire()
     lock.sign(world.folder / "a folder with a name longer than the next one")
     lock.sign(world.state)
-    assert state.holder(world.settings()).folder == world.state
+    assert places.holder(world.settings()).folder == world.state
     lock.release()
 
 
@@ -266,7 +266,7 @@ def test_a_lock_that_says_nonsense_is_held_by_somebody(world: World) -> None:
                   r'{"pid": 1, "host": "\u001b[31m", "clips": "", "folder": "/a\u0000\ud800"}',
                   '{"pid": 1, "host": "", "clips": "", "folder": "/etc"}'):  # fmt: skip
         (world.state / "mirror.lock").write_text(words)
-        assert state.holder(world.settings()).name.isprintable()
+        assert places.holder(world.settings()).name.isprintable()
 
 
 def test_a_command_beside_a_running_mirror_opens_no_folder_but_the_mirrors(world: World) -> None:
@@ -318,8 +318,8 @@ def in_another_process(clips: Path, world: World) -> Iterator[str]:
     code = """
 import os
 from frigate_mirror.settings import settings
-from frigate_mirror.ledger import places as state
-with state.opened(settings.load(os.environ)) as (found, lock):
+from frigate_mirror.ledger import places
+with places.opened(settings.load(os.environ)) as (found, lock):
     print(f"{found.ledger.counts().pending} pending, {'alone' if lock else 'beside'}")
 """
     done = subprocess.run(
@@ -334,7 +334,7 @@ def test_a_command_beside_a_running_mirror_never_puts_its_ledger_aside(world: Wo
     assert lock.acquire()
     lock.sign(world.state)
     (world.state / "ledger.db").write_bytes(b"no ledger" * 1000)
-    with pytest.raises(LedgerError, match="try again"), state.opened(world.settings()):
+    with pytest.raises(LedgerError, match="try again"), places.opened(world.settings()):
         pass
     assert sorted(one.name for one in world.state.iterdir()) == ["ledger.db", "mirror.lock"]
     lock.release()

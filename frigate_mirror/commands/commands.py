@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator
 
 from frigate_mirror.frigate.database import CatalogError
 from frigate_mirror.keys import KeyCodec
-from frigate_mirror.ledger import places as state
-from frigate_mirror.ledger import rebuild as rebuilding
+from frigate_mirror.ledger import places
 from frigate_mirror.ledger.ledger import Ledger, LedgerError
 from frigate_mirror.ledger.places import StateLock
+from frigate_mirror.ledger.rebuild import from_listing
 from frigate_mirror.mirror import Mirror
 from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sinks.sink import Sink, SinkError
-from frigate_mirror.upload import presence as bucket
+from frigate_mirror.upload import presence
 
 EX_OK, EX_LEFT, EX_SOFTWARE = 0, 1, 70
 POLL = 0.2  # seconds between two looks at the progress
@@ -45,11 +45,11 @@ def acknowledge(settings: Settings, event_id: str, camera: str) -> int:
 
 
 def _of_dead_letters(settings: Settings, change: Callable[[Ledger], int], said: str) -> int:
-    if not state.ledgers(settings):
-        places = " or ".join(map(str, settings.state_dirs))
-        return _told(f"no ledger in {places}: nothing was ever mirrored here")
+    if not places.ledgers(settings):
+        folders = " or ".join(map(str, settings.state_dirs))
+        return _told(f"no ledger in {folders}: nothing was ever mirrored here")
     try:
-        with state.opened(settings) as (found, _):
+        with places.opened(settings) as (found, _):
             count = change(found.ledger)
     except (LedgerError, OSError) as error:
         return _told(str(error))
@@ -61,9 +61,9 @@ def rebuild(settings: Settings, sink: Sink) -> int:
     """Take what the bucket lists as uploaded, so that it is not uploaded again."""
     keys = KeyCodec(settings.prefix, settings.key_timezone)
     try:
-        with state.opened(settings) as (found, _):
+        with places.opened(settings) as (found, _):
             listing = sink.list(f"{settings.prefix}/" if settings.prefix else "")
-            count = found.ledger.add_settled(rebuilding.from_listing(listing, keys))
+            count = found.ledger.add_settled(from_listing(listing, keys))
     except (LedgerError, SinkError, OSError) as error:
         return _told(str(error))
     print(f"{count} picture(s) of the bucket are new in the ledger")
@@ -78,7 +78,7 @@ def backfill(
     Interrupted, the rest stays in the queue."""
     end = math.inf if until is None else until
     try:
-        with state.opened(settings) as (found, ours):
+        with places.opened(settings) as (found, ours):
             mirror = Mirror(settings, sink, found)
             try:
                 if verify:
@@ -103,7 +103,7 @@ def backfill(
 
 def _verify(mirror: Mirror, sink: Sink, since: float, until: float) -> None:
     """Hold what the ledger has as uploaded against the bucket's listing."""
-    looked, absent = bucket.missing(mirror.ledger, sink, since, until, -1)
+    looked, absent = presence.missing(mirror.ledger, sink, since, until, -1)
     reason = "not in the bucket any more"
     mirror.ledger.vanished(absent, reason, time.time())
     again = mirror.intake.look_for_files(absent)

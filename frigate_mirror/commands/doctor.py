@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frigate_mirror.frigate.database import Catalog, CatalogError
-from frigate_mirror.ledger import places as state
+from frigate_mirror.ledger import places
 from frigate_mirror.ledger.connection import held
 from frigate_mirror.settings.settings import LEDGER_NAME, LOCK_NAME, SECRETS, Settings
 from frigate_mirror.sinks.sink import Prober, Sink, SinkError
@@ -96,14 +96,14 @@ def _writable(folder: Path, purpose: str) -> Finding:
 def _ledgers(settings: Settings) -> Iterator[Finding]:
     """Whether this Frigate has its state folder to itself, and where ledgers lie."""
     taken = any(held(folder / LOCK_NAME) for folder in settings.state_dirs)
-    who = state.holder(settings)
+    who = places.holder(settings)
     if taken and not who.ours:
         yield Finding(
             FAULT,
             f"the state folder {who.folder} is in use by {who.name}, for another clips folder",
             "set S3_STATE_DIR to a folder of its own for each Frigate",
         )
-    found = state.ledgers(settings)
+    found = places.ledgers(settings)
     if found not in ([], [settings.state_dir / LEDGER_NAME]):
         advice = "each start takes over what waits in the one that is not used"
         yield Finding(

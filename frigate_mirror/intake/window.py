@@ -28,16 +28,13 @@ class Window:
     def spans(self, now: float) -> list[Span]:
         """What to sweep now, as (since, until) in Unix seconds."""
         since = now - self._length
+        left = self._left_behind(now)
         last = float(self._ledger.note("swept") or now)
-        if last < since and not any(
-            one <= last < until for one, until, _ in self._left_behind(now)
-        ):
+        if last < since and not any(one <= last < until for one, until, _ in left):
             self._ledger.keep_dead(last - AROUND, last + AROUND, now)
-            left = [*self._left_behind(now), (last - AROUND, last + AROUND, now + self._length)]
-            self._ledger.take_note("left behind", json.dumps(left[-MOST:]))
-        return [(one, min(until, since)) for one, until, _ in self._left_behind(now)] + [
-            (since, math.inf)
-        ]
+            left = [*left, (last - AROUND, last + AROUND, now + self._length)][-MOST:]
+            self._ledger.take_note("left behind", json.dumps(left))
+        return [*((one, min(until, since)) for one, until, _ in left), (since, math.inf)]
 
     def swept(self, now: float) -> None:
         """All of it was compared."""

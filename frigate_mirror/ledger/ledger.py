@@ -6,7 +6,7 @@
        └──> gone                       there never was a file, until one appears
 
 What is being uploaded stays `pending`; only this process's memory knows that it is claimed. So a
-crash needs no repair. One process claims at a time (see `store.RunLock`); others may add and
+crash needs no repair. One process claims at a time (see `connection.RunLock`); others may add and
 revive beside it.
 
 Durability: WAL with synchronous=NORMAL. A power cut can undo the last commits; that costs a
@@ -120,7 +120,7 @@ class Ledger:
                    WHERE state IN ('pending', 'waiting')
                      AND NOT EXISTS (SELECT 1 FROM artifact WHERE id = theirs.id)"""
             ).fetchall()
-            sql.execute("INSERT OR IGNORE INTO artifact SELECT * FROM other.artifact")
+            sql.execute(schema.TAKE_OVER)
             sql.execute("COMMIT")
         return int(pending)
 
@@ -246,10 +246,12 @@ class Ledger:
 
     def lose(self, artifact_id: str, error: str, now: float) -> None:
         """Its file is gone before it was uploaded: a dead letter. One of which an earlier version
-        is in the bucket counts as uploaded again, though it is no longer known in which version
-        and size."""
+        is in the bucket counts as uploaded again, but as flawed, and it is no longer known in which
+        version and size."""
         change = """state = CASE WHEN settled IS NULL THEN 'lost' ELSE 'uploaded' END,
                     error = CASE WHEN settled IS NULL THEN ?2 END,
+                    flaw = CASE WHEN settled IS NULL THEN flaw
+                                ELSE 'only an earlier version is in the bucket: ' || ?2 END,
                     version = CASE WHEN settled IS NULL THEN version ELSE '' END,
                     size = CASE WHEN settled IS NULL THEN size ELSE 0 END,
                     settled = ifnull(settled, ?1), acknowledged = 0"""
@@ -397,7 +399,7 @@ class Ledger:
         return self._settled(f"artifact WHERE state = '{state}'", page)
 
     def dead_letters(self, page: int = 1000) -> Iterator[Settled]:
-        """What was refused, lost, or uploaded although it was not whole, each with its reason."""
+        """What was refused, lost, or is in the bucket with a flaw, each with its reason."""
         return self._settled(schema.DEAD, page)
 
     def _settled(self, rows_where: str, page: int) -> Iterator[Settled]:

@@ -78,7 +78,8 @@ class Settled:
 @dataclass(frozen=True, slots=True)
 class Counts:
     """How many artifacts are in each state. `failed` and `lost` leave out those that the owner
-    has acknowledged; `flawed` counts uploaded ones whose bytes were not whole."""
+    has acknowledged; `flawed` counts uploaded ones whose bytes were not whole, or of which a later
+    version was lost."""
 
     waiting: int = 0
     pending: int = 0

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from frigate_mirror.keys import kind_of
 
 VERSION = 2
-DDL = """
+_DDL_2 = """
 CREATE TABLE artifact (
     id           TEXT PRIMARY KEY,
     camera       TEXT NOT NULL,
@@ -43,7 +43,11 @@ CREATE INDEX artifact_dead ON artifact (started, id)
     WHERE state IN ('failed', 'lost') OR flaw != '';
 CREATE TABLE note (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
-"""`version` and `flaw` are those of `Artifact`: of what was uploaded last, or is in the queue.
+DDL = _DDL_2
+"""The tables of VERSION; those of an older one stay as they were, for the step that leads to it.
+
+`version` and `flaw` are those of `Artifact`: of what was uploaded last, or is in the queue. `flaw`
+of an uploaded row may also say that a later version was lost.
 `settled` of a pending row says that an earlier version of it is in the bucket. `note` remembers
 single values by their names."""
 
@@ -56,7 +60,7 @@ def _from_1(sql: sqlite3.Connection) -> None:
         "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = 'old' AND sql NOT NULL"
     ).fetchall():
         sql.execute(f'DROP INDEX "{index}"')
-    execute_all(sql, DDL)
+    execute_all(sql, _DDL_2)
     same = """camera, started, priority, due, tries, attempts, added, settled, key, source, size,
               content_type, metadata, error"""
     sql.create_function("true_id", 2, _true_id, deterministic=True)
@@ -105,7 +109,10 @@ COLUMNS = (
     "id, camera, started, key, source, size, content_type, metadata, version, flaw, "
     "priority, tries, attempts, added"
 )
-CHECK_COLUMNS = f"SELECT {COLUMNS}, state, due, settled, error, acknowledged FROM artifact LIMIT 0"
+ALL_COLUMNS = f"{COLUMNS}, state, due, settled, error, acknowledged"
+CHECK_COLUMNS = f"SELECT {ALL_COLUMNS} FROM artifact LIMIT 0"
+TAKE_OVER = f"""INSERT OR IGNORE INTO artifact ({ALL_COLUMNS})
+                SELECT {ALL_COLUMNS} FROM other.artifact"""
 ADD = """
     INSERT INTO artifact (id, camera, started, key, source, size, content_type, metadata, version,
                           flaw, priority, due, added, state)
@@ -143,7 +150,7 @@ acknowledged one."""
 
 DEAD = """artifact INDEXED BY artifact_dead
           WHERE (state IN ('failed', 'lost') OR flaw != '') AND state != 'pending'"""
-"""Dead letters, and what was uploaded although it was not whole."""
+"""Dead letters, and what is in the bucket with a flaw."""
 _QUEUE = "artifact INDEXED BY artifact_queue"
 _DUE = f"""SELECT id FROM {_QUEUE}
            WHERE state = 'pending' AND priority = ? AND due <= ? ORDER BY due """

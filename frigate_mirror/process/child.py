@@ -11,8 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from frigate_mirror.ledger import places as state
-from frigate_mirror.ledger import rebuild
+from frigate_mirror.ledger import places, rebuild
 from frigate_mirror.ledger.connection import LedgerBusy, LedgerError
 from frigate_mirror.ledger.places import StateLock
 from frigate_mirror.mirror import Mirror
@@ -89,12 +88,12 @@ def _take_turn(lock: StateLock, parent: Parent, stop: Stop, settings: Settings) 
     return True
 
 
-def _opened(settings: Settings, parent: Parent, stop: Stop) -> state.State:
+def _opened(settings: Settings, parent: Parent, stop: Stop) -> places.State:
     """The ledger, as soon as no other program has it locked. Raises LedgerError, OSError."""
     told = False
     while True:
         try:
-            return state.open_alone(settings)
+            return places.open_alone(settings)
         except LedgerBusy as error:
             if parent.hung_up or stop.wanted:
                 raise
@@ -107,7 +106,7 @@ def _opened(settings: Settings, parent: Parent, stop: Stop) -> state.State:
 def _tell_who_has_it(settings: Settings, told: str) -> str:
     """Says once who holds the lock. Another Frigate's mirror will not end soon: then our own status
     has to say so too."""
-    holder = state.holder(settings)
+    holder = places.holder(settings)
     if holder.ours:
         words = "S3 snapshot mirror waits for an earlier one to end"
     else:

@@ -72,7 +72,7 @@ class Status:
         for count, fate in (
             (self.counts.failed, "failed for good"),
             (self.counts.lost, "were lost"),
-            (self.counts.flawed, "were not whole and were uploaded as they are"),
+            (self.counts.flawed, "are in the bucket, but not whole or not in their last version"),
         ):
             if count:
                 reasons.append(f"{count} picture(s) {fate}: see .s3_failed_events; {_WHAT_TO_DO}")

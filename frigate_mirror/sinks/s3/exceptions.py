@@ -16,7 +16,7 @@ from frigate_mirror.sinks.s3.codes import CODES
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """`code` is a word for `s3_codes.classify`, `status` the HTTP status where there was an answer,
+    """`code` is a word for `codes.classify`, `status` the HTTP status where there was an answer,
     `region` the one that the answer names, or empty. All texts are short, on one line, printable:
     whoever answered wrote them, and they end in a log."""
 

@@ -435,6 +435,11 @@ def test_the_report_of_an_outage_says_what_happened_and_what_to_do() -> None:
     assert lines["what to do"] == "grant s3:ListBucket"
 
 
+def test_a_bucket_that_has_not_answered_yet_is_not_said_to_be_up() -> None:
+    lines = told(status(service_answered=False).document())
+    assert lines["bucket"].endswith("no answer yet for 1 h")
+
+
 def test_an_error_without_a_hint_has_no_line_of_advice() -> None:
     assert "what to do" not in told(status(last_error=Fault(NOW, "timed out", "")).document())
 

@@ -190,7 +190,8 @@ def report(document: Mapping[str, Any], now: float) -> str:
 
 def _details(document: Mapping[str, Any], now: float) -> list[str]:
     counts, target = document["counts"], document["target"]
-    state = f"{'down' if document['service_down'] else 'up'} for"
+    answered = "up" if document["service_answered"] else "no answer yet"
+    state = f"{'down' if document['service_down'] else answered} for"
     spool = f"{document['spool_files']} files, {document['spool_bytes'] / 1e6:.1f} MB"
     lines = [
         f"  bucket       {target.get('bucket', '?')} at {target.get('endpoint', '?')}, {state} "

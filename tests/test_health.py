@@ -83,7 +83,10 @@ def test_the_statistics_line_has_exactly_the_form_that_people_grep_for() -> None
         (
             {"counts": Counts(flawed=1)},
             DEGRADED,
-            ["1 picture(s) are in the bucket, but not whole or not in their last version" + AND],
+            [
+                "1 picture(s) are in the bucket, but not whole or not in their last version: "
+                "see .s3_failed_events, then `acknowledge`"
+            ],
         ),
         ({"service_answered": False}, UNKNOWN, []),
         ({"service_answered": False, "service_down": True}, DOWN, [NO_BUCKET]),

@@ -31,7 +31,8 @@ LARGEST_DOCUMENT = 256 * 1024  # bytes; some thousand are usual
 MOST_REASONS = 20  # that are told to people
 OK, DEGRADED, DOWN, UNKNOWN = WORDS = "OK", "DEGRADED", "DOWN", "UNKNOWN"
 NOT_RUNNING = "not running"
-_WHAT_TO_DO = "`retry` once the cause is gone, or `acknowledge`"
+_TO_RETRY = "see .s3_failed_events; `retry` once the cause is gone, or `acknowledge`"
+_TO_KNOW = "see .s3_failed_events, then `acknowledge`"  # a retry would bring nothing new
 
 
 class _NotRunning(Exception):
@@ -72,10 +73,12 @@ class Status:
         for count, fate in (
             (self.counts.failed, "failed for good"),
             (self.counts.lost, "were lost"),
-            (self.counts.flawed, "are in the bucket, but not whole or not in their last version"),
         ):
             if count:
-                reasons.append(f"{count} picture(s) {fate}: see .s3_failed_events; {_WHAT_TO_DO}")
+                reasons.append(f"{count} picture(s) {fate}: {_TO_RETRY}")
+        if flawed := self.counts.flawed:
+            fate = "are in the bucket, but not whole or not in their last version"
+            reasons.append(f"{flawed} picture(s) {fate}: {_TO_KNOW}")
         return reasons
 
     @property

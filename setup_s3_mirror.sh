@@ -243,7 +243,7 @@ TEXT
 
 check_ourselves() {
   local file
-  for file in entrypoint.sh boot/sitecustomize.py frigate_s3_patcher.py s3_snapshot_mirror.py requirements.lock; do
+  for file in entrypoint.sh boot/sitecustomize.py frigate_s3_patcher.py s3_snapshot_mirror.py requirements/child.lock; do
     if [[ ! -r $here/$file ]]; then problem "$here/$file is missing: download the project again, whole"; fi
   done
   if [[ $names != *S3_BUCKET* ]]; then
@@ -411,8 +411,8 @@ go_ahead() {
 
 # ---- the libraries -----------------------------------------------------------------------------
 
-# The lock file that vendor was made from lies in it.
-vendor_is_current() { cmp -s -- "$here/requirements.lock" "$here/vendor/requirements.lock"; }
+# vendor/requirements.lock is a copy of the lock file that vendor was made from.
+vendor_is_current() { cmp -s -- "$here/requirements/child.lock" "$here/vendor/requirements.lock"; }
 
 # usage: pip_install FOLDER PYTHON... ; the pinned libraries into FOLDER/vendor.new, FOLDER being our folder
 # as PYTHON sees it
@@ -420,7 +420,7 @@ pip_install() {
   local folder=$1
   shift
   "$@" -m pip install --quiet --no-input --disable-pip-version-check --require-hashes --no-deps \
-    --only-binary=:all: --target "$folder/vendor.new" -r "$folder/requirements.lock"
+    --only-binary=:all: --target "$folder/vendor.new" -r "$folder/requirements/child.lock"
 }
 
 # usage: in_image ARGUMENT... ; Frigate's own Python with these, our folder as /work
@@ -479,7 +479,7 @@ vendor() {
   fi
   rm -rf -- "$here/vendor.new" "$here/vendor.old"
   if ! { fetch_libraries && rm -rf -- "$here/vendor.new/bin" &&
-    cp -- "$here/requirements.lock" "$here/vendor.new/"; }; then
+    cp -- "$here/requirements/child.lock" "$here/vendor.new/requirements.lock"; }; then
     rm -rf -- "$here/vendor.new"
     complain "The libraries could not be fetched; what was in vendor/ is untouched."
     return "$FAILED"
@@ -524,7 +524,7 @@ preflight() {
 # Shows what would change; fails if nothing would.
 show_plan() {
   local status=1
-  if ! vendor_is_current; then status=0; say "$here/vendor: the libraries of requirements.lock"; fi
+  if ! vendor_is_current; then status=0; say "$here/vendor: the libraries of requirements/child.lock"; fi
   if new_env | show_difference "$env_file"; then status=0; fi
   if new_override | show_difference "$project/$override"; then status=0; fi
   return "$status"
@@ -604,7 +604,7 @@ clean_env() {
 vendor_only() {
   look_around
   check_vendoring
-  if [[ ! -r $here/requirements.lock ]]; then problem "$here/requirements.lock is missing"; fi
+  if [[ ! -r $here/requirements/child.lock ]]; then problem "$here/requirements/child.lock is missing"; fi
   tell_problems || return
   if [[ -n $dry_run ]]; then
     say "Nothing was fetched (--dry-run)."

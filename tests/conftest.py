@@ -10,9 +10,10 @@ import pytest
 
 from frigate_mirror.sinks.s3.direct import DirectWay
 from s3 import S3Sink
-from s3_case import environ_for, sink_for
-from servers import Bucket, Moto, SeaweedFS, self_signed
-from stub import Stub
+from tests.rig.certificates import self_signed
+from tests.rig.s3_sink import environ_for, sink_for
+from tests.rig.servers import Bucket, Moto, SeaweedFS
+from tests.rig.stub import Stub
 
 
 @pytest.fixture(scope="session")

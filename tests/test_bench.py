@@ -17,12 +17,12 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from bench import __main__ as command
-from bench import report, rows
-from bench.figures import Figure, at_least, at_most, below, interleaved, percentile
-from bench.lab import QUICK, Lab, open_lab
-from bench.processes import BenchError, measured
-from bench.rows import boot, small
+from lab.bench import __main__ as command
+from lab.bench import report, rows
+from lab.bench.figures import Figure, at_least, at_most, below, interleaved, percentile
+from lab.bench.lab import QUICK, Lab, open_lab
+from lab.bench.processes import BenchError, measured
+from lab.bench.rows import boot, small
 
 
 @pytest.fixture(scope="module")

@@ -17,17 +17,18 @@ from pathlib import Path
 
 import pytest
 
-from campaign import ROOT, coverage, events, mounts, processes, prove, report
-from campaign import __main__ as command
-from campaign.events import Event
-from campaign.faults import Fault, by_name, groups
-from campaign.faults.child import KILLS
-from campaign.lab import Lab, open_lab, side_by_side
-from campaign.oracle import Oracle, Verdict
-from campaign.plan import pairs, plan
-from campaign.run import Outcome, run
-from campaign.sabotage import TABLE, Sabotage, broken_copy, broken_files, is_test
-from servers import SeaweedFS
+from lab.campaign import __main__ as command
+from lab.campaign import coverage, events, mounts, prove, report
+from lab.campaign.events import Event
+from lab.campaign.faults import Fault, by_name, groups
+from lab.campaign.faults.child import KILLS
+from lab.campaign.lab import Lab, open_lab, side_by_side
+from lab.campaign.oracle import Oracle, Verdict
+from lab.campaign.plan import pairs, plan
+from lab.campaign.run import Outcome, run
+from lab.campaign.sabotage import TABLE, Sabotage, broken_copy, broken_files, is_test
+from tests.rig import ROOT, processes
+from tests.rig.servers import SeaweedFS
 
 SHORT = {"lasts": (0.2, 0.5), "bound": 20.0}
 

@@ -18,15 +18,16 @@ from typing import Any
 
 import pytest
 
-from campaign.processes import kill, marked, parents
 from frigate_mirror.ledger import places
 from frigate_mirror.process.child import EX_FAILED, Stop
 from frigate_mirror.process.system import Parent, Rounds
-from frigate_mirror.sinks.sink import MemorySink
 from frigate_mirror.upload import uploader
-from servers import ACCESS, SECRET, Bucket, Moto
-from waiting import PATIENCE
-from worlds import ROOT, Child, World, clean_environ, command, until
+from tests.rig import ROOT
+from tests.rig.processes import kill, marked, parents
+from tests.rig.servers import ACCESS, SECRET, Bucket, Moto
+from tests.rig.sinks import MemorySink
+from tests.rig.waiting import PATIENCE, until
+from tests.rig.worlds import Child, World, clean_environ, command
 
 Start = Callable[..., Child]
 
@@ -537,7 +538,6 @@ sys.stdin.read()
 # The mirror with less patience for threads that start than for a ledger that is locked.
 IMPATIENT = f"""
 import runpy, sys
-sys.path.insert(0, {str(ROOT)!r})
 from frigate_mirror.process import system
 from frigate_mirror.ledger import connection
 system.START_WITHIN, connection.BUSY_SECONDS = 4, 6
@@ -560,7 +560,7 @@ def test_a_ledger_that_is_locked_for_longer_than_threads_may_take_does_not_end_t
     )
     with holder:
         assert holder.stdin and holder.stdout and holder.stdout.readline() == b"locked\n"
-        child = start(root=tmp_path, S3_NICENESS="0")
+        child = start(root=tmp_path, S3_NICENESS="0", PYTHONPATH=str(ROOT))
         until(lambda: world.status() or child.process.poll() is not None)
         assert child.process.poll() is None, child.log
         told = command(world, "status")

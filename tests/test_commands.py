@@ -17,9 +17,10 @@ import pytest
 from frigate_mirror.ledger.connection import RunLock
 from frigate_mirror.ledger.ledger import Ledger
 from frigate_mirror.ledger.rows import Counts, Priority
-from servers import SECRET, Bucket, Moto
-from waiting import PATIENCE
-from worlds import DAY, ROOT, Child, World, clean_environ, command, until
+from tests.rig import ROOT
+from tests.rig.servers import SECRET, Bucket, Moto
+from tests.rig.waiting import PATIENCE, until
+from tests.rig.worlds import DAY, Child, World, clean_environ, command
 
 COMMANDS = ("run", "status", "check", "retry", "acknowledge", "backfill", "rebuild")
 

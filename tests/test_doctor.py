@@ -17,8 +17,9 @@ from frigate_mirror.commands import doctor
 from frigate_mirror.commands.doctor import FAULT, NOTE, OK, Finding, seam_fault
 from frigate_mirror.settings import settings
 from frigate_mirror.settings.settings import Settings
-from frigate_mirror.sinks.sink import MemorySink, Misconfigured, Probe, Receipt, Unavailable
+from frigate_mirror.sinks.sink import Misconfigured, Probe, Receipt, Unavailable
 from frigate_s3_patcher import SEAM
+from tests.rig.sinks import MemorySink
 
 MAINTAINER = '''
 class EventProcessor(threading.Thread):

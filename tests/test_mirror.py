@@ -20,7 +20,9 @@ from frigate_mirror.ledger.ledger import Ledger, LedgerError
 from frigate_mirror.ledger.rows import Counts
 from frigate_mirror.process import child
 from frigate_mirror.sinks.sink import Misconfigured, Receipt, Rejected, Stored, Unavailable
-from worlds import DAY, NOW, Clock, FaultySink, World, until
+from tests.rig.sinks import FaultySink
+from tests.rig.waiting import until
+from tests.rig.worlds import DAY, NOW, Clock, World
 
 STATS = re.compile(
     r"S3 Upload Stats - Success: \d+, Failed: \d+, Retry Queue: \d+, "

@@ -24,9 +24,9 @@ from typing import Any
 
 import pytest
 
-from waiting import PATIENCE, eventually
+from tests.rig import ROOT
+from tests.rig.waiting import PATIENCE, until
 
-ROOT = Path(__file__).resolve().parents[1]
 ON = {"S3_BUCKET": "pictures"}
 PLAIN = """
 class EventProcessor:
@@ -94,7 +94,7 @@ def keepers() -> list[threading.Thread]:
 
 
 def wait_until(met: Callable[[], Any]) -> None:
-    eventually(met, lambda: inspect.getsource(met))
+    until(met, lambda: inspect.getsource(met))
 
 
 def host(code: str = PLAIN) -> Any:

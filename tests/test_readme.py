@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from frigate_mirror.settings.settings import Settings
+from tests.rig import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 SEED_VARIABLES = {
     "S3_BUCKET": "",

@@ -16,9 +16,9 @@ from frigate_mirror.settings import settings
 from frigate_mirror.sinks.s3.codes import CODES, classify
 from frigate_mirror.sinks.sink import Misconfigured, Rejected, SinkError, Unavailable
 from s3 import S3Sink
-from s3_case import environ_for, failure_of, put, sink_for
-from servers import WRITER_ACCESS, WRITER_SECRET, Bucket
-from stub import LISTING, Reply, Stub, error
+from tests.rig.s3_sink import environ_for, failure_of, put, sink_for
+from tests.rig.servers import WRITER_ACCESS, WRITER_SECRET, Bucket
+from tests.rig.stub import LISTING, Reply, Stub, error
 
 pytestmark = pytest.mark.usefixtures("no_aws_of_the_host")
 

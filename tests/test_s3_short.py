@@ -27,7 +27,6 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from campaign.tls import Certificates
 from frigate_mirror.settings import settings
 from frigate_mirror.sinks.body import Body, Window
 from frigate_mirror.sinks.s3 import boto
@@ -37,11 +36,12 @@ from frigate_mirror.sinks.s3.http1 import MOST, Answer, Connection, ReadTimeout
 from frigate_mirror.sinks.s3.pool import Patience, Wire
 from frigate_mirror.sinks.s3.sigv4 import UNSIGNED, Request, Signer
 from frigate_mirror.sinks.sink import SinkError
-from s3_case import environ_for, failure_of, put, sink_for
-from stub import CHECKSUM, LISTING, Reply, Seen, Stub, error
+from tests.rig import ROOT
+from tests.rig.certificates import Certificates
+from tests.rig.s3_sink import environ_for, failure_of, put, sink_for
+from tests.rig.stub import CHECKSUM, LISTING, Reply, Seen, Stub, error
 
 pytestmark = pytest.mark.usefixtures("no_aws_of_the_host")
-ROOT = Path(__file__).resolve().parent.parent
 unhurried = hypothesis_settings(
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

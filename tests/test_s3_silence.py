@@ -14,11 +14,11 @@ from frigate_mirror.settings import settings
 from frigate_mirror.sinks.s3 import boto
 from frigate_mirror.sinks.s3.pool import BRISK, Patience
 from frigate_mirror.sinks.sink import Unavailable
-from router import Router
 from s3 import S3Sink
-from s3_case import environ_for, failure_of, put, sink_for
-from stub import Stub, error
-from worlds import until
+from tests.rig.router import Router
+from tests.rig.s3_sink import environ_for, failure_of, put, sink_for
+from tests.rig.stub import Stub, error
+from tests.rig.waiting import until
 
 pytestmark = pytest.mark.usefixtures("no_aws_of_the_host")
 RESTLESS = Patience(silence=0.5, rest=0)  # every idle connection may have died

@@ -17,9 +17,9 @@ import urllib3.util.connection
 from frigate_mirror.settings import settings
 from frigate_mirror.sinks.s3 import boto
 from s3 import S3Sink
-from s3_case import environ_for, failure_of, put, sink_for
-from servers import Bucket, SeaweedFS
-from stub import CHECKSUM, LISTING, Reply, Stub, error
+from tests.rig.s3_sink import environ_for, failure_of, put, sink_for
+from tests.rig.servers import Bucket, SeaweedFS
+from tests.rig.stub import CHECKSUM, LISTING, Reply, Stub, error
 
 pytestmark = pytest.mark.usefixtures("no_aws_of_the_host")
 

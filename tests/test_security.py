@@ -31,7 +31,6 @@ from botocore.httpsession import URLLib3Session
 from hypothesis import given
 from hypothesis import strategies as st
 
-import servers
 from frigate_mirror.commands import doctor
 from frigate_mirror.commands.doctor import NOTE, OK
 from frigate_mirror.frigate.database import _COLUMNS, _event_of
@@ -42,13 +41,16 @@ from frigate_mirror.report import health
 from frigate_mirror.settings import settings
 from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sinks.s3.codes import CODES, classify
-from frigate_mirror.sinks.sink import MemorySink, Misconfigured, Rejected, SinkError, Unavailable
+from frigate_mirror.sinks.sink import Misconfigured, Rejected, SinkError, Unavailable
 from s3 import S3Sink
-from s3_case import environ_for, failure_of, put, sink_for
-from servers import Bucket, SeaweedFS
-from stub import LISTING, Reply, Stub, error
-from test_setup_script import TOOLS, House
-from worlds import NOW, ROOT, Child, World, command, until
+from tests.rig import ROOT
+from tests.rig.s3_sink import environ_for, failure_of, put, sink_for
+from tests.rig.servers import Bucket, SeaweedFS, identities
+from tests.rig.sinks import MemorySink
+from tests.rig.stub import LISTING, Reply, Stub, error
+from tests.rig.waiting import until
+from tests.rig.worlds import NOW, Child, World, command
+from tests.test_setup_script import TOOLS, House
 
 README = (ROOT / "README.md").read_text()
 POLICY = re.search(r"```json\n(.*?)```", README, re.DOTALL)[1]  # type: ignore[index]
@@ -80,9 +82,9 @@ def needles_in(data: bytes | str) -> list[bytes]:
 # -- a bucket that is guarded by exactly the README's policy
 
 
-def _identities() -> dict[str, Any]:
+def with_keys_of_the_mirror() -> dict[str, Any]:
     """The server's own owner, a key with the README's policy, and one that may write and list."""
-    found = _servers_own()
+    found = identities()
     for name, access, secret, rights in (
         ("mirror", ACCESS, SECRET, {"policyNames": ["readme"]}),
         ("loose", LOOSE_ACCESS, LOOSE_SECRET, {"actions": ["Write", "List"]}),
@@ -92,14 +94,9 @@ def _identities() -> dict[str, Any]:
     return found | {"policies": [{"name": "readme", "content": POLICY}]}
 
 
-_servers_own = servers._identities
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[SeaweedFS]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(servers, "_identities", _identities)
-        running = SeaweedFS()
+    running = SeaweedFS(with_keys_of_the_mirror())
     running.client.create_bucket(Bucket=BUCKET)
     yield running
     running.stop()
@@ -615,13 +612,11 @@ def test_any_other_refusal_to_delete_is_no_proof(deleting: Deleting, reply: Repl
 # -- the libraries
 
 
-@pytest.mark.parametrize(
-    "name", [f"requirements{one}.lock" for one in ("", "-dev", "-demo", "-bench")]
-)
+@pytest.mark.parametrize("name", ["child.lock", "dev.lock", "demo.lock", "bench.lock"])
 def test_every_requirement_is_one_version_with_its_hashes_and_comes_from_no_place_of_its_own(
     name: str,
 ) -> None:
-    text = re.sub(r"\\\n", " ", (ROOT / name).read_text())
+    text = re.sub(r"\\\n", " ", (ROOT / "requirements" / name).read_text())
     lines = [line for line in text.splitlines() if line.strip() and line.lstrip()[0] != "#"]
     assert lines
     for line in lines:

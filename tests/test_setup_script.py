@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 
 from frigate_mirror.settings.settings import SECRETS, Settings
+from tests.rig import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 TOOLS = (
     "bash", "dirname", "awk", "sed", "grep", "head", "cat", "diff", "mktemp", "mv", "rm", "cp",
     "cmp", "chmod", "chown", "stat", "readlink", "id", "mkdir", "touch",
 )  # fmt: skip
 SETTINGS = "frigate_mirror/settings/settings.py"
-BORROWED = ("setup_s3_mirror.sh", "entrypoint.sh", SETTINGS, "requirements.lock")
+BORROWED = ("setup_s3_mirror.sh", "entrypoint.sh", SETTINGS, "requirements/child.lock")
 SECRET = "wJalrXUtnFEMI+K7MDENG$bPxRfiCY#EXAMPLE KEY"
 GIVEN = {"S3_BUCKET": "cams", "S3_ACCESS_KEY": "AKIAEXAMPLE", "S3_SECRET_KEY": SECRET}
 COMPOSE = """\
@@ -71,8 +71,10 @@ class House:
     def __init__(self, folder: Path) -> None:
         self.ours, self.project = folder / "ours $1", folder / "frigate"
         self.bin, self.notes = folder / "bin", folder / "notes"
-        for name in ("ours $1/boot", "ours $1/frigate_mirror/settings", "frigate", "bin", "notes"):
-            (folder / name).mkdir(parents=True)
+        for name in ("boot", "frigate_mirror/settings", "requirements"):
+            (self.ours / name).mkdir(parents=True)
+        for name in ("frigate", "bin", "notes"):
+            (folder / name).mkdir()
         for name in BORROWED:
             shutil.copy(ROOT / name, self.ours / name)
         for name in ("boot/sitecustomize.py", "frigate_s3_patcher.py", "s3_snapshot_mirror.py"):
@@ -427,7 +429,7 @@ def test_libraries_that_cannot_be_put_in_place_are_no_success(house: House) -> N
 
 def test_a_new_lock_file_fetches_the_libraries_anew(house: House) -> None:
     house.setup("--vendor-only")
-    with (house.ours / "requirements.lock").open("a") as lock:
+    with (house.ours / "requirements" / "child.lock").open("a") as lock:
         lock.write("# newer\n")
     house.setup("--vendor-only")
     assert house.calls().count(" pip ") == 2

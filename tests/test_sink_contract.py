@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from frigate_mirror.settings import settings
-from frigate_mirror.sinks.sink import MemorySink, Misconfigured, Sink
+from frigate_mirror.sinks.sink import Misconfigured, Sink
 from s3 import S3Sink
-from servers import Bucket, Moto, SeaweedFS
+from tests.rig.servers import Bucket, Moto, SeaweedFS
+from tests.rig.sinks import MemorySink
 
 pytestmark = pytest.mark.usefixtures("each_way")
 JPEG = "image/jpeg"

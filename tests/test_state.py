@@ -18,7 +18,7 @@ from frigate_mirror.ledger.connection import LedgerBusy, LedgerNewer, held
 from frigate_mirror.ledger.ledger import Ledger, LedgerError
 from frigate_mirror.ledger.places import StateLock, open_alone
 from frigate_mirror.ledger.rows import Counts, Priority, Settled
-from worlds import World
+from tests.rig.worlds import World
 
 CHOSEN, SPARE = 0, 1
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")

@@ -1,4 +1,4 @@
-"""python -m bench: measure, write the results as JSON, and the report from them.
+"""python -m lab.bench: measure, write the results as JSON, and the report from them.
 
 Rows that are measured replace those in the JSON file, so that each can be run alone. Exit codes: 0
 all was measured, whatever the figures say; 1 something could not be; 64 a wrong command line.
@@ -13,10 +13,11 @@ import sys
 import time
 from pathlib import Path
 
-from bench import ROOT, report, rivals, rows
-from bench.figures import Figure
-from bench.lab import FULL, QUICK, USUAL, Lab, open_lab
-from bench.processes import BenchError
+from lab.bench import report, rivals, rows
+from lab.bench.figures import Figure
+from lab.bench.lab import FULL, QUICK, USUAL, Lab, open_lab
+from lab.bench.processes import BenchError
+from tests.rig import ROOT
 
 EX_USAGE = 64
 
@@ -43,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lab.bench", description=__doc__)
     parser.add_argument("--only", metavar="ROW,ROW", help="these rows")
     parser.add_argument("--list", action="store_true", help="name every row")
     parser.add_argument("--quick", action="store_true", help="one small round: does it run?")

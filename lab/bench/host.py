@@ -1,4 +1,4 @@
-"""Stands for Frigate's process: python -I bench/host.py SECONDS. A heartbeat every 5 ms in one
+"""Stands for Frigate's process: python -I lab/bench/host.py SECONDS. A heartbeat every 5 ms in one
 thread, a loop that only computes in another; prints how late the heartbeat was and how far the
 loop came."""
 

@@ -12,25 +12,10 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.rig.event_table import INSERT, TABLE
+
 DAY = 86_400.0
 CAMERAS = ("front_door", "garden", "garage", "street")
-# Frigate 0.16 to 0.18, columns and indexes.
-TABLE = """
-CREATE TABLE event (
-    id VARCHAR(30) NOT NULL PRIMARY KEY, label VARCHAR(20) NOT NULL, camera VARCHAR(20) NOT NULL,
-    start_time DATETIME NOT NULL, end_time DATETIME, top_score REAL, false_positive INTEGER,
-    zones JSON NOT NULL, thumbnail TEXT, has_clip INTEGER NOT NULL, has_snapshot INTEGER NOT NULL,
-    region JSON, box JSON, area INTEGER, retain_indefinitely INTEGER NOT NULL,
-    sub_label VARCHAR(100), ratio REAL, plus_id VARCHAR(30), score REAL, model_hash VARCHAR(32),
-    detector_type VARCHAR(32), model_type VARCHAR(32), data JSON NOT NULL);
-CREATE INDEX event_camera ON event (camera);
-CREATE INDEX event_label ON event (label);
-CREATE INDEX event_start_time_end_time ON event (start_time DESC, end_time DESC);
-CREATE INDEX event_label_start_time ON event (label, start_time DESC);
-"""
-INSERT = """INSERT INTO event (id, label, camera, start_time, end_time, zones, has_clip,
-    has_snapshot, retain_indefinitely, data)
-    VALUES (?, 'person', ?, ?, ?, '["yard"]', 1, 1, 0, ?)"""
 DATA = '{"type": "object", "top_score": 0.83, "score": 0.8, "box": [0.1, 0.2, 0.3, 0.4]}'
 POOL = random.Random(7).randbytes(1 << 20)
 

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.house import House, past, pictures, recent
-from bench.processes import Mirror, wait_until
-from bench.servers import NullSink, Weed
+from lab.bench.house import House, past, pictures, recent
+from lab.bench.processes import Mirror, wait_until
+from lab.bench.servers import NullSink, Weed
 
 NOWHERE = {"S3_BUCKET": "nowhere", "S3_ENDPOINT_URL": "http://127.0.0.1:9", "S3_ACCESS_KEY": "none",
            "S3_SECRET_KEY": "none", "S3_DRAIN_SECONDS": "0", "S3_BATCH_SIZE": "1000"}  # fmt: skip

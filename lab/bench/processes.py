@@ -14,13 +14,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import ROOT
-from bench.house import House
+from lab.bench.house import House
+from tests.rig import ROOT, processes
+from tests.rig.servers import ACCESS, SECRET
+from tests.rig.waiting import until
 
 NICE = "10"  # of rivals; it is what the mirror sets itself to
-LAUNCH = [sys.executable, "-I", "-S", str(ROOT / "bench" / "launch.py")]
+LAUNCH = [sys.executable, "-I", "-S", str(ROOT / "lab" / "bench" / "launch.py")]
 PLAIN = {"PATH": os.environ["PATH"], "AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent",
-         "AWS_ACCESS_KEY_ID": "OWNERACCESSKEY", "AWS_SECRET_ACCESS_KEY": "owner-secret-key",
+         "AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET,
          "AWS_DEFAULT_REGION": "us-east-1"}  # fmt: skip
 
 
@@ -63,11 +65,8 @@ def measured(
 
 
 def wait_until(true: Callable[[], object], within: float, what: str, every: float = 0.02) -> None:
-    until = time.monotonic() + within
-    while not true():
-        if time.monotonic() > until:
-            raise BenchError(f"not within {within:g} s: {what}")
-        time.sleep(every)
+    """Asks `every` so many seconds. Raises BenchError after `within` seconds."""
+    until(true, what, within=within, every=every, error=BenchError)
 
 
 class Mirror:
@@ -109,13 +108,11 @@ class Mirror:
 
     def cpu(self) -> float:
         """Seconds of CPU so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return processes.cpu(self.pid)
 
     def memory(self, name: str = "VmHWM") -> float:
-        """Megabytes: the peak, or VmRSS."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(status.split(f"{name}:")[1].split()[0]) / 1024
+        """Megabytes: the peak, or what it has now (VmRSS)."""
+        return processes.memory(self.pid, name)
 
     def wait_for_lines(self, count: int, within: float = 300) -> float:
         """Wait until so many artifacts are said to be in the bucket; when, on CLOCK_MONOTONIC."""
@@ -134,15 +131,8 @@ class Mirror:
                 raise BenchError(f"the mirror did not come to rest within {within:g} s")
             awake = 0
             for _ in range(40):
-                awake += self._is_awake()
+                awake += processes.threads_awake(self.pid)
                 time.sleep(0.05)
-
-    def _is_awake(self) -> bool:
-        states = [
-            (task / "stat").read_text().rpartition(")")[2].split()[0]
-            for task in Path(f"/proc/{self.pid}/task").iterdir()
-        ]
-        return any(state != "S" for state in states)
 
     def stop(self) -> Cost:
         """Close its pipe and wait for its end, as Frigate's own would be."""

@@ -13,9 +13,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench import RIVALS, ROOT, rows
-from bench.figures import Figure
-from bench.rivals import beside
+from lab.bench import RIVALS, rows
+from lab.bench.figures import Figure
+from lab.bench.rivals import beside
+from tests.rig import ROOT
 
 HEAD = """# Performance
 

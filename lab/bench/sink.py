@@ -1,6 +1,6 @@
 """A server that reads each request and answers 200: what is left is the client's cost alone.
 
-python -I bench/sink.py [port] prints its port, serves until the end of stdin
+python -I lab/bench/sink.py [port] prints its port, serves until the end of stdin
 
 It speaks as much of S3 as clients need who only write: PUT of objects and parts, the three
 requests of a multipart upload, an empty listing; and as S3 does it tells the SHA-256 that a PUT

@@ -1,4 +1,4 @@
-"""python -m campaign: run the fault campaign, or prove that it can fail.
+"""python -m lab.campaign: run the fault campaign, or prove that it can fail.
 
 Some faults need mounts, a loop device or chattr, so mostly root. Where they cannot be had, such a
 fault is said to be skipped, and the campaign to be incomplete.
@@ -15,12 +15,12 @@ import sys
 import time
 from pathlib import Path
 
-from campaign import faults, prove, report
-from campaign.lab import open_lab
-from campaign.plan import AT_ONCE, Campaign, Planned, plan
-from campaign.run import Outcome
-from campaign.sabotage import TABLE
-from campaign.slips import SLIPS
+from lab.campaign import faults, prove, report
+from lab.campaign.lab import open_lab
+from lab.campaign.plan import AT_ONCE, Campaign, Planned, plan
+from lab.campaign.run import Outcome
+from lab.campaign.sabotage import TABLE
+from lab.campaign.slips import SLIPS
 
 EX_FAILED, EX_INCOMPLETE, EX_USAGE = 1, 2, 64
 LAST_RUN = 120.0  # seconds that the last runs may take
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m campaign", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lab.campaign", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="what everything random comes from")
     parser.add_argument("--minutes", type=float, default=45, help="how long it may take")
     parser.add_argument("--only", nargs="+", metavar="NAME",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from campaign.faults import groups
+from lab.campaign.faults import groups
 
 TRIED = "## What was asked, and what tries it\n"
 EVERYWHERE = "every run"  # kept by the world or the oracle, whatever the fault is

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from campaign import STANDIN
+from tests.rig import STANDIN
 
 LETTERS = string.ascii_lowercase + string.digits
 CAMERAS = ("front_door", "back_yard", "garage", "cam-1", "Hof_2-links")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from campaign import processes
+from tests.rig import processes
 
 DRIVER = Path(__file__).resolve().parent / "hostside" / "host_process.py"
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from campaign import ROOT
-from campaign.tls import Certificates
-from servers import SeaweedFS
+from tests.rig import ROOT
+from tests.rig.certificates import Certificates
+from tests.rig.servers import SeaweedFS
 
 Result = TypeVar("Result")
 

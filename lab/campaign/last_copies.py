@@ -6,9 +6,9 @@ loses sight of is lost for good, since no sweep of Frigate's database can find i
 
 from __future__ import annotations
 
-from campaign import oracle, told
-from campaign.faults import Step
-from campaign.world import World
+from lab.campaign import oracle, told
+from lab.campaign.faults import Step
+from lab.campaign.world import World
 
 LONGEST_TAKEN = 40.0  # seconds until retention has taken a picture: its fair chance and more
 LONGEST_UPLOAD = 30.0  # seconds for what is due at once, with the pauses of one failure or two

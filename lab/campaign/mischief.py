@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from campaign.exchange import Exchange
-from campaign.proxy import Mischief
+from lab.campaign.exchange import Exchange
+from lab.campaign.proxy import Mischief
 
 KILOBYTE = 1024
 

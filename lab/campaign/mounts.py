@@ -15,10 +15,8 @@ import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from campaign.world import World
+from lab.campaign.world import World
 
 MB = 1 << 20
 BALLAST = "ballast"

@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from campaign.events import Event
-from servers import Bucket
+from lab.campaign.events import Event
+from tests.rig.servers import Bucket
 
 ID = re.compile(r"\d+\.\d+-[a-z0-9]{6}")
 LOOK_EVERY = 0.1

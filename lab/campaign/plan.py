@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from campaign.faults import Fault
-from campaign.lab import Lab, side_by_side
-from campaign.run import Outcome, run
+from lab.campaign.faults import Fault
+from lab.campaign.lab import Lab, side_by_side
+from lab.campaign.run import Outcome, run
 
 PAIRS = 200  # in a campaign of scale 1, at the most
 AT_ONCE = 2  # worlds

@@ -21,11 +21,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from campaign.faults import Fault, by_name
-from campaign.lab import Lab, side_by_side
-from campaign.report import PROOF
-from campaign.run import Outcome, run
-from campaign.sabotage import PatchError, Sabotage, broken_copy, copy, is_test
+from lab.campaign.faults import Fault, by_name
+from lab.campaign.lab import Lab, side_by_side
+from lab.campaign.report import PROOF
+from lab.campaign.run import Outcome, run
+from lab.campaign.sabotage import PatchError, Sabotage, broken_copy, copy, is_test
 
 BOUND = 15.0  # seconds; without a sabotage a few are enough
 LASTS = (8.0, 9.0)  # as long as three tries and a retention take
@@ -169,8 +169,8 @@ def markdown(proofs: Sequence[Proof]) -> str:
     lines = [
         PROOF,
         f"The program was broken on purpose in {len(proofs)} ways; {proven} were noticed. The same",
-        "run or test with the program as it is passed each time. `python -m campaign --prove` does",
-        "this.\n",
+        "run or test with the program as it is passed each time.",
+        "`python -m lab.campaign --prove` does this.\n",
         "| broken so that | noticed by | which saw |",
         "|---|---|---|",
         *(f"| {one.name} | {one.by} | {one.fault or one.saw} |" for one in proofs),

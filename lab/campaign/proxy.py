@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from campaign.exchange import Exchange, next_exchange
+from lab.campaign.exchange import Exchange, next_exchange
 
 # How a connection ends here, the last by `close`.
 ENDS = (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError)

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from campaign import ROOT, coverage
-from campaign.faults import Fault
-from campaign.run import Outcome
+from lab.campaign import coverage
+from lab.campaign.faults import Fault
+from lab.campaign.run import Outcome
+from tests.rig import ROOT
 
 PROOF = "## The proof that it can fail\n"
 HEAD = ("fault", "runs", "offered", "lost", "twice", "wrong", "alien", "median s", "longest s")

@@ -15,17 +15,29 @@ import sqlite3
 import threading
 import time
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Protocol
 
-from campaign import processes
-from campaign.events import Event
-
-if TYPE_CHECKING:
-    from campaign.world import World
+from lab.campaign.events import Event
+from tests.rig import processes
 
 FAIR = 2.5
 LOOK_EVERY = 0.1
 LONGEST_KEPT = 2.0  # seconds beyond the fair chance
+
+
+class Frigate(Protocol):
+    """What retention looks at and deletes from. `mirror` is the mirror's process id, 0 while there
+    is none; `starts_told` is how often a mirror has said that it started."""
+
+    events: dict[str, Event]
+    clips: Path
+    database: Path
+
+    @property
+    def mirror(self) -> int: ...
+
+    def starts_told(self) -> int: ...
 
 
 class Retention(threading.Thread):
@@ -34,9 +46,11 @@ class Retention(threading.Thread):
     It is `paused` while a fault keeps the mirror from reading pictures at all: nobody could save
     them then."""
 
-    def __init__(self, world: World, rng: random.Random, share: float, *, rows_too: bool) -> None:
+    def __init__(
+        self, frigate: Frigate, rng: random.Random, share: float, *, rows_too: bool
+    ) -> None:
         super().__init__(name="retention", daemon=True)
-        self._world = world
+        self._frigate = frigate
         self._rng = rng
         self.share = share
         self.rows_too = rows_too
@@ -55,17 +69,17 @@ class Retention(threading.Thread):
         while not self._stopped.wait(LOOK_EVERY):
             gained = self._chance()
             gained = 0.0 if self.paused else gained
-            for event in list(self._world.events.values()):
+            for event in list(self._frigate.events.values()):
                 if event.committed and not event.kept:
                     self._look_at(event, gained)
 
     def _chance(self) -> float:
         """Seconds since the last look in which a mirror was at work. A new mirror, or one that
         was stopped, begins anew for every event."""
-        pid = self._world.mirror
+        pid = self._frigate.mirror
         now, waited = time.monotonic(), processes.waited(pid) if pid else 0.0
         (known, then, waited_then), self._mirror = self._mirror, (pid, now, waited)
-        starts = self._world.starts_told()
+        starts = self._frigate.starts_told()
         if pid != known:
             self._chances = dict.fromkeys(self._chances, 0.0)
             # Where there was no mirror at the last look, whoever has said since that it started is
@@ -94,10 +108,10 @@ class Retention(threading.Thread):
         """The row first, as Frigate's own cleanup does not care which comes first either. What is
         no file stays where it lies."""
         if self.rows_too:
-            name = f"file:{self._world.database}?mode=rw"
+            name = f"file:{self._frigate.database}?mode=rw"
             with closing(sqlite3.connect(name, uri=True, timeout=20)) as database, database:
                 database.execute("DELETE FROM event WHERE id = ?", (event.id,))
         for file in event.files:
             with suppress(FileNotFoundError, IsADirectoryError):
-                (self._world.clips / file).unlink()
+                (self._frigate.clips / file).unlink()
         self.deleted += 1

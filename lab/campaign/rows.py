@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import Any
 
-from campaign import events
-from campaign.events import Event
-from campaign.world import World
+from lab.campaign import events
+from lab.campaign.events import Event
+from lab.campaign.world import World
 
 Change = Callable[[Event], Event]
 TABLE_SEEN = "the event table is there"

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from campaign import told
-from campaign.faults import Fault
-from campaign.lab import Aborted, Lab
-from campaign.oracle import Verdict
-from campaign.world import VERSIONS, World
+from lab.campaign import told
+from lab.campaign.faults import Fault
+from lab.campaign.lab import Aborted, Lab
+from lab.campaign.oracle import Verdict
+from lab.campaign.world import VERSIONS, World
 
 log = logging.getLogger("campaign")
 LONGEST_UNMET = 20.0  # seconds that a fault may take to strike

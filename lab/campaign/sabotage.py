@@ -12,7 +12,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from campaign import ROOT
+from tests.rig import ROOT
 
 UPLOADER, LEDGER, MIRROR, EVENTS, ARTIFACTS, FILES, INTAKE, SPOOL = (
     f"frigate_mirror/{one}.py"

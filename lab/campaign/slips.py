@@ -1,13 +1,13 @@
 """Small slips of a tired developer, each with the test that notices it.
 
 They were planted one by one, chosen before anybody looked at which tests there are. Where no test
-noticed, one was written. The sabotages of `campaign.sabotage` are gross, and a fault of the campaign
+noticed, one was written. The sabotages of `lab.campaign.sabotage` are gross, and a fault of the campaign
 notices them; a slip may show only at a boundary, after a power cut or on a second occasion.
 """
 
 from __future__ import annotations
 
-from campaign.sabotage import Sabotage
+from lab.campaign.sabotage import Sabotage
 
 
 def _one(name: str, file: str, old: str, new: str, test: str) -> Sabotage:

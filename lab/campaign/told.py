@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from campaign.world import World
+from lab.campaign.world import World
 
 Document = dict[str, Any]
 """What `status --json` prints."""

@@ -21,13 +21,14 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from campaign import STANDIN, events, processes
-from campaign.events import Event
-from campaign.host import Host, Tail
-from campaign.lab import Lab
-from campaign.oracle import Oracle
-from campaign.proxy import Proxy
-from campaign.retention import Retention
+from lab.campaign import events
+from lab.campaign.events import Event
+from lab.campaign.host import Host, Tail
+from lab.campaign.lab import Lab
+from lab.campaign.oracle import Oracle
+from lab.campaign.proxy import Proxy
+from lab.campaign.retention import Retention
+from tests.rig import STANDIN, processes
 
 log = logging.getLogger("campaign")
 SHIM = Path(__file__).resolve().parent / "hostside" / "shim"
@@ -70,6 +71,7 @@ class World:
 
     def _make_folder(self) -> None:
         self.folder = self.lab.room()
+        self._mark = f"CAMPAIGN_WORLD={self.folder}\0"
         self.clips = self.folder / "media" / "clips"
         self.database = self.folder / "config" / "frigate.db"
         for path in (self.clips, self.database.parent, self.folder / "tmp"):
@@ -106,13 +108,12 @@ class World:
         places = {
             "PATH": os.environ["PATH"],
             "TMPDIR": str(self.folder / "tmp"),
-            "PYTHONPATH": os.pathsep.join((str(root / "boot"), str(SHIM))),
+            "PYTHONPATH": os.pathsep.join(map(str, (root / "boot", SHIM, STANDIN))),
             "FRIGATE_CLIPS_DIR": str(self.clips),
             "STANDIN_MEDIA": str(self.clips.parent),
             "STANDIN_DB": str(self.database),
             "STANDIN_VERSION": self.version,
             "AWS_EC2_METADATA_DISABLED": "true",
-            "CAMPAIGN_STANDIN": str(STANDIN),
             "CAMPAIGN_CONTROL": str(self.folder / "control"),
             "CAMPAIGN_PAUSES": PAUSES,
             "CAMPAIGN_WORLD": str(self.folder),
@@ -273,7 +274,7 @@ class World:
         self.wait_until(gone, DRAIN + 8, "the end of the mirror after Frigate's")
 
     def processes(self) -> list[int]:
-        return processes.marked(f"CAMPAIGN_WORLD={self.folder}\0")
+        return processes.marked(self._mark)
 
     def at_close(self, undo: Callable[[], object]) -> None:
         """Call `undo` when the world ends, the last one first; a run may fail anywhere."""
@@ -294,10 +295,7 @@ class World:
             self.retention.stop()
         if self.host is not None and self.host.alive:
             self.host.kill()
-        while left := self.processes():  # one may just have forked
-            for pid in left:
-                processes.kill(pid)
-            time.sleep(0.01)
+        processes.kill_marked(self._mark)
 
     def _delete_bucket(self) -> None:
         """Unless a fault has, and was cut short."""

@@ -1,4 +1,4 @@
-"""A router between a client and a server on loopback: it can forget connections, be slow, wait.
+"""A router between a client and a server on loopback. It can forget connections, be slow and wait.
 
 It forwards bytes as they are, TLS too.
 """
@@ -14,9 +14,9 @@ BUFFER = 16 * 1024
 
 
 class Router:
-    """`forget()` makes all connections that are established now silent: what comes over them is
-    swallowed, and nobody is told. `swallowed` counts those over which something came after that.
-    `forgetful` does the same to every new connection. `rate` is in bytes a second."""
+    """`forget()` silences all present connections: the router swallows what comes over them, and
+    tells neither side. `swallowed` counts the connections over which something came after that.
+    `forgetful` silences every new connection. `rate` is in bytes a second."""
 
     def __init__(self, endpoint: str, rate: float = 0) -> None:
         scheme, _, place = endpoint.partition("://")

@@ -1,7 +1,7 @@
-"""Waiting for events in tests, with one generous limit for all of them.
+"""Waiting for a condition, with one generous limit for all tests.
 
-The limit only says when a test gives up on what will never come. It must hold on a machine with
-many times more work than processors, so no test chooses a shorter one for itself.
+The limit only says when a test gives up. It must hold on a machine that has many times more work
+than processors, so no test chooses a shorter limit of its own.
 """
 
 from __future__ import annotations
@@ -13,18 +13,22 @@ from typing import Any
 PATIENCE = 120.0  # seconds
 
 
-def eventually(
+def until(
     condition: Callable[[], Any],
     what: str | Callable[[], str] = "",
     *,
     within: float = PATIENCE,
+    every: float = 0.01,
+    error: type[Exception] = AssertionError,
 ) -> Any:
-    """Returns what `condition` returns as soon as that is true; fails after `within` seconds.
-    `what` says what was waited for; a function is asked for it only then."""
+    """Asks `condition` `every` so many seconds and returns its first true answer.
+
+    Raises `error` after `within` seconds. `what` names the condition in the message. A function is
+    called for its text only then."""
     end = time.monotonic() + within
     while not (found := condition()):
         if time.monotonic() > end:
             told = what() if callable(what) else what
-            raise AssertionError(f"not within {within:g} s: {told or 'the condition'}")
-        time.sleep(0.01)
+            raise error(f"not within {within:g} s: {told or 'the condition'}")
+        time.sleep(every)
     return found

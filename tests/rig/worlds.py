@@ -1,6 +1,6 @@
-"""Temporary Frigate worlds: an event table, a clips folder with real pictures, settings for both.
+"""Temporary Frigate worlds: an event table, a folder of real pictures, settings for both.
 
-What Frigate writes is written here as Frigate writes it, through nothing of the project's own.
+A world writes what Frigate writes, and uses none of the program's own code for it.
 """
 
 from __future__ import annotations
@@ -10,29 +10,25 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from bench.house import TABLE
 from frigate_mirror.artifact import Artifact
 from frigate_mirror.frigate.snapshots import snapshot_id
 from frigate_mirror.ledger.places import open_alone
 from frigate_mirror.mirror import Mirror
 from frigate_mirror.settings import settings
 from frigate_mirror.settings.settings import Settings
-from frigate_mirror.sinks.sink import MemorySink, Receipt, Sink
-from waiting import PATIENCE
-from waiting import eventually as until
+from frigate_mirror.sinks.sink import Sink
+from tests.rig import ROOT, STANDIN
+from tests.rig.event_table import INSERT, TABLE
+from tests.rig.waiting import PATIENCE, until
 
-ROOT = Path(__file__).resolve().parent.parent
-PICTURES = sorted((Path(__file__).resolve().parent / "standin" / "pictures").glob("*.jpg"))
+PICTURES = sorted((STANDIN / "pictures").glob("*.jpg"))
 NOW = 1_705_329_022.5  # 2024-01-15T14:30:22Z
 DAY = 86_400.0
-
-_INSERT = """INSERT INTO event (id, label, camera, start_time, end_time, zones, has_clip,
-        has_snapshot, retain_indefinitely, data) VALUES (?, 'person', ?, ?, ?, '[]', 1, 1, 0, ?)"""
 
 
 class Clock:
@@ -89,14 +85,14 @@ class World:
         if picture:
             self.write_picture(event_id, camera)
         ended = None if lasted is None else started + lasted
-        self._sql.execute(_INSERT, (event_id, camera, started, ended, json.dumps({"type": kind})))
+        self._sql.execute(INSERT, (event_id, camera, started, ended, json.dumps({"type": kind})))
         return event_id
 
     def events(self, ids: Iterable[tuple[str, float]], camera: str = "front_door") -> None:
         """Rows alone, in one transaction."""
         self._sql.execute("BEGIN")
         rows = ((one, camera, start, start + 5, '{"type": "object"}') for one, start in ids)
-        self._sql.executemany(_INSERT, rows)
+        self._sql.executemany(INSERT, rows)
         self._sql.execute("COMMIT")
 
     def write_picture(self, event_id: str, camera: str = "front_door") -> None:
@@ -152,27 +148,6 @@ class World:
 def _picture(number: int) -> bytes:
     """A real picture; what follows its end-of-image marker makes each one different."""
     return PICTURES[number % len(PICTURES)].read_bytes() + b"%d" % number
-
-
-class FaultySink(MemorySink):
-    """Asks `fault` before each put; whatever it raises is what becomes of the put. `before` is
-    called while the put is under way."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fault: Callable[[str], None] = lambda key: None
-        self.before: Callable[[str], None] = lambda key: None
-
-    def put(
-        self, key: str, body: BinaryIO, *, content_type: str, metadata: Mapping[str, str]
-    ) -> Receipt:
-        self.before(key)
-        try:
-            self.fault(key)
-        except BaseException:
-            self.puts.append(key)
-            raise
-        return super().put(key, body, content_type=content_type, metadata=metadata)
 
 
 class Child:

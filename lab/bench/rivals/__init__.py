@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from bench import RIVALS
+from lab.bench import RIVALS
 
 HERE = Path(__file__).resolve().parent
 THREADS = "8"

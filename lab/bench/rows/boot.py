@@ -19,9 +19,9 @@ import sys
 import time
 from collections.abc import Iterator
 
-from bench import ROOT
-from bench.figures import Figure
-from bench.lab import Lab
+from lab.bench.figures import Figure
+from lab.bench.lab import Lab
+from tests.rig import ROOT
 
 AGAINST = {"without": "no PYTHONPATH", "empty": "an empty folder",
            "bare": "an empty sitecustomize.py"}  # fmt: skip

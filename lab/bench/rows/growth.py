@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from bench.figures import Figure, at_least, at_most, interleaved
-from bench.house import House
-from bench.lab import Lab
-from bench.processes import BenchError, Mirror
-from bench.servers import NullSink, place
+from lab.bench.figures import Figure, at_least, at_most, interleaved
+from lab.bench.house import House
+from lab.bench.lab import Lab
+from lab.bench.processes import BenchError, Mirror
+from lab.bench.servers import NullSink, place
 
 
 def run(lab: Lab) -> Iterator[Figure]:

@@ -25,11 +25,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import frigate_s3_patcher as patcher
-from bench.figures import Figure, below, percentile
-from bench.house import House
-from bench.lab import NOWHERE, Lab
-from bench.processes import PLAIN, wait_until
-from bench.servers import place
+from lab.bench.figures import Figure, below, percentile
+from lab.bench.house import House
+from lab.bench.lab import NOWHERE, Lab
+from lab.bench.processes import PLAIN, wait_until
+from lab.bench.servers import place
+from tests.rig.processes import child_mirrors
 
 DATA = {"id": "1700000000.123456-abcdef", "has_snapshot": True}
 HALF_FULL, PATIENCE = 32_768, 40.0
@@ -72,7 +73,7 @@ def armed(house: House, where: dict[str, str]) -> Iterator[Host]:
 @contextmanager
 def stopped() -> Iterator[None]:
     """The children do nothing meanwhile."""
-    pids = children()
+    pids = child_mirrors(os.getpid())
     try:
         for child in pids:
             os.kill(child, signal.SIGSTOP)
@@ -173,25 +174,3 @@ def _figures(state: str, added: list[float], limit: list[float]) -> Iterator[Fig
 
 def _keeping() -> bool:
     return any(thread.name == "s3_keeper" for thread in threading.enumerate())
-
-
-def children() -> list[int]:
-    """The mirrors whose parent we are."""
-    task = f"/proc/self/task/{os.getpid()}/children"
-    with open(task) as file:
-        some = [int(one) for one in file.read().split()]
-    with_words = {pid: _command(pid) for pid in _of_all_threads(some)}
-    return [pid for pid, words in with_words.items() if b"s3_snapshot_mirror" in words]
-
-
-def _of_all_threads(some: list[int]) -> list[int]:
-    found = list(some)
-    for task in os.listdir("/proc/self/task"):
-        with open(f"/proc/self/task/{task}/children") as file:
-            found += [int(one) for one in file.read().split()]
-    return sorted(set(found))
-
-
-def _command(pid: int) -> bytes:
-    with open(f"/proc/{pid}/cmdline", "rb") as file:
-        return file.read()

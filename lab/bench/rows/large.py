@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench.figures import Figure, Goal, at_least, below
-from bench.house import House
-from bench.lab import Lab
-from bench.rows.small import Drain, copy, drain
-from bench.servers import Server
+from lab.bench.figures import Figure, Goal, at_least, below
+from lab.bench.house import House
+from lab.bench.lab import Lab
+from lab.bench.rows.small import Drain, copy, drain
+from lab.bench.servers import Server
 
 GOALS: dict[str, Goal | None] = {"rclone": at_least(1), "aws": at_least(1), "s5cmd": None,
                                  "obstore": None}  # fmt: skip

@@ -7,9 +7,9 @@ beforehand, from its start to the same look at the listing; both are looked for 
 which costs the server the same, at random moments, lest their grid decides. Events and PUTs take
 turns, all after the same pause: what comes right after another finds the machine awake. The limit
 is the least program that is told by a pipe, reads the row, holds the picture, writes down that it
-is to be uploaded, takes its digest and puts it (`bench/rivals/least.py`). In bursts, 50 handlers
-return one right after the other, and beside one bare PUT stand 50 bare PUTs at once over eight warm
-connections, which is what the server itself makes of such a burst.
+is to be uploaded, takes its digest and puts it (`lab/bench/rivals/least.py`). In bursts,
+50 handlers return one right after the other, and beside one bare PUT stand 50 bare PUTs at once
+over eight warm connections, which is what the server itself makes of such a burst.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from pathlib import Path
 from statistics import median
 from urllib.parse import unquote, urlsplit
 
-from bench.figures import Figure, at_most
-from bench.house import CAMERAS, Event, House
-from bench.lab import Lab
-from bench.processes import BenchError, wait_until
-from bench.rivals import HERE
-from bench.rows.hook import Host, armed
-from bench.servers import Weed, place
+from lab.bench.figures import Figure, at_most
+from lab.bench.house import CAMERAS, Event, House
+from lab.bench.lab import Lab
+from lab.bench.processes import BenchError, wait_until
+from lab.bench.rivals import HERE
+from lab.bench.rows.hook import Host, armed
+from lab.bench.servers import Weed, place
 
 BURST, CONNECTIONS, PATIENCE = 50, 8, 30.0
 KEY = re.compile(r"<Key>([^<]+)</Key>")

@@ -12,11 +12,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.figures import Figure, at_most, percentile
-from bench.house import House
-from bench.lab import Lab
-from bench.processes import BenchError, Mirror, wait_until
-from bench.servers import NullSink, place
+from lab.bench.figures import Figure, at_most, percentile
+from lab.bench.house import House
+from lab.bench.lab import Lab
+from lab.bench.processes import BenchError, Mirror, wait_until
+from lab.bench.servers import NullSink, place
 
 SLOW = {"S3_BANDWIDTH_LIMIT": "1M"}  # bytes a second: about 6 snapshots
 DELAY, EVERY = 0.02, 0.4

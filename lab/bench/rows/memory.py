@@ -10,12 +10,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from bench.figures import Figure, below, interleaved
-from bench.house import House
-from bench.lab import Lab
-from bench.processes import Mirror, measured
-from bench.rows import small
-from bench.servers import place
+from lab.bench.figures import Figure, below, interleaved
+from lab.bench.house import House
+from lab.bench.lab import Lab
+from lab.bench.processes import Mirror, measured
+from lab.bench.rows import small
+from lab.bench.servers import place
 
 CLIENT = """
 import boto3

@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import rivals
-from bench.figures import Figure, Goal, at_least, at_most, interleaved
-from bench.house import House
-from bench.lab import Lab
-from bench.processes import BenchError, Cost, Mirror, measured
-from bench.servers import NullSink, Server, place
+from lab.bench import rivals
+from lab.bench.figures import Figure, Goal, at_least, at_most, interleaved
+from lab.bench.house import House
+from lab.bench.lab import Lab
+from lab.bench.processes import BenchError, Cost, Mirror, measured
+from lab.bench.servers import NullSink, Server, place
 
 GOALS: dict[str, Goal | None] = {
     "s5cmd": at_least(1), "rclone": at_least(3), "aws": at_least(3),

@@ -12,12 +12,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from bench import rivals
-from bench.figures import Figure, below, interleaved
-from bench.house import House, recent
-from bench.lab import Lab
-from bench.processes import Mirror, measured, wait_until
-from bench.servers import NullSink, place
+from lab.bench import rivals
+from lab.bench.figures import Figure, below, interleaved
+from lab.bench.house import House, recent
+from lab.bench.lab import Lab
+from lab.bench.processes import Mirror, measured, wait_until
+from lab.bench.servers import NullSink, place
 
 BEYOND, SWEEP = 0.5, 0.3
 

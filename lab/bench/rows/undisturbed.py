@@ -18,11 +18,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from bench import ROOT
-from bench.figures import Figure, at_least, at_most
-from bench.lab import Lab
-from bench.processes import Mirror, wait_until
-from bench.servers import NullSink, place
+from lab.bench.figures import Figure, at_least, at_most
+from lab.bench.lab import Lab
+from lab.bench.processes import Mirror, wait_until
+from lab.bench.servers import NullSink, place
+from tests.rig import ROOT
 
 SECONDS = 6
 SPIN = "while True: pass"
@@ -57,7 +57,7 @@ def run(lab: Lab) -> Iterator[Figure]:
 
 
 def host() -> dict[str, float]:
-    words = [sys.executable, "-I", str(ROOT / "bench" / "host.py"), str(SECONDS)]
+    words = [sys.executable, "-I", str(ROOT / "lab" / "bench" / "host.py"), str(SECONDS)]
     answer: dict[str, float] = json.loads(subprocess.check_output(words))
     return answer
 

@@ -6,14 +6,11 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from campaign import mounts
+from lab.campaign import mounts
+from lab.campaign.world import World
 
-if TYPE_CHECKING:
-    from campaign.world import World
-
-Step = Callable[["World"], None]
+Step = Callable[[World], None]
 
 
 def nothing(world: World) -> None:

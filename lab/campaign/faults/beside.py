@@ -6,12 +6,12 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from campaign import mischief, told
-from campaign.faults import Fault, Step
-from campaign.faults.damage import cut, delete, flip, folder, scribble
-from campaign.faults.disk import state
-from campaign.last_copies import nothing_is_lost, take_everything, wait_until_taken
-from campaign.world import World
+from lab.campaign import mischief, told
+from lab.campaign.faults import Fault, Step
+from lab.campaign.faults.damage import cut, delete, flip, folder, scribble
+from lab.campaign.faults.disk import state
+from lab.campaign.last_copies import nothing_is_lost, take_everything, wait_until_taken
+from lab.campaign.world import World
 
 LONGEST_COMMAND = 70.0  # seconds; `world.command` itself gives up after 60
 

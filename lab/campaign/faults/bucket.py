@@ -6,17 +6,17 @@ import re
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from campaign import rows, told
-from campaign.events import Event
-from campaign.faults import Fault
-from campaign.faults.disk import STATE_FILES, cache, state
-from campaign.last_copies import (
+from lab.campaign import rows, told
+from lab.campaign.events import Event
+from lab.campaign.faults import Fault
+from lab.campaign.faults.disk import STATE_FILES, cache, state
+from lab.campaign.last_copies import (
     nothing_is_lost,
     take_everything,
     wait_until_taken,
     wait_until_there,
 )
-from campaign.world import World
+from lab.campaign.world import World
 
 # The endings of an event's other files, as the design names them.
 OTHER_KINDS = (".mp4", "-thumb.webp", "-thumb.jpg", ".json", "-part-0001.mp4")

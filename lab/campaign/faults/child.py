@@ -6,9 +6,9 @@ import resource
 import signal
 from pathlib import Path
 
-from campaign import processes
-from campaign.faults import Fault, Step
-from campaign.world import World
+from lab.campaign.faults import Fault, Step
+from lab.campaign.world import World
+from tests.rig import processes
 
 KILLS = 26  # in one run
 MINUTE = 60.0

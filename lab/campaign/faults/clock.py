@@ -8,10 +8,11 @@ from __future__ import annotations
 import signal
 import time
 
-from campaign import processes, rows
-from campaign.faults import Fault, Step
-from campaign.faults.child import living
-from campaign.world import World
+from lab.campaign import rows
+from lab.campaign.faults import Fault, Step
+from lab.campaign.faults.child import living
+from lab.campaign.world import World
+from tests.rig import processes
 
 HOUR, DAY, YEAR = 3_600.0, 86_400.0, 365 * 86_400.0
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
-from campaign.faults import Fault
-from campaign.faults.disk import STATE_FILES, cache, kill_mirror, state
-from campaign.world import World
+from lab.campaign.faults import Fault
+from lab.campaign.faults.disk import STATE_FILES, cache, kill_mirror, state
+from lab.campaign.world import World
 
 LEDGER = ("ledger.db", "ledger.db", "ledger.db-wal", "ledger.db-shm")
 PAGE = 4096  # bytes

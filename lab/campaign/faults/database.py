@@ -18,11 +18,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from campaign import processes, rows
-from campaign.faults import Fault, Step
-from campaign.faults.child import living
-from campaign.faults.disk import told
-from campaign.world import World
+from lab.campaign import rows
+from lab.campaign.faults import Fault, Step
+from lab.campaign.faults.child import living
+from lab.campaign.faults.disk import told
+from lab.campaign.world import World
+from tests.rig import processes
 
 # SQLite's lock bytes (os.h, "PENDING_BYTE"): with it held, who has the file open goes on reading
 # and writing, and nobody else gets in. As an open file description's lock it outlasts other opens

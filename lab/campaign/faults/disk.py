@@ -11,10 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from campaign import mounts, processes
-from campaign.faults import Fault, Step
-from campaign.mounts import LOOP, MB, MOUNTS
-from campaign.world import World
+from lab.campaign import mounts
+from lab.campaign.faults import Fault, Step
+from lab.campaign.mounts import LOOP, MB, MOUNTS
+from lab.campaign.world import World
+from tests.rig import processes
 
 STATE_FILES = (".s3_uploaded_events", ".s3_failed_events", ".s3_status.json")
 

@@ -14,9 +14,10 @@ import sys
 import time
 from pathlib import Path
 
-from campaign import STANDIN, mounts, processes
-from campaign.faults import Fault, Step
-from campaign.world import World
+from lab.campaign import mounts
+from lab.campaign.faults import Fault, Step
+from lab.campaign.world import World
+from tests.rig import STANDIN, processes
 
 DRIVER = Path(__file__).resolve().parents[1] / "hostside" / "hook_calls.py"
 MOST_GROWN = 2 << 20  # bytes, whatever the number of calls

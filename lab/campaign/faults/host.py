@@ -10,9 +10,9 @@ import subprocess
 import sys
 import time
 
-from campaign import STANDIN, processes
-from campaign.faults import Fault, Step
-from campaign.world import World
+from lab.campaign.faults import Fault, Step
+from lab.campaign.world import World
+from tests.rig import STANDIN, processes
 
 
 def _kill(world: World) -> None:

@@ -12,12 +12,12 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from campaign import mounts
-from campaign.faults import Fault
-from campaign.faults.child import limit, living, unlimit
-from campaign.faults.disk import STATE_FILES, cache, kill_mirror, state, told
-from campaign.mounts import CHATTR
-from campaign.world import World
+from lab.campaign import mounts
+from lab.campaign.faults import Fault
+from lab.campaign.faults.child import limit, living, unlimit
+from lab.campaign.faults.disk import STATE_FILES, cache, kill_mirror, state, told
+from lab.campaign.mounts import CHATTR
+from lab.campaign.world import World
 
 EIO_SHIM = Path(__file__).resolve().parents[1] / "hostside" / "failing_disk"
 OURS = ("s3_mirror", "/clips/")  # besides .s3_, which is in the paths of all else that it opens

@@ -7,18 +7,19 @@ the spool and one of the two ledgers still know of it.
 
 from __future__ import annotations
 
-from campaign import mounts, processes
-from campaign.faults import Fault, Step
-from campaign.faults.disk import kill_mirror, state
-from campaign.last_copies import (
+from lab.campaign import mounts
+from lab.campaign.faults import Fault, Step
+from lab.campaign.faults.disk import kill_mirror, state
+from lab.campaign.last_copies import (
     as_an_earlier_version_held_them,
     nothing_is_lost,
     take_everything,
     wait_until_taken,
     wait_until_there,
 )
-from campaign.mounts import MB, MOUNTS
-from campaign.world import World
+from lab.campaign.mounts import MB, MOUNTS
+from lab.campaign.world import World
+from tests.rig import processes
 
 ON_SMALL_DISK = 8 * MB
 

@@ -13,16 +13,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from campaign import told
-from campaign.faults import Fault
-from campaign.faults.disk import state
-from campaign.last_copies import (
+from lab.campaign import told
+from lab.campaign.faults import Fault
+from lab.campaign.faults.disk import state
+from lab.campaign.last_copies import (
     as_an_earlier_version_held_them,
     nothing_is_lost,
     take_everything,
     wait_until_taken,
 )
-from campaign.world import World
+from lab.campaign.world import World
 
 NEWER = 99
 # The table as version 1 of the ledger had it, up to the mirror's version 0.1.0.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from campaign import told
-from campaign.faults import Fault
-from campaign.last_copies import missing, nothing_is_lost, take_everything, wait_until_taken
-from campaign.mischief import error, is_put
-from campaign.world import World
+from lab.campaign import told
+from lab.campaign.faults import Fault
+from lab.campaign.last_copies import missing, nothing_is_lost, take_everything, wait_until_taken
+from lab.campaign.mischief import error, is_put
+from lab.campaign.world import World
 
 LONGEST_LISTED = 60.0  # seconds until each loss stands in the file of dead letters
 LOOK_EVERY = 0.3  # seconds

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from campaign import events
-from campaign.events import Event
-from campaign.faults import Fault
-from campaign.oracle import Oracle, Verdict
-from campaign.world import World
+from lab.campaign import events
+from lab.campaign.events import Event
+from lab.campaign.faults import Fault
+from lab.campaign.oracle import Oracle, Verdict
+from lab.campaign.world import World
 
 CANARY = b"a canary: nobody may read this, and nobody may write here\n" * 40
 FORGED = "[2031-01-01 00:00:00] frigate_s3 INFO : forged"

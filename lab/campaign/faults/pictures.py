@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from campaign import events, rows
-from campaign.events import Event
-from campaign.faults import Fault
-from campaign.faults.disk import kill_mirror
-from campaign.world import World
+from lab.campaign import events, rows
+from lab.campaign.events import Event
+from lab.campaign.faults import Fault
+from lab.campaign.faults.disk import kill_mirror
+from lab.campaign.world import World
 
 LONGEST_MENDED = 60.0  # seconds until the whole picture is there: many looks, one a second
 LOOK_EVERY = 0.5  # seconds

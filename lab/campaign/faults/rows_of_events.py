@@ -6,10 +6,10 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from campaign import events, rows
-from campaign.events import Event
-from campaign.faults import Fault, Step
-from campaign.world import World
+from lab.campaign import events, rows
+from lab.campaign.events import Event
+from lab.campaign.faults import Fault, Step
+from lab.campaign.world import World
 
 HOUR, DAY, YEAR = 3_600.0, 86_400.0, 365 * 86_400.0
 CHUNK = 10_000  # rows in one transaction: Frigate's event thread waits for no longer

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from urllib.parse import unquote
 
-from campaign import mischief
-from campaign.exchange import Exchange
-from campaign.faults import Fault
-from campaign.mischief import answers, error, is_put, page
-from campaign.proxy import Mischief, Passed
-from campaign.tls import Certificates
-from campaign.world import World
-from servers import ACCESS, SECRET, WRITER_ACCESS, WRITER_SECRET
+from lab.campaign import mischief
+from lab.campaign.exchange import Exchange
+from lab.campaign.faults import Fault
+from lab.campaign.mischief import answers, error, is_put, page
+from lab.campaign.proxy import Mischief, Passed
+from lab.campaign.world import World
+from tests.rig.certificates import Certificates
+from tests.rig.servers import ACCESS, SECRET, WRITER_ACCESS, WRITER_SECRET
 
 
 def uploads_struck(world: World) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from campaign import rows
-from campaign.exchange import Exchange
-from campaign.faults import Fault
-from campaign.mischief import is_put
-from campaign.proxy import Mischief
-from campaign.world import World
+from lab.campaign import rows
+from lab.campaign.exchange import Exchange
+from lab.campaign.faults import Fault
+from lab.campaign.mischief import is_put
+from lab.campaign.proxy import Mischief
+from lab.campaign.world import World
 
 HOUR, DAY = 3_600.0, 86_400.0
 HANG = "upload hangs"

@@ -18,7 +18,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, os.environ["CAMPAIGN_STANDIN"])
 from frigate.config import FrigateConfig  # type: ignore[import-not-found]
 from frigate.events.maintainer import EventProcessor  # type: ignore[import-not-found]
 

@@ -87,7 +87,6 @@ def main() -> None:
     if os.environ.get("CAMPAIGN_BOUND_BY_RIGHTS"):
         bind_children_by_rights()
 
-    sys.path.insert(0, os.environ["CAMPAIGN_STANDIN"])
     from frigate import app, variant
     from frigate.config import load
     from frigate.log import setup_logging

@@ -234,6 +234,30 @@ def test_a_fault_that_the_machine_cannot_have_is_skipped_and_never_green(
     assert "1 fault(s) were skipped and prove nothing" in said.out
 
 
+@pytest.mark.parametrize("words", [["--only", "SIGTERM"], ["--prove"]])
+def test_no_report_is_written_from_a_dirty_tree(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    clean_tree: Path,
+    words: list[str],
+) -> None:
+    def runs(*_: object) -> list[object]:
+        made.append("once")
+        (clean_tree / "program.py").write_text("changed during the runs\n")
+        return []
+
+    made: list[str] = []
+    monkeypatch.setattr(command.Campaign, "make", runs)
+    monkeypatch.setattr(prove, "prove", runs)
+    monkeypatch.setattr(command, "open_lab", contextlib.nullcontext)
+    page = clean_tree / "report.md"
+    for _ in range(2):  # the change comes too late for the first, and in time for the second
+        assert command.main([*words, "--report", str(page)]) == command.EX_FAILED
+        assert "commit the changes of program.py first" in capsys.readouterr().err
+        assert page.read_text() == "as committed\n"
+    assert made == ["once"]
+
+
 def test_what_was_not_reached_in_time_is_said() -> None:
     made = report.Made([], seed=1, left_out=[("SIGTERM",), ("SIGTERM", "SIGSTOP")])
     assert made.unproven == {"SIGTERM": "no time"}

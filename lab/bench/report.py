@@ -9,15 +9,18 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from lab import tree
 from lab.bench import RIVALS, rows
 from lab.bench.figures import Figure
 from lab.bench.rivals import beside
 from tests.rig import ROOT
 
+PAGE = ROOT / "docs" / "performance.md"
 HEAD = """# Performance
 
 Measured and written by `make bench`; do not edit. Every figure stands beside a rival or a limit of
@@ -31,8 +34,8 @@ def load() -> list[float]:
     return [round(one, 2) for one in os.getloadavg()]
 
 
-def machine() -> dict[str, Any]:
-    """What the figures depend on beside the program."""
+def machine(page: Path) -> dict[str, Any]:
+    """What the figures depend on. `page` is the report that will show them."""
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     return {
         "cpu": model[1] if model else platform.machine(),
@@ -40,7 +43,7 @@ def machine() -> dict[str, Any]:
         "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30),
         "kernel": platform.release(),
         "load": load(),
-        "commit": _says(["git", "-C", str(ROOT), "describe", "--always", "--dirty"]),
+        "commit": tree.commit(page),
         "versions": versions(),
     }
 
@@ -83,12 +86,18 @@ def line(figure: Figure) -> str:
     return f"{text} {figure.goal or ''}{verdict} {figure.note}".rstrip()
 
 
-def markdown(results: dict[str, Any]) -> str:
-    parts = [HEAD]
-    for name in rows.NAMES:
-        if name in results:
-            parts.append(_section(name, results[name]))
-    return "\n".join(parts)
+def write(page: Path, results: Mapping[str, Any]) -> None:
+    """Writes the page. A row that `results` has not keeps its section of the page as it stands."""
+    sections = _sections(page.read_text()) if page.exists() else {}
+    sections |= {name: _section(name, found) for name, found in results.items()}
+    parts = [HEAD, *(sections[name] for name in rows.NAMES if name in sections)]
+    page.write_text("\n\n".join(part.strip() for part in parts) + "\n")
+
+
+def _sections(text: str) -> dict[str, str]:
+    """The sections of a page, by the name in their heading."""
+    parts = re.split(r"(?m)^(?=## )", text)[1:]
+    return {part.partition("\n")[0].removeprefix("## "): part for part in parts}
 
 
 def _section(name: str, found: dict[str, Any]) -> str:

@@ -3,8 +3,9 @@
 Some faults need mounts, a loop device or chattr, so mostly root. Where they cannot be had, such a
 fault is said to be skipped, and the campaign to be incomplete.
 
-Exit codes: 0 nothing was lost, doubled, wrong or alien, and nothing else failed; 1 something did;
-2 nothing failed, but a fault was skipped or not reached in time; 64 a wrong command line.
+Exit codes: 0 nothing was lost, doubled, wrong or alien, and nothing else failed; 1 something did,
+or the report could not be written; 2 nothing failed, but a fault was skipped or not reached in
+time; 64 a wrong command line.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+from lab import tree
 from lab.campaign import faults, prove, report
 from lab.campaign.lab import open_lab
 from lab.campaign.plan import AT_ONCE, Campaign, Planned, plan
@@ -36,6 +38,9 @@ def main(argv: list[str] | None = None) -> int:
     planned = _planned(arguments)
     if planned is None:
         return EX_USAGE
+    if arguments.report and (why := tree.refusal(arguments.report)):
+        print(why, file=sys.stderr)
+        return EX_FAILED
     if arguments.prove:
         return _prove(arguments)
     return _campaign(arguments, planned)
@@ -102,14 +107,11 @@ def _campaign(arguments: argparse.Namespace, planned: list[Planned]) -> int:
         campaign.make(possible, arguments.at_once)
     left_out = [tuple(fault.name for fault in one.faults) for one in campaign.left_out]
     made = report.Made(campaign.outcomes, arguments.seed, left_out, skipped)
-    text = report.markdown(made, faults.groups())
-    if arguments.report:
-        report.write(arguments.report, text)
     if arguments.json:
         print(report.document(campaign.outcomes))
-    elif not arguments.report:
-        print(text)
-    if report.failed(made.outcomes):
+    text = report.markdown(made, faults.groups())
+    told = _tell(arguments.report, text) if arguments.report or not arguments.json else True
+    if report.failed(made.outcomes) or not told:
         return EX_FAILED
     return EX_INCOMPLETE if made.unproven else 0
 
@@ -130,12 +132,22 @@ def _prove(arguments: argparse.Namespace) -> int:
         return EX_USAGE
     with open_lab() as lab:
         proofs = prove.prove(lab, chosen, arguments.seed, arguments.at_once, tell)
-    text = prove.markdown(proofs)
-    if arguments.report:
-        report.write(arguments.report, text, section=report.PROOF)
-    else:
+    told = _tell(arguments.report, prove.markdown(proofs), report.PROOF)
+    return EX_FAILED if any(proof.fault for proof in proofs) or not told else 0
+
+
+def _tell(page: Path | None, text: str, section: str = "") -> bool:
+    """Writes the page, or that section of it. Prints the text where there is no page, or where the
+    tree has changed meanwhile; the latter is False."""
+    if page is None:
         print(text)
-    return 1 if any(proof.fault for proof in proofs) else 0
+    elif why := tree.refusal(page):
+        print(text)
+        print(why, file=sys.stderr)
+        return False
+    else:
+        report.write(page, text, section=section)
+    return True
 
 
 if __name__ == "__main__":

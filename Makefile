@@ -47,9 +47,10 @@ clean: ## Removes what the other targets made.
 $(VENV)/ready: requirements/dev.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or later is needed: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV) \
+	$(PYTHON) -m venv --clear $(VENV) \
 		|| { echo "no venv: install Python's venv module (Debian: python3-venv)" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements/dev.lock
+	$(BIN)/python -m pip uninstall --quiet --yes setuptools  # Python 3.11 adds it to every new environment
 	touch $@
 
 # The rivals that `make bench` measures against, apart from what the program and its tests need.

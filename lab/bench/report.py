@@ -17,7 +17,6 @@ from typing import Any
 from lab import tree
 from lab.bench import RIVALS, rows
 from lab.bench.figures import Figure
-from lab.bench.rivals import beside
 from tests.rig import ROOT
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -51,7 +50,7 @@ def machine(page: Path) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     asked = {
         "s5cmd": [str(RIVALS / "s5cmd"), "version"],
-        "rclone": [beside("rclone"), "version"],
+        "rclone": [str(RIVALS / "rclone"), "version"],
         "aws": [str(RIVALS / "aws"), "--version"],
         "obstore": [str(RIVALS / "python"), "-c",
                     "from importlib.metadata import version; print(version('obstore'))"],

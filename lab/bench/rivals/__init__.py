@@ -16,20 +16,14 @@ RCLONE = ["--config", "/dev/null", "--s3-provider", "Other", "--s3-env-auth",
           "--ignore-checksum"]  # fmt: skip
 
 
-def beside(name: str) -> str:
-    """A program in this interpreter's own folder, or on the path."""
-    found = Path(sys.executable).with_name(name)
-    return str(found) if found.exists() else name
-
-
 def s5cmd(endpoint: str, bucket: str, folder: Path) -> list[str]:
     return [str(RIVALS / "s5cmd"), "--log", "error", "--endpoint-url", endpoint, "--numworkers",
             THREADS, "cp", f"{folder}/*", f"s3://{bucket}/"]  # fmt: skip
 
 
 def rclone(endpoint: str, bucket: str, folder: Path) -> list[str]:
-    return [beside("rclone"), "copy", *RCLONE, "--s3-endpoint", endpoint, "--transfers", THREADS,
-            "--checkers", THREADS, str(folder), f":s3:{bucket}"]  # fmt: skip
+    return [str(RIVALS / "rclone"), "copy", *RCLONE, "--s3-endpoint", endpoint, "--transfers",
+            THREADS, "--checkers", THREADS, str(folder), f":s3:{bucket}"]  # fmt: skip
 
 
 def aws(endpoint: str, bucket: str, folder: Path) -> list[str]:
@@ -56,4 +50,4 @@ ALL = (s5cmd, rclone, aws, boto3_put_object, boto3_upload_file, obstore)
 
 
 def missing() -> list[str]:
-    return [name for name in ("s5cmd", "aws") if not os.access(RIVALS / name, os.X_OK)]
+    return [name for name in ("s5cmd", "rclone", "aws") if not os.access(RIVALS / name, os.X_OK)]

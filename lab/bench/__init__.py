@@ -1,4 +1,4 @@
-"""The benchmark: each figure beside a rival or a limit that was measured in the same run.
+"""The benchmark. Each figure stands beside a rival or a limit that the same run measured.
 
 `make bench` runs it, and `python -m lab.bench --only ROW` runs one row. It sees the program from
 outside, as Frigate does: a folder of Frigate's shape, the child process, its pipe and its state

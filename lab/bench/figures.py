@@ -1,4 +1,4 @@
-"""What one figure is: ours and the rival's rounds, their ratio, the goal, and whether it is met."""
+"""One figure: our rounds and the rival's, their ratio, the goal, and whether the goal is met."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """`of` is what is looked at: the ratio of the medians, or our own median (`ours`)."""
+    """A limit. `of` names what it limits: the `ratio` of the medians, or our own median (`ours`)."""
 
     of: str
     sign: str
@@ -35,14 +35,14 @@ def at_least(limit: float) -> Goal:
 
 
 def below(limit: float) -> Goal:
-    """Our own median, in the figure's unit."""
+    """A limit of our own median, in the figure's unit."""
     return Goal("ours", "≤", limit)
 
 
 @dataclass
 class Figure:
-    """`ours` and `rival` are one value a round, in `unit`, interleaved. Without a goal a figure is
-    for information; `verdict` overrules the comparison where the row knows better."""
+    """`ours` and `rival` have one value for each round, in `unit`. A figure without a goal is for
+    information. A `verdict` replaces the comparison with the goal."""
 
     name: str
     unit: str
@@ -61,7 +61,7 @@ class Figure:
 
     @property
     def spread(self) -> tuple[float, float] | None:
-        """Least and greatest ratio of two values of the same round."""
+        """The least and the greatest ratio of two values of the same round."""
         pairs = [a / b for a, b in zip(self.ours, self.rival, strict=False) if b]
         return (min(pairs), max(pairs)) if pairs else None
 
@@ -82,8 +82,8 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def interleaved(rounds: int, **measures: Callable[[], float]) -> dict[str, list[float]]:
-    """Each measure once a round, in turn; every other round backwards, so that none is always
-    the one that runs after another."""
+    """Runs each measure once a round, one after the other. Every other round runs them backwards,
+    so that no measure always follows the same one."""
     found: dict[str, list[float]] = {name: [] for name in measures}
     for number in range(rounds):
         order = list(measures) if number % 2 == 0 else list(reversed(measures))

@@ -1,6 +1,7 @@
-"""Stands for Frigate's process: python -I lab/bench/host.py SECONDS. A heartbeat every 5 ms in one
-thread, a loop that only computes in another; prints how late the heartbeat was and how far the
-loop came."""
+"""A process that stands for Frigate's: python -I lab/bench/host.py SECONDS.
+
+One thread beats every 5 ms, another only computes. The program prints how late the beats were and
+how often the computing loop turned."""
 
 import json
 import sys
@@ -28,7 +29,7 @@ def main() -> None:
         due += BEAT
         time.sleep(max(0.0, due - time.perf_counter()))
         late.append(1000 * (time.perf_counter() - due))
-        due = max(due, time.perf_counter() - BEAT)  # a beat that was missed is missed
+        due = max(due, time.perf_counter() - BEAT)  # it does not catch up on beats that it missed
     computing.join()
     late.sort()
     print(json.dumps({"p50": late[len(late) // 2], "p99": late[int(len(late) * 0.99)],

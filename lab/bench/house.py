@@ -1,5 +1,6 @@
-"""A folder that looks like Frigate's, and what the mirror keeps in it, so that both can be had in
-a given state as often as one likes."""
+"""A folder that looks like Frigate's, with the mirror's own files in it.
+
+A measurement can bring it back to a saved state as often as it needs."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ POOL = random.Random(7).randbytes(1 << 20)
 
 
 class Event:
-    """The `number`-th event, with the times of its start and its end in Unix seconds."""
+    """The `number`-th event. Its times are Unix seconds."""
 
     def __init__(self, number: int, started: float, ended: float) -> None:
         self.id = f"{started:.6f}-{number:06x}"
@@ -53,8 +54,10 @@ def recent(count: int, now: float, offset: int = 0) -> Iterator[Event]:
 
 
 class House:
-    """`clips`, `database` and the mirror's `state` in `folder`. `save` and `restore` bring the
-    mirror's part, and nothing else, back to what it was; pictures are linked, never copied."""
+    """`clips`, `database` and the mirror's `state` in `folder`.
+
+    `restore` brings the mirror's files back to what they were at `save`, and nothing else. Pictures
+    are linked and not copied."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -78,14 +81,14 @@ class House:
         os.link(source, self.clips / f"{event.camera}-{event.id}.jpg")
 
     def rows(self, events: Iterable[Event]) -> None:
-        """Commit a row for each."""
+        """Commits a row for each event."""
         self._sql.execute("BEGIN")
         self._sql.executemany(INSERT, (event.row for event in events))
         self._sql.execute("COMMIT")
 
     def live(self, number: int, source: Path) -> Event:
-        """An event that ends now: its picture and its row are there, as when its handler returns.
-        `restore` takes it away."""
+        """Makes an event that ends now, with its picture and its row, as they are when Frigate's
+        handler returns. `restore` removes it."""
         now = time.time()
         event = Event(number, now, now)
         self.picture(event, source)
@@ -94,8 +97,8 @@ class House:
         return event
 
     def known(self, events: Iterable[Event]) -> None:
-        """State-file lines that say that these are in the bucket; an empty ledger is filled
-        from them."""
+        """Writes lines into the state file that say that these events are in the bucket. An empty
+        ledger fills itself from them."""
         with self.uploaded.open("a") as file:
             for event in events:
                 at = datetime.fromtimestamp(int(event.ended), UTC)
@@ -117,7 +120,7 @@ class House:
         _linked(self.saved / "cache", self.cache)
 
     def lines(self) -> int:
-        """How many artifacts the state file says are in the bucket."""
+        """The number of artifacts that the state file says are in the bucket."""
         try:
             with self.uploaded.open("rb") as file:
                 return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
@@ -130,7 +133,7 @@ class House:
 
 
 def _linked(source: Path, target: Path) -> None:
-    """The same tree: pictures in the spool, which never change, by links, all else by copies."""
+    """Copies a tree, but links the pictures of the spool, which never change."""
 
     def copy(one: str, other: str) -> None:
         (os.link if "snapshot_" in os.path.basename(one) else shutil.copy2)(one, other)
@@ -139,7 +142,7 @@ def _linked(source: Path, target: Path) -> None:
 
 
 def pictures(folder: Path, count: int, least: int, most: int, seed: int = 1) -> list[Path]:
-    """Files of random bytes, of `least` to `most` bytes each: always the same."""
+    """Makes files of `least` to `most` random bytes each. The same seed makes the same files."""
     rng, found = random.Random(seed), []
     folder.mkdir(parents=True)
     for number in range(count):

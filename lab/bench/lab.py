@@ -1,5 +1,5 @@
-"""What all rows share: the folder, how much is measured, the servers, and houses that are costly
-to build. Leaves nothing behind."""
+"""What all rows share: the folder, the amount to measure, the servers, and houses that are costly
+to build. It removes everything in the end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ QUICK, USUAL, FULL = "quick", "usual", "full"
 
 @dataclass
 class Lab:
-    """`effort` is one of quick (does it run?), usual (minutes) and full (1,000 events)."""
+    """`effort` is quick (does it run at all?), usual (minutes) or full (1,000 events)."""
 
     folder: Path
     effort: str = USUAL
@@ -84,10 +84,10 @@ class Lab:
         return folder
 
     def house(self, files: list[Path], known: int = 0, window: int = 0) -> House:
-        """A house saved with these pictures pending in ledger and spool, `known` more rows that
-        are uploaded, and the first `window` of those still in Frigate's database.
+        """Makes and saves a house. These pictures are pending in its ledger and spool. Its ledger
+        also has `known` uploaded artifacts, and Frigate's database has the first `window` of them.
 
-        The way there is the program's own: a life with the bucket out of reach."""
+        The program itself fills the ledger: it runs once while no bucket can be reached."""
         house, now = House(self.room("house")), time.time()
         if known:
             shutil.rmtree(house.state)
@@ -107,7 +107,7 @@ class Lab:
         return house
 
     def _ledger(self, known: int) -> House:
-        """A house whose ledger knows so many uploaded artifacts, from lines of the state file."""
+        """A house whose ledger has read so many uploaded artifacts from the state file."""
         if known not in self._ledgers:
             house = House(self.room("known"))
             house.known(past(known, self.began))

@@ -1,9 +1,9 @@
 """Runs one command and writes what it cost: python -I -S launch.py RESULT NICE COMMAND ...
 
-A process of its own, and a small one, since the kernel counts what was resident before an exec as
-the new program's peak. NICE is added to the command's niceness. It stays in the bench's own
-session: outside of a container Linux groups by sessions (sched_autogroup), and niceness counts
-within a group only, as it does within Frigate's container.
+It is a small process of its own, because the kernel counts the memory before an exec as part of the
+new program's peak. NICE is added to the command's niceness. The command stays in the session of the
+bench: outside of a container Linux groups processes by session (sched_autogroup), and niceness only
+counts within a group, as it does within Frigate's container.
 """
 
 import json

@@ -1,5 +1,5 @@
-"""Processes that are measured: any command, and the mirror's child. Both run below `launch.py`,
-whose account of CPU and peak memory is the kernel's own (wait4)."""
+"""Measured processes: any command, and the mirror's child process. `launch.py` starts both and
+reports the CPU time and the peak memory that the kernel counted (wait4)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.rig import ROOT, processes
 from tests.rig.servers import ACCESS, SECRET
 from tests.rig.waiting import until
 
-NICE = "10"  # of rivals; it is what the mirror sets itself to
+NICE = "10"  # the niceness of rivals; the mirror gives itself the same
 LAUNCH = [sys.executable, "-I", "-S", str(ROOT / "lab" / "bench" / "launch.py")]
 PLAIN = {"PATH": os.environ["PATH"], "AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent",
          "AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET,
@@ -27,13 +27,13 @@ PLAIN = {"PATH": os.environ["PATH"], "AWS_EC2_METADATA_DISABLED": "true", "HOME"
 
 
 class BenchError(Exception):
-    """What was to be measured did not happen."""
+    """The thing to be measured did not happen."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """`began` and `ended` on CLOCK_MONOTONIC, `cpu` in seconds, user and system, of the process
-    and what it waited for."""
+    """`began` and `ended` are on CLOCK_MONOTONIC. `cpu` is in seconds, user and system, of the
+    process and of the children that it waited for."""
 
     began: float
     ended: float
@@ -49,7 +49,7 @@ class Cost:
 def measured(
     command: list[str], folder: Path, environ: Mapping[str, str] | None = None, within: float = 600
 ) -> Cost:
-    """Run a command to its end. Raises BenchError where it fails."""
+    """Runs a command to its end. Raises BenchError where it fails."""
     result = folder / "result"
     result.unlink(missing_ok=True)
     with (folder / "output").open("wb") as output:
@@ -70,7 +70,7 @@ def wait_until(true: Callable[[], object], within: float, what: str, every: floa
 
 
 class Mirror:
-    """The child as Frigate's hook would start it, in `house`, on its way to a bucket."""
+    """The child process as Frigate's hook starts it, in `house`, with the settings in `place`."""
 
     def __init__(self, house: House, place: Mapping[str, str], **environ: str) -> None:
         self.house = house
@@ -93,7 +93,7 @@ class Mirror:
         os.write(self._pipe.fileno(), f"{event_id}\n".encode())
 
     def status(self) -> dict[str, object]:
-        """Its status file; empty while there is none of this process's own."""
+        """Its status file; empty while this process has not written one."""
         try:
             found: dict[str, object] = json.loads(
                 (self.house.cache / ".s3_status.json").read_text()
@@ -115,15 +115,16 @@ class Mirror:
         return processes.memory(self.pid, name)
 
     def wait_for_lines(self, count: int, within: float = 300) -> float:
-        """Wait until so many artifacts are said to be in the bucket; when, on CLOCK_MONOTONIC."""
+        """Waits until the state file says that so many artifacts are in the bucket. Returns the
+        time on CLOCK_MONOTONIC."""
         said = f"{count} uploaded: {self._tail()}"
-        # Ten looks a second: each reads the whole file, on the CPU that is being measured.
+        # It reads the file only ten times a second, because reading uses the CPU that it measures.
         wait_until(lambda: self.house.lines() >= count, within, said, 0.1)
         return time.monotonic()
 
     def wait_for_quiet(self, within: float = 300) -> None:
-        """Wait until it runs, and nearly all looks of two seconds find all of its threads asleep:
-        that it uses no CPU could also mean that it is given none."""
+        """Waits until it runs and all of its threads sleep in nearly all looks of two seconds.
+        Unused CPU time would not show this: a process that gets no CPU uses none, either."""
         until = time.monotonic() + within
         awake = 40
         while awake > 4 or not self.status():
@@ -135,7 +136,7 @@ class Mirror:
                 time.sleep(0.05)
 
     def stop(self) -> Cost:
-        """Close its pipe and wait for its end, as Frigate's own would be."""
+        """Closes its pipe, as the end of Frigate does, and waits for its end."""
         self._pipe.close()
         _await(self._launched, self._result, 60)
         return Cost(**json.loads(self._result.read_text()))

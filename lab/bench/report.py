@@ -1,4 +1,4 @@
-"""The results as a page: machine, versions, a table for each row, and how it was measured."""
+"""The report: a section for each row, with its method, its table, the machine and the versions."""
 
 from __future__ import annotations
 

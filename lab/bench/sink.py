@@ -1,13 +1,12 @@
-"""A server that reads each request and answers 200: what is left is the client's cost alone.
+"""A server that reads each request and answers 200, so that only the client's own cost is left.
 
-python -I lab/bench/sink.py [port] prints its port, serves until the end of stdin
+python -I lab/bench/sink.py [port] prints its port and serves until the end of stdin.
 
-It speaks as much of S3 as clients need who only write: PUT of objects and parts, the three
-requests of a multipart upload, an empty listing; and as S3 does it tells the SHA-256 that a PUT
-asked it to check, though it checks nothing. Bodies are thrown away by the kernel (MSG_TRUNC),
-so that it costs a fraction of what any client does. It notes when each object had been read whole,
-on CLOCK_MONOTONIC, which all processes share. Below /-/ lies what the bench asks of it: see
-`_control`.
+It speaks as much of S3 as clients need that only write: PUT of objects and parts, the three
+requests of a multipart upload, and an empty listing. As S3 does, it returns the SHA-256 that a PUT
+asked it to check, but it checks nothing. The kernel throws the bodies away (MSG_TRUNC), so the
+server costs a fraction of any client. It notes when it had read each whole object, on
+CLOCK_MONOTONIC, which all processes share. The bench asks it below /-/: see `_control`.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 CHECKSUM = re.compile(rb"\r\nx-amz-checksum-sha256:[^\r]*", re.IGNORECASE)
 EXPECT = re.compile(rb"\r\nexpect: *100-continue", re.IGNORECASE)
 SCRAP = bytearray(1 << 20)
-# No MD5, lest a client compares it with its own.
+# The ETag is no MD5, because a client would compare an MD5 with its own.
 PUT = b'HTTP/1.1 200 OK\r\nETag: "0123456789abcdef0123456789abcdef-1"\r\nContent-Length: 0'
 MISSING = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 XML = '<?xml version="1.0" encoding="UTF-8"?>\n<{0} xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{1}</{0}>'
 
 
 class Connection:
-    """What of the current request has been read: `head` until it is whole, then `left` bytes."""
+    """The current request: `head` as far as it was read, then `left` bytes of the body to read."""
 
     __slots__ = ("answer", "head", "left", "request", "socket")
 
@@ -64,7 +63,7 @@ class Sink:
         self.when: dict[str, float] = {}
 
     def serve(self, until: int) -> None:
-        """Serve until the file descriptor `until` has come to its end."""
+        """Serves until the file descriptor `until` reaches its end."""
         self._poll.register(until, select.EPOLLIN | select.EPOLLHUP)
         while True:
             if self._later:  # epoll counts whole milliseconds, and rounds them up
@@ -94,7 +93,7 @@ class Sink:
         try:
             if connection.request is None:
                 self._read_head(connection)
-            elif not connection.left:  # it went away while its answer was held back
+            elif not connection.left:  # the client went away before its delayed answer
                 self._close(connection)
             else:
                 most = min(connection.left, len(SCRAP))
@@ -129,7 +128,7 @@ class Sink:
         return None
 
     def _got(self, connection: Connection, count: int) -> None:
-        """`count` bytes of a body are in."""
+        """Takes note of `count` more bytes of a body."""
         if not count and connection.left:
             return self._close(connection)
         assert connection.request is not None

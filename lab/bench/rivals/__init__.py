@@ -1,4 +1,4 @@
-"""The rivals, each a command that uploads every file of a folder, with its best settings."""
+"""The rivals. Each is a command that uploads every file of a folder, with its best settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lab.bench import RIVALS
 
 HERE = Path(__file__).resolve().parent
 THREADS = "8"
-# What saves rclone its questions and its second looks, so that a file costs it one request.
+# With these rclone asks no questions and checks nothing twice, so a file costs it one request.
 RCLONE = ["--config", "/dev/null", "--s3-provider", "Other", "--s3-env-auth",
           "--s3-no-check-bucket", "--s3-no-head", "--no-traverse", "--ignore-times",
           "--ignore-checksum"]  # fmt: skip

@@ -1,9 +1,9 @@
-"""The least that a mirror of this kind can do, one event after the other: least.py DATABASE FOLDER
-HOST:PORT. A line of stdin is an event's id, its picture and a URL that was signed beforehand.
+"""The least work that a mirror of this kind must do: least.py DATABASE FOLDER HOST:PORT. A line of
+stdin is an event's id, its picture and a URL that was signed beforehand.
 
-The row is read over a connection that stays open, the picture held by a link, the event written
-down in a journal (SQLite, as durable as the mirror's), the digest taken, and all sent by one PUT
-over a connection that stays open. No settings, threads, retries, metadata or faults.
+For each event it reads the row over an open connection, holds the picture by a link, notes the
+event in a journal (SQLite, as durable as the mirror's), computes the digest, and sends one PUT over
+an open connection. It has no settings, threads, retries or metadata and handles no fault.
 """
 
 import hashlib

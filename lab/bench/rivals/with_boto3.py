@@ -1,6 +1,6 @@
-"""Every file of a folder to a bucket by boto3: with_boto3.py put_object|upload_file ENDPOINT
-BUCKET PREFIX FOLDER THREADS. Credentials come from the environment. No settings but those that
-cost nothing."""
+"""Uploads every file of a folder by boto3: with_boto3.py put_object|upload_file ENDPOINT BUCKET
+PREFIX FOLDER THREADS. Credentials come from the environment. It has only settings that cost
+nothing."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Every file of a folder to a bucket by obstore, which is Rust: with_obstore.py ENDPOINT BUCKET
+"""Uploads every file of a folder by obstore, which is Rust: with_obstore.py ENDPOINT BUCKET
 PREFIX FOLDER THREADS. Credentials come from the environment.
 """
 

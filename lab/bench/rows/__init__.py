@@ -1,4 +1,5 @@
-"""The table's rows, a module each: its docstring says how it measures, `run` yields figures."""
+"""The rows of the report. Each is a module: its docstring describes the method, and `run` yields
+the figures."""
 
 from __future__ import annotations
 

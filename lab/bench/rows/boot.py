@@ -1,12 +1,12 @@
 """Boot: `python3 -c pass` with and without boot/ on PYTHONPATH.
 
-Pairs in turn, user and system time and wall time of each process. An empty folder in the place of
-boot/ is one control: what two runs differ by that differ in nothing of ours. A sitecustomize.py
-without a line is the other: the least that a file costs which every Python runs at its start. No
-difference is measurable where the 95 % confidence interval of the median of the pairs' differences
-(boot/ less the other) holds 0. `setup_s3_mirror.sh` has compiled boot/; where it could not, each
-Python compiles the file anew, since the mount is read-only: shown too, two thirds of it are what
-any file would cost.
+The runs take turns. Each is timed from the start of the process to its end. There are two controls.
+An empty folder in the place of boot/ shows how much two equal runs differ. A sitecustomize.py
+without a line shows the least cost of any file that every Python runs at its start. No difference
+is measurable where the 95 % confidence interval of the median difference (boot/ minus the control)
+contains 0. `setup_s3_mirror.sh` compiles boot/. Where it cannot, each Python compiles the file
+again, because the mount is read-only. The last figure shows this case; two thirds of it are the
+cost of compiling any file.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def run(lab: Lab) -> Iterator[Figure]:
     paths = {"without": "", "empty": str(lab.room("empty")), "bare": str(bare),
              "raw": str(raw), "boot": str(ROOT / "boot")}  # fmt: skip
     took: dict[str, list[float]] = {name: [] for name in paths}
-    for path in paths.values():  # what is compiled is kept
+    for path in paths.values():  # so that each is compiled before it is measured
         _run(path, keep=path != str(raw))
     for number in range(pairs):
         order = list(paths) if number % 2 else list(reversed(paths))
@@ -53,7 +53,7 @@ def run(lab: Lab) -> Iterator[Figure]:
 
 
 def compared(ours: list[float], others: list[float]) -> tuple[str, bool]:
-    """What the pairs differ by, and whether that may be nothing."""
+    """The difference of the pairs in words, and whether it may be zero."""
     differences = [a - b for a, b in zip(ours, others, strict=True)]
     low, high = interval(differences)
     return (
@@ -71,7 +71,7 @@ def interval(differences: list[float]) -> tuple[float, float]:
 
 
 def _run(path: str, *, keep: bool = True) -> float:
-    """Milliseconds of wall time of one interpreter, which may `keep` what it compiles."""
+    """Milliseconds of one interpreter. It writes what it compiles to the disk if it may `keep` it."""
     environ = {"PATH": os.environ["PATH"]} | ({"PYTHONPATH": path} if path else {})
     environ |= {} if keep else {"PYTHONDONTWRITEBYTECODE": "1"}
     began = time.perf_counter()

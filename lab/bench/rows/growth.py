@@ -1,9 +1,9 @@
 """How cost grows with the ledger: objects/s and CPU per object at 10^3 to 10^6 rows.
 
-The same snapshots are drained to the null sink while the ledger holds so many more rows, of
-artifacts that are uploaded. Each size is compared with the smallest, interleaved. The rate is from
-the first object to the last, so that a start that grows shows in the row `start`, but CPU is the
-whole process's.
+The child drains the same snapshots to the null sink, while the ledger also holds so many rows of
+uploaded artifacts. Each size is compared with the smallest, and the sizes take turns. The rate runs
+from the first object to the last, because the row `start` shows a start that grows. The CPU time is
+that of the whole process.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Cost on Frigate's event thread: the time that the hook adds to one call of a handler.
 
-The bench is the host here: the hook is armed on a handler that does nothing, and each call is
-timed with and without it, one after the other. The child is asleep (each call waits until the last
-id has been read, so that the write wakes it), or idle (it reads each id, which names no event), or
-drains a backlog at full speed, or has given up for good, or is stopped with its pipe
-full. While it reads, the calls wait whenever half the pipe is full, so that none is counted that
-only drops its id. The limit is one bare write of the same bytes to a pipe, timed in the same way;
-for the child asleep, to a pipe whose reader sleeps at nice 10 and does nothing but read.
+The bench is the host here. The hook is armed on a handler that does nothing, and each call is timed
+with and without it, one after the other. The child is in one of these states: asleep (each call
+waits until the child has read the last id, so that the write wakes it), idle (it reads ids that
+name no event), draining a backlog at full speed, dead for good, or stopped while its pipe is full.
+While the child reads, the calls wait whenever half the pipe is full, so that no call is counted
+that only drops its id. The limit is one bare write of the same bytes to a pipe, timed in the same
+way. For the sleeping child it is a write to a pipe whose reader sleeps at nice 10 and only reads.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def handler(self: Any, event_type: Any, camera: Any, event_data: Any) -> None: .
 
 
 class Host:
-    """The hook with its child, on a handler that does nothing."""
+    """The hook and its child, on a handler that does nothing."""
 
     def __init__(self, environ: dict[str, str]) -> None:
         self.observer = patcher.Observer()
@@ -49,12 +49,12 @@ class Host:
         self.observer.start(PLAIN | environ | {"S3_MIRROR_PARENT": str(os.getpid())})
 
     def unread(self) -> int:
-        """Bytes in the pipe."""
+        """The bytes in the pipe."""
         answer = fcntl.ioctl(self.observer._writing, termios.FIONREAD, bytes(4))
         return int(struct.unpack("i", answer)[0])
 
     def stop(self) -> None:
-        """Close the pipe and wait until the child has been reaped."""
+        """Closes the pipe and waits until the keeper has waited for the child."""
         self.observer.stop()
         for thread in threading.enumerate():
             if thread.name == "s3_keeper":
@@ -72,7 +72,7 @@ def armed(house: House, where: dict[str, str]) -> Iterator[Host]:
 
 @contextmanager
 def stopped() -> Iterator[None]:
-    """The children do nothing meanwhile."""
+    """Stops the children for the time of the block."""
     pids = child_mirrors(os.getpid())
     try:
         for child in pids:
@@ -99,7 +99,8 @@ def run(lab: Lab) -> Iterator[Figure]:
     with armed(backlog, place(sink, sink.bucket())) as host:
         wait_until(lambda: sink.ask("stats")["objects"] > 10, 30, "the drain")
         yield from _figures("draining", _added(host, calls, HALF_FULL), limit)
-    with armed(empty, NOWHERE | {"S3_BUCKET": "no such name!"}) as host:  # exit 78: stays off
+    # the child ends with 78 and is not started again
+    with armed(empty, NOWHERE | {"S3_BUCKET": "no such name!"}) as host:
         wait_until(lambda: not _keeping(), 30, "the end of the child")
         yield from _figures("dead", _added(host, calls, None), limit)
     sink.slow_down(0)
@@ -108,12 +109,12 @@ def run(lab: Lab) -> Iterator[Figure]:
 
 
 def _added(host: Host, calls: int, most_unread: int | None) -> list[float]:
-    """Microseconds that the hook adds to each of the calls; fewer where our patience ends."""
+    """The microseconds that the hook adds to each call. After PATIENCE it makes no more calls."""
     added: list[float] = []
     clock, hooked = time.perf_counter, host.hooked
     until = time.monotonic() + PATIENCE
     while most_unread is None and host.unread() < 65_000 and not added and _keeping():
-        hooked(None, "end", "front_door", DATA)  # fill it
+        hooked(None, "end", "front_door", DATA)  # fill the pipe
     for number in range(calls):
         if most_unread is not None and number % (100 if most_unread else 1) == 0:
             while host.unread() > most_unread:
@@ -143,7 +144,7 @@ def _bare_writes(calls: int) -> list[float]:
 
 
 def _bare_wakes(calls: int) -> list[float]:
-    """The same, each write waking a process that does nothing but read."""
+    """The same, but each write wakes a process that only reads."""
     reading, writing = os.pipe()
     words = [sys.executable, "-I", "-S", "-c", READER]
     reader = os.posix_spawn(

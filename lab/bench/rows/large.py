@@ -1,10 +1,10 @@
-"""Large objects: files of 20 to 200 MB. Clips and recordings come later; the edge must be ready.
+"""Large objects: files of 20 to 200 MB, as clips and recordings will be.
 
-They lie where snapshots lie, pending in the ledger, and the child drains them as it would
-snapshots. A round takes ten of the files, five rounds all fifty; the rate is from the start of the
-process to the last object, as in `small`. rclone and aws upload in parts, as they do by default.
-Memory is the child's peak; its bound is what eight threads hold: 1 MiB each, since larger bodies
-are digested in pieces and sent by the kernel (over https in pieces).
+They lie where snapshots lie and are pending in the ledger, so the child drains them like snapshots.
+Each of five rounds takes ten of the fifty files. The rate runs from the start of the process to the
+last object, as in `small`. rclone and aws upload in parts, as they do by default. Memory is the
+peak of the child. Its bound follows from eight threads of 1 MiB each: larger bodies are digested in
+pieces, and the kernel sends them (over https they are sent in pieces).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lab.bench.servers import Server
 
 GOALS: dict[str, Goal | None] = {"rclone": at_least(1), "aws": at_least(1), "s5cmd": None,
                                  "obstore": None}  # fmt: skip
-BOUND_MB = 8 * 1 + 60  # threads x what each holds, and the interpreter with boto3
+BOUND_MB = 8 * 1 + 60  # threads x 1 MiB, plus the interpreter with boto3
 
 
 def run(lab: Lab) -> Iterator[Figure]:

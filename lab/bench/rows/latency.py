@@ -1,15 +1,16 @@
-"""Latency: from Frigate's `end` handler returning to the object listed in the bucket (SeaweedFS).
+"""Latency: from the return of Frigate's `end` handler to the object in SeaweedFS's listing.
 
-The bench is the host, with the hook on its handler and the child below it; the picture and its row
-are written before the handler is called, as Frigate does. The rival is one bare PUT of the same
-bytes to the same server, by a plain HTTP connection that is warm, with a URL that was signed
-beforehand, from its start to the same look at the listing; both are looked for from their start on,
-which costs the server the same, at random moments, lest their grid decides. Events and PUTs take
-turns, all after the same pause: what comes right after another finds the machine awake. The limit
-is the least program that is told by a pipe, reads the row, holds the picture, writes down that it
-is to be uploaded, takes its digest and puts it (`lab/bench/rivals/least.py`). In bursts,
-50 handlers return one right after the other, and beside one bare PUT stand 50 bare PUTs at once
-over eight warm connections, which is what the server itself makes of such a burst.
+The bench is the host, with the hook on its handler and the child below it. It writes the picture
+and the row before it calls the handler, as Frigate does. The rival is one bare PUT of the same
+bytes to the same server, over a warm plain HTTP connection, with a URL that was signed beforehand.
+Both times end at the same look at the listing. The bench looks from the start on, which costs the
+server the same for both, and at random moments, so that no regular interval distorts the result.
+Events and PUTs take turns with the same pause before each, because a machine answers faster right
+after other work. The limit is the least program of this kind (`lab/bench/rivals/least.py`): it
+hears of the event by a pipe, reads the row, holds the picture, notes the event, computes the digest
+and puts it. In a burst 50 handlers return one right after the other. It is compared with one bare
+PUT, and with 50 bare PUTs at once over eight warm connections, which is the server's own limit for
+such a burst.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ KEY = re.compile(r"<Key>([^<]+)</Key>")
 
 
 class Plain:
-    """A warm connection that sends what was signed before."""
+    """A warm connection for requests that were signed beforehand."""
 
     def __init__(self, weed: Weed, bucket: str) -> None:
         self._weed, self._bucket = weed, bucket
@@ -54,7 +55,7 @@ class Plain:
         return str(url).removeprefix(self._weed.endpoint)
 
     def warm(self) -> None:
-        """The server has closed what was idle for minutes."""
+        """Connects again, because the server closes a connection that was idle for minutes."""
         self._connection.close()
         self.keys("nothing")
 
@@ -77,7 +78,7 @@ class Plain:
 
 
 class Least:
-    """The least program, on a house of its own, lest the mirror's sweep finds its events."""
+    """The least program, in a house of its own, where the mirror's sweep cannot find its events."""
 
     def __init__(self, lab: Lab, weed: Weed) -> None:
         self.house = lab.house([])
@@ -113,7 +114,7 @@ def run(lab: Lab) -> Iterator[Figure]:
     with armed(house, place(weed, bucket)) as host, least(lab, weed) as other:
         wait_until(lambda: (house.cache / ".s3_status.json").exists(), 30, "the mirror's start")
         scene = Scene(lab, house, host, other, weed, bucket)
-        scene.one_by_one(3, 0.0)  # warm
+        scene.one_by_one(3, 0.0)  # to warm all parts up
         yield from _single(scene, lab.size(5, 40, 200), lab.rounds)
         yield from _bursts(scene, lab.size(2, 20))
     weed.drop(bucket)
@@ -121,7 +122,7 @@ def run(lab: Lab) -> Iterator[Figure]:
 
 
 class Scene:
-    """Events and PUTs of the same pictures, and when each was listed. All times in milliseconds."""
+    """Times from the start of events and PUTs to the listing of their objects, in milliseconds."""
 
     def __init__(
         self, lab: Lab, house: House, host: Host, other: Least, weed: Weed, bucket: str
@@ -133,7 +134,7 @@ class Scene:
         self._number = 0
 
     def one_by_one(self, events: int, every: float) -> dict[str, float]:
-        """The median of each."""
+        """The median time of each way."""
         ways = {"mirror": self.mirrored, "bare": self.bare, "least": self.least}
         found: dict[str, list[float]] = {name: [] for name in ways}
         due = time.monotonic()
@@ -147,7 +148,8 @@ class Scene:
     def mirrored(self, files: list[Path]) -> list[float]:
         events = []
         for file in files:
-            self._number += len(CAMERAS)  # all of one camera: one page of a listing shows them
+            # all of one camera, so that one page of a listing shows them
+            self._number += len(CAMERAS)
             events.append(self._house.live(self._number, file))
         look = self._look(event.key for event in events)
         returned = {}
@@ -166,7 +168,7 @@ class Scene:
         return self._until_listed(look, {key: time.perf_counter()})
 
     def bare(self, files: list[Path]) -> list[float]:
-        """PUTs that all begin at once, as far as there are connections."""
+        """PUTs that begin at once, as far as there are connections."""
         self._number += 1
         keys = [f"bare/none/{self._number:06d}-{number:02d}" for number in range(len(files))]
         bodies = [file.read_bytes() for file in files]
@@ -190,7 +192,7 @@ class Scene:
             return listed
 
     def _look(self, keys: Iterable[str]) -> str:
-        """For these, the last of their folder, and for nothing before them."""
+        """A signed URL that lists these keys, which are the last of their folder, and none before."""
         first = min(keys)
         folder = f"{first.rpartition('/')[0]}/"
         return self._looking.signed("list_objects_v2", Prefix=folder, StartAfter=first[:-1])

@@ -1,8 +1,8 @@
-"""Live events during a drain: how long an event that ends now takes, while a backlog is uploaded.
+"""Live events during a drain: the time that an event takes while a backlog is uploaded.
 
-From the moment its id is written down the pipe to its object whole at the null sink, whose every
-answer takes 20 ms more; one event every 0.4 s. Idle is the same without a backlog. Where the
-program has a bandwidth limit the backlog is drained under it, and else at full speed.
+It runs from the write of the event's id to the pipe to the moment when the null sink has the whole
+object. Each answer of the sink takes 20 ms more, and there is one event every 0.4 s. Idle is the
+same without a backlog. The backlog is drained once at full speed and once under a bandwidth limit.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def run(lab: Lab) -> Iterator[Figure]:
 def latencies(
     house: House, sink: NullSink, files: list[Path], settings: dict[str, str], backlog: int
 ) -> list[float]:
-    """Milliseconds of each of the events."""
+    """The milliseconds of each event."""
     house.restore()
     written = {}
     with Mirror(house, place(sink, sink.bucket()), **settings, S3_DRAIN_SECONDS="0") as mirror:

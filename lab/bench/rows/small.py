@@ -1,14 +1,15 @@
-"""Small objects, and what they cost.
+"""Small objects: rate and cost.
 
-Snapshots of 30 to 300 KB, pending in the ledger and held in the spool, drained by the child as
-Frigate starts it: catalog, spool, ledger, state files and all. A round of ours is from the start
-of the process to its last object whole at the sink, or, on SeaweedFS, noted in the state file; a
-rival's is from its start to its last object at the sink, or its end. All run at nice 10, as ours
-puts itself there, with eight threads or workers (s5cmd is slower with more on two cores). CPU is
-user and system of the whole process, imports and end included; SeaweedFS's and the sink's is not
-counted. The sink tells the SHA-256 that a PUT asks it to check, as S3 and SeaweedFS do, so ours
-makes no MD5 on either (decision 0007); where a service does not tell it, an upload of ours costs
-half as much CPU again.
+The child, started as Frigate starts it, drains snapshots of 30 to 300 KB that are pending in the
+ledger and held in the spool. Catalog, spool, ledger and state files all take part. Our time runs
+from the start of the process to the moment when the sink has the whole last object, or on SeaweedFS
+until the state file notes it. A rival's time runs from its start to its last object at the sink, or
+to its end. All run at nice 10, which the mirror gives itself, with eight threads or workers (s5cmd
+is slower with more on two cores). CPU is the user and system time of the whole process with its
+imports and its end; that of SeaweedFS and of the sink is not counted. The sink returns the SHA-256
+that a PUT asks it to check, as S3 and SeaweedFS do, so the mirror computes no MD5 on either
+(decision 0007). Where a service does not return it, an upload costs the mirror half as much CPU
+again.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ DELAY, THREADS = 0.05, 8
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """One round: objects per second, CPU seconds per 1,000, peak megabytes."""
+    """One round: objects per second, CPU seconds per 1,000 objects, peak megabytes."""
 
     rate: float
     cpu: float
@@ -84,7 +85,7 @@ def _figures(where: str, found: dict[str, list[Drain]], tell_cost: bool) -> Iter
 
 
 def drain(house: House, server: Server, count: int, within: float = 300) -> Drain:
-    """Restore the house, let the child drain it, and see that all is there."""
+    """Restores the house, lets the child drain it, and checks that every object has arrived."""
     house.restore()
     bucket, before = server.bucket(), house.lines()
     with Mirror(house, place(server, bucket)) as mirror:
@@ -110,7 +111,7 @@ def _drained(server: Server, bucket: str, count: int, cost: Cost, ended: float) 
 
 
 def _delayed(lab: Lab) -> Iterator[Figure]:
-    """On a sink whose every answer takes 50 ms more, threads / delay is all that can be had."""
+    """On a sink whose every answer takes 50 ms more, threads / delay is the highest possible rate."""
     count, sink = lab.size(200, 1_200), lab.sink
     sink.slow_down(DELAY)
     house, rates = lab.house(lab.pictures(count)), []

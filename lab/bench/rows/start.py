@@ -1,10 +1,10 @@
-"""Start: from the child's start to the first object whole at the sink, and the sweep.
+"""Start: from the child's start to the first whole object at the sink. And the sweep.
 
-One snapshot is pending. The limit is what cannot be saved: an interpreter that imports boto3,
-makes a client and puts one object. With 1,000,000 rows in the ledger Frigate's window holds those
-1,000,000 events too, so that the first sweep runs meanwhile. The sweep of an unchanged window of
-100,000 events is how much later than with an empty window a child finds one last event that the
-ledger does not know.
+One snapshot is pending. The limit is the work that nobody can save: an interpreter that imports
+boto3, makes a client and puts one object. With 1,000,000 rows in the ledger Frigate's window holds
+those 1,000,000 events too, so that the first sweep runs at the same time. The time of a sweep of
+100,000 known events is a difference: so much later than with an empty window the child finds one
+last event that its ledger does not know.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def run(lab: Lab) -> Iterator[Figure]:
 
 
 def first_object(house: House, sink: NullSink) -> float:
-    """Seconds from the start of the child until something is whole at the sink."""
+    """Seconds from the start of the child until the sink has the first whole object."""
     house.restore()
     with Mirror(house, place(sink, sink.bucket()), S3_DRAIN_SECONDS="0") as mirror:
         wait_until(lambda: sink.count("bench"), 120, "the first object", 0.01)

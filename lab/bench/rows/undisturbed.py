@@ -1,11 +1,12 @@
-"""Frigate undisturbed: a 5 ms heartbeat and a CPU-bound loop in a host process, while snapshots
-drain.
+"""Frigate undisturbed: a heartbeat and a computing loop in a host process, beside a drain.
+
+The heart beats every 5 ms.
 
 The host is one process with two threads, so its heartbeat waits for the interpreter's lock even
-alone. Without any mirror, beside a mirror that drains to the null sink at full speed, and beside a
-control: as many endless loops at nice 19 as the mirror keeps cores busy, which is what the machine
-itself makes of neighbours that do nothing but yield. The sink runs at nice 19 here, since it is no
-part of the mirror.
+when it is alone. It runs without a mirror, beside a mirror that drains to the null sink at full
+speed, and beside a control. The control is as many endless loops at nice 19 as the mirror keeps
+cores busy: it shows how the machine itself treats neighbours that always yield. The sink runs at
+nice 19 here, because it is no part of the mirror.
 """
 
 from __future__ import annotations

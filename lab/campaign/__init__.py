@@ -1,5 +1,6 @@
-"""The fault campaign: the mirror under every fault that can be made here, against a real S3 server.
+"""The fault campaign: it runs the mirror under every fault that can be made here, with a real S3
+server.
 
-It imports nothing of the program. What the program did is seen from outside: in the bucket, in the
-process list, in its log. See README.md beside this file.
+It imports nothing of the program. It sees from outside what the program did: in the bucket, in the
+process list and in the log. See README.md beside this file.
 """

@@ -1,7 +1,7 @@
-"""python -m lab.campaign: run the fault campaign, or prove that it can fail.
+"""python -m lab.campaign: runs the fault campaign, or proves that it can fail.
 
-Some faults need mounts, a loop device or chattr, so mostly root. Where they cannot be had, such a
-fault is said to be skipped, and the campaign to be incomplete.
+Some faults need mounts, a loop device or chattr, which usually only root may use. Where the machine
+does not allow them, the campaign reports these faults as skipped and itself as incomplete.
 
 Exit codes: 0 nothing was lost, doubled, wrong or alien, and nothing else failed; 1 something did,
 or the report could not be written; 2 nothing failed, but a fault was skipped or not reached in
@@ -25,12 +25,12 @@ from lab.campaign.sabotage import TABLE
 from lab.campaign.slips import SLIPS
 
 EX_FAILED, EX_INCOMPLETE, EX_USAGE = 1, 2, 64
-LAST_RUN = 120.0  # seconds that the last runs may take
+LAST_RUN = 120.0  # seconds that the last runs may take in all
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is taken down
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every world is closed
     if arguments.list:
         for group, members in faults.groups().items():
             print(group, *(f"    {fault.name}" for fault in members), sep="\n")
@@ -84,7 +84,7 @@ def _planned(arguments: argparse.Namespace) -> list[Planned] | None:
             print(f"no fault {word!r}; --list names them", file=sys.stderr)
             return None
     found = plan(chosen, arguments.seed, arguments.runs_scale)
-    if arguments.only:  # random pairs are of everything
+    if arguments.only:  # the random pairs would be of all faults
         found = [one for one in found if len(one.faults) == 1]
     return found + extra
 

@@ -1,4 +1,4 @@
-"""What was asked of the campaign, and which faults, or groups of them, try it."""
+"""The table of what the campaign must try, and of the faults or groups of faults that try it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from lab.campaign.faults import groups
 
 TRIED = "## What was asked, and what tries it\n"
-EVERYWHERE = "every run"  # kept by the world or the oracle, whatever the fault is
+EVERYWHERE = "every run"  # the world or the oracle checks it, whatever the fault is
 
 ASKED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "The child": {
@@ -139,12 +139,12 @@ ASKED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 
 
 def named() -> set[str]:
-    """Every fault that the table names, groups spelt out."""
+    """Every fault that the table names, with the faults of each group."""
     return {fault for lines in ASKED.values() for names in lines.values() for fault in _all(names)}
 
 
 def _all(names: Iterable[str]) -> list[str]:
-    """The faults behind the names; a group's name stands for all of its own."""
+    """The faults behind these names. The name of a group stands for all of its faults."""
     known = groups()
     return [
         fault for name in names

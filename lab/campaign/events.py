@@ -1,4 +1,4 @@
-"""Events as the campaign's Frigate has them, with pictures that differ in every byte count."""
+"""Events of the campaign's Frigate. Each has a picture of its own."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ JPEGS, WEBPS = (
 
 @dataclass
 class Event:
-    """One event; times are Unix seconds. `host`: which run of Frigate it
-    was sent to; `committed`: its row is known to be in the database."""
+    """One event. Its times are Unix seconds. `host` is the number of the Frigate that it was sent
+    to. `committed` says that its row is known to be in the database."""
 
     id: str
     camera: str
@@ -38,27 +38,27 @@ class Event:
     host: int = 0
     committed: bool = False
     goes_after: float = 1e9
-    """Seconds of a fair chance after which retention deletes its picture."""
+    """Seconds of its fair chance after which retention deletes its picture."""
     taken: bool = False
-    """Nobody can expect its object in the bucket: the owner deleted it there, or the mirror has
-    told of its loss."""
+    """Its object is not expected in the bucket: the owner deleted it there, or the mirror has
+    reported its loss."""
     kept: bool = False
-    """Retention must leave its picture alone for now: the picture is not as it will be."""
+    """Retention must not delete its picture yet, because the picture will still change."""
 
     @property
     def files(self) -> tuple[str, ...]:
-        """All that Frigate has of it in clips: the picture and, where that is a .jpg, the clean
-        copy, which not every version writes."""
+        """Its files in clips: the picture and, beside a .jpg, the clean copy that some versions
+        write."""
         stem, jpg, _ = self.file.rpartition(".jpg")
         return (self.file, f"{stem}-clean.webp") if jpg else (self.file,)
 
     @property
     def last_word(self) -> str:
-        """The message after which its row is complete and the hook has its id."""
+        """The kind of message after which its row is complete and the hook has its id."""
         return "start" if self.kind == "manual" else "end"
 
     def message(self) -> dict[str, Any]:
-        """Its data as Frigate's messages carry it."""
+        """Its data as in Frigate's messages."""
         return {
             "id": self.id, "camera": self.camera, "label": self.label, "sub_label": None,
             "start_time": self.started, "end_time": self.ended, "score": 0.84, "top_score": 0.87,
@@ -68,7 +68,8 @@ class Event:
 
 
 def happen(rng: random.Random, now: float, version: str) -> tuple[Event, bytes]:
-    """An event that ends at `now`, and its picture, as this version of Frigate names it."""
+    """Makes an event that ends at `now` and its picture. The picture is named as by this
+    version."""
     webp = version == "0.18"
     picture = photograph(rng, webp=webp)
     started = round(now - rng.uniform(0.5, 20.0), 6)
@@ -88,8 +89,8 @@ def happen(rng: random.Random, now: float, version: str) -> tuple[Event, bytes]:
 
 
 def photograph(rng: random.Random, *, webp: bool) -> bytes:
-    """A whole picture that differs from every other one. Its own bytes stand where viewers skip
-    them: in a comment of the JPEG behind its first mark, or in a last chunk of the WebP."""
+    """Makes a whole picture that differs from every other one. Its own bytes stand where viewers
+    skip them: in a comment behind the first marker of a JPEG, or in the last chunk of a WebP."""
     own = rng.randbytes(2 * rng.randrange(1, 30_000))
     if webp:
         picture = rng.choice(WEBPS) + b"OWN " + struct.pack("<I", len(own)) + own
@@ -99,7 +100,7 @@ def photograph(rng: random.Random, *, webp: bool) -> bytes:
 
 
 def write(folder: Path, event: Event, picture: bytes, version: str) -> None:
-    """Write the event's picture, and from 0.17 on the clean copy that is not to be mirrored too."""
+    """Writes the event's picture, and for 0.17 also the clean copy, which is not to be mirrored."""
     (folder / event.file).write_bytes(picture)
     if version == "0.17":
         (folder / f"{event.camera}-{event.id}-clean.webp").write_bytes(WEBPS[0])

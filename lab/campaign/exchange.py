@@ -1,7 +1,7 @@
-"""One request on its way through the proxy, and what can be done with it.
+"""One request on its way through the proxy, and what the proxy can do with it.
 
-Knows HTTP/1.1 as far as S3 clients and servers use it: a body has a Content-Length, and waits for
-`100 Continue` where the client asks for that.
+It knows as much of HTTP/1.1 as S3 clients and servers use: a body has a Content-Length, and waits
+for `100 Continue` if the client asks for that.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ async def next_exchange(
     upstream: tuple[str, int],
     rng: random.Random,
 ) -> Exchange | None:
-    """The next request of a connection, None at its end."""
+    """The next request of a connection; None at the end of the connection."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError:
@@ -33,8 +33,8 @@ async def next_exchange(
 
 @dataclass
 class Exchange:
-    """`over`: the connection must not be used again. `is_on`: whether the mischief that has this
-    request in hand still goes on."""
+    """`over` says that the connection must not be used again. `is_on` tells whether the mischief
+    that handles this request still goes on."""
 
     head: bytes
     reader: asyncio.StreamReader
@@ -50,7 +50,7 @@ class Exchange:
 
     @property
     def path(self) -> str:
-        """Percent-encoded, as it was sent."""
+        """The path, percent-encoded as the client sent it."""
         return self.head.split(b" ", 2)[1].decode()
 
     @property
@@ -79,7 +79,7 @@ class Exchange:
     # -- what goes to the server
 
     async def forward(self, body: bytes) -> bytes:
-        """The real server's whole answer to this request with this body."""
+        """Sends this request with this body to the real server and returns its whole answer."""
         reader, writer = await self._sent(body)
         try:
             answer = await asyncio.wait_for(reader.read(-1), PATIENCE)
@@ -88,7 +88,7 @@ class Exchange:
         return _without(answer, b"connection")
 
     async def forward_part(self, body: bytes) -> None:
-        """Send less than was announced to the real server, then break off."""
+        """Sends the real server less than the announced body, then breaks off."""
         _, writer = await self._sent(body)
         writer.close()
 
@@ -112,7 +112,7 @@ class Exchange:
         self.over = self.over or not delimited
 
     async def refuse(self, answer: bytes) -> None:
-        """Answer as servers do that have no use for the body: mostly before they have read it."""
+        """Answers like a server that does not want the body: often before it has read the body."""
         if self.size and self.rng.random() < 0.5:
             await self.body()
         else:
@@ -120,11 +120,11 @@ class Exchange:
         await self.answer(answer)
 
     def hang_up(self) -> None:
-        """Close the connection in good order."""
+        """Closes the connection in good order."""
         self.over = True
 
     def reset(self) -> None:
-        """Break the connection, as a router does that has lost its tables."""
+        """Resets the connection, like a router that has lost its tables."""
         self.over = True
         found = self.writer.get_extra_info("socket")
         if found is not None:
@@ -132,14 +132,14 @@ class Exchange:
         self.writer.transport.abort()
 
     async def wait_for_client(self) -> None:
-        """Say nothing until the client has gone."""
+        """Sends nothing until the client has gone."""
         self.over = True
         while await self.reader.read(65_536):
             pass
 
 
 def _without(message: bytes, *names: bytes) -> bytes:
-    """An HTTP message less some of its headers."""
+    """An HTTP message without some of its headers."""
     head, blank, body = message.partition(b"\r\n\r\n")
     for name in names:
         head = re.sub(rb"(?im)^%s:[^\r\n]*\r?\n?" % re.escape(name), b"", head)

@@ -1,4 +1,4 @@
-"""One run of the campaign's Frigate: a process that takes orders, and what it says."""
+"""One process of the campaign's Frigate: it takes orders and reports what it handled."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DRIVER = Path(__file__).resolve().parent / "hostside" / "host_process.py"
 
 
 class Tail:
-    """The lines of a growing file that have not been read yet."""
+    """Returns the lines of a growing file that it has not returned yet."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -34,7 +34,8 @@ class Tail:
 
 
 class Host:
-    """`out` is its stdout; its stderr, which the mirror shares, is appended to `log`."""
+    """Its stdout goes to `{name}.out`. Its stderr, which the mirror shares, is appended to
+    `log`."""
 
     def __init__(self, folder: Path, name: str, log: Path, environ: Mapping[str, str]) -> None:
         out = folder / f"{name}.out"
@@ -51,7 +52,7 @@ class Host:
         self._told = Tail(out)
         self.ready = False
         self.deaf = False
-        """Whether its event thread has been made to crash: it handles nothing that it is sent."""
+        """Whether a fault has crashed its event thread, so that it handles no more messages."""
 
     @property
     def pid(self) -> int:
@@ -62,7 +63,7 @@ class Host:
         return self._process.poll() is None
 
     def order(self, what: str, **values: Any) -> None:
-        """Nothing comes of it where the host is dead, as nothing happens in a dead Frigate."""
+        """Gives it an order. A dead host ignores it, like a dead Frigate."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps({"do": what} | values).encode() + b"\n")
@@ -71,10 +72,10 @@ class Host:
             pass
 
     def handled(self) -> list[tuple[str, str]]:
-        """(message, event id) of every handler that has returned since the last call."""
+        """The message and the event id of every handler that has returned since the last call."""
         found = []
         for line in self._told.lines():
-            if not line.startswith("{"):  # Frigate's own words
+            if not line.startswith("{"):  # a line of Frigate's own
                 continue
             said = json.loads(line)
             self.ready = self.ready or "ready" in said
@@ -87,7 +88,8 @@ class Host:
         return next(iter(processes.child_mirrors(self.pid)), 0)
 
     def stop(self, within: float = 10.0) -> int | None:
-        """As docker stops it; its exit code, None if it had to be killed after `within`."""
+        """Stops it as docker does. Returns its exit code, or None if it was killed after
+        `within`."""
         self._process.send_signal(signal.SIGTERM)
         try:
             return self._process.wait(within)
@@ -104,7 +106,7 @@ class Host:
         self._close()
 
     def _tell_where_it_hangs(self) -> None:
-        """Into its log: the stacks of the main process and of its forks."""
+        """Writes the stacks of the main process and of its forks to its log."""
         family = [pid for pid, parent in processes.parents().items() if parent == self.pid]
         for pid in [self.pid, *(pid for pid in family if processes.runs(pid, DRIVER.name))]:
             processes.kill(pid, signal.SIGUSR1)

@@ -1,4 +1,4 @@
-"""What all runs of a campaign share: a folder, the server, the certificates, the program."""
+"""What all runs of a campaign share: the folder, the server, the certificates, the program."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ Result = TypeVar("Result")
 
 
 class Aborted(Exception):
-    """The campaign is to end at once; a run has nothing more to do than to undo what it did."""
+    """The campaign ends at once. A run must only undo what it did."""
 
 
 @dataclass
 class Lab:
-    """`root` is where the program lies that is put to the test."""
+    """`root` is the folder of the program that is tested."""
 
     folder: Path
     server: SeaweedFS
     certificates: Certificates
     root: Path = ROOT
     share: float | None = None
-    """How many pictures the retention takes, 0 to 1; drawn for each run unless given."""
+    """The share of pictures that retention deletes, 0 to 1. Each run draws it where it is None."""
     patience: float | None = None
-    """Seconds to wait for the bucket, in place of each fault's own."""
+    """Seconds to wait for the bucket, instead of each fault's own bound."""
     over: threading.Event = field(default_factory=threading.Event)
-    """Set once the campaign is to end at once."""
+    """Set when the campaign must end at once."""
     _rooms: Iterator[int] = field(default_factory=itertools.count)
 
     def rest(self, seconds: float) -> None:
-        """Sleep. Raises Aborted."""
+        """Sleeps. Raises Aborted when the campaign must end."""
         if self.over.wait(seconds):
             raise Aborted
 
@@ -54,8 +54,9 @@ class Lab:
 
 @contextmanager
 def open_lab(server: SeaweedFS | None = None) -> Iterator[Lab]:
-    """A lab with a server of its own, unless one is given. Leaves nothing behind."""
-    # Not pytest's folder: a Unix socket's path has at most 107 bytes.
+    """Opens a lab, with a server of its own unless one is given, and removes everything in the
+    end."""
+    # Not in pytest's folder, because the path of a Unix socket has at most 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="campaign-"))
     own = None
     try:
@@ -69,8 +70,8 @@ def open_lab(server: SeaweedFS | None = None) -> Iterator[Lab]:
 
 
 def side_by_side(lab: Lab, at_once: int, jobs: Iterable[Callable[[], Result]]) -> list[Result]:
-    """Do all jobs, `at_once` at a time. Whatever ends this early, Ctrl-C too, ends the runs that
-    are under way, and they leave nothing behind."""
+    """Does all jobs, `at_once` at a time. If anything ends this early, such as Ctrl-C, the running
+    jobs end too and remove what they made."""
     with ThreadPoolExecutor(at_once) as pool:
         try:
             return [future.result() for future in [pool.submit(job) for job in jobs]]

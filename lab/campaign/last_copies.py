@@ -1,7 +1,8 @@
-"""Pictures of which only the mirror still has a copy: in its spool, and known to its ledger alone.
+"""Pictures of which only the mirror still has a copy, in its spool, and which only its ledger
+knows.
 
-Frigate's retention takes the picture of every event, and mostly its row too. What the mirror then
-loses sight of is lost for good, since no sweep of Frigate's database can find it again.
+Frigate's retention deletes the picture of every event, and usually its row too. If the mirror then
+loses track of a picture, it is lost for good, because no sweep of Frigate's database can find it.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from lab.campaign import oracle, told
 from lab.campaign.faults import Step
 from lab.campaign.world import World
 
-LONGEST_TAKEN = 40.0  # seconds until retention has taken a picture: its fair chance and more
-LONGEST_UPLOAD = 30.0  # seconds for what is due at once, with the pauses of one failure or two
+LONGEST_TAKEN = 40.0  # seconds until retention has deleted a picture: its fair chance and more
+# seconds for uploads that are due now, with the pauses after a failure or two
+LONGEST_UPLOAD = 30.0
 
 
 def take_everything(*, rows_too: bool = True) -> Step:
-    """Let retention take every picture after its fair chance, and the event's row with it."""
+    """Makes retention delete every picture after its fair chance, together with the event's row."""
 
     def prepare(world: World) -> None:
         world.retention.share, world.retention.rows_too = 1.0, rows_too
@@ -24,7 +26,7 @@ def take_everything(*, rows_too: bool = True) -> Step:
 
 
 def wait_until_taken(world: World) -> None:
-    """Wait until Frigate has handled all its events and deleted their pictures."""
+    """Waits until Frigate has handled all its events and deleted their pictures."""
     world.wait_until(world.quiet, 20, "Frigate's handlers to return")
     world.wait_until(
         lambda: not _left(world), LONGEST_TAKEN, "retention to take every picture", 0.1
@@ -32,26 +34,25 @@ def wait_until_taken(world: World) -> None:
 
 
 def as_an_earlier_version_held_them(world: World) -> None:
-    """Leave of the spool what version 0.1.0 of the mirror kept there: the pictures, and no word of
-    what each of them is. Then the ledger alone knows."""
+    """Leaves in the spool only what version 0.1.0 of the mirror kept there: the pictures, without
+    descriptions. Then only the ledger knows what each picture is."""
     for path in (world.clips / "cache" / ".s3_spool").glob("*"):
         if not oracle.ID.fullmatch(path.name.removeprefix("snapshot_")):
             path.unlink()
 
 
 def _left(world: World) -> list[str]:
-    """Pictures that Frigate still has."""
+    """The pictures that Frigate still has."""
     return [one.file for one in world.owed().values() if (world.clips / one.file).exists()]
 
 
 def missing(world: World) -> set[str]:
-    """Ids of the events that are owed and not in the bucket."""
+    """The ids of owed events that are not in the bucket."""
     return world.owed().keys() - world.oracle.present().keys()
 
 
 def wait_until_there(world: World, when: str, within: float = LONGEST_UPLOAD) -> bool:
-    """Wait until everything owed is in the bucket; `when` that must come about is for the
-    complaint."""
+    """Waits until everything owed is in the bucket. The complaint names `when` this must be."""
     if world.oracle.wait(lambda: world.owed().keys(), within, world.lab.rest) is not None:
         return True
     count = len(missing(world))
@@ -60,7 +61,7 @@ def wait_until_there(world: World, when: str, within: float = LONGEST_UPLOAD) ->
 
 
 def nothing_is_lost(world: World) -> None:
-    """Everything owed arrives, and health says so: it knows of no loss, and of no danger."""
+    """Everything owed arrives. Then health becomes OK, because nothing is lost or in danger."""
     world.wait_until(world.quiet, 20, "Frigate's handlers to return")
     if wait_until_there(world, "after the fault", 60.0):
         told.wait_until_ok(world, "everything is in the bucket")

@@ -1,4 +1,4 @@
-"""What can become of a request between the mirror and the bucket."""
+"""What can happen to a request between the mirror and the bucket."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def _black_hole(x: Exchange) -> None:
 
 
 async def _cut_request(x: Exchange) -> None:
-    """The server, too, gets no more than the beginning."""
+    """The server gets only the beginning of the request."""
     await x.go_ahead()
     part = await x.reader.readexactly(x.rng.randrange(x.size) if x.size else 0)
     await x.forward_part(part)
@@ -38,13 +38,13 @@ async def _cut_answer(x: Exchange) -> None:
 
 
 async def _lose_answer(x: Exchange) -> None:
-    """The server has done what was asked, and nobody hears of it."""
+    """The server does what was asked, but its answer is lost."""
     await x.forward(await x.body())
     x.reset() if x.rng.random() < 0.5 else x.hang_up()
 
 
 async def _slow(x: Exchange) -> None:
-    """1 KB/s, in both directions, for as long as the mischief goes on."""
+    """1 KB/s in both directions, as long as the mischief goes on."""
     await x.go_ahead()
     body = bytearray()
     while len(body) < x.size:
@@ -58,7 +58,7 @@ async def _slow(x: Exchange) -> None:
 
 
 async def _trickle(x: Exchange) -> None:
-    """An answer of a few bytes at a time: slow, but never silent for long."""
+    """The answer comes a few bytes at a time: slowly, but without long silences."""
     answer = await x.forward(await x.body())
     for at in range(0, len(answer), 64):
         if x.is_on():
@@ -68,7 +68,7 @@ async def _trickle(x: Exchange) -> None:
 
 
 async def _corrupt(x: Exchange) -> None:
-    """One bit differs from what the client has sent."""
+    """One bit of the body is flipped on the way to the server."""
     body = bytearray(await x.body())
     body[x.rng.randrange(len(body))] ^= 1 << x.rng.randrange(8)
     await x.answer(await x.forward(bytes(body)))
@@ -107,7 +107,7 @@ def _is_head(x: Exchange) -> bool:
 
 
 def error(status: str, code: str, extra: str = "") -> Mischief:
-    """S3's way to say no: `status` as in HTTP, `code` as in S3's list of errors."""
+    """Every request gets this S3 error: `status` as in HTTP, `code` as in S3's list of errors."""
     body = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f"<Error><Code>{code}</Code><Message>{code}, says the proxy</Message>{extra}"

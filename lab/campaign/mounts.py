@@ -1,7 +1,7 @@
-"""Small file systems of a run's own: real ENOSPC, EROFS and EIO, seen by nobody else.
+"""Small file systems that only one run sees. They give real ENOSPC, EROFS and EIO.
 
-They are mounted in a mount namespace of the thread that makes the run, which its processes inherit.
-So a campaign that is killed leaves none behind: they go with the last process of the namespace.
+They are mounted in a mount namespace of the run's thread, which its processes inherit. They end
+with the last process of the namespace, so a campaign that is killed leaves none behind.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lab.campaign.world import World
 
 MB = 1 << 20
 BALLAST = "ballast"
-# What a fault may need of the machine, and a try of it, as root mostly; $1 is an empty folder.
+# What a fault may need of the machine, and commands that try it. $1 is an empty folder.
 MOUNTS, LOOP, CHATTR = "mounts (root)", "a loop device (root)", "chattr +i (root)"
 NEEDS = {
     MOUNTS: "mount -t tmpfs campaign $1",
@@ -34,7 +34,7 @@ _own = threading.local()
 
 @functools.cache
 def lacking(need: str) -> str:
-    """Why this machine cannot give a fault what it needs (see `NEEDS`); empty if it can."""
+    """Why this machine cannot give a fault what it needs (see `NEEDS`). Empty if it can."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             _run("unshare", "--mount", "sh", "-ec", NEEDS[need], "sh", folder)
@@ -44,7 +44,7 @@ def lacking(need: str) -> str:
 
 
 def small(world: World, folder: Path, size: int) -> None:
-    """A file system of `size` bytes in memory over `folder`, until the world ends."""
+    """Mounts a file system of `size` bytes in memory over `folder`, until the world ends."""
     _unshare()
     folder.mkdir(parents=True, exist_ok=True)
     _run("mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "campaign", str(folder))
@@ -52,8 +52,9 @@ def small(world: World, folder: Path, size: int) -> None:
 
 
 def dying(world: World, folder: Path, size: int) -> Path:
-    """A file system over `folder` whose disk lies in a small one: fill what is returned, and the
-    disk can take no more, which is EIO and not ENOSPC."""
+    """Mounts a file system over `folder` whose disk lies in a second, small file system. Returns
+    the folder of the latter. Once it is full the disk takes no more, which is EIO and not ENOSPC.
+    """
     behind = world.folder / "disk"
     small(world, behind, size)
     image = behind / "image"
@@ -67,12 +68,12 @@ def dying(world: World, folder: Path, size: int) -> Path:
 
 
 def detach(folder: Path) -> None:
-    """Lazily: files that are still open do not keep it."""
+    """Unmounts lazily, so that open files do not prevent it."""
     _run("umount", "-l", str(folder))
 
 
 def fill(folder: Path) -> None:
-    """Leave no space; what is open there already may still have the rest of its last page."""
+    """Leaves no space. A file that is open already can still use the rest of its last page."""
     with suppress(OSError), (folder / BALLAST).open("ab", buffering=0) as file:
         while file.write(bytes(1 << 16)):
             pass
@@ -86,7 +87,7 @@ def empty(folder: Path) -> None:
 
 
 def read_only(folder: Path) -> bool:
-    """False where a file on it is open for writing, which keeps it writable."""
+    """Makes it read-only. False if a file on it is open for writing, which keeps it writable."""
     return _remount(folder, "ro")
 
 
@@ -95,7 +96,7 @@ def writable(folder: Path) -> bool:
 
 
 def immutable(paths: list[Path], *, on: bool) -> None:
-    """What even root may not change; where the file system knows no such thing, nothing."""
+    """Makes files immutable even for root. Some file systems ignore this."""
     for path in paths:
         if path.exists():
             command = ["chattr", "+i" if on else "-i", str(path)]

@@ -1,11 +1,11 @@
-"""The oracle: what is in the bucket, held against what the campaign's Frigate wrote.
+"""The oracle compares the bucket with what the campaign's Frigate wrote.
 
-It looks through a client of its own, past the proxy, and knows nothing of the program but that an
-event's id stands in the key of its object. Objects that a fault itself put there (`planted`) are no
-work of the mirror's: they count for nothing, but must stay as they are.
+It has a client of its own that does not use the proxy. All that it knows of the program is that an
+event's id stands in the key of its object. Objects that a fault itself put there (`planted`) are
+not the mirror's: they are not counted, but they must stay as they are.
 
-Owed is every event whose row was committed with a picture. What makes that fair is the retention:
-it takes a picture, or a row, only after its event had a fair chance (see `retention`).
+Every event whose row was committed with a picture is owed. This is fair because retention deletes a
+picture, or a row, only after its event had a fair chance (see `retention`).
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ LOOK_EVERY = 0.1
 
 @dataclass
 class Verdict:
-    """Ids of events that are not in the bucket, that are there twice, or with other bytes; keys of
-    objects that belong to no event or lie outside the prefix. `wrong` also has the keys of planted
-    objects that are no longer as they were."""
+    """`offered` counts the owed events. `lost`, `duplicated` and `wrong` are the ids of events that
+    are not in the bucket, are there twice, or have other bytes. `alien` are the keys of objects
+    that belong to no event or lie outside the prefix. `wrong` also has the keys of planted objects
+    that have changed."""
 
     offered: int = 0
     lost: list[str] = field(default_factory=list)
@@ -47,13 +48,12 @@ class Oracle:
         self._planted: dict[str, bytes] = {}
 
     def plant(self, key: str, body: bytes) -> None:
-        """Put an object there that the mirror has nothing to do with. Nothing that it writes may
-        have this key."""
+        """Puts an object there that is not the mirror's. The mirror must never write this key."""
         self._planted[key] = body
         self._bucket.client.put_object(Bucket=self._bucket.name, Key=key, Body=body)
 
     def present(self) -> dict[str, list[str]]:
-        """Keys by the event id in them; those without one under the empty id."""
+        """The keys by the event id in them. Keys without an id stand under the empty text."""
         found: dict[str, list[str]] = {}
         for key in self._bucket.keys():  # noqa: SIM118 (no dictionary)
             if key in self._planted:
@@ -63,7 +63,7 @@ class Oracle:
         return found
 
     def holds(self, event: Event) -> bool:
-        """Whether the event's picture is there as it is now, to the byte."""
+        """Whether the bucket has the event's present picture, byte for byte."""
         keys = self.present().get(event.id, [])
         return bool(keys) and all(self._is_whole(key, event) for key in keys)
 
@@ -73,7 +73,8 @@ class Oracle:
         bound: float,
         rest: Callable[[float], object] = time.sleep,
     ) -> float | None:
-        """Seconds until everything owed was there; None if it was not within `bound`."""
+        """Waits until everything owed is there. Returns the seconds, or None after `bound`
+        seconds."""
         began = time.monotonic()
         while True:
             missing = set(owed()) - self.present().keys()
@@ -85,7 +86,7 @@ class Oracle:
             rest(LOOK_EVERY)
 
     def judge(self, owed: Mapping[str, Event], known: Mapping[str, Event]) -> Verdict:
-        """`known` are all events whose pictures were ever written, owed or not."""
+        """The verdict. `known` are all events whose pictures were ever written, owed or not."""
         present = self.present()
         verdict = Verdict(offered=len(owed), lost=sorted(owed.keys() - present.keys()))
         for event_id, keys in present.items():

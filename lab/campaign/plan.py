@@ -1,7 +1,6 @@
-"""Which runs a campaign makes, in which order, and making them within the time there is.
+"""The runs of a campaign: their order, and making them within the time.
 
-First every fault once, then every fault as often as it wants, then random pairs for as long as
-there is time.
+Each fault is run once, then as often as it wants, then random pairs follow while there is time.
 """
 
 from __future__ import annotations
@@ -17,32 +16,32 @@ from lab.campaign.faults import Fault
 from lab.campaign.lab import Lab, side_by_side
 from lab.campaign.run import Outcome, run
 
-PAIRS = 200  # in a campaign of scale 1, at the most
-AT_ONCE = 2  # worlds
+PAIRS = 200  # at most, in a campaign of scale 1
+AT_ONCE = 2  # worlds at the same time
 
 
 @dataclass(frozen=True)
 class Planned:
-    """Everything random in a run comes from its seed: `{seed}:{number}:{names}`."""
+    """One run. Everything random in it comes from its seed, `{seed}:{number}:{names}`."""
 
     faults: tuple[Fault, ...]
     seed: str
 
 
 def plan(faults: Sequence[Fault], seed: int, scale: float) -> list[Planned]:
-    """Each fault's runs, and random pairs of those that go together, in their order."""
+    """The runs of each fault, then random pairs of faults that go together."""
     rounds: dict[int, list[Planned]] = {}
     for fault in faults:
         for number in range(max(1, round(fault.runs * scale))):
             one = Planned((fault,), f"{seed}:{number}:{fault.name}")
-            # The many runs of one fault spread over all rounds.
+            # The runs of a fault that wants many are spread over all rounds.
             rounds.setdefault(number * 4 // max(4, fault.runs), []).append(one)
     alone = [one for number in sorted(rounds) for one in rounds[number]]
     return alone + pairs(faults, seed, round(PAIRS * scale))
 
 
 def pairs(faults: Sequence[Fault], seed: int, count: int) -> list[Planned]:
-    """Random pairs of faults that go together, preferably of different kinds."""
+    """Random pairs of two different faults that go together."""
     rng = random.Random(f"{seed}:pairs")
     able = [fault for fault in faults if not fault.alone]
     if len(able) < 2:
@@ -55,7 +54,8 @@ def pairs(faults: Sequence[Fault], seed: int, count: int) -> list[Planned]:
 
 
 class Campaign:
-    """Makes planned runs until `deadline` (monotonic seconds); `tell` hears of each."""
+    """Makes planned runs until `deadline` (monotonic seconds) and calls `tell` with each
+    outcome."""
 
     def __init__(self, lab: Lab, deadline: float, tell: Callable[[Outcome], None]) -> None:
         self._lab = lab
@@ -66,7 +66,7 @@ class Campaign:
         self.left_out: list[Planned] = []
 
     def make(self, planned: Sequence[Planned], at_once: int = AT_ONCE) -> None:
-        """Make them, `at_once` at a time."""
+        """Makes the runs, `at_once` at a time."""
         side_by_side(self._lab, at_once, [functools.partial(self._one, one) for one in planned])
 
     def _one(self, planned: Planned) -> None:

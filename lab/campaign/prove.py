@@ -1,8 +1,8 @@
-"""The proof that the campaign and the tests can fail: each sabotage must be noticed, and by its own
-doing.
+"""The proof that the campaign and the tests can fail: they must notice each sabotage, and nothing
+else.
 
-For every broken program the faults and tests that should notice are run until one does. The same
-run, with the same seed, or the same test is then made with a copy that is not broken: it must pass.
+For each broken program it runs the faults and tests that should notice, until one does. Then it
+repeats that run with the same seed, or that test, with a sound copy, which must pass.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from lab.campaign.report import PROOF
 from lab.campaign.run import Outcome, run
 from lab.campaign.sabotage import PatchError, Sabotage, broken_copy, copy, is_test
 
-BOUND = 15.0  # seconds; without a sabotage a few are enough
-LASTS = (8.0, 9.0)  # as long as three tries and a retention take
-TRIES = 3  # seeds for each fault
+BOUND = 15.0  # seconds; a sound program needs only a few
+LASTS = (8.0, 9.0)  # seconds, as long as three tries and retention take
+TRIES = 3  # runs of each fault, each with another seed
 LONGEST_SEEN = 200  # characters
 LONGEST_TEST = 300.0  # seconds
-EX_PASSED, EX_FAILED = 0, 1  # of pytest
+EX_PASSED, EX_FAILED = 0, 1  # pytest's exit codes
 
 
 @dataclass(frozen=True)
 class Proof:
-    """`by`, `saw` and `seed` tell which fault or test noticed, what it saw, and how to see it again
-    (a test has no seed); `fault` says why there is no proof, and is empty if there is."""
+    """`by` is the fault or test that noticed, `saw` is what it saw, and `seed` repeats the run (a
+    test has no seed). `fault` says why there is no proof, and is empty if there is one."""
 
     name: str
     by: str = ""
@@ -54,7 +54,7 @@ def prove(
     at_once: int,
     tell: Callable[[Proof], None],
 ) -> list[Proof]:
-    """The proof for each sabotage."""
+    """The proofs of all sabotages."""
     lab = dataclasses.replace(lab, share=0.9, patience=BOUND)
     sound = lab.room() / "program"
     copy(sound)
@@ -62,7 +62,7 @@ def prove(
     def one(sabotage: Sabotage) -> Proof:
         room = lab.room()
         proof = _prove(lab, sabotage, room / "program", sound, seed)
-        shutil.rmtree(room)  # a hundred copies would take their room
+        shutil.rmtree(room)  # a hundred copies would need much space
         tell(proof)
         return proof
 
@@ -78,7 +78,7 @@ def _prove(lab: Lab, sabotage: Sabotage, root: Path, sound: Path, seed: int) -> 
         for name in sabotage.noticed_by:
             if not is_test(name):
                 proof = _by_fault(lab, sabotage, root, sound, f"{seed}:{number}:{name}")
-            elif number == 0:  # a test needs no second try
+            elif number == 0:  # a second run of a test would show the same
                 proof = _by_test(lab, sabotage, root, sound, name)
             else:
                 continue
@@ -88,8 +88,8 @@ def _prove(lab: Lab, sabotage: Sabotage, root: Path, sound: Path, seed: int) -> 
 
 
 def _by_fault(lab: Lab, sabotage: Sabotage, root: Path, sound: Path, seed: str) -> Proof | None:
-    """The proof by the faults that the seed names; None where they do not notice, or cannot be
-    had."""
+    """The proof by the faults that the seed names. None if they do not notice, or if this machine
+    lacks what they need."""
     _, _, name = seed.split(":", 2)
     faults = [_longer(by_name()[one]) for one in name.split(" + ")]
     if any(fault.lacks for fault in faults):
@@ -103,11 +103,11 @@ def _by_fault(lab: Lab, sabotage: Sabotage, root: Path, sound: Path, seed: str) 
 
 
 def _by_test(lab: Lab, sabotage: Sabotage, root: Path, sound: Path, test: str) -> Proof | None:
-    """The proof by a test, run in the copies; None where it does not notice."""
+    """The proof by a test that is run in the copies. None if it does not notice."""
     code, saw = _run_test(lab, test, root)
     if code == EX_PASSED:
         return None
-    if code != EX_FAILED:  # it was not found, or not even collected
+    if code != EX_FAILED:  # pytest did not find the test or could not collect it
         return Proof(sabotage.name, test, saw, fault=f"pytest ended with {code}: {saw}")
     code, seen = _run_test(lab, test, sound)
     fault = "" if code == EX_PASSED else f"the sound program fails too: {seen}"
@@ -115,20 +115,20 @@ def _by_test(lab: Lab, sabotage: Sabotage, root: Path, sound: Path, test: str) -
 
 
 def _run_test(lab: Lab, test: str, folder: Path) -> tuple[int, str]:
-    """Pytest's exit code and the first error that it tells, of one test in that folder. A test that
-    does not end has failed: a slip may well make it wait for ever."""
-    # A folder of its own for its files: pytest's usual one is tidied up by every pytest that runs.
+    """Runs one test in that folder. Returns pytest's exit code and the first error of its output. A
+    test that does not end has failed, because a slip may make it wait for ever."""
+    # Its files get a folder of their own, because every pytest tidies up the usual one.
     options = ["-n0", "-p", "no:cacheprovider", "--tb=short", f"--basetemp={lab.room() / 't'}"]
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", test, *options],
         cwd=folder,
-        # No path of ours: modules are to be found in that folder, and only there.
+        # It must find the modules in that folder and nowhere else.
         env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": ""},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        start_new_session=True,  # so that it can be ended with all that it has started
+        start_new_session=True,  # so that everything that it starts can be ended with it
     )
     until = time.monotonic() + LONGEST_TEST
     try:
@@ -146,7 +146,7 @@ def _run_test(lab: Lab, test: str, folder: Path) -> tuple[int, str]:
 
 
 def _longer(fault: Fault) -> Fault:
-    """Three tries and a retention take their time; blows that fall on the mirror do not."""
+    """Lets a fault last as long as three tries and retention take, unless it only strikes."""
     return fault if fault.strikes else dataclasses.replace(fault, lasts=LASTS)
 
 
@@ -158,7 +158,7 @@ def _seen(outcome: Outcome) -> str:
 
 
 def _short(text: str) -> str:
-    """On one line of the report's table."""
+    """The text as one cell of the report's table."""
     text = " ".join(text.split()).replace("|", "\\|")
     return text if len(text) <= LONGEST_SEEN else text[:LONGEST_SEEN] + "…"
 

@@ -1,7 +1,7 @@
-"""A proxy on loopback between the mirror and the real server, which does mischief when told to.
+"""A proxy on loopback between the mirror and the real server. It does mischief when told to.
 
-It speaks HTTP/1.1, or the same over TLS. Requests pass as they are, their Host header too, since it
-is signed. One thread runs it; its methods may be called from any other.
+It speaks HTTP/1.1, with or without TLS. It passes requests on as they are, with their Host header,
+because that is signed. It runs in a thread of its own, and any thread may call its methods.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 from lab.campaign.exchange import Exchange, next_exchange
 
-# How a connection ends here, the last by `close`.
+# The ways in which a connection ends. `close` cancels it.
 ENDS = (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError)
 
 
@@ -30,7 +30,7 @@ def any_request(exchange: Exchange) -> bool:
 
 @dataclass(frozen=True)
 class Passed:
-    """An upload that the server has answered through us: when (monotonic), what and by whom."""
+    """An upload that the server has answered: when (monotonic), its path and its user agent."""
 
     at: float
     path: str
@@ -39,7 +39,7 @@ class Passed:
 
 @dataclass(frozen=True)
 class Mischief:
-    """What becomes of a request to which `fits` applies. `act` answers it, or does not."""
+    """What happens to a request that `fits`. `act` answers the request or leaves it unanswered."""
 
     name: str
     act: Callable[[Exchange], Awaitable[None]]
@@ -47,8 +47,8 @@ class Mischief:
 
 
 class Proxy:
-    """Listens from the start, at `port`. `struck` counts the requests that met mischief, by its
-    name, and under `put` those of them that were uploads."""
+    """Listens at `port` from the start. `struck` counts the requests that met mischief by its name,
+    and under `put` those of them that were uploads."""
 
     def __init__(
         self, upstream: str, rng: random.Random, context: ssl.SSLContext | None = None
@@ -62,7 +62,7 @@ class Proxy:
         self._forgotten: set[asyncio.StreamWriter] = set()
         self.passed: list[Passed] = []
         self._server: asyncio.Server | None = None
-        self._era = 0  # grows with each refusal
+        self._era = 0  # grows each time that it stops listening
         self.struck: Counter[str] = Counter()
         self.latency = (0.0, 0.0)
         self._socket = _bound_somewhere(rng)
@@ -77,33 +77,34 @@ class Proxy:
         return f"{'https' if self._context else 'http'}://127.0.0.1:{self.port}"
 
     def add(self, *mischief: Mischief) -> None:
-        """From now on each request meets one of those that fit it, by chance."""
+        """From now on each request meets one mischief that fits it. Chance chooses among
+        several."""
         self._mischief = [*self._mischief, *mischief]
 
     def remove(self, *mischief: Mischief) -> None:
         self._mischief = [one for one in self._mischief if one not in mischief]
 
     def accept(self) -> None:
-        """Listen, again if need be."""
+        """Listens, if it does not."""
         self._do(self._accept())
 
     def refuse(self) -> None:
-        """Refuse connections and break those that stand. The port stays ours."""
+        """Refuses connections and breaks the present ones. It keeps the port."""
         self._do(self._refuse())
 
     def present(self, context: ssl.SSLContext) -> None:
-        """Show another certificate from now on, to everybody."""
+        """Shows another certificate from now on, to every client."""
         self._context = context
         self.refuse()
         self.accept()
 
     def forget(self) -> None:
-        """Swallow whatever comes from now on over connections that stand, as a router does that has
-        lost its tables. Nobody is told, and new connections work."""
+        """Swallows what comes from now on over the present connections, like a router that has lost
+        its tables. It tells neither side, and new connections work."""
         self._do(self._forget())
 
     def sever(self) -> None:
-        """Break all connections that stand."""
+        """Breaks all present connections."""
         self._do(self._sever())
 
     def close(self) -> None:
@@ -122,8 +123,8 @@ class Proxy:
 
     async def _refuse(self) -> None:
         if self._server is not None:
-            # Bound and not listening: refused. Bound before the other is closed, since in between
-            # another world could take the port.
+            # A socket that is bound and does not listen refuses connections. It is bound before the
+            # other is closed, because another world could take the port in between.
             self._socket = _bound(self.port)
             self._server.close()
             self._server = None
@@ -149,7 +150,7 @@ class Proxy:
     async def _serve(
         self, era: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        if era != self._era:  # it shook hands while it was refused
+        if era != self._era:  # it connected just before the proxy stopped listening
             writer.transport.abort()
             return
         self._writers.add(writer)
@@ -171,7 +172,7 @@ class Proxy:
 
     async def _meet(self, exchange: Exchange) -> None:
         await asyncio.sleep(self._rng.uniform(*self.latency))
-        if exchange.writer.transport.is_closing():  # broken meanwhile: what is on now is not for it
+        if exchange.writer.transport.is_closing():  # it was broken during the delay
             exchange.over = True
             return
         fitting = [one for one in self._mischief if one.fits(exchange)]
@@ -188,8 +189,8 @@ class Proxy:
 
 
 def _bound_somewhere(rng: random.Random) -> socket.socket:
-    """On a port below those that the kernel lends out, or one that is let go for a moment, to be
-    refused, could be lent to somebody."""
+    """A socket on a port below those of outgoing connections, because the kernel could give such a
+    port away while the proxy does not listen."""
     while True:
         try:
             return _bound(rng.randrange(10_000, 12_000), again=False)
@@ -198,13 +199,13 @@ def _bound_somewhere(rng: random.Random) -> socket.socket:
 
 
 def _bound(port: int, *, again: bool = True) -> socket.socket:
-    """`again`: it was ours before. Else it is nobody's, not even bound by whoever does not listen
-    just now."""
+    """A bound socket. `again` says that the port was this proxy's before. Otherwise nobody may have
+    the port, not even a proxy that does not listen at the moment."""
     found = socket.socket()
     try:
         _share(found, again)
         found.bind(("127.0.0.1", port))
-        _share(found, True)  # or it could not be so again
+        _share(found, True)  # so that the proxy can bind the port again
     except OSError:
         found.close()
         raise

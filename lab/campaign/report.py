@@ -1,4 +1,4 @@
-"""The campaign's result as people read it, and as programs do."""
+"""The result of a campaign, as a page for people and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ PROOF = "## The proof that it can fail\n"
 HEAD = ("fault", "runs", "offered", "lost", "twice", "wrong", "alien", "median s", "longest s")
 INTRO = """# How reliable it is
 
-Made by `make campaign`; nothing here is written by hand. Each run is a world of its own: a stand-in
+`make campaign` writes this page; nobody edits it. Each run is a world of its own: a stand-in
 Frigate with the mirror mounted, a real S3 server (SeaweedFS), and a fault between, beside or inside
-them while events happen. What counts is what an independent oracle finds in the bucket at the end,
-byte for byte. *Offered* are events whose row was committed with a picture, and which Frigate's
-retention left alone until they had a fair chance to be seen; *lost* is what was not in the bucket
-in the end, *twice* what was there under two keys, *alien* what belongs to no event. The seconds are
-those from the end of the fault until all was in the bucket.
+them while events happen. In the end an independent oracle compares the bucket with what Frigate
+wrote, byte for byte. *Offered* are events whose row was committed with a picture and whose picture
+Frigate's retention kept until the mirror had a fair chance to see it. *Lost* are events that are
+not in the bucket in the end, *twice* those that are there under two keys, *wrong* those with other
+bytes. *Alien* are objects that belong to no event. The seconds run from the end of the fault until
+everything was in the bucket.
 """
 
 
 def line(outcome: Outcome) -> str:
-    """One run in one line; one that failed with what it takes to see it again."""
+    """One run in one line. A run that failed also has what is needed to repeat it."""
     v = outcome.verdict
     word = "ok    " if outcome.clean else "FAILED"
     seconds = "never" if outcome.seconds is None else f"{outcome.seconds:.1f} s"
@@ -53,8 +54,8 @@ def failed(outcomes: Iterable[Outcome]) -> list[Outcome]:
 
 @dataclass(frozen=True)
 class Made:
-    """What was made of a plan. `left_out` are the faults of runs for which there was no time,
-    `skipped` says of faults why this machine cannot have them: neither has proven anything."""
+    """The outcomes of a plan. `left_out` names the faults of each run for which there was no time.
+    `skipped` says why this machine cannot have a fault. Both prove nothing."""
 
     outcomes: Sequence[Outcome]
     seed: int
@@ -66,7 +67,7 @@ class Made:
 
     @property
     def unproven(self) -> dict[str, str]:
-        """Faults without a single run alone, and why."""
+        """The faults that no run tried alone, with the reason."""
         late = {one[0]: "no time" for one in self.left_out if len(one) == 1}
         late = {name: why for name, why in late.items() if not self.alone(name)}
         return late | dict(self.skipped)
@@ -155,13 +156,13 @@ def _version(package: str) -> str:
 
 
 def document(outcomes: Iterable[Outcome]) -> str:
-    """Every run as JSON, one a line."""
+    """Every run as JSON, one run on each line."""
     return "\n".join(json.dumps(dataclasses.asdict(one) | {"clean": one.clean}) for one in outcomes)
 
 
 def write(path: Path, text: str, *, section: str = "") -> None:
-    """Write the file anew; or, with the heading of a `section`, that part of it, which goes to its
-    end. The proof and the campaign are two commands and one document."""
+    """Writes the page. With the heading of a `section` it writes only the part from there to the
+    end, because two commands write this page: the campaign and the proof."""
     path.parent.mkdir(parents=True, exist_ok=True)
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     head, found, tail = before.partition(section or PROOF)

@@ -1,11 +1,11 @@
 """Frigate's retention: it deletes pictures, and rows, a short while after their events.
 
-Nothing can save what is deleted before anybody could have seen it. So an event has to have had a
-fair chance first: for FAIR seconds one and the same mirror that had said that it started was
-neither dead nor stopped, while the event's row and picture lay there. Time in which its threads
-were ready to run and got no CPU does not count. FAIR is more than two of the shortened sweeps, so
-what the hook did not tell, a sweep could see. After that chance whatever happens to the picture is
-no excuse; until then the campaign keeps it, so that every committed event is owed.
+No mirror can save a picture that is deleted before it could see it. So each event has a fair chance
+first: for FAIR seconds the same mirror has been started and was neither dead nor stopped, while the
+event's row and picture were there. Time in which the mirror's threads were ready to run and got no
+CPU does not count. FAIR is more than two of the shortened sweeps, so a sweep can find an event that
+the hook did not announce. After that chance the mirror has no excuse. Until then retention keeps
+the picture, so that every committed event is owed.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from tests.rig import processes
 
 FAIR = 2.5
 LOOK_EVERY = 0.1
-LONGEST_KEPT = 2.0  # seconds beyond the fair chance
+LONGEST_KEPT = 2.0  # seconds after the fair chance, at most
 
 
 class Frigate(Protocol):
-    """What retention looks at and deletes from. `mirror` is the mirror's process id, 0 while there
-    is none; `starts_told` is how often a mirror has said that it started."""
+    """What retention needs of a Frigate. `mirror` is the mirror's process id, 0 while there is
+    none. `starts_told` is how often a mirror has said that it started."""
 
     events: dict[str, Event]
     clips: Path
@@ -41,10 +41,9 @@ class Frigate(Protocol):
 
 
 class Retention(threading.Thread):
-    """Takes a `share` of the pictures, 0 to 1, and with `rows_too` their rows too.
+    """Deletes a `share` of the pictures, 0 to 1, and with `rows_too` their rows too.
 
-    It is `paused` while a fault keeps the mirror from reading pictures at all: nobody could save
-    them then."""
+    It is `paused` while a fault prevents the mirror from reading any picture."""
 
     def __init__(
         self, frigate: Frigate, rng: random.Random, share: float, *, rows_too: bool
@@ -74,19 +73,19 @@ class Retention(threading.Thread):
                     self._look_at(event, gained)
 
     def _chance(self) -> float:
-        """Seconds since the last look in which a mirror was at work. A new mirror, or one that
-        was stopped, begins anew for every event."""
+        """The seconds since the last look in which a mirror worked. With a new mirror the chance of
+        every event begins again."""
         pid = self._frigate.mirror
         now, waited = time.monotonic(), processes.waited(pid) if pid else 0.0
         (known, then, waited_then), self._mirror = self._mirror, (pid, now, waited)
         starts = self._frigate.starts_told()
         if pid != known:
             self._chances = dict.fromkeys(self._chances, 0.0)
-            # Where there was no mirror at the last look, whoever has said since that it started is
-            # this one. Else it may have been the one before.
+            # If there was no mirror at the last look, this mirror has made every start that was
+            # told since. Otherwise the mirror before it may have made it.
             self._starts = starts if known else self._starts_before
         self._starts_before = starts
-        if pid != known:  # nobody knows since when it has been there
+        if pid != known:  # it may have started at any moment since the last look
             return 0.0
         if not pid or starts <= self._starts or processes.state(pid) == "T":
             return 0.0
@@ -94,19 +93,19 @@ class Retention(threading.Thread):
 
     def _look_at(self, event: Event, gained: float) -> None:
         if event.id not in self._chances:
-            # Some stay for good; the others go at a time of their own.
+            # Some pictures stay for ever. Each other one goes at a time of its own.
             stays = self._rng.random() > self.share
             self._chances[event.id] = 0.0
             event.goes_after = 1e9 if stays else FAIR + self._rng.uniform(0, LONGEST_KEPT)
         self._chances[event.id] += gained
         if self._chances[event.id] > event.goes_after:
-            with suppress(sqlite3.Error):  # a fault has the database just now: next time
+            with suppress(sqlite3.Error):  # a fault holds the database; the next look tries again
                 self._take(event)
                 event.goes_after = 1e9
 
     def _take(self, event: Event) -> None:
-        """The row first, as Frigate's own cleanup does not care which comes first either. What is
-        no file stays where it lies."""
+        """Deletes the row first and then the files; Frigate's own cleanup has no fixed order. It
+        leaves what is not a file."""
         if self.rows_too:
             name = f"file:{self._frigate.database}?mode=rw"
             with closing(sqlite3.connect(name, uri=True, timeout=20)) as database, database:

@@ -1,4 +1,4 @@
-"""Frigate's event table written from outside: rows that its event thread would not write."""
+"""Writes rows into Frigate's event table that Frigate's own event thread would not write."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ TABLE_SEEN = "the event table is there"
 
 
 def database(world: World) -> sqlite3.Connection:
-    """Frigate's database as another of its processes would have it open, once the first Frigate of
-    this world has made its table."""
+    """A connection to Frigate's database, as another process of Frigate opens it. It waits until
+    the first Frigate of this world has made the table."""
     if not world.notes.get(TABLE_SEEN):
         wait_for_table(world)
         world.notes[TABLE_SEEN] = True
@@ -30,7 +30,7 @@ def _connect(world: World) -> sqlite3.Connection:
 
 
 def make(world: World, now: float | None = None, change: Change = lambda one: one) -> Event:
-    """An event, its picture written, that ended at `now`; nobody is told of it yet."""
+    """Makes an event that ended at `now` and writes its picture. It tells nobody of the event."""
     at = world.now if now is None else now
     event, picture = events.happen(world.rng, at, world.version)
     event = change(event)
@@ -39,18 +39,18 @@ def make(world: World, now: float | None = None, change: Change = lambda one: on
 
 
 def unwritten(world: World) -> tuple[Event, bytes]:
-    """An event and the picture that is not there yet."""
+    """An event, and its picture as bytes that are not written yet."""
     return events.happen(world.rng, world.now, world.version)
 
 
 def own(world: World, event: Event, *, owed: bool = True) -> None:
-    """Count it as committed. If it is not `owed`, it may come, but must be right then."""
+    """Counts the event as committed. If it is not `owed` it may arrive, and must then be right."""
     event.committed, event.taken = True, not owed
     world.events[event.id] = event
 
 
 def row(event: Event) -> dict[str, Any]:
-    """The event's row, by column, as Frigate writes it."""
+    """The event's row as Frigate writes it, by column."""
     source = "object" if event.kind == "tracked" else "api"
     data = {"type": source, "score": 0.84, "top_score": 0.87, "attributes": []}
     return {
@@ -62,7 +62,7 @@ def row(event: Event) -> dict[str, Any]:
 
 
 def insert(world: World, values: Mapping[str, Any]) -> None:
-    """One row, committed."""
+    """Inserts one row and commits it."""
     names, marks = ", ".join(values), ", ".join("?" * len(values))
     with closing(database(world)) as connection, connection:
         query = f"INSERT OR REPLACE INTO event ({names}) VALUES ({marks})"
@@ -70,7 +70,7 @@ def insert(world: World, values: Mapping[str, Any]) -> None:
 
 
 def execute(world: World, *statements: str) -> None:
-    """Each statement in a transaction of its own."""
+    """Executes each statement in a transaction of its own."""
     with closing(database(world)) as connection:
         connection.isolation_level = None
         for statement in statements:
@@ -83,7 +83,7 @@ def delete(world: World, event_id: str) -> None:
 
 
 def wait_for_table(world: World) -> None:
-    """Frigate's event thread makes it, a moment after its start."""
+    """Waits for the table, which Frigate's event thread makes a moment after its start."""
     world.wait_until(lambda: _has_table(world), 20, "Frigate's event table")
 
 

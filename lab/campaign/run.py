@@ -1,4 +1,4 @@
-"""One run: a world, one fault or two in it, and what the oracle says afterwards."""
+"""One run: a world, one or two faults in it, and the verdict of the oracle."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from lab.campaign.oracle import Verdict
 from lab.campaign.world import VERSIONS, World
 
 log = logging.getLogger("campaign")
-LONGEST_UNMET = 20.0  # seconds that a fault may take to strike
-SECOND_CHANCE = 20.0  # seconds
-TAIL = 400  # lines of the log that are kept of a run that failed
+LONGEST_UNMET = 20.0  # seconds within which a fault must strike
+SECOND_CHANCE = 20.0  # seconds for a mirror that is started again
+TAIL = 400  # lines of the log that a failed run keeps
 
 
 @dataclass
 class Outcome:
-    """`seconds` from the end of the last fault until all was in the bucket; None: it never was.
-    `complaints` are failures beside the oracle's; `struck` counts what the proxy did."""
+    """`seconds` run from the end of the last fault until everything was in the bucket. They are
+    None if it never was. `complaints` are failures that the oracle cannot see. `struck` counts what
+    the proxy did."""
 
     names: tuple[str, ...]
     seed: str
@@ -57,7 +58,7 @@ def run(lab: Lab, faults: Sequence[Fault], seed: str) -> Outcome:
         outcome.verdict = world.oracle.judge(world.owed(), world.events)
     except Aborted:
         raise
-    except Exception as error:  # this run has failed, whoever's fault it was; the others go on
+    except Exception as error:  # this run has failed, and the others go on
         world.complaints.append(f"the campaign stumbled: {error!r}")
         log.exception("%s", seed)
     finally:
@@ -68,18 +69,19 @@ def run(lab: Lab, faults: Sequence[Fault], seed: str) -> Outcome:
 
 
 def _version(seed: str) -> str:
-    """The runs of one fault take turns; see `plan` for what a seed looks like."""
+    """The Frigate of a run. The runs of one fault take turns. `plan` shows the form of a seed."""
     _, number, name = seed.split(":", 2)
     return VERSIONS[(int(number) + len(name)) % len(VERSIONS)]
 
 
 def play(world: World, faults: Sequence[Fault]) -> int:
-    """Events before, during and after; faults begin one after the other and end in any order."""
+    """Makes events before, during and after the faults, which begin in order and end in any
+    order."""
     for fault in faults:
         fault.prepare(world)
     world.start()
     world.burst(1, 4)
-    waits = world.rng.random() < 0.7  # else they strike while the mirror starts
+    waits = world.rng.random() < 0.7  # otherwise they strike while the mirror starts
     if waits and all(fault.starts for fault in faults):
         world.wait_for_start(after=0)
     for fault in faults:
@@ -87,7 +89,7 @@ def play(world: World, faults: Sequence[Fault]) -> int:
         fault.begin(world)
         world.burst(1, 3)
     strikes = _carry_on(world, faults)
-    if len(faults) == 1:  # of two, one may well hide the other
+    if len(faults) == 1:  # one of two faults may hide the other
         _wait_until_met(world, faults[0])
     for fault in world.rng.sample(faults, len(faults)):
         fault.end(world)
@@ -100,7 +102,7 @@ def play(world: World, faults: Sequence[Fault]) -> int:
 
 
 def _carry_on(world: World, faults: Sequence[Fault]) -> int:
-    """Events go on while the faults last and strike; returns how often they struck."""
+    """Makes events while the faults last and strike. Returns the number of strikes."""
     until = time.monotonic() + max(world.rng.uniform(*fault.lasts) for fault in faults)
     left = [fault for fault in faults for _ in range(fault.strikes)]
     world.rng.shuffle(left)
@@ -125,7 +127,8 @@ def _wait_until_met(world: World, fault: Fault) -> None:
 
 
 def conclude(world: World, bound: float) -> float | None:
-    """Wait for the bucket, then stop Frigate; what is there after that is what counts."""
+    """Waits for the bucket, then stops Frigate. The oracle judges the bucket as it is after
+    that."""
     world.wait_until(world.quiet, 20, "Frigate's handlers to return")
     world.look_into_database()
     seconds = world.oracle.wait(lambda: world.owed().keys(), bound, world.lab.rest)
@@ -135,7 +138,7 @@ def conclude(world: World, bound: float) -> float | None:
         world.complaints.append(f"{missing} not in the bucket after {bound:g} s")
         if told.status(world)["health"] == told.OK:
             world.complaints.append("health says OK while they are missing")
-        # Late is bad enough; lost is what a new start does not find either.
+        # Late is not lost: an event is lost if a new start does not find it, either.
         world.stop()
         world.start()
         late = min(bound, SECOND_CHANCE)
@@ -155,7 +158,7 @@ def _note(world: World, outcome: Outcome) -> None:
 
 
 def _ledgers(world: World) -> list[str]:
-    """What the mirror knew of what it has not uploaded."""
+    """The rows of the mirror's ledgers that are not uploaded."""
     found = []
     for path in sorted(world.folder.rglob("ledger.db")):
         try:

@@ -1,8 +1,8 @@
-"""The program broken on purpose, in ways that programs of this kind are broken.
+"""Ways to break the program on purpose, as programs of this kind are broken.
 
-Each row is textual: every text must stand in its file exactly once, or the proof itself fails. What
-is named are the faults or tests that should notice, the likeliest first. A test is named as pytest
-does it: "tests/test_keys.py::test_such_and_such".
+Each replaces texts. A text must stand in its file exactly once, or the proof fails. Each names the
+faults or tests that should notice, the likeliest first. A test has its pytest name:
+"tests/test_keys.py::test_such_and_such".
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ KILLS, LOST = "kill -9 at random moments", "success answer lost"
 
 
 class PatchError(Exception):
-    """A text of the table does not stand in the source exactly once."""
+    """A text of the table does not stand in its file exactly once."""
 
 
 @dataclass(frozen=True)
 class Sabotage:
-    """`patches` are (file, text, what takes its place). `noticed_by` names faults, `A + B` for a
-    pair, and tests."""
+    """`patches` are (file, old text, new text). `noticed_by` names faults, pairs of faults as
+    `A + B`, and tests."""
 
     name: str
     patches: tuple[tuple[str, str, str], ...]
@@ -265,7 +265,7 @@ TABLE = (
 
 
 def broken_copy(sabotage: Sabotage, folder: Path) -> Path:
-    """The program in `folder`, broken. Raises PatchError."""
+    """Makes a broken copy of the project in `folder`. Raises PatchError."""
     broken = broken_files(sabotage)
     copy(folder)
     for file, text in broken.items():
@@ -274,7 +274,7 @@ def broken_copy(sabotage: Sabotage, folder: Path) -> Path:
 
 
 def broken_files(sabotage: Sabotage) -> dict[str, str]:
-    """The text of every file that the sabotage changes. Raises PatchError."""
+    """The new text of every file that the sabotage changes. Raises PatchError."""
     broken: dict[str, str] = {}
     for file, old, new in sabotage.patches:
         text = broken.get(file) or (ROOT / file).read_text(encoding="utf-8")
@@ -285,7 +285,7 @@ def broken_files(sabotage: Sabotage) -> dict[str, str]:
 
 
 def copy(folder: Path) -> None:
-    """The whole project: the program, its tests, and all the files that these read."""
+    """Copies the whole project: the program, its tests, and the files that these read."""
     shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*LEFT_OUT))
     if (ROOT / "vendor").is_dir():
         os.symlink((ROOT / "vendor").resolve(), folder / "vendor")

@@ -1,8 +1,8 @@
-"""Small slips of a tired developer, each with the test that notices it.
+"""Small mistakes of a tired developer, each with the test that notices it.
 
-They were planted one by one, chosen before anybody looked at which tests there are. Where no test
-noticed, one was written. The sabotages of `lab.campaign.sabotage` are gross, and a fault of the campaign
-notices them; a slip may show only at a boundary, after a power cut or on a second occasion.
+They were chosen without a look at the tests and tried one by one. If no test noticed, one was
+written. A fault of the campaign notices the large breaks of `lab.campaign.sabotage`. A slip may
+only show at a boundary, after a power cut or at a second try.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What the mirror itself tells: its status, its statistics line, its file of dead letters.
+"""What the mirror says of itself: its status, its statistics line, its file of dead letters.
 
-A fault that asks whether the mirror says the truth reads it here, as its owner would.
+A fault uses it to check that the owner sees the truth.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ Document = dict[str, Any]
 """What `status --json` prints."""
 OK = "OK"
 STATISTICS = re.compile(r"S3 Upload Stats - .*Failed Events: (\d+), Health: (\w+)")
-ASK_EVERY = 0.5  # seconds
-LONGEST = 30.0  # seconds until the status says what is true; it is written every five
+ASK_EVERY = 0.5  # seconds between two questions
+LONGEST = 30.0  # seconds until the status must be true; the mirror writes it every five
 
 
 def status(world: World) -> Document:
-    """The answer of `status --json`. An answer that is no JSON has the health "unreadable"."""
+    """The answer of `status --json`. If it is not JSON its health is "unreadable"."""
     said = world.command("status", "--json")
     try:
         found = json.loads(said.stdout)
@@ -35,7 +35,7 @@ def status(world: World) -> Document:
 def wait_for_status(
     world: World, true: Callable[[Document], bool], what: str, within: float = LONGEST
 ) -> bool:
-    """Ask for the status until it is as it should be; complain where it does not become so."""
+    """Asks for the status until it is `true`. Complains if it does not become so."""
     until = time.monotonic() + within
     while not true(found := status(world)):
         if time.monotonic() > until:
@@ -49,12 +49,12 @@ def wait_for_status(
 
 
 def wait_until_ok(world: World, why: str) -> bool:
-    """Wait until health is OK; `why` it must be is for the complaint."""
+    """Waits until health is OK. `why` it must be stands in the complaint."""
     return wait_for_status(world, lambda said: said["health"] == OK, f"health OK, since {why}")
 
 
 def statistics(world: World) -> tuple[int, str]:
-    """`Failed Events` and `Health` of the last statistics line; -1 and nothing before the first."""
+    """`Failed Events` and `Health` of the last statistics line; -1 and "" before the first line."""
     found = STATISTICS.findall(world.log.read_text(errors="replace"))
     return (int(found[-1][0]), found[-1][1]) if found else (-1, "")
 
@@ -68,7 +68,7 @@ def dead_letters(world: World) -> dict[str, str]:
 
 
 def run(world: World, *words: str) -> subprocess.CompletedProcess[str] | None:
-    """A command of the mirror's that must end, and not in a traceback; None where it does not
+    """Runs a command of the mirror. It must end, and without a traceback. None if it does not
     end."""
     try:
         said = world.command(*words)
@@ -81,7 +81,7 @@ def run(world: World, *words: str) -> subprocess.CompletedProcess[str] | None:
 
 
 def run_well(world: World, *words: str) -> str:
-    """A command that must succeed; what it printed."""
+    """Runs a command that must succeed. Returns what it printed."""
     said = run(world, *words)
     if said is not None and said.returncode != 0:
         world.complaints.append(f"`{' '.join(words)}` ended with {said.returncode}: "

@@ -1,7 +1,7 @@
-"""One run's world: a Frigate with its folders, a bucket, the proxy before it, and the mirror.
+"""The world of one run: a Frigate with its folders, a bucket, the proxy before it, and the mirror.
 
-The world makes events and remembers what it wrote. Everything of it lies in one folder, carries one
-mark in its environment, and is gone after `close`.
+The world makes events and remembers what it wrote. All its files lie in one folder, all its
+processes have one mark in their environment, and `close` removes everything.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ DRAIN = 2
 SHORT = {"S3_SWEEP_INTERVAL": "1", "S3_CHECK_INTERVAL": "1", "S3_CONNECT_TIMEOUT": "1",
          "S3_READ_TIMEOUT": "2", "S3_STATS_INTERVAL": "5", "S3_DRAIN_SECONDS": str(DRAIN),
          "S3_BATCH_SIZE": "4"}  # fmt: skip
-LOOK_EVERY = 0.02  # seconds
+LOOK_EVERY = 0.02  # seconds between two looks
 PAUSES = "0.05 0.1 0.2"
 
 
 class World:
-    """`version` is the Frigate that it stands for; `environ` are settings of this run's own."""
+    """`version` is the version of Frigate. `environ` are further settings of this run."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class World:
         self.retention = Retention(self, own, share, rows_too=self.rng.random() < 0.4)
 
     def _environ(self, tls: bool) -> dict[str, str]:
-        """What Frigate's container would be given, and nothing of this machine's own."""
+        """The environment of Frigate's container, without this machine's own settings."""
         root = self.lab.root
         choices = {
             "S3_PATH_PREFIX": self.prefix,
@@ -125,7 +125,7 @@ class World:
     # -- Frigate
 
     def start(self) -> None:
-        """Start Frigate, which starts the mirror. Does not wait for the latter."""
+        """Starts Frigate, which starts the mirror. Does not wait for the mirror."""
         self._hosts += 1
         self.host = Host(self.folder, f"host{self._hosts}", self.log, self.environ)
         self.wait_until(self._is_ready, 20, "Frigate's start")
@@ -149,7 +149,7 @@ class World:
             return self._starts
 
     def event(self) -> Event | None:
-        """One event, from its picture to its last message; None while Frigate is down."""
+        """Makes one event, from its picture to its last message. None while Frigate is down."""
         if self.host is None or not self.host.alive:
             return None
         event, picture = events.happen(self.rng, self.now, self.version)
@@ -158,8 +158,8 @@ class World:
         return event
 
     def send(self, event: Event, *, known: bool = True) -> None:
-        """Let Frigate handle an event whose picture is there already; it is owed once that is done.
-        One that is not `known` must never be in the bucket."""
+        """Lets Frigate handle an event whose picture is there already. The event is owed once its
+        handler returns. If it is not `known` it must never be in the bucket."""
         if known:
             self.events[event.id] = event
             event.host = self._hosts
@@ -171,18 +171,18 @@ class World:
 
     @property
     def now(self) -> float:
-        """Unix seconds as Frigate and the mirror see them."""
+        """The time as Frigate and the mirror see it, in Unix seconds."""
         return time.time() + float(self._shim.get("clock", 0.0))
 
     def change(self, **differently: Any) -> None:
-        """Change what the shim makes different for the mirror; see its module."""
+        """Changes what the shim makes different for the mirror. Its module lists the keys."""
         self._shim = {k: v for k, v in (self._shim | differently).items() if v}
         partial = self.folder / "control.part"
         partial.write_text(json.dumps(self._shim))
         partial.replace(self.folder / "control")
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """One of the mirror's commands, as a person would run it beside it."""
+        """Runs a command of the mirror beside it, as a person does."""
         return subprocess.run(
             [sys.executable, str(self.lab.root / "s3_snapshot_mirror.py"), *words],
             env=self.environ | {"PYTHONPATH": "", "FRIGATE_DB_PATH": str(self.database)},
@@ -199,27 +199,27 @@ class World:
         return self.running.ready
 
     def _hear(self) -> None:
-        """Note which rows are committed: their handler has returned."""
+        """Notes which rows are committed, because their handler has returned."""
         for message, event_id in self.host.handled() if self.host is not None else ():
             event = self.events.get(event_id)
             if event is not None and message == event.last_word:
                 event.committed = True
 
     def quiet(self) -> bool:
-        """Whether Frigate has handled every event it was sent, or never will."""
+        """Whether Frigate has handled every event that it was sent, or never will."""
         self._hear()
         sent = (one for one in self.events.values() if one.host == self._hosts)
         host = self.host
         return host is None or not host.alive or host.deaf or all(one.committed for one in sent)
 
     def owed(self) -> dict[str, Event]:
-        """Every event that must be in the bucket; see `oracle`."""
+        """Every event that must be in the bucket. The module `oracle` explains which."""
         self._hear()
         return {k: one for k, one in self.events.items() if one.committed and not one.taken}
 
     def look_into_database(self) -> None:
-        """Note also the rows of events whose host was killed before it could say so. Rows that a
-        fault wrote there, with ids that may be anything, are no events of the world's."""
+        """Also notes the rows of events whose host was killed before it could report them. Rows
+        with other ids are the work of a fault and no events of this world."""
         if self.database.exists():
             with closing(sqlite3.connect(self.database, timeout=20)) as database:
                 database.text_factory = lambda raw: str(raw, "utf-8", "replace")
@@ -230,8 +230,8 @@ class World:
     def wait_until(
         self, true: Callable[[], Any], within: float, what: str, every: float = LOOK_EVERY
     ) -> bool:
-        """Wait for it, with a look `every` so many seconds; complain, and go on, where it does not
-        come about."""
+        """Waits until it is `true` and looks `every` so many seconds. Complains if it does not come
+        about, and goes on."""
         found = self.comes_about(true, within, every)
         if not found:
             self.complaints.append(f"not within {within:g} s: {what}")
@@ -240,14 +240,14 @@ class World:
     def comes_about(
         self, true: Callable[[], Any], within: float, every: float = LOOK_EVERY
     ) -> bool:
-        """Wait for it, which another fault may prevent."""
+        """Waits until it is `true`. Does not complain, because another fault may prevent it."""
         until = time.monotonic() + within
         while not (found := bool(true())) and time.monotonic() < until:
             self.lab.rest(every)
         return found
 
     def wait_for_start(self, after: int, within: float = 30.0) -> bool:
-        """Wait until a mirror has said that it started, for more than the `after`-th time."""
+        """Waits until mirrors have said more than `after` times that they started."""
         return self.wait_until(lambda: self.starts_told() > after, within, "the mirror's start")
 
     def pause(self, least: float, most: float) -> None:
@@ -257,7 +257,7 @@ class World:
     # -- its end
 
     def stop(self) -> None:
-        """As docker does it. Nothing of the mirror may be left, or keep Frigate from ending."""
+        """Stops Frigate as docker does. The mirror must end with it and must not delay its end."""
         if self.host is None or not self.host.alive:
             return
         if self.host.stop() != 0:
@@ -265,7 +265,7 @@ class World:
         self.expect_no_mirror()
 
     def expect_no_mirror(self) -> None:
-        """One that another fault has stopped cannot end before that fault does."""
+        """Waits until no mirror is left. A mirror that another fault has stopped does not count."""
 
         def gone() -> bool:
             left = filter(processes.is_mirror, self.processes())
@@ -277,17 +277,18 @@ class World:
         return processes.marked(self._mark)
 
     def at_close(self, undo: Callable[[], object]) -> None:
-        """Call `undo` when the world ends, the last one first; a run may fail anywhere."""
+        """Calls `undo` when the world ends, wherever the run fails. The last one is called
+        first."""
         self._undoings.append(undo)
 
     def close(self) -> None:
-        """Leave nothing: no process, no mount, no port, no folder, no bucket."""
+        """Removes everything: processes, mounts, ports, the folder, the bucket."""
         mine = (self._end_processes, *reversed(self._undoings), self.proxy.close,
                 self._delete_bucket, lambda: shutil.rmtree(self.folder))  # fmt: skip
         for undo in mine:
             try:
                 undo()
-            except Exception:  # the others all the more
+            except Exception:  # the others must be undone all the same
                 log.exception("%s: not undone", self.folder)
 
     def _end_processes(self) -> None:
@@ -298,6 +299,6 @@ class World:
         processes.kill_marked(self._mark)
 
     def _delete_bucket(self) -> None:
-        """Unless a fault has, and was cut short."""
+        """Deletes the bucket, unless a fault that was interrupted has done so."""
         with suppress(self.bucket.client.exceptions.NoSuchBucket):
             self.bucket.client.delete_bucket(Bucket=self.bucket.name)

@@ -1,12 +1,10 @@
 """Frigate undisturbed: a heartbeat and a computing loop in a host process, beside a drain.
 
-The heart beats every 5 ms.
-
-The host is one process with two threads, so its heartbeat waits for the interpreter's lock even
-when it is alone. It runs without a mirror, beside a mirror that drains to the null sink at full
-speed, and beside a control. The control is as many endless loops at nice 19 as the mirror keeps
-cores busy: it shows how the machine itself treats neighbours that always yield. The sink runs at
-nice 19 here, because it is no part of the mirror.
+The host is one process with two threads. One beats every 5 ms and the other computes, so the
+heartbeat waits for the interpreter's lock even when the host is alone. It runs without a mirror,
+beside a mirror that drains to the null sink at full speed, and beside a control. The control is as
+many endless loops at nice 19 as the mirror keeps cores busy: it shows how the machine itself treats
+neighbours that always yield. The sink runs at nice 19 here, because it is no part of the mirror.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""Calls Frigate's handlers very often, and tells what came back and what it cost.
+"""Calls Frigate's handlers very often and reports their results and their cost.
 
     python hook_calls.py CALLS REPORT
 
-On stdout: what every call returned or raised, in order, as digests; it does not depend on the hook.
-In REPORT, as JSON: `grown`, bytes of memory from the first tenth of the calls to the last.
+It prints digests of what every call returned or raised, in order. They are the same with and
+without the hook. It writes JSON to REPORT: `grown` is the growth of memory in bytes after the first
+tenth of the calls, `armed` says whether the hook was there. The stand-in must be on the path of
+modules.
 """
 
 from __future__ import annotations
@@ -27,19 +29,19 @@ KINDS = ("tracked",) * 8 + ("unknown", "strange", "external")
 
 
 def data(event_id: Any) -> dict[str, Any]:
-    """A false positive with a picture: its id goes down the pipe, and no row is written."""
+    """A false positive with a picture. The hook sends its id, and Frigate writes no row."""
     return {"id": event_id, "has_clip": False, "has_snapshot": True, "false_positive": True,
             "camera": "garage", "label": "car", "start_time": 1.0, "end_time": 2.0, "score": 1.0,
             "type": "api"}  # fmt: skip
 
 
 def call(processor: Any, rng: random.Random, number: int) -> object:
-    """One event, of any kind; its result, or what it raised."""
+    """Lets Frigate handle one event of any kind. Returns the result or what was raised."""
     kind = rng.choice(KINDS)
     template = rng.choice(IDS) if kind == "strange" else IDS[0]
     event = data(template.format(number))
     try:
-        if kind == "external":  # also of no row, as an event that is not known
+        if kind == "external":  # Frigate knows no such event and writes no row
             return processor.handle_external_detection("update", event)
         if kind != "unknown":
             processor.handle_object_detection("start", "garage", event)

@@ -1,11 +1,11 @@
-"""The campaign's host: the stand-in Frigate, whose scenario is what lines on its stdin say.
+"""The campaign's host: the stand-in Frigate. Lines on its stdin are its scenario.
 
     {"do": "event", "kind": "tracked" | "manual" | "api", "data": {...}}
     {"do": "forks", "count": 5, "gap": 0.1, "seconds": 3}    forks of the main process
     {"do": "stumble"}                                        an exception in the event thread
 
-Boot file, hook, event thread, event table and process model are the real ones, or the stand-in's.
-The end of stdin stops it as SIGTERM does.
+The boot file and the hook are the real ones. Event thread, event table and processes are those of
+the stand-in, which must be on the path of modules. The end of stdin stops it as SIGTERM does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 
 def event(app: Any, kind: str, data: dict[str, Any]) -> None:
-    """The messages of an event whose picture is there already."""
+    """Sends the messages of an event whose picture is there already."""
     camera, over = data["camera"], {"end_time": data["end_time"]}
     begun = data | {"end_time": None}
     if kind == "tracked":
@@ -42,8 +42,8 @@ def stumble(app: Any) -> None:
 def forks(
     app: Any, count: int, gap: float, seconds: float, seed: float = 0.0, busy: bool = False
 ) -> None:
-    """Fork the main process again and again, from a thread of its own and at any moment. A thread
-    that is `busy` in between has its turn as soon as another thread's call into C returns."""
+    """Forks the main process again and again at random moments, in a thread of its own. A thread
+    that is `busy` in between runs as soon as another thread's call into C returns."""
 
     def fork() -> None:
         rng = random.Random(seed)
@@ -60,7 +60,7 @@ def forks(
 
 
 def bind_children_by_rights() -> None:
-    """Whatever is started from here may not pass over a file's rights any more, root or not."""
+    """Makes every process that is started from here respect the rights of files, even as root."""
     import ctypes
 
     for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
@@ -71,7 +71,7 @@ ORDERS: dict[str, Callable[..., None]] = {"event": event, "stumble": stumble, "f
 
 
 def obey(app: Any) -> None:
-    """Stands where the stand-in plays its scenario."""
+    """Takes the place of the stand-in's scenario."""
     print('{"ready": true}', flush=True)
     for line in sys.stdin:
         order = json.loads(line)
@@ -83,7 +83,7 @@ def main() -> None:
     import multiprocessing
     import signal
 
-    faulthandler.register(signal.SIGUSR1)  # where it hangs, should it not end
+    faulthandler.register(signal.SIGUSR1)  # tells where it hangs if it does not end
     if os.environ.get("CAMPAIGN_BOUND_BY_RIGHTS"):
         bind_children_by_rights()
 
@@ -92,8 +92,9 @@ def main() -> None:
     from frigate.log import setup_logging
 
     if pauses := os.environ.get("CAMPAIGN_PAUSES"):
-        # Hundreds of kills would otherwise take a minute each.
-        sys.modules["frigate_s3_patcher"].PAUSES = tuple(map(float, pauses.split()))  # type: ignore[attr-defined]
+        # With the usual pauses each of hundreds of kills would take a minute.
+        # type: ignore[attr-defined]
+        sys.modules["frigate_s3_patcher"].PAUSES = tuple(map(float, pauses.split()))
     multiprocessing.set_start_method("fork" if variant.FORKS else "forkserver", force=True)
     listener = setup_logging()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())

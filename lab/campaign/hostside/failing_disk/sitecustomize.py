@@ -1,10 +1,10 @@
-"""A disk that fails under what the mirror itself opens: EIO, now and then or always.
+"""A disk that fails under files that the mirror opens in Python: EIO, now and then or always.
 
-Stands on PYTHONPATH before the other shim, to which it gives way. The same small file steers it:
+It stands on PYTHONPATH before the other shim and runs that too. The same small file steers it:
 
-    {"eio": {"in": [parts of paths], "share": of the calls that fail, 0 to 1}}
+    {"eio": {"in": [parts of paths], "share": the share of calls that fail, 0 to 1}}
 
-SQLite's own files are opened in C, out of reach from here; see `mounts.dying` for those.
+SQLite opens its files in C, where this cannot fail them. `mounts.dying` does that.
 """
 
 from __future__ import annotations

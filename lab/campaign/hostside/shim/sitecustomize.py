@@ -1,12 +1,12 @@
-"""What the mirror's child must find changed around it: the time, the name service, a library.
+"""Changes the mirror's surroundings: the time, the name service, a library.
 
-Stands on PYTHONPATH behind the boot file, so every Python of the host runs it, and acts in the
-mirror's own processes only. A small file that the campaign replaces says what is to be different:
+It stands on PYTHONPATH behind the boot file, so every Python of the host runs it. It only acts in
+the mirror's own processes. A small file that the campaign replaces says what is different:
 
     {"clock": seconds to add to time.time(), "dns": "gone",
      "broken": {"module": name, "how": "import" | "raise" | "exit" | "signal"}}
 
-`datetime` stays right, since requests are signed by it.
+`datetime` stays right, because requests are signed with its time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import os
 import sys
 import time
 
-TYPE_CHECKING = False  # typing itself would cost every Python of the host its import
+TYPE_CHECKING = False  # every Python of the host would have to import typing
 if TYPE_CHECKING:
     from typing import Any
 
@@ -26,14 +26,14 @@ _known: tuple[float, dict[str, Any]] = (-1.0, {})
 
 
 def control() -> dict[str, Any]:
-    """What is to be different now; looked up at most every 20 ms."""
+    """What is different now. It reads the file at most every 20 ms."""
     global _known
     now = _monotonic()
     if now - _known[0] > 0.02:
         try:
             with open(CONTROL, encoding="utf-8") as file:
                 _known = (now, json.load(file))
-        except OSError:  # no descriptor left: as it was
+        except OSError:  # there is no descriptor left, so nothing changes
             _known = (now, _known[1])
     return _known[1]
 
@@ -55,7 +55,7 @@ def _getaddrinfo_that_may_fail(real: Any) -> Any:
 
 
 class _Breaker:
-    """Stands on sys.meta_path; breaks the import of one module."""
+    """An entry of sys.meta_path that breaks the import of one module."""
 
     @staticmethod
     def find_spec(name: str, path: Any = None, target: Any = None) -> None:

@@ -50,7 +50,8 @@ $(VENV)/ready: requirements/dev.lock
 	$(PYTHON) -m venv --clear $(VENV) \
 		|| { echo "no venv: install Python's venv module (Debian: python3-venv)" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements/dev.lock
-	$(BIN)/python -m pip uninstall --quiet --yes setuptools  # Python 3.11 adds it to every new environment
+	$(BIN)/python requirements/prune.py
+	$(BIN)/python -m pip uninstall --quiet --yes setuptools pip  # the tests need neither
 	touch $@
 
 # The rivals that `make bench` measures against, apart from what the program and its tests need.

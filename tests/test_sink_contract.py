@@ -44,7 +44,7 @@ def in_bucket(bucket: Bucket) -> Place:
 
 
 def sink_for(environ: dict[str, str]) -> S3Sink:
-    return S3Sink(settings.load(environ), environ, attempts=1)
+    return S3Sink(settings.load(environ).s3, environ, attempts=1)
 
 
 @pytest.fixture(params=["memory", "moto", "seaweedfs"])

@@ -106,8 +106,8 @@ TABLE = (
          "        self.ledger._store.change(\"UPDATE artifact SET state = 'uploaded'\", ())\n",
          "connection refused + clean stop"),
     _one("at a start everything counts as uploaded", MIRROR,
-         "        self.uploader.start(self._settings.upload_threads)\n",
-         "        self.uploader.start(self._settings.upload_threads)\n"
+         "        self.uploader.start(self._settings.upload.threads)\n",
+         "        self.uploader.start(self._settings.upload.threads)\n"
          "        ids = [one for page in self.catalog.window(0.0) for one in page]\n"
          "        self.ledger.add_settled((f'snapshot:{one}', 'c', 'k', 9e9, 9e9, "
          "'uploaded', 0, '') "

@@ -24,7 +24,7 @@ def environ_for(endpoint: str, **more: str) -> dict[str, str]:
 
 
 def sink_for(environ: dict[str, str], attempts: int = 1) -> S3Sink:
-    return S3Sink(settings.load(environ), environ, attempts=attempts)
+    return S3Sink(settings.load(environ).s3, environ, attempts=attempts)
 
 
 def put(sink: S3Sink, key: str = "k", data: bytes = b"x") -> str:

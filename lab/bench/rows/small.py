@@ -111,7 +111,7 @@ def _drained(server: Server, bucket: str, count: int, cost: Cost, ended: float) 
 
 
 def _delayed(lab: Lab) -> Iterator[Figure]:
-    """On a sink whose every answer takes 50 ms more, threads / delay is the highest possible rate."""
+    """On a sink that answers 50 ms later, threads / delay is the highest possible rate."""
     count, sink = lab.size(200, 1_200), lab.sink
     sink.slow_down(DELAY)
     house, rates = lab.house(lab.pictures(count)), []

@@ -97,6 +97,7 @@ class S3Sink:
             "Key": key,
             "ContentType": content_type,
             "Metadata": dict(metadata),
+            **checksum(source),
         }  # fmt: skip
         try:
             etag = self._direct.put(params | chosen, source, self._signer())
@@ -166,7 +167,7 @@ class S3Sink:
     def _put(self, params: dict[str, Any], source: Body) -> str:
         """The ETag of an upload over boto3. Repeats it without the storage class, or with less
         metadata, if that is what the service refuses."""
-        asked = params | checksum(source)
+        asked = params
 
         def put(link: Link) -> Any:
             nonlocal asked

@@ -89,8 +89,8 @@ TABLE = (
          "        if not etag:\n", "        if False:\n",
          "captive portal"),
     Sabotage("no digest of the body", (
-        (SHORT, 'return {"ContentMD5": _base64(source.digest("md5"))}', "return {}"),
-        (SHORT, 'return {"ChecksumSHA256": _base64(source.digest("sha256"))}', "return {}"),
+        (SHORT, 'return {"ContentMD5": b64encode(source.md5).decode("ascii")}', "return {}"),
+        (SHORT, 'return {"ChecksumSHA256": b64encode(source.sha256).decode("ascii")}', "return {}"),
     ), ("corrupted body",)),
     Sabotage("certificates are not looked at", (
         ("frigate_mirror/sinks/s3/boto.py", "verify=settings.ca_bundle or None,", "verify=False,"),

@@ -17,7 +17,7 @@ from frigate_mirror import metadata
 from frigate_mirror.sinks.sink import Rejected, SinkError, Unavailable
 from s3 import S3Sink
 from s3_case import environ_for, failure_of, forbid_md5, put, sink_for
-from servers import Bucket
+from servers import Bucket, SeaweedFS
 from stub import Reply, Stub, error
 
 pytestmark = pytest.mark.usefixtures("no_aws_of_the_host", "each_way")
@@ -34,10 +34,12 @@ def test_bytes_that_were_hurt_on_the_way_are_refused_by_the_server(
     assert bucket.keys() == []
 
 
+@pytest.mark.parametrize("secure", [False, True])
 def test_a_host_that_forbids_md5_sends_a_sha256_that_the_server_checks(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    seaweedfs: SeaweedFS, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, secure: bool
 ) -> None:
-    sink = sink_for(bucket.environ)
+    endpoint = seaweedfs.endpoint if secure else seaweedfs.plain_endpoint
+    sink = sink_for(bucket.environ | {"S3_ENDPOINT_URL": endpoint})
     forbid_md5(monkeypatch)
     put(sink, "fips", b"good")
     assert bucket.objects() == {"fips": b"good"}
@@ -46,13 +48,21 @@ def test_a_host_that_forbids_md5_sends_a_sha256_that_the_server_checks(
     assert bucket.keys() == ["fips"]
 
 
-def test_every_put_carries_the_md5_of_its_bytes(stub: Stub, shared: S3Sink) -> None:
+def md5_of(data: bytes) -> str:
+    return base64.b64encode(hashlib.md5(data).digest()).decode()
+
+
+def test_every_put_carries_the_md5_of_its_bytes_and_over_http_signs_their_sha256(
+    stub: Stub, shared: S3Sink
+) -> None:
     for size in (0, 1, 100_000, 17 * 1024 * 1024):
         data = b"x" * size
         put(shared, "k", data)
-        digest = base64.b64encode(hashlib.md5(data).digest()).decode()
-        assert stub.seen[-1].headers["content-md5"] == digest
-        assert stub.seen[-1].body == data
+        seen = stub.seen[-1]
+        assert seen.body == data
+        assert seen.headers["content-md5"] == md5_of(data)
+        assert seen.headers["x-amz-content-sha256"] == hashlib.sha256(data).hexdigest()
+        assert "x-amz-checksum-sha256" not in seen.headers
 
 
 @pytest.mark.parametrize("size", [5, 17 * 1024 * 1024])
@@ -63,6 +73,7 @@ def test_over_https_the_body_is_not_framed(
     put(sink_for(environ), "k", b"x" * size)
     [seen] = tls_stub.seen
     assert seen.body == b"x" * size
+    assert seen.headers["content-md5"] == md5_of(seen.body)
     assert {"content-encoding", "x-amz-trailer", "transfer-encoding"}.isdisjoint(seen.headers)
 
 

@@ -6,9 +6,8 @@ of the process to its last object whole at the sink, or, on SeaweedFS, noted in 
 rival's is from its start to its last object at the sink, or its end. All run at nice 10, as ours
 puts itself there, with eight threads or workers (s5cmd is slower with more on two cores). CPU is
 user and system of the whole process, imports and end included; SeaweedFS's and the sink's is not
-counted. The sink tells the SHA-256 that a PUT asks it to check, as S3 and SeaweedFS do, so ours
-makes no MD5 on either (decision 0007); where a service does not tell it, an upload of ours costs
-half as much CPU again.
+counted. Over http each upload of ours computes an MD5, which the service checks, and a SHA-256,
+which is signed (decision 0007).
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ PIECE = 256 * 1024
 
 
 class Body:
-    """What `file` holds from its current position on: `size` in bytes, and its digests. Raises
-    OSError."""
+    """The bytes that `file` holds from its current position to its end. They are read once for
+    `size`, `md5` and `sha256`; `md5` is None on a host that forbids MD5 (FIPS). Raises OSError."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -30,16 +30,7 @@ class Body:
         self.size = file.seek(0, os.SEEK_END) - self._start
         file.seek(self._start)
         self._data = file.read(self.size + 1) if self.size <= IN_MEMORY else None
-        self._digests: dict[str, bytes] = {}
-        if self._data is not None:
-            self._expect(len(self._data))
-
-    def digest(self, algorithm: str) -> bytes:
-        """`algorithm` is md5 or sha256. Raises OSError, and ValueError for one that this host
-        forbids: MD5, where FIPS rules."""
-        if algorithm not in self._digests:
-            self._digests[algorithm] = self._digested(algorithm)
-        return self._digests[algorithm]
+        self.md5, self.sha256 = self._digests()
 
     def sendable(self) -> bytes | Window:
         """The bytes, from their beginning; call it anew for every upload."""
@@ -49,19 +40,20 @@ class Body:
         """Raise OSError where the file is no longer as long as when its digest was taken."""
         self._expect(self._file.seek(0, os.SEEK_END) - self._start)
 
-    def _digested(self, algorithm: str) -> bytes:
-        digest, read = hashlib.new(algorithm, usedforsecurity=algorithm != "md5"), 0
+    def _digests(self) -> tuple[bytes | None, bytes]:
+        md5, sha256, read = _md5(), hashlib.sha256(), 0
         for piece in self._pieces():
-            digest.update(piece)
+            if md5:
+                md5.update(piece)
+            sha256.update(piece)
             read += len(piece)
         self._expect(read)
-        return digest.digest()
+        return md5.digest() if md5 else None, sha256.digest()
 
     def _pieces(self) -> Iterator[bytes]:
         if self._data is not None:
             yield self._data
             return
-        self._file.seek(self._start)
         while piece := self._file.read(PIECE):
             yield piece
 
@@ -109,6 +101,13 @@ class Window:
                 raise _shorter()
             self._at += sent
         return bool(left)
+
+
+def _md5() -> hashlib._Hash | None:
+    try:
+        return hashlib.new("md5", usedforsecurity=False)
+    except ValueError:
+        return None
 
 
 def _shorter() -> OSError:

@@ -9,10 +9,10 @@ Silence is the exception: it is raised, because boto3 would only wait for the sa
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import logging
 import time
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -52,44 +52,28 @@ class DirectWay:
     The direct way closes when a request fails, and opens again when boto3 has stored an object, so
     that an upload does not meet the same outage twice. If it fails again and again while boto3
     succeeds, it does not suit this service and stays closed. Silence does not count.
-
-    Over http the body's SHA-256 is part of the signature. If the service's answers show that it
-    checks that digest as well, as AWS's and SeaweedFS's do, it serves as the checksum and no MD5 is
-    computed. Until the first answer each put carries both.
     """
 
     def __init__(self, place: Place | None, wire: Wire | None) -> None:
         self._place, self._wire = place, wire
         self._failures = 0  # since the last success
         self._closed = False
-        # Whether the service checks the SHA-256; None until it has answered.
-        self._sha256_checked = False if place and place.secure else None
 
     def put(self, params: Mapping[str, Any], source: Body, signer: Signer | None) -> str:
         """The ETag of one put_object with `params`. It is empty unless the service says that it
-        holds the object and somebody has vouched for its bytes. Raises Silence."""
-        place, relied = self._place, self._sha256_checked
-        if place is None or not self._is_open(signer):
-            return ""
-        # Before the network is used, so that an error of the file is not blamed on it.
-        payload = UNSIGNED if place.secure else source.digest("sha256").hex()
-        asked = {} if relied is False else _sha256(source)
-        digests = asked if relied else checksum(source) | asked
-        size = {"Content-Length": str(source.size)}
+        holds the object. Raises Silence."""
 
         def ask(place: Place, signer: Signer, wire: Wire) -> Answer:
             path = f"{place.path}/{quote(params['Key'], safe='/~')}"
-            request = Request("PUT", path, "", _headers(place, {**params, **digests}), payload)
+            payload = UNSIGNED if place.secure else source.sha256.hex()
+            request = Request("PUT", path, "", _headers(place, params), payload)
+            size = {"Content-Length": str(source.size)}
             return wire.exchange(_head(request, place, signer, size), source.sendable())
 
+        if not self._is_open(signer):
+            return ""
         answer = self._answer(ask, signer)
         etag = answer.headers.get("etag", "") if answer.status == 200 else ""
-        if asked and etag:
-            self._sha256_checked = answer.headers.get("x-amz-checksum-sha256") in asked.values()
-            etag = etag if self._sha256_checked or not relied else ""
-        elif asked and answer.status in (400, 403, 501):
-            # The question may be what it refuses. A proxy that drops a signed header causes a 403.
-            self._sha256_checked = False
         self._note(bool(etag))
         return etag
 
@@ -182,15 +166,6 @@ def checksum(source: Body) -> dict[str, str]:
     (FIPS). botocore's own choice goes as a chunked trailer, which some services refuse and others
     store as the object's bytes.
     """
-    try:
-        return {"ContentMD5": _base64(source.digest("md5"))}
-    except ValueError:
-        return _sha256(source)
-
-
-def _sha256(source: Body) -> dict[str, str]:
-    return {"ChecksumSHA256": _base64(source.digest("sha256"))}
-
-
-def _base64(digest: bytes) -> str:
-    return base64.b64encode(digest).decode("ascii")
+    if source.md5:
+        return {"ContentMD5": b64encode(source.md5).decode("ascii")}
+    return {"ChecksumSHA256": b64encode(source.sha256).decode("ascii")}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import socket
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -87,20 +86,8 @@ class Window:
         data = self._file.read(wanted)
         self._at += len(data)
         if len(data) < wanted:
-            raise _shorter()
+            raise OSError(errno.EIO, "became shorter while it was sent")
         return data
-
-    def send_some(self, sock: socket.socket) -> bool:
-        """Lets the kernel send as much as fits, without a copy on the way. Returns False when all
-        of it is sent. Raises BlockingIOError when nothing fits, and io.UnsupportedOperation when
-        the file is none of the kernel's."""
-        left = self.size - self._at
-        if left:
-            sent = os.sendfile(sock.fileno(), self._file.fileno(), self._start + self._at, left)
-            if not sent:
-                raise _shorter()
-            self._at += sent
-        return bool(left)
 
 
 def _md5() -> hashlib._Hash | None:
@@ -108,7 +95,3 @@ def _md5() -> hashlib._Hash | None:
         return hashlib.new("md5", usedforsecurity=False)
     except ValueError:
         return None
-
-
-def _shorter() -> OSError:
-    return OSError(errno.EIO, "became shorter while it was sent")

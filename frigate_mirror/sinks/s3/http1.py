@@ -19,7 +19,6 @@ import termios
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from io import UnsupportedOperation
 
 from frigate_mirror.sinks.body import Window
 
@@ -56,7 +55,6 @@ class Connection:
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._sock = sock
-        self._secure = isinstance(sock, ssl.SSLSocket)
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
         self._rest = b""
@@ -93,36 +91,20 @@ class Connection:
         return answer
 
     def _send_request(self, head: bytes, body: bytes | Window) -> None:
-        if isinstance(body, Window):
-            self._send_window(head, body)
-        elif self._secure:
+        if isinstance(body, bytes):
             self._send(head + body)
-        else:  # joined by the kernel: a copy would be made under the interpreter's lock
-            self._send(head, socket.MSG_MORE if body else 0)
-            self._send(body)
-
-    def _send_window(self, head: bytes, body: Window) -> None:
-        """Over http the kernel sends a file by itself."""
+            return
         body.seek(0)
-        self._send(head, 0 if self._secure else socket.MSG_MORE)
-        while not self._answered:
-            try:
-                if self._secure or not body.send_some(self._sock):
-                    break
-                self._heard = time.monotonic()
-            except BlockingIOError:
-                self._wait(select.POLLOUT | select.POLLIN)
-            except UnsupportedOperation:
-                break
+        self._send(head)
         while not self._answered and (piece := body.read(PIECE)):
             self._send(piece)
 
-    def _send(self, data: bytes, flags: int = 0) -> None:
+    def _send(self, data: bytes) -> None:
         """Sends all of it, or until the other side answers."""
         view = memoryview(data)
         while view and not self._answered:
             try:
-                view = view[self._sock.send(view[:PIECE], flags) :]
+                view = view[self._sock.send(view[:PIECE]) :]
                 self._heard = time.monotonic()
             except (BlockingIOError, ssl.SSLWantWriteError):
                 self._wait(select.POLLOUT | select.POLLIN)

@@ -72,7 +72,6 @@ class S3Sink:
         self._clock = clock
         self._lock = threading.Lock()
         self._link: Link | None = None
-        self._half_imported = False
         self._storage_class = settings.storage_class
         self._said: set[str] = set()
         self._place = _given(Bucket=settings.bucket, ExpectedBucketOwner=settings.bucket_owner)
@@ -225,20 +224,10 @@ class S3Sink:
             raise failure from (None if telling else error)
 
     def _boto(self) -> ModuleType:
-        """Imports boto3's side. An import that fails is repeated by the next call. If that
-        succeeds, some modules still refer to lost halves of others and only a new process helps, so
-        this one ends as it does when there is no memory left."""
+        """Imports boto3's side. If that fails, this request fails, and the next one tries again."""
         with self._lock:
-            try:
-                from frigate_mirror.sinks.s3 import boto
-            except (ImportError, OSError):
-                self._half_imported = True
-                raise
-            except Exception as error:
-                raise MemoryError(f"import of boto3: {error!r}") from error
-            if self._half_imported:
-                raise MemoryError("boto3 was imported in two halves")
-            return boto
+            from frigate_mirror.sinks.s3 import boto
+        return boto
 
     def _connected(self, boto: ModuleType) -> Link:
         """The link in use. If none can be made, the next call tries again."""

@@ -24,12 +24,11 @@ from frigate_mirror import metadata as object_metadata
 from frigate_mirror.settings.parse import Secret
 from frigate_mirror.settings.settings import Settings, secret_of
 from frigate_mirror.sinks.body import Body
-from frigate_mirror.sinks.s3.codes import CREDENTIAL_CODES, classify
+from frigate_mirror.sinks.s3.codes import CREDENTIAL_CODES, DENIALS, classify, required_rights
 from frigate_mirror.sinks.s3.direct import DirectWay, checksum
 from frigate_mirror.sinks.s3.endpoint import place_of, proxy_of, url_of
 from frigate_mirror.sinks.s3.exceptions import Cause, cause_of, speaks_of_storage_class
 from frigate_mirror.sinks.s3.http1 import Silence
-from frigate_mirror.sinks.s3.permissions import action, denied
 from frigate_mirror.sinks.s3.pool import USUAL, ConnectTimeout, Patience, Wire
 from frigate_mirror.sinks.s3.sigv4 import Signer
 from frigate_mirror.sinks.sink import Probe, Receipt, SinkError, Stored
@@ -147,9 +146,13 @@ class S3Sink:
 
     def may_delete(self, key: str) -> bool | None:
         """See `Prober.may_delete`."""
-        one = self._place | {"Key": key}
-        if denied(lambda: self._call("delete", key, lambda on: on.steady.delete_object(**one))):
-            return False
+        params = self._place | {"Key": key}
+        try:
+            self._call("delete", key, lambda link: link.steady.delete_object(**params))
+        except SinkError as error:
+            if error.code in DENIALS:
+                return False
+            raise
         return None if any(item.key == key for item in self.list(key)) else True
 
     def _named(self, prefix: str) -> str:
@@ -275,8 +278,8 @@ class S3Sink:
         message = f"{verb} {what}: {cause.code}" + (f": {cause.reason}" if cause.reason else "")
         for word in self._secrets():
             message = message.replace(word, "***")
-        rights = action(verb, self._settings)
-        hint = hint.format(action=rights, region=cause.region, proxy=self._proxy).rstrip()
+        rights = required_rights(verb, self._settings)
+        hint = hint.format(rights=rights, region=cause.region, proxy=self._proxy).rstrip()
         return kind(message, code=cause.code, hint=hint)
 
     def _secrets(self) -> set[str]:

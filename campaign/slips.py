@@ -534,7 +534,7 @@ SLIPS: tuple[Sabotage, ...] = (
          "    if status in (401, 403):\n",
          "    if status == 401:\n",
          "tests/test_s3_errors.py::test_an_error_of_the_service_is_laid_at_the_right_door"),
-    _one("the missing right to tag is not named", "frigate_mirror/sinks/s3/permissions.py",
+    _one("the missing right to tag is not named", "frigate_mirror/sinks/s3/codes.py",
          "s3:PutObject{tagging}{kms} on",
          "s3:PutObject{kms} on",
          "tests/test_s3_errors.py::test_a_denied_action_is_named_in_the_hint"),

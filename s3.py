@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import parse_qsl, quote, urlencode
 
 from frigate_mirror import metadata as object_metadata
@@ -26,7 +26,7 @@ from frigate_mirror.settings.settings import Settings, secret_of
 from frigate_mirror.sinks.body import Body
 from frigate_mirror.sinks.s3.codes import CREDENTIAL_CODES, DENIALS, classify, required_rights
 from frigate_mirror.sinks.s3.direct import DirectWay, checksum
-from frigate_mirror.sinks.s3.endpoint import place_of, proxy_of, url_of
+from frigate_mirror.sinks.s3.endpoint import place_of, proxy_of
 from frigate_mirror.sinks.s3.exceptions import Cause, cause_of, speaks_of_storage_class
 from frigate_mirror.sinks.s3.http1 import Silence
 from frigate_mirror.sinks.s3.pool import USUAL, ConnectTimeout, Patience, Wire
@@ -42,7 +42,6 @@ for _name in LIBRARIES:  # imported when they are needed, but reported at once i
         raise ModuleNotFoundError(f"No module named {_name!r}", name=_name)
 
 log = logging.getLogger("frigate_s3.s3")
-T = TypeVar("T")
 ENTRY = {"Key", "Size", "LastModified"}  # of a listing
 KEY_NAMES = ("S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_SESSION_TOKEN")
 
@@ -75,7 +74,7 @@ class S3Sink:
         self._said: set[str] = set()
         self._place = _given(Bucket=settings.bucket, ExpectedBucketOwner=settings.bucket_owner)
         self._extras = _extras(settings)
-        proxy = proxy_of(url_of(settings), os.environ)
+        proxy = proxy_of(settings, os.environ)
         login, _, self._proxy = proxy.rpartition("//")[2].rpartition("@")
         self._proxy_password = login.partition(":")[2]
         self._direct = _direct_way(settings, patience)
@@ -114,11 +113,11 @@ class S3Sink:
         reported within 15 seconds."""
         # With its slash, so that a policy that allows listing `prefix/*` only is enough.
         prefix = f"{self._settings.prefix}/".lstrip("/")
-        began, started = self._clock(), time.perf_counter()
+        started = time.perf_counter()
 
         def ask(link: Link) -> Any:
-            nonlocal began, started  # the import of boto3 is no part of the round trip
-            began, started = self._clock(), time.perf_counter()
+            nonlocal started  # the import of boto3 is no part of the round trip
+            started = time.perf_counter()
             return link.brisk.list_objects_v2(**self._place, Prefix=prefix, MaxKeys=1)
 
         try:
@@ -129,7 +128,8 @@ class S3Sink:
             page = self._page(prefix, ask)
             date = page["ResponseMetadata"]["HTTPHeaders"].get("date", "")
         took, there = time.perf_counter() - started, _unix(date)
-        return Probe(took=took, clock_skew=None if there is None else there - (began + took / 2))
+        midway = self._clock() - took / 2
+        return Probe(took=took, clock_skew=None if there is None else there - midway)
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """See `Sink.list`. Reads 1,000 keys at a time."""
@@ -205,7 +205,7 @@ class S3Sink:
                 log.warning("%s", text)
             self._said.add(text)
 
-    def _call(self, verb: str, what: str, request: Callable[[Link], T]) -> T:
+    def _call(self, verb: str, what: str, request: Callable[[Link], Any]) -> Any:
         """Makes a request over boto3; once more if it fails and the credentials were replaced."""
         try:
             boto = self._boto()
@@ -295,7 +295,7 @@ def _direct_way(settings: Settings, patience: Patience) -> DirectWay:
     longest = max(silence, settings.read_timeout)
     patience = replace(patience, connect=settings.connect_timeout, silence=silence, longest=longest)
     place = place_of(settings, os.environ)
-    return DirectWay(place, Wire(place, patience) if place else None)
+    return DirectWay(Wire(place, patience) if place else None)
 
 
 def _given(**values: str) -> dict[str, str]:

@@ -94,7 +94,7 @@ TABLE = (
     ), ("corrupted body",)),
     Sabotage("certificates are not looked at", (
         ("frigate_mirror/sinks/s3/boto.py", "verify=settings.ca_bundle or None,", "verify=False,"),
-        ("frigate_mirror/sinks/s3/pool.py", "ssl.create_default_context(cafile=self._place.trust)",
+        ("frigate_mirror/sinks/s3/pool.py", "ssl.create_default_context(cafile=self.place.trust)",
          "ssl._create_unverified_context()"),
     ), ("certificate nobody trusts", "certificate expired")),
     _one("replaced credentials are not read", "s3.py",

@@ -122,7 +122,7 @@ def url_of_ours(environ: dict[str, str]) -> str | None:
     place = place_of(settings.load(environ), {})
     if place is None:
         return None
-    scheme = "https" if place.trust else "http"
+    scheme = "https" if place.secure else "http"
     return f"{scheme}://{place.name}{place.path}/k"
 
 
@@ -357,10 +357,10 @@ def test_only_200_with_an_etag_is_a_success(stub: Stub, answer: Reply) -> None:
     place = place_of(settings.load(environ_for(stub.endpoint)), {})
     assert place
     stub.default = answer
-    direct, signer = DirectWay(place, Wire(place)), Signer("a", "s")
+    direct, signer = DirectWay(Wire(place)), Signer("a", "s")
     found = direct.check({}, "", signer)
     assert (found is not None) == (answer.body == LISTING)
-    assert DirectWay(place, Wire(place)).put({"Key": "k"}, Body(io.BytesIO(b"x")), signer) == ""
+    assert DirectWay(Wire(place)).put({"Key": "k"}, Body(io.BytesIO(b"x")), signer) == ""
 
 
 @pytest.mark.parametrize("page", [
@@ -524,7 +524,7 @@ def test_a_connection_that_the_server_has_closed_costs_no_request(head: bytes) -
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=serve)
         thread.start()
-        wire = Wire(Place("127.0.0.1", server.getsockname()[1], "/b", "us-east-1", ""))
+        wire = Wire(Place("127.0.0.1", server.getsockname()[1], "/b", "us-east-1", None))
         for request in (b"one", b"two"):
             assert wire.exchange(request).status == 200
         thread.join(60)
@@ -574,7 +574,7 @@ def test_a_word_that_does_not_end_the_request_does_not_end_the_body(tmp_path: Pa
     ):
         thread = threading.Thread(target=serve)
         thread.start()
-        wire = Wire(Place("127.0.0.1", server.getsockname()[1], "/b", "us-east-1", ""))
+        wire = Wire(Place("127.0.0.1", server.getsockname()[1], "/b", "us-east-1", None))
         assert wire.exchange(HEAD, Body(file).sendable()).status == 200
         thread.join(60)
 
@@ -595,7 +595,7 @@ def test_an_answer_that_comes_before_the_whole_file_is_sent_is_heard(tmp_path: P
     ):
         thread = threading.Thread(target=serve)
         thread.start()
-        wire = Wire(Place("127.0.0.1", server.getsockname()[1], "/b", "us-east-1", ""))
+        wire = Wire(Place("127.0.0.1", server.getsockname()[1], "/b", "us-east-1", None))
         answer = wire.exchange(HEAD, Body(file).sendable())
         asked.set()
         thread.join(60)
@@ -634,7 +634,7 @@ def test_a_service_may_take_its_time_to_store_what_is_large(tmp_path: Path) -> N
         thread = threading.Thread(target=serve)
         thread.start()
         wire = Wire(
-            Place("127.0.0.1", server.getsockname()[1], "/b", "us-east-1", ""),
+            Place("127.0.0.1", server.getsockname()[1], "/b", "us-east-1", None),
             Patience(silence=patience),
         )
         assert wire.exchange(head, Body(file).sendable()).status == 200
@@ -648,7 +648,7 @@ def test_whoever_stops_reading_is_given_up(tmp_path: Path, where: str) -> None:
         socket.create_server(("127.0.0.1", 0)) as server,
         (tmp_path / "clip").open("rb", buffering=0) as file,
     ):
-        place = Place("127.0.0.1", server.getsockname()[1], "/b", "us-east-1", "")
+        place = Place("127.0.0.1", server.getsockname()[1], "/b", "us-east-1", None)
         body = Body(file).sendable() if where == "file" else bytes(20_000_000)
         with pytest.raises(ReadTimeout, match="not acknowledged"):
             Wire(place, Patience(silence=0.3)).exchange(HEAD, body)
@@ -769,5 +769,6 @@ def test_a_library_that_is_broken_is_named_with_a_hint(
 def test_settings_are_a_plain_place() -> None:
     place = place_of(settings.load(environ_for("https://s3.example.com")), {})
     assert place is not None
+    assert place.trust is not None
     assert Path(place.trust).is_file()
-    assert dataclasses.replace(place, trust="").name == "s3.example.com:443"
+    assert dataclasses.replace(place, trust=None).name == "s3.example.com:443"

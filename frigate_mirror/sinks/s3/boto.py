@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 import boto3
@@ -18,13 +19,12 @@ from botocore.parsers import ResponseParserError
 from frigate_mirror import __version__
 from frigate_mirror.settings.parse import Secret
 from frigate_mirror.settings.settings import Settings
-from frigate_mirror.sinks.s3.endpoint import proxy_of, url_of
+from frigate_mirror.sinks.s3.endpoint import proxy_of
 from frigate_mirror.sinks.s3.pool import BRISK, Patience
 from frigate_mirror.sinks.s3.sigv4 import Signer
 
 Keys = tuple[Secret, Secret, Secret]
 FAILURES = (boto.BotoCoreError, boto.ClientError, ResponseParserError, ValueError)  # bad dates
-SMALL = 1024 * 1024  # bytes; up to here to ask whether to send costs more than sending
 # Where boto3 finds credentials without reading a file, which may say more than them.
 OUTSIDE_FILES = {"explicit", "env", "iam-role", "container-role", "assume-role-with-web-identity"}
 
@@ -59,9 +59,10 @@ def connect(settings: Settings, keys: Keys, attempts: int) -> Link:
     found = session.get_credentials()
     if found is None:
         raise boto.NoCredentialsError
+    usual = Patience(settings.connect_timeout, settings.read_timeout)
     return Link(
-        steady=_client(session, settings, _config(settings, attempts=attempts)),
-        brisk=_client(session, settings, _config(settings, BRISK, attempts=1)),
+        steady=_client(session, settings, _config(settings, usual, attempts)),
+        brisk=_client(session, settings, _config(settings, BRISK, 1)),
         found=found,
         first=_signer(found),
     )
@@ -98,27 +99,19 @@ def _end_of_redirects(context: dict[str, Any], **_: object) -> None:
 
 
 def _expect_nothing(params: dict[str, Any], **_: object) -> None:
-    """`Expect: 100-continue` costs a round trip, which a large body is worth and a small is not."""
-    body = params["body"]
-    if hasattr(body, "seek"):
-        at = body.tell()
-        if body.seek(0, os.SEEK_END) - at <= SMALL:
-            params["headers"].pop("Expect", None)
-        body.seek(at)
+    """`Expect: 100-continue` costs a round trip. A large body is worth it; a small one, which comes
+    as bytes that botocore wraps, is not."""
+    if isinstance(params["body"], BytesIO):
+        params["headers"].pop("Expect", None)
 
 
-def _proxies(settings: Settings) -> dict[str, str] | None:
-    """ALL_PROXY, which botocore does not know. None leaves it the variables that it does know."""
-    proxy = proxy_of(url_of(settings), os.environ)
-    return {"http": proxy, "https": proxy} if proxy else None
-
-
-def _config(settings: Settings, patience: Patience | None = None, *, attempts: int) -> Config:
-    connect, read = settings.connect_timeout, settings.read_timeout
+def _config(settings: Settings, patience: Patience, attempts: int) -> Config:
+    proxy = proxy_of(settings, os.environ)
     return Config(
-        connect_timeout=min(connect, patience.connect) if patience else connect,
-        read_timeout=min(read, patience.silence) if patience else read,
-        proxies=_proxies(settings),
+        connect_timeout=min(settings.connect_timeout, patience.connect),
+        read_timeout=min(settings.read_timeout, patience.silence),
+        # botocore does not know ALL_PROXY. None leaves it the variables that it does know.
+        proxies={"http": proxy, "https": proxy} if proxy else None,
         retries={"mode": "standard", "total_max_attempts": attempts},
         max_pool_connections=settings.upload_threads + 2,
         tcp_keepalive=True,

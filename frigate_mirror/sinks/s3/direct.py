@@ -11,12 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
-from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
@@ -47,32 +44,32 @@ NO_ANSWER = Answer(0, {}, b"")
 
 
 class DirectWay:
-    """Requests to the bucket at `place`, which is None where only boto3 can find the bucket.
+    """Requests to the bucket over `wire`, which is None where only boto3 can find the bucket.
 
     The direct way closes when a request fails, and opens again when boto3 has stored an object, so
     that an upload does not meet the same outage twice. If it fails again and again while boto3
     succeeds, it does not suit this service and stays closed. Silence does not count.
     """
 
-    def __init__(self, place: Place | None, wire: Wire | None) -> None:
-        self._place, self._wire = place, wire
+    def __init__(self, wire: Wire | None) -> None:
+        self._wire = wire
         self._failures = 0  # since the last success
         self._closed = False
 
     def put(self, params: Mapping[str, Any], source: Body, signer: Signer | None) -> str:
         """The ETag of one put_object with `params`. It is empty unless the service says that it
         holds the object. Raises Silence."""
-
-        def ask(place: Place, signer: Signer, wire: Wire) -> Answer:
-            path = f"{place.path}/{quote(params['Key'], safe='/~')}"
-            payload = UNSIGNED if place.secure else source.sha256.hex()
-            request = Request("PUT", path, "", _headers(place, params), payload)
-            size = {"Content-Length": str(source.size)}
-            return wire.exchange(_head(request, place, signer, size), source.sendable())
-
-        if not self._is_open(signer):
+        wire = self._wire
+        if wire is None or signer is None or self._closed:
             return ""
-        answer = self._answer(ask, signer)
+
+        def ask() -> Answer:
+            path = f"{wire.place.path}/{quote(params['Key'], safe='/~')}"
+            payload = UNSIGNED if wire.place.secure else source.sha256.hex()
+            request = Request("PUT", path, "", _headers(wire.place, params), payload)
+            return wire.exchange(_head(request, wire.place, signer, source), source.sendable())
+
+        answer = _answer(ask)
         etag = answer.headers.get("etag", "") if answer.status == 200 else ""
         self._note(bool(etag))
         return etag
@@ -80,15 +77,18 @@ class DirectWay:
     def check(self, params: Mapping[str, Any], prefix: str, signer: Signer | None) -> str | None:
         """Lists at most one key below `prefix`, over a connection of its own. Returns its header
         Date, or None if the answer is no listing. Raises Silence."""
-
-        def ask(place: Place, signer: Signer, wire: Wire) -> Answer:
-            query = f"encoding-type=url&list-type=2&max-keys=1&prefix={quote(prefix, safe='~')}"
-            request = Request("GET", place.path or "/", query, _headers(place, params), NOTHING)
-            return wire.probe(_head(request, place, signer))
-
-        if not self._is_open(signer):
+        wire = self._wire
+        if wire is None or signer is None or self._closed:
             return None
-        answer = self._answer(ask, signer)
+
+        def ask() -> Answer:
+            path, headers = wire.place.path or "/", _headers(wire.place, params)
+            query = f"encoding-type=url&list-type=2&max-keys=1&prefix={quote(prefix, safe='~')}"
+            return wire.probe(
+                _head(Request("GET", path, query, headers, NOTHING), wire.place, signer)
+            )
+
+        answer = _answer(ask)
         good = is_listing(answer)
         self._note(good)
         return answer.headers.get("date", "") if good else None
@@ -97,26 +97,21 @@ class DirectWay:
         """boto3 has stored an object."""
         self._closed = self._failures >= ENOUGH
 
-    def _is_open(self, signer: Signer | None) -> bool:
-        return not (self._closed or signer is None or self._place is None)
-
-    def _answer(
-        self, ask: Callable[[Place, Signer, Wire], Answer], signer: Signer | None
-    ) -> Answer:
-        assert self._place and self._wire and signer
-        try:
-            return ask(self._place, signer, self._wire)
-        except Silence:
-            raise
-        except (OSError, ValueError, LookupError, ImportError) as error:
-            log.debug("S3 direct way: %s", type(error).__name__)
-            return NO_ANSWER
-
     def _note(self, good: bool) -> None:
         if good:
             self._failures, self._closed = 0, False
         elif not self._closed:
             self._failures, self._closed = self._failures + 1, True
+
+
+def _answer(ask: Callable[[], Answer]) -> Answer:
+    try:
+        return ask()
+    except Silence:
+        raise
+    except (OSError, ValueError, LookupError, ImportError) as error:
+        log.debug("S3 direct way: %s", type(error).__name__)
+        return NO_ANSWER
 
 
 def is_listing(answer: Answer) -> bool:
@@ -131,21 +126,16 @@ def is_listing(answer: Answer) -> bool:
     return names[0] == "ListBucketResult" and "IsTruncated" in names
 
 
-def _head(
-    request: Request, place: Place, signer: Signer, more: Mapping[str, str] = MappingProxyType({})
-) -> bytes:
-    """The request without its body, as bytes; the headers in `more` are not signed."""
-    headers = {**signer.sign(request, place.region, _stamp(int(time.time()))), **more}
+def _head(request: Request, place: Place, signer: Signer, source: Body | None = None) -> bytes:
+    """The request without its body, as bytes."""
+    headers = signer.sign(request, place.region, f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    if source:
+        headers["Content-Length"] = str(source.size)
     if not all(value.isprintable() for value in headers.values()):
         raise ValueError("a header that would break the line")
     target = f"{request.path}?{request.query}" if request.query else request.path
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"{request.method} {target} HTTP/1.1\r\n{lines}\r\n".encode("ascii")
-
-
-@lru_cache(maxsize=1)
-def _stamp(now: int) -> str:
-    return datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 def _headers(place: Place, params: Mapping[str, Any]) -> dict[str, str]:

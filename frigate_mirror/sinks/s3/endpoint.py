@@ -6,12 +6,12 @@ other partitions. Then the requests go over boto3, which knows them all.
 
 from __future__ import annotations
 
-import importlib.util
 import ipaddress
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,17 +34,17 @@ _HARMLESS = re.compile(
 @dataclass(frozen=True, slots=True)
 class Place:
     """`path` is what stands before a key: empty, or a slash and the bucket. `trust` is the file of
-    certificates to trust, empty where the scheme is http."""
+    certificates to trust, None where the scheme is http."""
 
     host: str
     port: int
     path: str
     region: str
-    trust: str
+    trust: str | None
 
     @property
     def secure(self) -> bool:
-        return bool(self.trust)
+        return self.trust is not None
 
     @property
     def name(self) -> str:
@@ -64,7 +64,7 @@ def place_of(settings: Settings, environ: Mapping[str, str]) -> Place | None:
         return None
     if not _HOST.fullmatch(host) or _SPECIAL.fullmatch(bucket) or _unusual(environ):
         return None
-    if proxy_of(url_of(settings), environ):
+    if proxy_of(settings, environ):
         return None
     # An endpoint of one's own rarely has a name for each bucket, so `auto` is `path` there.
     style = settings.addressing_style
@@ -76,7 +76,7 @@ def place_of(settings: Settings, environ: Mapping[str, str]) -> Place | None:
         port=url.port or (443 if url.scheme == "https" else 80),
         path="" if virtual else f"/{bucket}",
         region=settings.region,
-        trust=_trusted(settings, environ) if url.scheme == "https" else "",
+        trust=_trusted(settings, environ) if url.scheme == "https" else None,
     )
 
 
@@ -89,20 +89,15 @@ def _aws(region: str) -> str:
     return f"https://s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
 
 
-def url_of(settings: Settings) -> str:
-    """The URL to which a proxy would be asked to pass our requests on."""
-    return settings.endpoint_url or f"https://s3.{settings.region}.amazonaws.com"
-
-
-def proxy_of(url: str, environ: Mapping[str, str]) -> str:
-    """The proxy that `environ` names for requests to `url`, or an empty text.
+def proxy_of(settings: Settings, environ: Mapping[str, str]) -> str:
+    """The proxy that `environ` names for requests to the endpoint, or an empty text.
 
     The variables are HTTP_PROXY or HTTPS_PROXY, then ALL_PROXY; NO_PROXY names hosts that need
     none. Each may also be written in small letters, and then that one counts, as in urllib.
     """
     names = [name for name in sorted(environ) if name.lower().endswith("_proxy")]
     named = {name.lower(): environ[name] for name in names}  # capitals come first
-    there = urlsplit(url)
+    there = urlsplit(settings.endpoint_url or f"https://s3.{settings.region}.amazonaws.com")
     proxy = named.get(f"{there.scheme}_proxy") or named.get("all_proxy", "")
     if not proxy:
         return ""
@@ -137,8 +132,5 @@ def _trusted(settings: Settings, environ: Mapping[str, str]) -> str:
     named = settings.ca_bundle or environ.get("AWS_CA_BUNDLE") or environ.get("REQUESTS_CA_BUNDLE")
     if named:
         return named
-    for package in ("certifi", "botocore"):
-        found = importlib.util.find_spec(package)
-        if found and found.origin:
-            return str(Path(found.origin).with_name("cacert.pem"))
-    return "missing"
+    package = find_spec("certifi") or find_spec("botocore")
+    return str(Path(package.origin).with_name("cacert.pem")) if package and package.origin else ""

@@ -11,8 +11,8 @@ import socket
 import ssl
 import threading
 import time
-import weakref
 from dataclasses import dataclass
+from functools import cached_property
 
 from frigate_mirror.sinks.body import Window
 from frigate_mirror.sinks.s3.endpoint import Place
@@ -57,14 +57,15 @@ class Wire:
     """
 
     def __init__(self, place: Place, patience: Patience = USUAL) -> None:
-        self._place = place
+        self.place = place
         self._patience = patience
         self._answer_within = patience.silence
         self._idle: list[Connection] = []  # the last used is the last
         self._trying = False  # whether a request is under way on a connection that had rested
         self._lock = threading.Lock()
-        self._context: ssl.SSLContext | None = None
-        weakref.finalize(self, _close, self._idle).atexit = False
+
+    def __del__(self) -> None:
+        self._close_idle()
 
     def exchange(self, head: bytes, body: bytes | Window = b"") -> Answer:
         """Sends one request and reads its answer. Raises Silence, other OSErrors and ValueError."""
@@ -133,13 +134,13 @@ class Wire:
 
     def _connected(self, timeout: float) -> Connection:
         until = time.monotonic() + timeout
-        sock = _connected(self._place, timeout)
+        sock = _connected(self.place, timeout)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            if self._place.secure:
+            if self.place.secure:
                 sock.settimeout(max(0.001, until - time.monotonic()))
-                sock = self._tls().wrap_socket(sock, server_hostname=self._place.host)
+                sock = self._context.wrap_socket(sock, server_hostname=self.place.host)
             return Connection(sock)
         except TimeoutError as error:
             sock.close()
@@ -148,11 +149,9 @@ class Wire:
             sock.close()
             raise
 
-    def _tls(self) -> ssl.SSLContext:
-        with self._lock:
-            if self._context is None:
-                self._context = ssl.create_default_context(cafile=self._place.trust)
-            return self._context
+    @cached_property
+    def _context(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=self.place.trust)
 
 
 def _connected(place: Place, timeout: float) -> socket.socket:
@@ -169,8 +168,3 @@ def _connected(place: Place, timeout: float) -> socket.socket:
     if isinstance(trouble, TimeoutError):
         raise ConnectTimeout(f"no connection within {timeout:g} s") from trouble
     raise trouble
-
-
-def _close(connections: list[Connection]) -> None:
-    for one in connections:
-        one.close()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from functools import lru_cache
 from typing import NamedTuple
 
 UNSIGNED = "UNSIGNED-PAYLOAD"
@@ -61,9 +60,7 @@ class Signer(NamedTuple):
         return signed
 
 
-@lru_cache(maxsize=4)
 def _key(secret: str, day: str, region: str) -> bytes:
-    """It is the same for a whole day."""
     key = f"AWS4{secret}".encode()
     for word in (day, region, *_SERVICE.split("/")):
         key = hmac.digest(key, word.encode(), "sha256")

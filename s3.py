@@ -106,7 +106,7 @@ class S3Sink:
         # A captive portal's well-formed HTML page is to botocore a success without fields.
         if not etag:
             raise self._failure("put", key, Cause("NotS3", "a success without an ETag"))
-        return Receipt(key=key, size=source.size, etag=etag.strip('"'))
+        return Receipt(key, source.size, etag.strip('"'), source.sha256.hex())
 
     def check(self) -> Probe:
         """See `Sink.check`: one listing of at most one key, tried once. A service that hangs is

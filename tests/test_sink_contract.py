@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -58,6 +59,7 @@ def place(request: pytest.FixtureRequest) -> Place:
 def put(sink: Sink, key: str, data: bytes = b"x", **metadata: str) -> str:
     receipt = sink.put(key, io.BytesIO(data), content_type=JPEG, metadata=metadata)
     assert (receipt.key, receipt.size) == (key, len(data))
+    assert receipt.sha256 == hashlib.sha256(data).hexdigest()
     return receipt.etag
 
 
@@ -111,6 +113,7 @@ def test_a_body_larger_than_memory_allows_is_whole_in_the_bucket(
         body.seek(4)
         receipt = place.sink.put("clip.mp4", body, content_type="video/mp4", metadata={})
     assert receipt.size == 20_480_000
+    assert receipt.sha256 == hashlib.sha256(path.read_bytes()[4:]).hexdigest()
     assert place.read("clip.mp4")[0] == path.read_bytes()[4:]
 
 

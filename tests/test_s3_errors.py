@@ -239,8 +239,10 @@ def test_an_endpoint_that_cannot_be_one_is_the_owners_to_mend() -> None:
 
 @pytest.mark.usefixtures("each_way")
 def test_metadata_that_no_header_can_carry_is_the_artifacts_fault(shared: S3Sink) -> None:
-    place = {"content_type": "image/jpeg", "metadata": {"label": "caf\u00e9"}}
-    caught = failure_of(lambda: shared.put("k", io.BytesIO(b"x"), **place))  # type: ignore[arg-type]
+    label = {"label": "caf\u00e9"}
+    caught = failure_of(
+        lambda: shared.put("k", io.BytesIO(b"x"), content_type="image/jpeg", metadata=label)
+    )
     assert type(caught) is Rejected
 
 
@@ -301,10 +303,10 @@ def test_a_proxy_that_cannot_be_reached_is_named_in_the_hint_without_its_passwor
 ) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        place = f"127.0.0.1:{free.getsockname()[1]}"
-        monkeypatch.setenv(name, f"http://owner:password@{place}")
+        proxy = f"127.0.0.1:{free.getsockname()[1]}"
+        monkeypatch.setenv(name, f"http://owner:password@{proxy}")
         caught = failure_of(lambda: put(sink_for(environ_for("http://s3.nowhere.invalid"))))
     assert (type(caught), caught.code) == (Unavailable, "ProxyConnection")
-    assert f"the HTTP proxy {place};" in caught.hint
+    assert f"the HTTP proxy {proxy};" in caught.hint
     assert name in caught.hint
     assert "password" not in str(caught)

@@ -31,10 +31,10 @@ from campaign.tls import Certificates
 from frigate_mirror.settings import settings
 from frigate_mirror.sinks.body import Body, Window
 from frigate_mirror.sinks.s3 import boto
-from frigate_mirror.sinks.s3.direct import ENOUGH, DirectWay, is_listing
-from frigate_mirror.sinks.s3.endpoint import Place, place_of
-from frigate_mirror.sinks.s3.http1 import MOST, Answer, Connection, ReadTimeout
-from frigate_mirror.sinks.s3.pool import Patience, Wire
+from frigate_mirror.sinks.s3.direct import MAX_FAILURES, DirectWay, is_listing
+from frigate_mirror.sinks.s3.endpoint import Endpoint, endpoint_of
+from frigate_mirror.sinks.s3.http1 import LONGEST_ANSWER, Answer, Connection, ReadTimeout
+from frigate_mirror.sinks.s3.pool import Patience, Pool
 from frigate_mirror.sinks.s3.sigv4 import UNSIGNED, Request, Signer
 from frigate_mirror.sinks.sink import SinkError
 from s3_case import environ_for, failure_of, put, sink_for
@@ -98,7 +98,7 @@ def test_a_signer_does_not_tell_its_secret() -> None:
     assert "secret" not in f"{Signer('access', 'secret', 'token-secret')!r}"
 
 
-# -- the place
+# -- the endpoint
 
 
 def url_of_boto(environ: dict[str, str]) -> str:
@@ -111,19 +111,19 @@ def url_of_boto(environ: dict[str, str]) -> str:
 
     loaded = settings.load(environ)
     keys = (loaded.access_key, loaded.secret_key, loaded.session_token)
-    link = boto.connect(loaded, keys, 1)
-    link.steady.meta.events.register("before-send.s3", stop)
+    clients = boto.connect(loaded, keys, 1)
+    clients.patient.meta.events.register("before-send.s3", stop)
     with pytest.raises(SinkError):
-        link.steady.put_object(Bucket=loaded.bucket, Key="k", Body=b"")
+        clients.patient.put_object(Bucket=loaded.bucket, Key="k", Body=b"")
     return asked[0]
 
 
 def url_of_ours(environ: dict[str, str]) -> str | None:
-    place = place_of(settings.load(environ), {})
-    if place is None:
+    endpoint = endpoint_of(settings.load(environ), {})
+    if endpoint is None:
         return None
-    scheme = "https" if place.secure else "http"
-    return f"{scheme}://{place.name}{place.path}/k"
+    scheme = "https" if endpoint.secure else "http"
+    return f"{scheme}://{endpoint.host_header}{endpoint.bucket_path}/k"
 
 
 endpoints = st.builds(
@@ -173,7 +173,7 @@ def test_a_region_apart_is_left_to_boto3(region: str) -> None:
 ])  # fmt: skip
 def test_what_may_change_a_request_unseen_is_left_to_boto3(name: str) -> None:
     loaded = settings.load(environ_for("http://localhost:9"))
-    assert place_of(loaded, {name: "x"}) is None
+    assert endpoint_of(loaded, {name: "x"}) is None
 
 
 @pytest.mark.parametrize("name", [
@@ -181,7 +181,7 @@ def test_what_may_change_a_request_unseen_is_left_to_boto3(name: str) -> None:
     "HTTPS_PROXY", "NO_PROXY",
 ])  # fmt: skip
 def test_what_changes_no_request_keeps_the_direct_way_open(name: str) -> None:
-    assert place_of(settings.load(environ_for("http://localhost:9")), {name: "x"})
+    assert endpoint_of(settings.load(environ_for("http://localhost:9")), {name: "x"})
 
 
 @pytest.mark.parametrize("hosts, needless", [
@@ -190,21 +190,21 @@ def test_what_changes_no_request_keeps_the_direct_way_open(name: str) -> None:
 ])  # fmt: skip
 def test_a_host_that_no_proxy_names_is_reached_the_direct_way(hosts: str, needless: bool) -> None:
     loaded = settings.load(environ_for("http://s3.example.com:9000"))
-    place = place_of(loaded, {"ALL_PROXY": "http://proxy:3128", "NO_PROXY": hosts})
-    assert (place is not None) == needless
+    endpoint = endpoint_of(loaded, {"ALL_PROXY": "http://proxy:3128", "NO_PROXY": hosts})
+    assert (endpoint is not None) == needless
 
 
 def test_an_empty_variable_in_small_letters_takes_the_proxy_away() -> None:
     loaded = settings.load(environ_for("http://s3.example.com:9000"))
-    assert place_of(loaded, {"http_proxy": "", "HTTP_PROXY": "http://proxy:3128"})
+    assert endpoint_of(loaded, {"http_proxy": "", "HTTP_PROXY": "http://proxy:3128"})
 
 
 @pytest.mark.parametrize("name", ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"])
 def test_an_aws_file_is_left_to_boto3(tmp_path: Path, name: str) -> None:
     loaded = settings.load(environ_for("http://localhost:9"))
-    assert place_of(loaded, {name: str(tmp_path / "none"), "HOME": "/nowhere"})
+    assert endpoint_of(loaded, {name: str(tmp_path / "none"), "HOME": "/nowhere"})
     (tmp_path / "file").write_text("[default]\ns3 =\n  use_accelerate_endpoint = true\n")
-    assert place_of(loaded, {name: str(tmp_path / "file")}) is None
+    assert endpoint_of(loaded, {name: str(tmp_path / "file")}) is None
 
 
 # -- the request
@@ -298,8 +298,8 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         tries.append(1)
         raise ConnectionResetError
 
-    monkeypatch.setattr(Wire, "exchange", exchange)
-    monkeypatch.setattr(Wire, "probe", exchange)
+    monkeypatch.setattr(Pool, "exchange", exchange)
+    monkeypatch.setattr(Pool, "probe", exchange)
     return tries
 
 
@@ -335,14 +335,14 @@ def test_a_direct_way_that_never_works_where_boto3_does_is_given_up(
     stub: Stub, broken: list[int]
 ) -> None:
     sink = sink_for(environ_for(stub.endpoint))
-    for _ in range(2 * ENOUGH):
+    for _ in range(2 * MAX_FAILURES):
         put(sink)
-    assert len(broken) == ENOUGH
+    assert len(broken) == MAX_FAILURES
 
 
 def test_the_direct_way_is_back_after_an_error(stub: Stub) -> None:
     sink = sink_for(environ_for(stub.endpoint))
-    for _ in range(2 * ENOUGH):
+    for _ in range(2 * MAX_FAILURES):
         stub.replies.append(error(500, "InternalError"))
         put(sink)
         put(sink)
@@ -354,13 +354,13 @@ def test_the_direct_way_is_back_after_an_error(stub: Stub) -> None:
     Reply(302, b"", {"ETag": '"e"', "Location": "http://elsewhere.invalid/"}),
 ])  # fmt: skip
 def test_only_200_with_an_etag_is_a_success(stub: Stub, answer: Reply) -> None:
-    place = place_of(settings.load(environ_for(stub.endpoint)), {})
-    assert place
+    endpoint = endpoint_of(settings.load(environ_for(stub.endpoint)), {})
+    assert endpoint
     stub.default = answer
-    direct, signer = DirectWay(Wire(place)), Signer("a", "s")
+    direct, signer = DirectWay(Pool(endpoint)), Signer("a", "s")
     found = direct.check({}, "", signer)
     assert (found is not None) == (answer.body == LISTING)
-    assert DirectWay(Wire(place)).put({"Key": "k"}, Body(io.BytesIO(b"x")), signer) == ""
+    assert DirectWay(Pool(endpoint)).put({"Key": "k"}, Body(io.BytesIO(b"x")), signer) == ""
 
 
 @pytest.mark.parametrize("page", [
@@ -412,13 +412,13 @@ def test_credentials_that_expire_are_refreshed_before_they_sign() -> None:
                 "expiry_time": expiry.isoformat()}  # fmt: skip
 
     found = RefreshableCredentials.create_from_metadata(refresh(), refresh, "iam-role")
-    link = boto.Link(None, None, found, Signer("AKID0", "s", "t"))
-    signer = link.signer()
+    clients = boto.Clients(None, None, found, Signer("AKID0", "s", "t"))
+    signer = clients.signer()
     assert signer is not None
     assert signer.access == made[-1] != "AKID0"
 
 
-# -- the wire
+# -- connections
 
 
 def exchanged(data: bytes, *, end: bool = True) -> tuple[Answer, Connection, socket.socket]:
@@ -489,7 +489,7 @@ def test_an_endless_answer_is_given_up() -> None:
         Connection(ours).exchange(b"x", b"", 60)
     thread.join(60)
     theirs.close()
-    assert MOST < 10_000_000
+    assert LONGEST_ANSWER < 10_000_000
 
 
 pieces = st.sampled_from([
@@ -524,9 +524,9 @@ def test_a_connection_that_the_server_has_closed_costs_no_request(head: bytes) -
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=serve)
         thread.start()
-        wire = Wire(Place("127.0.0.1", server.getsockname()[1], "/b", "us-east-1", None))
+        pool = Pool(Endpoint("127.0.0.1", server.getsockname()[1], "/b", "us-east-1", None))
         for request in (b"one", b"two"):
-            assert wire.exchange(request).status == 200
+            assert pool.exchange(request).status == 200
         thread.join(60)
     assert came == [b"one", b"two"]
 
@@ -547,14 +547,14 @@ def test_a_large_file_that_becomes_shorter_while_it_is_sent_is_noticed(
     stub: Stub, tmp_path: Path
 ) -> None:
     (tmp_path / "clip").write_bytes(bytes(2_000_000))
-    place = place_of(settings.load(environ_for(stub.endpoint)), {})
-    assert place
+    endpoint = endpoint_of(settings.load(environ_for(stub.endpoint)), {})
+    assert endpoint
     with (tmp_path / "clip").open("r+b", buffering=0) as file:
         body = Body(file).sendable()
         file.truncate(10_000)
         head = b"PUT / HTTP/1.1\r\nContent-Length: 2000000\r\n\r\n"
         with pytest.raises(OSError, match="became shorter"):
-            Wire(place).exchange(head, body)
+            Pool(endpoint).exchange(head, body)
 
 
 def test_a_word_that_does_not_end_the_request_does_not_end_the_body(tmp_path: Path) -> None:
@@ -574,8 +574,8 @@ def test_a_word_that_does_not_end_the_request_does_not_end_the_body(tmp_path: Pa
     ):
         thread = threading.Thread(target=serve)
         thread.start()
-        wire = Wire(Place("127.0.0.1", server.getsockname()[1], "/b", "us-east-1", None))
-        assert wire.exchange(HEAD, Body(file).sendable()).status == 200
+        pool = Pool(Endpoint("127.0.0.1", server.getsockname()[1], "/b", "us-east-1", None))
+        assert pool.exchange(HEAD, Body(file).sendable()).status == 200
         thread.join(60)
 
 
@@ -595,8 +595,8 @@ def test_an_answer_that_comes_before_the_whole_file_is_sent_is_heard(tmp_path: P
     ):
         thread = threading.Thread(target=serve)
         thread.start()
-        wire = Wire(Place("127.0.0.1", server.getsockname()[1], "/b", "us-east-1", None))
-        answer = wire.exchange(HEAD, Body(file).sendable())
+        pool = Pool(Endpoint("127.0.0.1", server.getsockname()[1], "/b", "us-east-1", None))
+        answer = pool.exchange(HEAD, Body(file).sendable())
         asked.set()
         thread.join(60)
     assert answer.status == 413
@@ -633,11 +633,11 @@ def test_a_service_may_take_its_time_to_store_what_is_large(tmp_path: Path) -> N
     ):
         thread = threading.Thread(target=serve)
         thread.start()
-        wire = Wire(
-            Place("127.0.0.1", server.getsockname()[1], "/b", "us-east-1", None),
+        pool = Pool(
+            Endpoint("127.0.0.1", server.getsockname()[1], "/b", "us-east-1", None),
             Patience(silence=patience),
         )
-        assert wire.exchange(head, Body(file).sendable()).status == 200
+        assert pool.exchange(head, Body(file).sendable()).status == 200
         thread.join(60)
 
 
@@ -648,10 +648,10 @@ def test_whoever_stops_reading_is_given_up(tmp_path: Path, where: str) -> None:
         socket.create_server(("127.0.0.1", 0)) as server,
         (tmp_path / "clip").open("rb", buffering=0) as file,
     ):
-        place = Place("127.0.0.1", server.getsockname()[1], "/b", "us-east-1", None)
+        endpoint = Endpoint("127.0.0.1", server.getsockname()[1], "/b", "us-east-1", None)
         body = Body(file).sendable() if where == "file" else bytes(20_000_000)
         with pytest.raises(ReadTimeout, match="not acknowledged"):
-            Wire(place, Patience(silence=0.3)).exchange(HEAD, body)
+            Pool(endpoint, Patience(silence=0.3)).exchange(HEAD, body)
 
 
 @pytest.mark.parametrize("which", ["wrong_host", "expired", "untrusted", "right"])
@@ -672,12 +672,12 @@ def test_nothing_is_sent_to_whoever_shows_a_wrong_certificate(tmp_path: Path, wh
         thread = threading.Thread(target=serve, args=(server,))
         thread.start()
         port = server.getsockname()[1]
-        wire = Wire(Place("127.0.0.1", port, "/b", "us-east-1", str(shown.bundle)))
+        pool = Pool(Endpoint("127.0.0.1", port, "/b", "us-east-1", str(shown.bundle)))
         if which == "right":
-            assert wire.exchange(b"secret").status == 200
+            assert pool.exchange(b"secret").status == 200
         else:
             with pytest.raises(ssl.SSLCertVerificationError):
-                wire.exchange(b"secret")
+                pool.exchange(b"secret")
         thread.join(60)
     assert came == ([b"secret"] if which == "right" else [])
 
@@ -766,9 +766,9 @@ def test_a_library_that_is_broken_is_named_with_a_hint(
     assert "setup_s3_mirror.sh" in caught.hint
 
 
-def test_settings_are_a_plain_place() -> None:
-    place = place_of(settings.load(environ_for("https://s3.example.com")), {})
-    assert place is not None
-    assert place.trust is not None
-    assert Path(place.trust).is_file()
-    assert dataclasses.replace(place, trust=None).name == "s3.example.com:443"
+def test_an_https_endpoint_has_a_certificate_file_and_a_default_port() -> None:
+    endpoint = endpoint_of(settings.load(environ_for("https://s3.example.com")), {})
+    assert endpoint is not None
+    assert endpoint.ca_file is not None
+    assert Path(endpoint.ca_file).is_file()
+    assert dataclasses.replace(endpoint, ca_file=None).host_header == "s3.example.com:443"

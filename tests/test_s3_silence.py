@@ -12,7 +12,7 @@ import pytest
 
 from frigate_mirror.settings import settings
 from frigate_mirror.sinks.s3 import boto
-from frigate_mirror.sinks.s3.pool import BRISK, Patience
+from frigate_mirror.sinks.s3.pool import CHECK_PATIENCE, Patience
 from frigate_mirror.sinks.sink import Unavailable
 from router import Router
 from s3 import S3Sink
@@ -192,10 +192,10 @@ def test_the_check_does_not_wait_for_a_kept_connection_first(
 
 
 def test_a_destination_that_hangs_is_reported_by_the_check_within_15_seconds(stub: Stub) -> None:
-    assert BRISK.connect + BRISK.silence < 15
+    assert CHECK_PATIENCE.connect + CHECK_PATIENCE.silence < 15
     loaded = settings.load({"S3_BUCKET": "bkt", "S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "b"})
-    brisk = boto.connect(loaded, (loaded.access_key, loaded.secret_key, loaded.session_token), 3)
-    config = brisk.brisk.meta.config
+    clients = boto.connect(loaded, (loaded.access_key, loaded.secret_key, loaded.session_token), 3)
+    config = clients.impatient.meta.config
     assert config.connect_timeout + config.read_timeout < 15
     assert config.retries["total_max_attempts"] == 1
 

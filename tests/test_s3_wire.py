@@ -228,7 +228,7 @@ def test_the_check_does_not_take_the_start_of_boto3_for_a_wrong_clock(
     stub.default = Reply(200, LISTING, {"Date": "Sun, 06 Nov 1994 08:49:37 GMT"})
     connect, now = boto.connect, [784_111_677.0]
 
-    def slowly(*arguments: Any) -> boto.Link:
+    def slowly(*arguments: Any) -> boto.Clients:
         now[0] += 100
         return connect(*arguments)
 

@@ -1,4 +1,4 @@
-"""The S3 edge: that the bytes arrive whole, and what becomes of the storage class."""
+"""Puts to S3: the bytes arrive complete, with or without a storage class and all the metadata."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from stub import Reply, Stub, error
 pytestmark = pytest.mark.usefixtures("no_aws_of_the_host", "each_way")
 
 
-def test_bytes_that_were_hurt_on_the_way_are_refused_by_the_server(
+def test_the_server_refuses_bytes_that_were_damaged_on_the_way(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hurt = lambda body: b"hurt"  # noqa: E731
@@ -66,7 +66,7 @@ def test_every_put_carries_the_md5_of_its_bytes_and_over_http_signs_their_sha256
 
 
 @pytest.mark.parametrize("size", [5, 17 * 1024 * 1024])
-def test_over_https_the_body_is_not_framed(
+def test_over_https_the_body_is_sent_without_chunked_framing(
     tls_stub: Stub, certificate: tuple[Path, Path], size: int
 ) -> None:
     environ = environ_for(tls_stub.endpoint, S3_CA_BUNDLE=str(certificate[0]))
@@ -77,7 +77,7 @@ def test_over_https_the_body_is_not_framed(
     assert {"content-encoding", "x-amz-trailer", "transfer-encoding"}.isdisjoint(seen.headers)
 
 
-def test_nothing_of_a_chunked_upload_stays_on_the_object(bucket: Bucket) -> None:
+def test_the_object_has_no_content_encoding(bucket: Bucket) -> None:
     assert bucket.endpoint.startswith("https:")
     put(sink_for(bucket.environ), "k", b"plain")
     assert bucket.head("k").get("ContentEncoding", "") == ""
@@ -97,7 +97,7 @@ def test_a_retry_sends_the_same_bytes_again(stub: Stub, tmp_path: Path) -> None:
 
 
 class Changing(io.BytesIO):
-    """A file that becomes `size` bytes long once its end has been read."""
+    """A file whose size becomes `size` bytes as soon as its end has been read."""
 
     def __init__(self, data: bytes, size: int) -> None:
         super().__init__(data)
@@ -127,7 +127,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_uploaded(
 
 
 @pytest.mark.parametrize("size", [10, 17 * 1024 * 1024])
-def test_a_file_that_gives_less_than_its_size_is_not_sent(
+def test_a_file_that_yields_less_than_its_size_is_not_sent(
     stub: Stub, shared: S3Sink, size: int
 ) -> None:
     class Short(io.BytesIO):
@@ -139,7 +139,7 @@ def test_a_file_that_gives_less_than_its_size_is_not_sent(
     assert stub.seen == []
 
 
-def test_a_large_body_is_never_whole_in_memory(stub: Stub, shared: S3Sink) -> None:
+def test_a_large_body_is_read_in_pieces(stub: Stub, shared: S3Sink) -> None:
     largest = 0
 
     class Watched(io.BytesIO):
@@ -160,7 +160,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-def test_a_refused_storage_class_is_dropped_and_said_once(
+def test_a_refused_storage_class_is_dropped_and_reported_once(
     stub: Stub, caplog: pytest.LogCaptureFixture, refusal: Reply
 ) -> None:
     sink = sink_for(environ_for(stub.endpoint, S3_STORAGE_CLASS="STANDARD_IA"))
@@ -174,7 +174,7 @@ def test_a_refused_storage_class_is_dropped_and_said_once(
     assert "STANDARD_IA" in warnings[0].getMessage()
 
 
-def test_eight_threads_that_meet_the_refusal_together_say_it_once(
+def test_eight_threads_that_meet_the_refusal_together_report_it_once(
     bucket: Bucket, caplog: pytest.LogCaptureFixture
 ) -> None:
     sink = sink_for(bucket.environ | {"S3_STORAGE_CLASS": "NO_SUCH_CLASS"})
@@ -210,7 +210,7 @@ def metadata_of(stub: Stub) -> dict[str, str]:
     return {name.removeprefix(start): text for name, text in headers if name.startswith(start)}
 
 
-def test_a_service_that_counts_the_names_of_headers_takes_the_metadata(stub: Stub) -> None:
+def test_a_service_that_counts_header_names_accepts_the_metadata(stub: Stub) -> None:
     stub.most_metadata = metadata.LIMIT
     described = metadata.encode(VALUES, CYRILLIC)
     put_described(sink_for(environ_for(stub.endpoint)), "k", described)
@@ -219,7 +219,7 @@ def test_a_service_that_counts_the_names_of_headers_takes_the_metadata(stub: Stu
     assert len(stub.seen) == 1
 
 
-def test_a_service_that_takes_less_metadata_gets_the_least_and_that_is_said_once(
+def test_a_service_that_accepts_less_metadata_gets_the_least_and_that_is_reported_once(
     stub: Stub, caplog: pytest.LogCaptureFixture
 ) -> None:
     stub.most_metadata = 1_000
@@ -233,10 +233,10 @@ def test_a_service_that_takes_less_metadata_gets_the_least_and_that_is_said_once
     assert len(said) == 1
     assert "metadata" in said[0]
     put_described(sink, "d", metadata.encode(VALUES))
-    assert metadata_of(stub) == metadata.encode(VALUES), "what fits is not cut"
+    assert metadata_of(stub) == metadata.encode(VALUES), "metadata that fits stays complete"
 
 
-def test_metadata_that_is_too_large_even_at_its_least_is_the_artifacts_fault(stub: Stub) -> None:
+def test_metadata_that_is_too_large_even_at_its_least_is_rejected(stub: Stub) -> None:
     stub.most_metadata = 10
     sink = sink_for(environ_for(stub.endpoint))
     described = metadata.encode(VALUES)

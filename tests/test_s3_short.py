@@ -1,4 +1,4 @@
-"""The direct way asks what boto3 would ask, and recognises success only where boto3 would."""
+"""The direct way sends what boto3 would send, and recognises success only where boto3 would."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ moments = st.datetimes(datetime(2001, 1, 1), datetime(2099, 1, 1))
     region=names,
     now=moments,
 )
-def test_a_signature_is_botocores_own(
+def test_a_signature_is_the_same_as_botocores(
     signer: Signer,
     key: str,
     metadata: dict[str, str],
@@ -94,7 +94,7 @@ def test_a_signature_is_botocores_own(
     assert ours == {"Host": host} | dict(theirs.headers.items())
 
 
-def test_a_signer_does_not_tell_its_secret() -> None:
+def test_a_signer_does_not_print_its_secret() -> None:
     assert "secret" not in f"{Signer('access', 'secret', 'token-secret')!r}"
 
 
@@ -102,7 +102,7 @@ def test_a_signer_does_not_tell_its_secret() -> None:
 
 
 def url_of_boto(environ: dict[str, str]) -> str:
-    """Where boto3 would put the key `k`."""
+    """Returns the URL to which boto3 would put the key `k`."""
     asked: list[str] = []
 
     def stop(request: Any, **_: object) -> None:
@@ -146,7 +146,7 @@ def test_a_bucket_is_where_boto3_looks_for_it(bucket: str, endpoint: str, style:
     environ = environ_for(endpoint, S3_BUCKET=bucket, S3_ADDRESSING_STYLE=style)
     ours = url_of_ours(environ)
     if ours is None:
-        return  # then boto3 is asked
+        return  # the request goes over boto3
     theirs = urlsplit(url_of_boto(environ))
     port = {"http": ":80", "https": ":443"}[theirs.scheme]
     assert ours == f"{theirs.scheme}://{theirs.netloc.removesuffix(port)}{theirs.path}"
@@ -162,7 +162,7 @@ def test_every_region_of_aws_is_where_boto3_looks_for_it(partition: str) -> None
 
 
 @pytest.mark.parametrize("region", ["us-iso-east-1", "eusc-de-east-1", "auto", "us-west-2-fips"])
-def test_a_region_apart_is_left_to_boto3(region: str) -> None:
+def test_a_region_of_another_partition_is_left_to_boto3(region: str) -> None:
     assert url_of_ours(environ_for("", S3_REGION=region, S3_BUCKET="my-bucket")) is None
 
 
@@ -171,7 +171,7 @@ def test_a_region_apart_is_left_to_boto3(region: str) -> None:
     "AWS_USE_DUALSTACK_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_PROFILE",
     "AWS_NOT_YET_INVENTED",
 ])  # fmt: skip
-def test_what_may_change_a_request_unseen_is_left_to_boto3(name: str) -> None:
+def test_a_variable_that_may_change_a_request_leaves_it_to_boto3(name: str) -> None:
     loaded = settings.load(environ_for("http://localhost:9"))
     assert endpoint_of(loaded, {name: "x"}) is None
 
@@ -180,7 +180,7 @@ def test_what_may_change_a_request_unseen_is_left_to_boto3(name: str) -> None:
     "AWS_ACCESS_KEY_ID", "AWS_CA_BUNDLE", "AWS_EXECUTION_ENV", "AWS_STS_REGIONAL_ENDPOINTS",
     "HTTPS_PROXY", "NO_PROXY",
 ])  # fmt: skip
-def test_what_changes_no_request_keeps_the_direct_way_open(name: str) -> None:
+def test_a_variable_that_changes_no_request_keeps_the_direct_way_open(name: str) -> None:
     assert endpoint_of(settings.load(environ_for("http://localhost:9")), {name: "x"})
 
 
@@ -188,13 +188,13 @@ def test_what_changes_no_request_keeps_the_direct_way_open(name: str) -> None:
     ("s3.example.com", True), (".example.com", True), ("other.com, example.com", True), ("*", True),
     ("s3.example.com:9000", True), ("example.org", False), ("", False),
 ])  # fmt: skip
-def test_a_host_that_no_proxy_names_is_reached_the_direct_way(hosts: str, needless: bool) -> None:
+def test_a_host_in_no_proxy_is_reached_the_direct_way(hosts: str, needless: bool) -> None:
     loaded = settings.load(environ_for("http://s3.example.com:9000"))
     endpoint = endpoint_of(loaded, {"ALL_PROXY": "http://proxy:3128", "NO_PROXY": hosts})
     assert (endpoint is not None) == needless
 
 
-def test_an_empty_variable_in_small_letters_takes_the_proxy_away() -> None:
+def test_an_empty_variable_in_lower_case_removes_the_proxy() -> None:
     loaded = settings.load(environ_for("http://s3.example.com:9000"))
     assert endpoint_of(loaded, {"http_proxy": "", "HTTP_PROXY": "http://proxy:3128"})
 
@@ -218,7 +218,7 @@ ALL = {
 
 
 def asked_of(stub: Stub, environ: dict[str, str]) -> list[Seen]:
-    """A put and a check, as `stub` sees them."""
+    """Returns the requests of a put and a check, as `stub` sees them."""
     sink = sink_for(environ)
     metadata = {"camera": "front door", "label": "", "zones": "a,  b "}
     with (ROOT / "README.md").open("rb") as body:
@@ -235,7 +235,7 @@ def signed_names(seen: Seen) -> set[str]:
 
 @pytest.mark.parametrize("more", [{}, ALL])
 @pytest.mark.parametrize("secure", [False, True])
-def test_both_ways_ask_the_same(
+def test_both_ways_send_the_same_request(
     stub: Stub,
     tls_stub: Stub,
     certificate: tuple[Path, Path],
@@ -257,13 +257,13 @@ def test_both_ways_ask_the_same(
         queries = [sorted(parse_qsl(urlsplit(one.path).query, True)) for one in (ours, theirs)]
         assert queries[0] == queries[1]
         kept = [{k: v for k, v in s.headers.items() if k not in UNLIKE} for s in (ours, theirs)]
-        # botocore says of a GET that it takes any coding; without a word nothing is coded.
+        # botocore accepts any encoding of a GET's answer; without this header there is none.
         kept[1].pop("accept-encoding", None)
         assert kept[0] == kept[1]
         assert signed_names(ours) == signed_names(theirs)
 
 
-# -- what it takes for success, and what becomes of the rest
+# -- success and failure
 
 
 def test_a_child_that_meets_no_error_never_loads_boto3(stub: Stub) -> None:
@@ -280,7 +280,7 @@ def test_a_child_that_meets_no_error_never_loads_boto3(stub: Stub) -> None:
     assert (told.stdout, told.stderr) == ("[]\n", "")
 
 
-def test_a_request_that_fails_is_asked_again_over_boto3_and_so_are_the_next(stub: Stub) -> None:
+def test_after_a_failure_this_request_and_the_next_go_over_boto3(stub: Stub) -> None:
     sink = sink_for(environ_for(stub.endpoint), attempts=3)
     stub.default = error(503, "SlowDown")
     failure_of(lambda: put(sink))
@@ -291,7 +291,7 @@ def test_a_request_that_fails_is_asked_again_over_boto3_and_so_are_the_next(stub
 
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The direct way breaks down; an entry for each try."""
+    """Makes every request of the direct way fail. Has one entry for each."""
     tries: list[int] = []
 
     def exchange(*_: object, **__: object) -> None:
@@ -314,7 +314,7 @@ def test_an_outage_is_met_once_by_the_direct_way(stub: Stub, broken: list[int]) 
     put(sink)
     assert len(broken) == 1
     put(sink)
-    assert len(broken) == 2, "open again once boto3 has stored something"
+    assert len(broken) == 2, "it opens when boto3 has stored an object"
 
 
 def test_an_error_of_the_file_does_not_close_the_direct_way(stub: Stub) -> None:
@@ -331,7 +331,7 @@ def test_an_error_of_the_file_does_not_close_the_direct_way(stub: Stub) -> None:
     assert "Boto3" not in stub.seen[0].headers["user-agent"]
 
 
-def test_a_direct_way_that_never_works_where_boto3_does_is_given_up(
+def test_a_direct_way_that_fails_while_boto3_succeeds_is_given_up(
     stub: Stub, broken: list[int]
 ) -> None:
     sink = sink_for(environ_for(stub.endpoint))
@@ -340,7 +340,7 @@ def test_a_direct_way_that_never_works_where_boto3_does_is_given_up(
     assert len(broken) == MAX_FAILURES
 
 
-def test_the_direct_way_is_back_after_an_error(stub: Stub) -> None:
+def test_the_direct_way_is_used_again_after_an_error(stub: Stub) -> None:
     sink = sink_for(environ_for(stub.endpoint))
     for _ in range(2 * MAX_FAILURES):
         stub.replies.append(error(500, "InternalError"))
@@ -368,7 +368,7 @@ def test_only_200_with_an_etag_is_a_success(stub: Stub, answer: Reply) -> None:
     LISTING.replace(b'"1.0"', b'"1.0" encoding="no such"'),
     LISTING.replace(b'"1.0"', b'"1.0" encoding="shift-jis"'),
 ])  # fmt: skip
-def test_a_page_that_is_no_listing_is_not_taken_for_one(page: bytes) -> None:
+def test_only_a_complete_listing_is_a_listing(page: bytes) -> None:
     assert is_listing(Answer(200, {}, LISTING))
     assert not is_listing(Answer(403, {}, LISTING))
     assert not is_listing(Answer(200, {}, page))
@@ -407,7 +407,7 @@ def test_credentials_that_expire_are_refreshed_before_they_sign() -> None:
 
     def refresh() -> dict[str, str]:
         made.append(f"AKID{len(made)}")
-        expiry = datetime.now(UTC) + timedelta(seconds=30)  # at once due again
+        expiry = datetime.now(UTC) + timedelta(seconds=30)  # due again at once
         return {"access_key": made[-1], "secret_key": "s", "token": "t",
                 "expiry_time": expiry.isoformat()}  # fmt: skip
 
@@ -422,7 +422,7 @@ def test_credentials_that_expire_are_refreshed_before_they_sign() -> None:
 
 
 def exchanged(data: bytes, *, end: bool = True) -> tuple[Answer, Connection, socket.socket]:
-    """What is made of `data` as an answer."""
+    """Reads `data` as an answer. Returns it, the connection and the other end."""
     ours, theirs = socket.socketpair()
     theirs.sendall(data)
     if end:
@@ -451,13 +451,13 @@ HEAD = b"PUT / HTTP/1.1\r\n\r\n"
     (b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"Content-Length: 0\r\n\r\n", b"", True),
     (b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", b"", False),
 ])  # fmt: skip
-def test_an_answer_ends_where_it_says(data: bytes, body: bytes, reusable: bool) -> None:
+def test_an_answer_ends_where_its_head_says(data: bytes, body: bytes, reusable: bool) -> None:
     answer, connection, theirs = exchanged(data)
     theirs.close()
     assert (answer.status, answer.body, connection.reusable) == (200, body, reusable)
 
 
-def test_an_answer_without_a_body_is_not_waited_for() -> None:
+def test_an_answer_without_a_body_ends_with_its_head() -> None:
     answer, connection, theirs = exchanged(b"HTTP/1.1 204 No Content\r\n\r\n", end=False)
     theirs.close()
     assert (answer.status, connection.reusable) == (204, True)
@@ -470,7 +470,7 @@ def test_an_answer_without_a_body_is_not_waited_for() -> None:
     OK + b"Transfer-Encoding: chunked\r\n\r\nx\r\n", OK + b"Transfer-Encoding: gzip\r\n\r\n",
     OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\nabc", OK + b"Content-Length: 99999999999\r\n\r\n",
 ])  # fmt: skip
-def test_an_answer_that_is_not_whole_is_none(data: bytes) -> None:
+def test_an_incomplete_answer_is_an_error(data: bytes) -> None:
     with pytest.raises((OSError, ValueError)):
         exchanged(data)
 
@@ -501,7 +501,7 @@ pieces = st.sampled_from([
 
 @unhurried
 @given(st.lists(pieces | st.binary(max_size=20), max_size=8).map(b"".join))
-def test_any_bytes_at_all_are_an_answer_or_none(data: bytes) -> None:
+def test_any_bytes_are_an_answer_or_an_error(data: bytes) -> None:
     try:
         answer, _, theirs = exchanged(data)
     except (OSError, ValueError):
@@ -511,8 +511,8 @@ def test_any_bytes_at_all_are_an_answer_or_none(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("head", [b"Connection: close\r\n", b""])
-def test_a_connection_that_the_server_has_closed_costs_no_request(head: bytes) -> None:
-    """Whether the server has said so, or has just closed it."""
+def test_a_connection_that_the_server_has_closed_is_not_used_again(head: bytes) -> None:
+    """With `Connection: close`, and without a word."""
     came: list[bytes] = []
 
     def serve() -> None:
@@ -531,9 +531,7 @@ def test_a_connection_that_the_server_has_closed_costs_no_request(head: bytes) -
     assert came == [b"one", b"two"]
 
 
-def test_a_large_file_goes_out_as_it_is_from_where_it_was_read_to(
-    stub: Stub, tmp_path: Path
-) -> None:
+def test_a_large_file_is_sent_from_its_current_position(stub: Stub, tmp_path: Path) -> None:
     data = random.Random(1).randbytes(3_000_000)
     (tmp_path / "clip").write_bytes(b"head" + data)
     sink = sink_for(environ_for(stub.endpoint))
@@ -557,7 +555,7 @@ def test_a_large_file_that_becomes_shorter_while_it_is_sent_is_noticed(
             Pool(endpoint).exchange(head, body)
 
 
-def test_a_word_that_does_not_end_the_request_does_not_end_the_body(tmp_path: Path) -> None:
+def test_an_interim_answer_does_not_end_the_body(tmp_path: Path) -> None:
     (tmp_path / "clip").write_bytes(bytes(20_000_000))
 
     def serve() -> None:
@@ -579,7 +577,7 @@ def test_a_word_that_does_not_end_the_request_does_not_end_the_body(tmp_path: Pa
         thread.join(60)
 
 
-def test_an_answer_that_comes_before_the_whole_file_is_sent_is_heard(tmp_path: Path) -> None:
+def test_an_answer_ends_the_sending_of_a_large_file(tmp_path: Path) -> None:
     (tmp_path / "clip").write_bytes(bytes(20_000_000))
     asked = threading.Event()
 
@@ -587,7 +585,7 @@ def test_an_answer_that_comes_before_the_whole_file_is_sent_is_heard(tmp_path: P
         with server.accept()[0] as talk:
             talk.recv(100)
             talk.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
-            asked.wait(60)  # it reads no more, and keeps the connection
+            asked.wait(60)  # it stops reading and keeps the connection
 
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
@@ -612,7 +610,7 @@ def test_a_large_file_that_becomes_shorter_while_it_is_read_is_noticed(tmp_path:
             body.read()
 
 
-def test_a_service_may_take_its_time_to_store_what_is_large(tmp_path: Path) -> None:
+def test_a_service_has_more_time_to_store_a_large_file(tmp_path: Path) -> None:
     size, patience, slow = 64 * 1024 * 1024, 0.5, 1.0  # the size allows 4 s more
     over = threading.Event()
 
@@ -642,7 +640,7 @@ def test_a_service_may_take_its_time_to_store_what_is_large(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("where", ["file", "memory"])
-def test_whoever_stops_reading_is_given_up(tmp_path: Path, where: str) -> None:
+def test_a_server_that_stops_reading_is_given_up(tmp_path: Path, where: str) -> None:
     (tmp_path / "clip").write_bytes(bytes(20_000_000))
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
@@ -655,7 +653,7 @@ def test_whoever_stops_reading_is_given_up(tmp_path: Path, where: str) -> None:
 
 
 @pytest.mark.parametrize("which", ["wrong_host", "expired", "untrusted", "right"])
-def test_nothing_is_sent_to_whoever_shows_a_wrong_certificate(tmp_path: Path, which: str) -> None:
+def test_nothing_is_sent_to_a_server_with_a_wrong_certificate(tmp_path: Path, which: str) -> None:
     shown = Certificates(tmp_path)
     came: list[bytes] = []
 
@@ -682,7 +680,7 @@ def test_nothing_is_sent_to_whoever_shows_a_wrong_certificate(tmp_path: Path, wh
     assert came == ([b"secret"] if which == "right" else [])
 
 
-# -- boto3, when it is wanted
+# -- the import of boto3
 
 
 SHORTAGE = """
@@ -710,8 +708,8 @@ for room in ROOMS:
 
 
 def put_while_imports_fail(fault: str, rooms: list[int]) -> list[str]:
-    """The results of puts to a closed port. For each one, as many modules can be found as `rooms`
-    says, and the search for any further one raises `fault`."""
+    """Returns the results of puts to a closed port, one for each of `rooms`: so many modules can be
+    found, and the search for any further one raises `fault`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -727,18 +725,18 @@ def put_while_imports_fail(fault: str, rooms: list[int]) -> list[str]:
 @pytest.mark.parametrize("fault, code", [
     ('OSError(errno.EMFILE, "Too many")', "OS"), ('ImportError("failed to map")', "Import"),
 ])  # fmt: skip
-def test_an_import_that_fails_is_a_failure_of_this_put_and_the_next_one_imports_again(
+def test_a_failed_import_fails_this_put_and_the_next_one_imports_again(
     fault: str, code: str
 ) -> None:
     told = put_while_imports_fail(fault, [0, 100, 10**9])
     assert told == [f"Unavailable {code}"] * 2 + ["Unavailable EndpointConnection"]
 
 
-def test_an_import_without_memory_passes_as_what_it_is_so_the_process_ends() -> None:
+def test_an_import_that_runs_out_of_memory_raises_memory_error() -> None:
     assert put_while_imports_fail("MemoryError()", [100]) == ["MemoryError "]
 
 
-def test_threads_that_need_boto3_together_all_get_it(stub: Stub) -> None:
+def test_threads_that_import_boto3_together_all_get_it(stub: Stub) -> None:
     sink = sink_for(environ_for(stub.endpoint))
     stub.default = error(403, "AccessDenied")
     codes: list[str] = []
@@ -753,12 +751,10 @@ def test_threads_that_need_boto3_together_all_get_it(stub: Stub) -> None:
     assert codes == ["AccessDenied"] * 8
 
 
-def test_a_library_that_is_broken_is_named_with_a_hint(
-    stub: Stub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broken_library_is_named_with_a_hint(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "frigate_mirror.sinks.s3.boto", raising=False)
     monkeypatch.delattr("frigate_mirror.sinks.s3.boto", raising=False)
-    monkeypatch.setitem(sys.modules, "boto3", None)  # Python's way to say that it cannot be found
+    monkeypatch.setitem(sys.modules, "boto3", None)  # the import raises ImportError
     stub.default = error(403, "AccessDenied")
     caught = failure_of(lambda: put(sink_for(environ_for(stub.endpoint))))
     assert caught.code == "Import"

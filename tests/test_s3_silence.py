@@ -1,4 +1,4 @@
-"""Connections that die without a word: how many events that delays, and what is reported."""
+"""Connections that die without a word: how many events they delay, and what the sink reports."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def keys_of(stub: Stub) -> list[str]:
 
 
 def put_together(sink: S3Sink, router: Router, keys: list[str]) -> None:
-    """Put them over as many connections at the same time."""
+    """Puts all keys at the same time, each over a connection of its own."""
     before = router.connections
     router.gate.clear()
     with ThreadPoolExecutor(len(keys)) as pool:
@@ -63,7 +63,7 @@ def put_together(sink: S3Sink, router: Router, keys: list[str]) -> None:
 
 
 @pytest.mark.parametrize("secure", [False, True])
-def test_of_five_events_after_the_death_of_the_connection_only_the_first_is_delayed(
+def test_of_five_events_after_a_connection_died_only_the_first_is_delayed(
     stub: Stub,
     tls_stub: Stub,
     certificate: tuple[Path, Path],
@@ -97,7 +97,7 @@ def test_of_six_events_at_once_after_a_rest_at_most_one_is_delayed(
     assert all_direct(stub)
 
 
-def test_a_connection_that_died_takes_its_idle_siblings_with_it(
+def test_a_connection_that_died_closes_the_other_idle_ones(
     stub: Stub, router_to: MakeRouter
 ) -> None:
     router = router_to(stub.endpoint)
@@ -126,7 +126,7 @@ def test_a_large_file_is_sent_again_from_its_beginning(
 
 
 @pytest.mark.parametrize("age, connections", [(60.0, 1), (0.0, 3)])
-def test_a_connection_that_is_too_old_is_not_used_again(
+def test_an_old_connection_is_not_used_again(
     stub: Stub, router_to: MakeRouter, age: float, connections: int
 ) -> None:
     router = router_to(stub.endpoint)
@@ -136,7 +136,7 @@ def test_a_connection_that_is_too_old_is_not_used_again(
     assert router.connections == connections
 
 
-def test_an_idle_connection_is_tried_again_once_another_has_answered(
+def test_a_rested_connection_is_used_again_once_another_one_has_answered(
     stub: Stub, router_to: MakeRouter
 ) -> None:
     router = router_to(stub.endpoint)
@@ -146,7 +146,7 @@ def test_an_idle_connection_is_tried_again_once_another_has_answered(
     assert router.connections == 1
 
 
-def test_silence_on_a_fresh_connection_is_reported_and_not_asked_again(
+def test_silence_on_a_fresh_connection_is_reported_without_a_second_request(
     stub: Stub, router_to: MakeRouter
 ) -> None:
     router = router_to(stub.endpoint)
@@ -165,7 +165,7 @@ def test_silence_on_a_fresh_connection_is_reported_and_not_asked_again(
     assert all_direct(stub), "silence does not close the direct way"
 
 
-def test_a_service_that_takes_long_to_answer_is_given_more_time_at_the_next_try(
+def test_a_service_that_answers_slowly_has_more_time_at_the_next_request(
     stub: Stub, router_to: MakeRouter
 ) -> None:
     router = router_to(stub.endpoint)
@@ -177,12 +177,12 @@ def test_a_service_that_takes_long_to_answer_is_given_more_time_at_the_next_try(
     put(sink)
     router.forgetful = True
     router.forget()
-    assert "no answer for 0.2 s" in str(failure_of(lambda: put(sink))), "it has become fast again"
+    assert "no answer for 0.2 s" in str(failure_of(lambda: put(sink))), (
+        "the answer in between was fast"
+    )
 
 
-def test_the_check_does_not_wait_for_a_kept_connection_first(
-    stub: Stub, router_to: MakeRouter
-) -> None:
+def test_the_check_uses_a_fresh_connection(stub: Stub, router_to: MakeRouter) -> None:
     router = router_to(stub.endpoint)
     sink = patient_sink(router, Patience(silence=0.5))
     put(sink)
@@ -200,7 +200,7 @@ def test_a_destination_that_hangs_is_reported_by_the_check_within_15_seconds(stu
     assert config.retries["total_max_attempts"] == 1
 
 
-def test_a_hang_is_waited_for_once_whichever_way_the_check_goes(
+def test_the_check_waits_for_a_hanging_service_once_on_either_way(
     stub: Stub, router_to: MakeRouter, each_way: str
 ) -> None:
     router = router_to(stub.endpoint)
@@ -212,7 +212,7 @@ def test_a_hang_is_waited_for_once_whichever_way_the_check_goes(
 
 @pytest.mark.parametrize("secure", [False, True])
 @pytest.mark.parametrize("size", [300_000, 1_200_000])
-def test_a_thin_line_has_as_long_as_it_needs(
+def test_a_slow_line_has_as_much_time_as_it_needs(
     stub: Stub,
     tls_stub: Stub,
     certificate: tuple[Path, Path],
@@ -221,7 +221,8 @@ def test_a_thin_line_has_as_long_as_it_needs(
     secure: bool,
     size: int,
 ) -> None:
-    """As 300 KB over 64 kbit/s with 8 seconds of patience: more than four times as long in all."""
+    """Like 300 KB over 64 kbit/s with 8 seconds of patience: the transfer takes over four times as
+    long as the patience."""
     server = tls_stub if secure else stub
     router = router_to(server.endpoint, rate=size / 4.5)
     sink = patient_sink(router, Patience(silence=1), S3_CA_BUNDLE=str(certificate[0]))
@@ -265,7 +266,7 @@ def test_the_read_timeout_of_the_settings_can_shorten_the_patience() -> None:
 def test_a_host_with_two_addresses_is_reached_by_the_one_that_answers(
     stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first swallows everything."""
+    """The first address swallows everything."""
     resolve = socket.getaddrinfo
 
     def both(host: str, port: int, *more: object, **options: object) -> object:
@@ -279,12 +280,14 @@ def test_a_host_with_two_addresses_is_reached_by_the_one_that_answers(
     with socket.socket() as full, socket.socket() as first:
         full.bind(("127.0.0.2", port))
         full.listen(0)
-        first.connect(full.getsockname())  # fills the queue of those who wait
+        first.connect(full.getsockname())  # fills the backlog
         put(sink_for(environ_for(f"http://s3.example.test:{port}", S3_CONNECT_TIMEOUT="2")))
     assert all_direct(stub)
 
 
-def test_an_error_that_was_answered_is_no_silence(stub: Stub, router_to: MakeRouter) -> None:
+def test_an_error_on_the_second_connection_is_reported_as_itself(
+    stub: Stub, router_to: MakeRouter
+) -> None:
     router = router_to(stub.endpoint)
     sink = patient_sink(router, Patience(silence=0.5))
     put(sink)

@@ -1,4 +1,4 @@
-"""What every sink promises, held against each: memory, moto's server, SeaweedFS."""
+"""The contract of `Sink`, tested with every sink: memory, moto's server, SeaweedFS."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ JPEG = "image/jpeg"
 
 @dataclass
 class Destination:
-    """A sink, and what lies in it seen past it: `read` gives bytes, type and metadata of a key."""
+    """A sink, and a way to read past it: `read` returns the bytes, the type and the metadata of a
+    key."""
 
     sink: Sink
     read: Callable[[str], tuple[bytes, str, dict[str, str]]]
@@ -70,7 +71,7 @@ def test_an_object_holds_the_bytes_and_the_type_that_were_put(destination: Desti
     assert destination.read("door/a.jpg")[:2] == (data, JPEG)
 
 
-def test_metadata_comes_back_as_it_was_given(destination: Destination) -> None:
+def test_metadata_is_stored_unchanged(destination: Destination) -> None:
     hostile = {"label": "caf%C3%A9%0D%0Ax-evil%3A%201", "zones": "a,b", "score": "0.81"}
     put(destination.sink, "m", **hostile)
     assert destination.read("m")[2] == hostile
@@ -83,7 +84,7 @@ def test_putting_a_key_again_replaces_the_object(destination: Destination) -> No
     assert [(item.key, item.size) for item in destination.sink.list("")] == [("twice", 6)]
 
 
-def test_an_empty_body_is_an_object_too(destination: Destination) -> None:
+def test_an_empty_body_makes_an_object(destination: Destination) -> None:
     put(destination.sink, "empty", b"")
     assert destination.read("empty")[0] == b""
 
@@ -91,7 +92,7 @@ def test_an_empty_body_is_an_object_too(destination: Destination) -> None:
 @pytest.mark.parametrize("key", [
     "front door/a b.jpg", "гараж/café.jpg", "100%/50%25.jpg", "a+b&c=d?e#f.jpg", "x/'\"~!*().jpg",
 ])  # fmt: skip
-def test_a_key_is_kept_as_it_is_written(destination: Destination, key: str) -> None:
+def test_a_key_is_stored_unchanged(destination: Destination, key: str) -> None:
     put(destination.sink, key, key.encode())
     assert destination.read(key)[0] == key.encode()
     assert [item.key for item in destination.sink.list("")] == [key]
@@ -104,9 +105,7 @@ def test_a_body_is_put_from_its_current_position(destination: Destination) -> No
     assert destination.read("tail")[0] == b"kept"
 
 
-def test_a_body_larger_than_memory_allows_is_whole_in_the_bucket(
-    destination: Destination, tmp_path: Path
-) -> None:
+def test_a_large_body_is_stored_complete(destination: Destination, tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(b"head" + bytes(range(256)) * 80_000)
     with path.open("rb") as body:
@@ -117,9 +116,7 @@ def test_a_body_larger_than_memory_allows_is_whole_in_the_bucket(
     assert destination.read("clip.mp4")[0] == path.read_bytes()[4:]
 
 
-def test_a_listing_has_the_prefix_only_in_key_order_with_size_and_time(
-    destination: Destination,
-) -> None:
+def test_a_listing_is_in_key_order_with_size_and_time(destination: Destination) -> None:
     for key in ("b/2", "a/1", "b/10", "c"):
         put(destination.sink, key, key.encode())
     listing = list(destination.sink.list("b/"))
@@ -128,7 +125,7 @@ def test_a_listing_has_the_prefix_only_in_key_order_with_size_and_time(
     assert list(destination.sink.list("nothing/")) == []
 
 
-def test_a_bucket_that_is_there_passes_the_check(destination: Destination) -> None:
+def test_an_existing_bucket_passes_the_check(destination: Destination) -> None:
     probe = destination.sink.check()
     assert 0 <= probe.took < 10
     assert probe.clock_skew is None or abs(probe.clock_skew) < 5
@@ -142,8 +139,8 @@ def test_eight_threads_put_at_once_and_nothing_is_mixed_up(destination: Destinat
     assert all(destination.read(key)[0] == key.encode() * 1000 for key in keys)
 
 
-def test_a_listing_of_more_than_one_page_is_whole(moto_server: Moto) -> None:
-    # moto only: 1,100 puts are slow elsewhere.
+def test_a_listing_of_several_pages_is_complete(moto_server: Moto) -> None:
+    # Only moto takes 1,100 puts quickly.
     bucket = moto_server.bucket()
     keys = [f"p/{number:05}" for number in range(1_100)]
     with ThreadPoolExecutor(8) as pool:
@@ -158,7 +155,7 @@ def server(request: pytest.FixtureRequest) -> Moto | SeaweedFS:
     return found
 
 
-def test_a_missing_bucket_is_the_owners_to_mend(server: Moto | SeaweedFS) -> None:
+def test_a_missing_bucket_is_misconfigured(server: Moto | SeaweedFS) -> None:
     sink = sink_for(server.bucket().environ | {"S3_BUCKET": "not-there"})
     attempts = (sink.check, lambda: put(sink, "k"), lambda: list(sink.list("")))
     for attempt in attempts:
@@ -167,8 +164,8 @@ def test_a_missing_bucket_is_the_owners_to_mend(server: Moto | SeaweedFS) -> Non
         assert caught.value.code == "NoSuchBucket"
 
 
-def test_a_wrong_secret_is_the_owners_to_mend(bucket: Bucket) -> None:
-    # SeaweedFS only: moto believes any secret.
+def test_a_wrong_secret_is_misconfigured(bucket: Bucket) -> None:
+    # Only SeaweedFS checks the secret; moto accepts any.
     sink = sink_for(bucket.environ | {"S3_SECRET_KEY": "not-the-secret"})
     for attempt in (sink.check, lambda: put(sink, "k")):
         with pytest.raises(Misconfigured, match="S3_SECRET_KEY") as caught:

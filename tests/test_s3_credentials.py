@@ -1,4 +1,4 @@
-"""The S3 sink's credentials: where they come from, how they are renewed, and that no text has one."""
+"""The S3 sink's credentials: their source, their renewal, and that no text contains them."""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from campaign.tls import Certificates
 from frigate_mirror.settings import settings
 from frigate_mirror.sinks.s3 import boto
-from frigate_mirror.sinks.s3.pool import CHECK_PATIENCE, Patience
+from frigate_mirror.sinks.s3.endpoint import Endpoint
+from frigate_mirror.sinks.s3.pool import CHECK_PATIENCE, Patience, Pool
 from frigate_mirror.sinks.sink import Unavailable
 from router import Router
 from s3 import S3Sink
@@ -294,3 +298,52 @@ def test_an_error_on_the_second_connection_is_reported_as_itself(
     router.forget()
     stub.default = error(503, "SlowDown")
     assert failure_of(lambda: put(sink)).code == "SlowDown"
+
+
+@pytest.mark.parametrize("head", [b"Connection: close\r\n", b""])
+def test_a_connection_that_the_server_has_closed_is_not_used_again(head: bytes) -> None:
+    """With `Connection: close`, and without a word."""
+    came: list[bytes] = []
+
+    def serve() -> None:
+        for _ in range(2):
+            with server.accept()[0] as talk:
+                came.append(talk.recv(100))
+                talk.sendall(b"HTTP/1.1 200 OK\r\n" + head + b"Content-Length: 0\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        pool = Pool(Endpoint("127.0.0.1", server.getsockname()[1], "/b", "us-east-1", None))
+        for request in (b"one", b"two"):
+            assert pool.exchange(request).status == 200
+        thread.join(60)
+    assert came == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("which", ["wrong_host", "expired", "untrusted", "right"])
+def test_nothing_is_sent_to_a_server_with_a_wrong_certificate(tmp_path: Path, which: str) -> None:
+    shown = Certificates(tmp_path)
+    came: list[bytes] = []
+
+    def serve(server: socket.socket) -> None:
+        with server.accept()[0] as raw:
+            try:
+                with getattr(shown, which).wrap_socket(raw, server_side=True) as talk:
+                    came.append(talk.recv(100))
+                    talk.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            except OSError:
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, args=(server,))
+        thread.start()
+        port = server.getsockname()[1]
+        pool = Pool(Endpoint("127.0.0.1", port, "/b", "us-east-1", str(shown.bundle)))
+        if which == "right":
+            assert pool.exchange(b"secret").status == 200
+        else:
+            with pytest.raises(ssl.SSLCertVerificationError):
+                pool.exchange(b"secret")
+        thread.join(60)
+    assert came == ([b"secret"] if which == "right" else [])

@@ -10,7 +10,6 @@ readonly MOUNT=/opt/frigate-s3-mirror
 readonly SIGNATURE='# Written by setup_s3_mirror.sh (frigate-s3-mirror). Each run of it writes this file anew.'
 readonly BLOCK_BEGIN='# >>> frigate-s3-mirror, written by setup_s3_mirror.sh >>>'
 readonly BLOCK_END='# <<< frigate-s3-mirror <<<'
-readonly SECRETS='S3_ACCESS_KEY S3_SECRET_KEY S3_SESSION_TOKEN'
 readonly FRIGATE_IMAGE=ghcr.io/blakeblackshear/frigate:stable
 
 usage() {
@@ -116,12 +115,33 @@ service_block() {
 # usage: in_compose_file NAME ; does the user's compose file speak of this variable?
 in_compose_file() { [[ $compose_text =~ (^|[^A-Z0-9_])$1([^A-Z0-9_]|$) ]]; }
 
-# Every variable that the mirror reads, from the one place where they stand.
-setting_names() {
-  local name
-  awk -F '"' '{ for (i = 2; i < NF; i += 2) if ($i ~ /^(S3|FRIGATE)_[A-Z0-9_]+$/ && !seen[$i]++) print $i }' \
-    "$here/frigate_mirror/settings/settings.py" 2>/dev/null || true
-  for name in $SECRETS; do printf '%s_FILE\n' "$name"; done
+# Fills `names` with every variable that the mirror reads, and `newer` with the new name of each old one.
+list_settings() {
+  local listed name new
+  if ! listed=$(tell_settings) || [[ $listed != *S3_BUCKET* ]]; then
+    if find_python >/dev/null || docker_answers; then
+      problem "$here/s3_snapshot_mirror.py does not list the settings: download the project again, whole"
+    else
+      problem "neither Python 3.11 or later nor a running Docker is here to list the settings with"
+    fi
+    return 1
+  fi
+  while IFS=$'\t' read -r name new; do
+    names+=" $name"
+    if [[ -n $new ]]; then newer[$name]=$new; fi
+  done <<<"$listed"
+}
+
+# Prints the variables, one a line, an older name followed by a tab and the newer one.
+tell_settings() {
+  local python
+  if python=$(find_python); then
+    "$python" "$here/s3_snapshot_mirror.py" settings --names
+  elif docker_answers; then
+    in_image /work/s3_snapshot_mirror.py settings --names
+  else
+    return 1
+  fi
 }
 
 # ---- .env --------------------------------------------------------------------------------------
@@ -157,10 +177,13 @@ value_in() {
 
 env_value() { value_in "$1" "$own_text$block_text"; }
 
-# Fills `values` from the environment, then .env; `owned` has the names that lines of the user's set.
+# Fills `values` from the environment, then .env; `owned` has the names that lines of the user's set. A value
+# under an older name is kept under the newer one, unless a line of the user's has it or the two differ.
 collect_settings() {
-  local name theirs
+  local name new theirs
+  local -A given=()
   for name in $names; do
+    new=${newer[$name]:-$name}
     values[$name]=${!name:-}
     theirs=$(value_in "$name" "$own_text")
     if [[ -n $theirs ]]; then
@@ -168,9 +191,14 @@ collect_settings() {
         note ".env has a line of your own for $name: it stays as it is"
       fi
       owned[$name]=yes values[$name]=$theirs
-    elif [[ -z ${values[$name]} ]]; then
-      values[$name]=$(value_in "$name" "$block_text")
+    elif [[ $new != "$name" && ${values[$new]:-${values[$name]}} == "${values[$name]}" ]]; then
+      values[$new]=${values[$name]} values[$name]=""
     fi
+    if [[ -n ${values[$name]}${values[$new]} ]]; then given[$new]=yes; fi
+  done
+  for name in $names; do
+    new=${newer[$name]:-$name}
+    if [[ -z ${given[$new]:-} && -z ${values[$new]} ]]; then values[$new]=$(value_in "$name" "$block_text"); fi
   done
 }
 
@@ -246,9 +274,6 @@ check_ourselves() {
   for file in entrypoint.sh boot/sitecustomize.py frigate_s3_patcher.py s3_snapshot_mirror.py requirements/child.lock; do
     if [[ ! -r $here/$file ]]; then problem "$here/$file is missing: download the project again, whole"; fi
   done
-  if [[ $names != *S3_BUCKET* ]]; then
-    problem "$here/frigate_mirror/settings/settings.py is missing or damaged: download the project again, whole"
-  fi
 }
 
 check_vendoring() {
@@ -263,7 +288,6 @@ check_vendoring() {
 
 # What the folder holds already.
 look_around() {
-  names=$(setting_names)
   read_env
   chosen_files=${COMPOSE_FILE:-$(env_value COMPOSE_FILE)}
   compose_file=${chosen_files%%:*}
@@ -342,7 +366,8 @@ check_values() {
 import os, sys
 sys.path.insert(0, sys.argv[1])
 from frigate_mirror.settings import settings
-hidden = settings.SECRETS | {name + "_FILE" for name in settings.SECRETS} | {"S3_CA_BUNDLE"}
+secrets = [one for one in settings.VARIABLES.values() if one.secret]
+hidden = {"S3_CA_BUNDLE"}.union(*(one.sources for one in secrets))
 try:
     settings.load({name: text for name, text in os.environ.items() if name not in hidden})
 except settings.SettingsError as error:
@@ -350,7 +375,7 @@ except settings.SettingsError as error:
   )
 }
 
-way_out() { if [[ " $SECRETS " == *" $1 "* ]]; then printf ': put it into a file and set %s_FILE' "$1"; fi; }
+way_out() { if [[ " $names " == *" $1_FILE "* ]]; then printf ': put it into a file and set %s_FILE' "$1"; fi; }
 
 is_given() { [[ -n ${values[$1]:-} || -n ${values[$1_FILE]:-} ]] || in_compose_file "$1"; }
 
@@ -503,7 +528,7 @@ doctor() {
     say "Frigate's folders cannot be seen from here. Once it runs, ask again where they can:
   docker exec $service python3 $MOUNT/s3_snapshot_mirror.py check"
   else
-    say "The doctor was not asked: neither Docker nor Python 3.11 is here to run it."
+    say "The doctor was not asked: neither Docker Compose nor Python 3.11 is here to run it."
   fi
 }
 
@@ -513,11 +538,13 @@ preflight() {
   check_ourselves
   check_vendoring
   check_compose_file
-  collect_settings
-  if on_terminal && [[ -z $assume_yes ]]; then ask_settings; fi
   check_compose
-  check_settings
-  check_values
+  if list_settings; then
+    collect_settings
+    if on_terminal && [[ -z $assume_yes ]]; then ask_settings; fi
+    check_settings
+    check_values
+  fi
   tell_problems
 }
 
@@ -644,9 +671,10 @@ main() {
   fi
   command=install project=$PWD service=frigate image="" dry_run="" assume_yes=""
   compose_file="" compose_text="" foreign_override="" chosen_files="" own_text="" block_text=""
+  names=""
   parse "$@" || { usage; return "$WRONG_USE"; }
   env_file=$project/.env
-  declare -gA values=() owned=()
+  declare -gA values=() owned=() newer=()
   "$command"
 }
 

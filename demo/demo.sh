@@ -110,7 +110,7 @@ start_server() {
 
 configure_mirror() {
   export S3_BUCKET=$DEMO_BUCKET S3_ENDPOINT_URL=$DEMO_ENDPOINT S3_PATH_PREFIX=frigate/snapshots
-  export S3_STATS_INTERVAL=2 S3_DRAIN_SECONDS=2
+  export MIRROR_STATS_INTERVAL=2 MIRROR_DRAIN_SECONDS=2
   export FRIGATE_DB_PATH=$scratch/config/frigate.db FRIGATE_CLIPS_DIR=$scratch/media/clips
   export STANDIN_DB=$FRIGATE_DB_PATH STANDIN_MEDIA=$scratch/media
   export STANDIN_EVENTS=$EVENTS STANDIN_GAP=0.7 STANDIN_LINGER=$PATIENCE

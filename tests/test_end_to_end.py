@@ -38,7 +38,7 @@ class Frigate:
         environ |= {
             "S3_MIRROR_INIT": str(init),
             "S3_PATH_PREFIX": "frigate/snapshots",
-            "S3_STATS_INTERVAL": "1",
+            "MIRROR_STATS_INTERVAL": "1",
             "STANDIN_VERSION": version,
             "STANDIN_MEDIA": str(self.media),
             "STANDIN_DB": str(folder / "config" / "frigate.db"),

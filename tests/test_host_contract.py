@@ -51,7 +51,7 @@ class Host:
             "STANDIN_MEDIA": str(folder / "media"),
             "STANDIN_DB": str(folder / "config" / "frigate.db"),
             "STANDIN_ORPHAN_SECONDS": LINGER,
-            "S3_DRAIN_SECONDS": str(DRAIN),
+            "MIRROR_DRAIN_SECONDS": str(DRAIN),
         }
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
@@ -173,7 +173,7 @@ def test_whatever_keeps_it_from_arming_costs_one_line_on_stderr(start: Callable[
         "asynchronous, expected": NOBODY | {"STANDIN_SHAPE": "async"},
         "frigate.events.external, expected": NOBODY | {"STANDIN_SHAPE": "old"},
         "S3_BUCKET is not set": {},
-        "S3_MIRROR_ENABLED is false": NOBODY | {"S3_MIRROR_ENABLED": "false"},
+        "MIRROR_ENABLED is false": NOBODY | {"MIRROR_ENABLED": "false"},
     }
     plain = {why: start("0.17", boot=False, **environ) for why, environ in cases.items()}
     ours = {why: start("0.17", **environ) for why, environ in cases.items()}
@@ -187,9 +187,9 @@ def test_settings_that_the_child_refuses_leave_the_host_as_it_is(
     start: Callable[..., Host],
 ) -> None:
     plain = start("0.17", boot=False)
-    ours = start("0.17", **NOBODY | {"S3_UPLOAD_THREADS": "many"})
+    ours = start("0.17", **NOBODY | {"MIRROR_UPLOAD_THREADS": "many"})
     assert ours.finish() == plain.finish()
-    assert ours.err.count("wrong setting S3_UPLOAD_THREADS") == 1
+    assert ours.err.count("wrong setting MIRROR_UPLOAD_THREADS") == 1
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -182,7 +182,7 @@ def test_the_doctor_still_says_that_the_key_can_delete_where_that_only_hides_an_
     request: pytest.FixtureRequest, kind: str
 ) -> None:
     bucket: Bucket = request.getfixturevalue(kind)
-    loaded = settings.load(bucket.environ)
+    loaded = settings.load(bucket.environ).s3
     finding = doctor.deletion(S3Sink(loaded, bucket.environ, attempts=1), loaded)
     assert finding.grade == NOTE and "can delete" in finding.what
     assert len(versions(bucket, doctor.BAIT_NAME)) == 1

@@ -171,8 +171,9 @@ def open_pipes() -> set[str]:
     [
         ({}, "S3_BUCKET is not set"),
         ({"S3_BUCKET": "  "}, "S3_BUCKET is not set"),
-        (ON | {"S3_MIRROR_ENABLED": "false"}, "S3_MIRROR_ENABLED is false"),
-        (ON | {"S3_MIRROR_ENABLED": " No "}, "S3_MIRROR_ENABLED is false"),
+        (ON | {"MIRROR_ENABLED": "false"}, "MIRROR_ENABLED is false"),
+        (ON | {"MIRROR_ENABLED": " No "}, "MIRROR_ENABLED is false"),
+        (ON | {"S3_MIRROR_ENABLED": "off"}, "S3_MIRROR_ENABLED is false"),
     ],
 )
 def test_an_owner_who_does_not_want_it_gets_one_line_and_frigate_untouched(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import io
 import json
 import math
@@ -39,7 +40,7 @@ from frigate_mirror.ledger.rows import Counts, Priority, Settled
 from frigate_mirror.ledger.statefiles import StateFile
 from frigate_mirror.report import health
 from frigate_mirror.settings import settings
-from frigate_mirror.settings.settings import Settings
+from frigate_mirror.settings.settings import S3Settings
 from frigate_mirror.sinks.s3.codes import CODES, classify
 from frigate_mirror.sinks.sink import Misconfigured, Rejected, SinkError, Unavailable
 from s3 import S3Sink
@@ -213,7 +214,7 @@ def keyed(world: World, way: Callable[[Path], dict[str, str]]) -> World:
     folder.mkdir()
     for name in ("S3_ACCESS_KEY", "S3_SECRET_KEY"):
         del world.environ[name]
-    world.environ |= way(folder) | {"S3_LOG_LEVEL": "DEBUG", "S3_OBJECT_TAGS": ""}
+    world.environ |= way(folder) | {"MIRROR_LOG_LEVEL": "DEBUG", "S3_OBJECT_TAGS": ""}
     return world
 
 
@@ -255,9 +256,9 @@ def test_settings_show_no_secret_in_any_way_of_printing_them(
     world: World, way: Callable[[Path], dict[str, str]]
 ) -> None:
     loaded = settings.load(keyed(world, way).environ | {"S3_SESSION_TOKEN": TOKEN})
-    assert loaded.secret_key.reveal() == SECRET
-    whole = settings.dataclasses.asdict(loaded)
-    shown = [repr(loaded), str(loaded), f"{loaded}", repr(whole), f"{loaded.secret_key!s}"]
+    assert loaded.s3.secret_key.reveal() == SECRET
+    whole = dataclasses.asdict(loaded)
+    shown = [repr(loaded), str(loaded), f"{loaded}", repr(whole), f"{loaded.s3.secret_key!s}"]
     assert needles_in(" ".join([*shown, *(str(one) for one in whole.values())])) == []
 
 
@@ -297,7 +298,7 @@ def failing(request: pytest.FixtureRequest, stub: Stub, server: SeaweedFS) -> Fa
 
 
 def what_the_doctor_says(world: World) -> Iterator[str]:
-    loaded = world.settings()
+    loaded = world.settings().s3
     sink = S3Sink(loaded, world.environ, attempts=1)
     yield str(doctor.credentials(loaded))
     yield from map(str, doctor.bucket(sink, loaded, put=True))
@@ -312,7 +313,7 @@ def what_the_doctor_says(world: World) -> Iterator[str]:
 def test_no_secret_is_found_in_what_a_failing_run_says_and_leaves(
     world: World, failing: Failing
 ) -> None:
-    world.environ |= {"S3_LOG_LEVEL": "DEBUG", "S3_DRAIN_SECONDS": "0"} | failing.environ
+    world.environ |= {"MIRROR_LOG_LEVEL": "DEBUG", "MIRROR_DRAIN_SECONDS": "0"} | failing.environ
     for n in range(2):
         world.event(started=time.time() - 60 - n)
     with CommandLines() as lines, the_most_careless_umask():
@@ -481,8 +482,8 @@ def test_the_key_can_neither_delete_in_bulk_nor_reach_another_bucket(
 # -- the doctor's proof
 
 
-def loaded(**other: str) -> Settings:
-    return settings.load({"S3_BUCKET": "pictures"} | other)
+def loaded(**other: str) -> S3Settings:
+    return settings.load({"S3_BUCKET": "pictures"} | other).s3
 
 
 def test_the_doctor_proves_that_the_key_of_the_readme_cannot_delete(
@@ -660,7 +661,7 @@ def test_any_code_with_any_status_is_somebodys_fault_and_an_unknown_one_never_th
 ) -> None:
     kind, hint = classify(code, status)
     assert_no_picture_is_given_up(kind, code, status)
-    assert hint.format(action="x", region="y", proxy="z").isprintable()
+    assert hint.format(rights="x", region="y", proxy="z").isprintable()
 
 
 def xml_of(code: str, message: str, region: str) -> bytes:

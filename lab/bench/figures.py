@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A limit of the `ratio` of the medians, or of our own median (`ours`): `of` says which."""
+    """A limit. `of` names what it limits: the `ratio` of the medians or our own median (`ours`)."""
 
     of: str
     sign: str

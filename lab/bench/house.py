@@ -75,7 +75,7 @@ class House:
     @property
     def environ(self) -> dict[str, str]:
         return {"FRIGATE_DB_PATH": str(self.database), "FRIGATE_CLIPS_DIR": str(self.clips),
-                "S3_STATE_DIR": str(self.state), "S3_SPOOL_LIMIT_MB": "100000"}  # fmt: skip
+                "MIRROR_STATE_DIR": str(self.state), "MIRROR_SPOOL_LIMIT_MB": "100000"}  # fmt: skip
 
     def picture(self, event: Event, source: Path) -> None:
         os.link(source, self.clips / f"{event.camera}-{event.id}.jpg")

@@ -16,7 +16,8 @@ from lab.bench.processes import Mirror, wait_until
 from lab.bench.servers import NullSink, Weed
 
 NOWHERE = {"S3_BUCKET": "nowhere", "S3_ENDPOINT_URL": "http://127.0.0.1:9", "S3_ACCESS_KEY": "none",
-           "S3_SECRET_KEY": "none", "S3_DRAIN_SECONDS": "0", "S3_BATCH_SIZE": "1000"}  # fmt: skip
+           "S3_SECRET_KEY": "none", "MIRROR_DRAIN_SECONDS": "0",
+           "MIRROR_BATCH_SIZE": "1000"}  # fmt: skip
 QUICK, USUAL, FULL = "quick", "usual", "full"
 
 

@@ -89,12 +89,13 @@ TABLE = (
          "        if not etag:\n", "        if False:\n",
          "captive portal"),
     Sabotage("no digest of the body", (
-        (SHORT, 'return {"ContentMD5": _base64(source.digest("md5"))}', "return {}"),
-        (SHORT, 'return {"ChecksumSHA256": _base64(source.digest("sha256"))}', "return {}"),
+        (SHORT, 'return {"ContentMD5": b64encode(body.md5).decode("ascii")}', "return {}"),
+        (SHORT, 'return {"ChecksumSHA256": b64encode(body.sha256).decode("ascii")}', "return {}"),
     ), ("corrupted body",)),
     Sabotage("certificates are not looked at", (
         ("frigate_mirror/sinks/s3/boto.py", "verify=settings.ca_bundle or None,", "verify=False,"),
-        ("frigate_mirror/sinks/s3/pool.py", "ssl.create_default_context(cafile=self._place.trust)",
+        ("frigate_mirror/sinks/s3/pool.py",
+         "ssl.create_default_context(cafile=self.endpoint.ca_file)",
          "ssl._create_unverified_context()"),
     ), ("certificate nobody trusts", "certificate expired")),
     _one("replaced credentials are not read", "s3.py",
@@ -106,8 +107,8 @@ TABLE = (
          "        self.ledger._store.change(\"UPDATE artifact SET state = 'uploaded'\", ())\n",
          "connection refused + clean stop"),
     _one("at a start everything counts as uploaded", MIRROR,
-         "        self.uploader.start(self._settings.upload_threads)\n",
-         "        self.uploader.start(self._settings.upload_threads)\n"
+         "        self.uploader.start(self._settings.upload.threads)\n",
+         "        self.uploader.start(self._settings.upload.threads)\n"
          "        ids = [one for page in self.catalog.window(0.0) for one in page]\n"
          "        self.ledger.add_settled((f'snapshot:{one}', 'c', 'k', 9e9, 9e9, "
          "'uploaded', 0, '') "
@@ -118,8 +119,8 @@ TABLE = (
          "silence = settings.read_timeout",
          "a kept connection dies silently"),
     _one("half of the picture is sent", "s3.py",
-         "source, chosen = Body(body), ",
-         "source, chosen = Body(__import__('io').BytesIO(body.read()[: 1 << 15])), ",
+         "source = Body(body)\n",
+         "source = Body(__import__('io').BytesIO(body.read()[: 1 << 15]))\n",
          "SIGTERM"),
     _one("the clean copy is taken for the snapshot", ARTIFACTS,
          '    (".jpg", "image/jpeg"),\n    ("-clean.webp", "image/webp"),\n',

@@ -35,9 +35,9 @@ SHIM = Path(__file__).resolve().parent / "hostside" / "shim"
 VERSIONS = ("0.16", "0.17", "0.18")
 STARTED = "S3 snapshot mirror started"
 DRAIN = 2
-SHORT = {"S3_SWEEP_INTERVAL": "1", "S3_CHECK_INTERVAL": "1", "S3_CONNECT_TIMEOUT": "1",
-         "S3_READ_TIMEOUT": "2", "S3_STATS_INTERVAL": "5", "S3_DRAIN_SECONDS": str(DRAIN),
-         "S3_BATCH_SIZE": "4"}  # fmt: skip
+SHORT = {"MIRROR_SWEEP_INTERVAL": "1", "MIRROR_CHECK_INTERVAL": "1", "S3_CONNECT_TIMEOUT": "1",
+         "S3_READ_TIMEOUT": "2", "MIRROR_STATS_INTERVAL": "5", "MIRROR_DRAIN_SECONDS": str(DRAIN),
+         "MIRROR_BATCH_SIZE": "4"}  # fmt: skip
 LOOK_EVERY = 0.02  # seconds between two looks
 PAUSES = "0.05 0.1 0.2"
 
@@ -102,8 +102,8 @@ class World:
         root = self.lab.root
         choices = {
             "S3_PATH_PREFIX": self.prefix,
-            "S3_UPLOAD_THREADS": str(self.rng.choice((1, 2, 8))),
-            "S3_KEY_TIMEZONE": self.rng.choice(("UTC", "Europe/Berlin", "America/New_York")),
+            "MIRROR_UPLOAD_THREADS": str(self.rng.choice((1, 2, 8))),
+            "MIRROR_KEY_TIMEZONE": self.rng.choice(("UTC", "Europe/Berlin", "America/New_York")),
         }
         places = {
             "PATH": os.environ["PATH"],

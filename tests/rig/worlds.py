@@ -68,7 +68,7 @@ class World:
     def mirror(self, sink: Sink, **options: Any) -> Mirror:
         """A mirror of this world, in this process; whoever has it closes its ledger."""
         loaded = self.settings()
-        return Mirror(loaded, sink, open_alone(loaded), **options)
+        return Mirror(loaded, sink, open_alone(loaded.state), **options)
 
     def event(
         self,
@@ -217,7 +217,11 @@ class Child:
 
 def clean_environ() -> dict[str, str]:
     """The environment without settings that would leak into a world."""
-    return {k: v for k, v in os.environ.items() if not k.startswith(("S3_", "FRIGATE_", "AWS_"))}
+    return {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("S3_", "MIRROR_", "FRIGATE_", "AWS_"))
+    }
 
 
 def command(world: World, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -71,7 +71,7 @@ def interval(differences: list[float]) -> tuple[float, float]:
 
 
 def _run(path: str, *, keep: bool = True) -> float:
-    """Milliseconds of one interpreter, which saves what it compiles if it may `keep` it."""
+    """Milliseconds of one interpreter. It writes compiled files if it may `keep` them."""
     environ = {"PATH": os.environ["PATH"]} | ({"PYTHONPATH": path} if path else {})
     environ |= {} if keep else {"PYTHONDONTWRITEBYTECODE": "1"}
     began = time.perf_counter()

@@ -63,7 +63,7 @@ class Host:
 
 @contextmanager
 def armed(house: House, where: dict[str, str]) -> Iterator[Host]:
-    host = Host(house.environ | where | {"S3_LOG_LEVEL": "ERROR", "S3_DRAIN_SECONDS": "0"})
+    host = Host(house.environ | where | {"MIRROR_LOG_LEVEL": "ERROR", "MIRROR_DRAIN_SECONDS": "0"})
     try:
         yield host
     finally:

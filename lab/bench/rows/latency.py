@@ -192,7 +192,7 @@ class Scene:
             return listed
 
     def _look(self, keys: Iterable[str]) -> str:
-        """A signed URL that lists these keys, which are the last of their folder, and no others."""
+        """A signed URL that lists only these keys, which are the last of their folder."""
         first = min(keys)
         folder = f"{first.rpartition('/')[0]}/"
         return self._looking.signed("list_objects_v2", Prefix=folder, StartAfter=first[:-1])

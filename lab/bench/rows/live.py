@@ -18,7 +18,7 @@ from lab.bench.lab import Lab
 from lab.bench.processes import BenchError, Mirror, wait_until
 from lab.bench.servers import NullSink, place
 
-SLOW = {"S3_BANDWIDTH_LIMIT": "1M"}  # bytes a second: about 6 snapshots
+SLOW = {"MIRROR_BANDWIDTH_LIMIT": "1M"}  # bytes a second: about 6 snapshots
 DELAY, EVERY = 0.02, 0.4
 
 
@@ -47,7 +47,7 @@ def latencies(
     """The milliseconds of each event."""
     house.restore()
     written = {}
-    with Mirror(house, place(sink, sink.bucket()), **settings, S3_DRAIN_SECONDS="0") as mirror:
+    with Mirror(house, place(sink, sink.bucket()), **settings, MIRROR_DRAIN_SECONDS="0") as mirror:
         wait_until(lambda: mirror.status(), 30, "the mirror's start")
         if backlog:
             wait_until(lambda: sink.count("bench") > 3, 30, "the drain")

@@ -50,7 +50,7 @@ def run(lab: Lab) -> Iterator[Figure]:
 def first_object(house: House, sink: NullSink) -> float:
     """Seconds from the start of the child until the sink has the first whole object."""
     house.restore()
-    with Mirror(house, place(sink, sink.bucket()), S3_DRAIN_SECONDS="0") as mirror:
+    with Mirror(house, place(sink, sink.bucket()), MIRROR_DRAIN_SECONDS="0") as mirror:
         wait_until(lambda: sink.count("bench"), 120, "the first object", 0.01)
         [at, *_] = sorted(sink.when().values())
         return at - mirror.stop().began

@@ -35,7 +35,7 @@ def run(lab: Lab) -> Iterator[Figure]:
     @contextmanager
     def draining() -> Iterator[None]:
         house.restore()
-        with Mirror(house, place(sink, sink.bucket()), S3_DRAIN_SECONDS="0") as mirror:
+        with Mirror(house, place(sink, sink.bucket()), MIRROR_DRAIN_SECONDS="0") as mirror:
             wait_until(lambda: sink.count("bench") > 10, 60, "the drain")
             before = sink.count("bench")
             yield

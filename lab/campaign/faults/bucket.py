@@ -34,7 +34,7 @@ def _plant(world: World, event: Event) -> None:
 def _key(world: World, event: Event, ending: str) -> str:
     """{prefix}/{camera}/{date}/{event-id}-{timestamp}{ending}, in the time of the zone that is
     set."""
-    zone = ZoneInfo(world.environ["S3_KEY_TIMEZONE"])
+    zone = ZoneInfo(world.environ["MIRROR_KEY_TIMEZONE"])
     local = datetime.fromtimestamp(int(event.started), zone)
     name = f"{event.id}-{local:%Y%m%d_%H%M%S}{ending}"
     parts = (world.prefix, event.camera, f"{local:%Y-%m-%d}", name)

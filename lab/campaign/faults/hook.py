@@ -54,13 +54,13 @@ def _break(world: World, folder: Path, environ: dict[str, str], how: str) -> Non
         environ["CAMPAIGN_CONTROL"] = str(control)
     if how == "no state" or everything:
         (folder / "file").write_bytes(b"")
-        environ["S3_STATE_DIR"] = str(folder / "file" / "state")
+        environ["MIRROR_STATE_DIR"] = str(folder / "file" / "state")
         (folder / "media" / "clips" / "cache").write_bytes(b"no folder")
     elif how == "no disk":
         state = folder / "state"
         mounts.small(world, state, mounts.MB)
         mounts.fill(state)
-        environ["S3_STATE_DIR"] = str(state)
+        environ["MIRROR_STATE_DIR"] = str(state)
     environ["S3_ENDPOINT_URL"] = "http://127.0.0.1:1"
 
 

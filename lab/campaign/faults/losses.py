@@ -112,7 +112,7 @@ FAULTS = (
         strikes=1,
         end=_back,
         after=_losses_are_told,
-        environ={"S3_SPOOL_LIMIT_MB": "1"},
+        environ={"MIRROR_SPOOL_LIMIT_MB": "1"},
         alone=True,
         runs=3,
     ),

@@ -208,7 +208,7 @@ def many(count: int, **more: Any) -> Fault:
         strikes=3,
         blinds=True,  # a sweep takes longer than the fair chance
         alone=True,
-        environ={"S3_BATCH_SIZE": "500"},
+        environ={"MIRROR_BATCH_SIZE": "500"},
         **more,
     )
 

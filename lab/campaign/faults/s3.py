@@ -90,7 +90,7 @@ DEAD_CONNECTION = Fault(
         # The default timeouts: the short ones of a world would hide what an owner sees.
         "S3_CONNECT_TIMEOUT": "10",
         "S3_READ_TIMEOUT": "60",
-        "S3_UPLOAD_THREADS": "8",
+        "MIRROR_UPLOAD_THREADS": "8",
     },
     alone=True,
     runs=3,

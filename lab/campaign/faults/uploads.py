@@ -71,6 +71,6 @@ FAULTS = (
         end=lambda world: world.proxy.remove(world.notes[HANG]),
         lasts=(2.0, 4.0),
         alone=True,
-        environ={"S3_UPLOAD_THREADS": str(HANGING)} | DEFAULTS,
+        environ={"MIRROR_UPLOAD_THREADS": str(HANGING)} | DEFAULTS,
     ),
 )

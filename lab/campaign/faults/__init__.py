@@ -1,4 +1,5 @@
-"""The faults. Each group is a module here with a tuple FAULTS; a new one is found by itself."""
+"""The faults. Each module here with a tuple FAULTS is a group. A new module needs no
+registration."""
 
 from __future__ import annotations
 
@@ -19,19 +20,19 @@ def nothing(world: World) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One fault, and what is expected of it: all offered arrive, none twice, whatever happened.
+    """One fault. Whatever it does, every offered event must arrive, and none twice.
 
-    prepare   called before Frigate starts; `starts` is false where no mirror can start after it
-    begin     called while events happen; `end` takes back whatever it did
-    strike    called `strikes` times between the two, after a pause of `pause` seconds each
-    after     called once the fault has ended, before the bucket is awaited
-    lasts     seconds between begin and end, at least; drawn anew for each run
-    met       whether it has struck by now; `end` waits for that a while, lest it was no fault
-    bound     seconds within which all must be in the bucket after the end
-    blinds    the mirror can read no picture meanwhile, so retention must not take any
-    alone     does not go together with another fault
+    prepare   is called before Frigate starts; `starts` is false if no mirror can start after it
+    begin     is called while events happen; `end` undoes what it did
+    strike    is called `strikes` times between the two, each time after `pause` seconds
+    after     is called once the fault has ended, before the run waits for the bucket
+    lasts     the least number of seconds between begin and end; each run draws it
+    met       says whether the fault had an effect; `end` waits a while until it had one
+    bound     seconds after the end within which everything must be in the bucket
+    blinds    the mirror can read no picture during the fault, so retention must not delete any
+    alone     the fault does not go together with another one
     runs      how often it is run alone in a campaign of scale 1
-    needs     what of the machine, one of `mounts.NEEDS`; where that cannot be had it is skipped
+    needs     one of `mounts.NEEDS`; the fault is skipped on a machine that lacks it
     environ   settings of the mirror; {folder} stands for the world's folder
     """
 
@@ -56,7 +57,7 @@ class Fault:
 
     @property
     def lacks(self) -> str:
-        """Why it cannot be had on this machine; empty if it can."""
+        """Why this machine cannot have the fault. Empty if it can."""
         return mounts.lacking(self.needs) if self.needs else ""
 
 

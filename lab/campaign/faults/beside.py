@@ -13,17 +13,17 @@ from lab.campaign.faults.disk import state
 from lab.campaign.last_copies import nothing_is_lost, take_everything, wait_until_taken
 from lab.campaign.world import World
 
-LONGEST_COMMAND = 70.0  # seconds; `world.command` itself gives up after 60
+LONGEST_COMMAND = 70.0  # seconds; `world.command` gives up after 60
 
 
 def _swallow(world: World) -> None:
-    """Nothing gets through to the bucket, and nothing comes back."""
+    """No request reaches the bucket, and no answer comes back."""
     world.proxy.add(mischief.BLACK_HOLE)
     world.burst(3, 5)
 
 
 def _backfill(world: World) -> None:
-    """It waits for what is pending, so it can only end once the bucket is back."""
+    """Starts a backfill. It waits for pending uploads, so it ends only when the bucket is back."""
     thread = threading.Thread(
         target=told.run, args=(world, "backfill", "--since", "1d"), daemon=True
     )
@@ -37,8 +37,8 @@ def _backfill_beside_pending(world: World) -> None:
 
 
 def _backfill_beside_damage(*hurts: Callable[[World, Path], None]) -> Step:
-    """One of these befalls the ledger a moment before. The mirror that has it open may not have
-    noticed, but whoever opens it does."""
+    """One of these damages the ledger a moment before the backfill. The mirror that has the ledger
+    open may not notice, but the command that opens it does."""
 
     def strike(world: World) -> None:
         wait_until_taken(world)

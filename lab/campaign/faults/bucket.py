@@ -1,4 +1,4 @@
-"""What lies in the bucket behind the mirror's back: objects of other kinds, or nothing any more."""
+"""A bucket that changes without the mirror: objects of other kinds appear, or all objects go."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lab.campaign.last_copies import (
 )
 from lab.campaign.world import World
 
-# The endings of an event's other files, as the design names them.
+# The endings of an event's other files.
 OTHER_KINDS = (".mp4", "-thumb.webp", "-thumb.jpg", ".json", "-part-0001.mp4")
 
 
@@ -26,14 +26,13 @@ OTHER_KINDS = (".mp4", "-thumb.webp", "-thumb.jpg", ".json", "-part-0001.mp4")
 
 
 def _plant(world: World, event: Event) -> None:
-    """Put objects of the event's other kinds there: all, or some."""
+    """Puts objects of the event's other kinds there, all of them or some."""
     for ending in world.rng.sample(OTHER_KINDS, world.rng.randint(1, len(OTHER_KINDS))):
         world.oracle.plant(_key(world, event, ending), world.rng.randbytes(100))
 
 
 def _key(world: World, event: Event, ending: str) -> str:
-    """{prefix}/{camera}/{date}/{event-id}-{timestamp}{ending}, in the time of the zone that is
-    set."""
+    """{prefix}/{camera}/{date}/{event-id}-{timestamp}{ending}, in the time zone of the settings."""
     zone = ZoneInfo(world.environ["MIRROR_KEY_TIMEZONE"])
     local = datetime.fromtimestamp(int(event.started), zone)
     name = f"{event.id}-{local:%Y%m%d_%H%M%S}{ending}"
@@ -42,15 +41,15 @@ def _key(world: World, event: Event, ending: str) -> str:
 
 
 def _plant_for_all(world: World) -> None:
-    """Something else has uploaded the other kinds of every event so far."""
+    """Another program has uploaded the other kinds of every event so far."""
     world.burst(1, 3)
     for event in list(world.events.values()):
         _plant(world, event)
 
 
 def _rebuild_without_ledger(world: World) -> None:
-    """The ledger is lost with the state files, and the bucket is asked what there is. By then only
-    the spool has the pictures."""
+    """Ledger and state files are lost, and `rebuild` asks the bucket what it has. By then only the
+    spool has the pictures."""
     wait_until_taken(world)
     world.stop()
     for path in [*state(world).glob("ledger.db*"), *(cache(world) / one for one in STATE_FILES)]:
@@ -61,18 +60,18 @@ def _rebuild_without_ledger(world: World) -> None:
 
 
 def _rebuild_beside(world: World) -> None:
-    """The other kinds of an event are there before the mirror has heard of the event."""
+    """The other kinds of an event are in the bucket before the mirror hears of the event."""
     event = rows.make(world)
     _plant(world, event)
     told.run_well(world, "rebuild")
     world.send(event)
 
 
-# -- nothing any more
+# -- an emptied bucket
 
 
 def _empty(world: World) -> list[str]:
-    """Delete every object, and say of which events. What Frigate has no more cannot come back."""
+    """Deletes every object. Events whose picture Frigate no longer has are not owed any more."""
     world.wait_until(world.quiet, 20, "Frigate's handlers to return")
     wait_until_there(world, "before the bucket is emptied")
     found = world.oracle.present()
@@ -85,7 +84,7 @@ def _empty(world: World) -> list[str]:
 
 
 def _verify(world: World) -> None:
-    """The owner knows that the bucket was emptied, and asks for all of it again."""
+    """The owner knows that the bucket was emptied and asks for everything again."""
     world.burst(2, 4)
     deleted = _empty(world)
     said = _backfill(world)
@@ -95,7 +94,8 @@ def _verify(world: World) -> None:
 
 
 def _backfill(world: World) -> str:
-    """Exit code 1 says that something is left or lost: what Frigate has no more."""
+    """Runs the command. Exit code 1 means that something is left or lost, namely what Frigate no
+    longer has."""
     said = told.run(world, "backfill", "--verify", "--since", "1d")
     lost = any(event.taken for event in world.events.values())
     if said is not None and said.returncode not in ((0, 1) if lost else (0,)):
@@ -106,9 +106,9 @@ def _backfill(world: World) -> str:
 
 
 def _empty_between_two_lives(world: World) -> None:
-    """The owner does not know it, and is told after the next start. Once all that Frigate still has
-    is back, and the rest is acknowledged, health is OK again after the next look, which the next
-    start brings."""
+    """The owner does not know that the bucket was emptied, and learns it after the next start. When
+    everything that Frigate still has is back and the rest is acknowledged, health is OK again after
+    the next look, which the next start makes."""
     world.burst(2, 4)
     deleted = _empty(world)
     world.stop()
@@ -126,7 +126,7 @@ def _empty_between_two_lives(world: World) -> None:
 
 
 def _names_missing_objects(status: told.Document) -> bool:
-    """Whether it says so in any words, as the reason for a health that is not OK."""
+    """Whether the status gives the emptied bucket as a reason for a health that is not OK."""
     reasons = " ".join(status["reasons"])
     return status["health"] != told.OK and bool(re.search("missing|not in the bucket", reasons))
 
@@ -157,7 +157,7 @@ FAULTS = (
         strike=_verify,
         strikes=2,
         lasts=(0.0, 1.0),
-        blinds=True,  # Frigate keeps what is to be uploaded again
+        blinds=True,  # Frigate must keep the pictures that go up again
         alone=True,
     ),
     Fault(

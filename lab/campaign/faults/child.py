@@ -1,4 +1,4 @@
-"""The mirror's own process: killed, stopped, starved, unable to start."""
+"""The mirror's own process is killed, stopped, starved or unable to start."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ MINUTE = 60.0
 
 def _signal(number: int) -> Step:
     def strike(world: World) -> None:
-        if not world.mirror:  # between two lives; not always at the first moment of the next
+        # between two lives, so that it is not always killed right after its start
+        if not world.mirror:
             world.wait_until(lambda: world.mirror, 20, "a mirror to strike")
             world.pause(0.0, 0.4)
         if pid := world.mirror:
@@ -27,7 +28,8 @@ def _signal(number: int) -> Step:
 
 
 def living(world: World) -> int:
-    """The mirror, waited for; 0, which must never become a process id, if there is none."""
+    """Waits for a mirror and returns its process id. Returns 0, which is never a process id, if
+    none comes."""
     world.wait_until(lambda: world.mirror, 20, "a mirror to strike")
     return world.mirror
 
@@ -43,11 +45,11 @@ def _go_on(world: World) -> None:
         processes.kill(world.notes["stopped"], signal.SIGCONT)
 
 
-# -- limits, of the mirror that lives when the fault begins
+# -- limits of the mirror that lives when the fault begins
 
 
 def _memory(world: World) -> None:
-    """No more than it has, give or take: whatever allocates next may fail."""
+    """It gets hardly more memory than it has, so any next allocation may fail."""
     if world.rng.random() < 0.6:
         world.comes_about(world.starts_told, 5)
     if pid := living(world):
@@ -57,13 +59,13 @@ def _memory(world: World) -> None:
 
 
 def _descriptors(world: World) -> None:
-    """All that it has stay open, and none can be opened."""
+    """Its open files stay open, and it can open no other."""
     if pid := living(world):
         limit(world, pid, resource.RLIMIT_NOFILE, world.rng.choice((0, 3, 8)))
 
 
 def limit(world: World, pid: int, what: int, soft: int) -> None:
-    """The soft limit only, which can be taken back."""
+    """Changes only the soft limit, which can be raised again."""
     before = resource.prlimit(pid, what)
     resource.prlimit(pid, what, (soft, before[1]))
     world.notes[str(what)] = (pid, before)
@@ -93,7 +95,7 @@ def _mend(world: World) -> None:
 
 
 def _mend_and_restart(world: World) -> None:
-    """A library that is missing is the owner's to mend, who then starts Frigate again."""
+    """The owner must install a missing library, and then starts Frigate again."""
     _mend(world)
     world.stop()
     world.start()

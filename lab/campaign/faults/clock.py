@@ -1,6 +1,6 @@
 """The mirror's clock: eight days of outage in event time, and steps in both directions.
 
-The clock is that of `time.time()`; requests are signed with the right time (see the shim).
+It changes `time.time()` only. Requests are still signed with the right time (see the shim).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _step(least: float, most: float) -> Step:
 
 
 def _leap(world: World) -> None:
-    """Another time altogether, as the next mirror starts."""
+    """The next mirror starts with another time."""
     world.change(clock=world.rng.choice((-1, 1, 1)) * world.rng.uniform(HOUR, YEAR))
     if pid := world.mirror:
         processes.kill(pid)
@@ -42,13 +42,13 @@ def _right(world: World) -> None:
 
 
 def _in_1970(world: World) -> None:
-    """A machine without a battery for its clock has started, and has no network yet."""
+    """A machine whose clock has no battery has started and has no network yet."""
     world.change(clock=world.rng.uniform(HOUR, DAY) - time.time())
 
 
 def _to_now(world: World) -> None:
-    """The clock is set while one and the same mirror lives. No hook tells of the last events before
-    that, and no sweep comes between them and the jump, since the mirror is stopped meanwhile."""
+    """The clock is set during the life of one mirror. The mirror is stopped meanwhile, so no hook
+    announces the last events before the jump, and no sweep finds them before it."""
     world.wait_until(world.quiet, 20, "Frigate's handlers to return")
     pid = living(world)
     if pid:
@@ -70,10 +70,10 @@ FAULTS = (
         pause=(0.3, 1.5),
         end=_right,
         lasts=(0.0, 0.0),
-        alone=True,  # see below
+        alone=True,  # the reason stands below
     ),
     Fault(
-        # Longer than the sweep looks back. Nothing is set right at its end: it is that late then.
+        # Longer than the sweep looks back. The end of the fault does not set the clock back.
         name="eight days of outage",
         begin=lambda world: world.proxy.refuse(),
         strike=_a_day_later,
@@ -93,6 +93,6 @@ FAULTS = (
         runs=3,
     ),
     Fault(name="clock steps by hours", begin=_step(HOUR, 20 * HOUR), end=_right),
-    # With another fault an id may be missed, and no sweep looks back by years once all is right.
+    # Another fault may lose an id, and once the clock is right no sweep looks back by years.
     Fault(name="clock steps by years", begin=_step(YEAR, 6 * YEAR), end=_right, alone=True),
 )

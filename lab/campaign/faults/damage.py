@@ -1,4 +1,5 @@
-"""Ledger and state files cut, flipped, replaced and deleted, while open or between two lives."""
+"""Ledger and state files are cut, flipped, replaced and deleted, while open or between two
+lives."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from lab.campaign.world import World
 LEDGER = ("ledger.db", "ledger.db", "ledger.db-wal", "ledger.db-shm")
 PAGE = 4096  # bytes
 Hurt = Callable[[World, Path], None]
-CHANCE = 3.5  # seconds; more than the fair chance of `retention`
+CHANCE = 3.5  # seconds, more than the fair chance of `retention`
 
 
 def cut(world: World, path: Path) -> None:
@@ -27,7 +28,7 @@ def cut(world: World, path: Path) -> None:
 
 
 def flip(world: World, path: Path) -> None:
-    """Single bits."""
+    """Flips single bits."""
     data = bytearray(path.read_bytes())
     for _ in range(world.rng.choice((1, 8, 64)) if data else 0):
         data[world.rng.randrange(len(data))] ^= 1 << world.rng.randrange(8)
@@ -35,21 +36,21 @@ def flip(world: World, path: Path) -> None:
 
 
 def scribble(world: World, path: Path) -> None:
-    """A sector of something else."""
+    """Overwrites a sector with other bytes."""
     data = path.read_bytes()
     at = world.rng.randrange(max(1, len(data) - 511))
     _overwrite(path, data[:at] + world.rng.randbytes(512) + data[at + 512 :])
 
 
 def lose_page(world: World, path: Path) -> None:
-    """A page of the ledger that was never written."""
+    """Makes a page of the ledger zeros, as if it was never written."""
     data = path.read_bytes()
     at = world.rng.randrange(max(1, len(data) // PAGE)) * PAGE
     _overwrite(path, data[:at] + bytes(PAGE) + data[at + PAGE :])
 
 
 def _overwrite(path: Path, data: bytes) -> None:
-    """In place: whoever has the file open has it too."""
+    """Replaces the file's content in place, so that a process that has it open sees it too."""
     with path.open("r+b") as file:
         file.write(data)
 
@@ -64,15 +65,16 @@ def folder(world: World, path: Path) -> None:
 
 
 HURTS = (cut, flip, scribble, delete, folder)
-"""Of a state file. The ledger knows nothing of single bits that flip within a text."""
+"""Damages of a state file."""
 HURTS_OF_LEDGER = (cut, lose_page, delete, folder)
+"""Without `flip`, because the ledger cannot notice a flipped bit within a text."""
 
 
 def _hurt(world: World, path: Path, hurts: tuple[Hurt, ...] = HURTS) -> None:
     try:
         world.rng.choice(hurts)(world, path)
     except (FileNotFoundError, IsADirectoryError):
-        pass  # not there just now, or hurt already
+        pass  # the file is missing at the moment, or already damaged
 
 
 def _hurt_ledger(world: World) -> None:
@@ -83,8 +85,8 @@ def _hurt_ledger(world: World) -> None:
 
 
 def _page_lost_in_a_crash(world: World) -> None:
-    """What a power cut does to a ledger that was open. It is read through at its next opening, as
-    any that was not closed in good order."""
+    """Does what a power cut can do to an open ledger. The next mirror checks the ledger when it
+    opens it."""
     world.burst(1, 3)
     world.pause(0.5, 1.5)
     world.stop()
@@ -108,7 +110,7 @@ def _remove_folders(world: World) -> None:
 
 
 def _lose_ledger(world: World) -> None:
-    """Between two lives, so that the next one has the state files alone."""
+    """Deletes the ledger between two lives, so that the next mirror has only the state files."""
     for path in state(world).glob("ledger.db*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     kill_mirror(world)
@@ -120,19 +122,19 @@ def _lose_all_state(world: World) -> None:
 
 
 def _refuse(world: World) -> None:
-    """Whoever deletes the row too takes the camera's name, without which there is no key."""
+    """Keeps the rows. A row has the camera's name, without which no mirror can make the key."""
     world.retention.rows_too = False
     world.proxy.refuse()
 
 
 def _outage_with_loss(world: World) -> None:
-    """Until retention has had its turn, the spool has the only copy of some pictures."""
+    """Waits until retention has deleted pictures, so that only the spool still has them."""
     world.pause(CHANCE, CHANCE + 2)
     _lose_ledger(world)
 
 
 def _newest_last(world: World) -> None:
-    """What people edit by hand: lines out of order, doubled, without an end."""
+    """Edits a state file as people do: lines out of order, doubled, without a line end."""
     path = cache(world) / STATE_FILES[0]
     if not path.is_file():
         return

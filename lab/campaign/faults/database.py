@@ -1,7 +1,7 @@
-"""Frigate's database: locked, busy, changed under way, replaced, full of what nobody wants.
+"""Frigate's database is locked, busy, changed or replaced while the mirror runs.
 
-Frigate's own event thread must go on, or its events would not be: what it could not bear is done
-between two events, and the events of that time are written into the table from here.
+Frigate's own event thread must go on, because without it there are no events. So a fault that would
+stop it happens between two events, and the fault itself writes the events of that time.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from lab.campaign.faults.disk import told
 from lab.campaign.world import World
 from tests.rig import processes
 
-# SQLite's lock bytes (os.h, "PENDING_BYTE"): with it held, who has the file open goes on reading
-# and writing, and nobody else gets in. As an open file description's lock it outlasts other opens
-# and closes of the file by this process, and also binds them.
+# SQLite's lock byte (os.h, "PENDING_BYTE"). While it is held, a process that has the database open
+# goes on reading and writing, and no other process can open it. As a lock of the open file
+# description it stays when this process opens and closes the file again.
 PENDING_BYTE = 0x40000000
 MINUTE = 60.0
 LOCKED = told("database is locked")
@@ -47,7 +47,7 @@ def _lock(world: World) -> None:
     world.at_close(lambda: _unlock(world))
     whole = struct.pack("hhqqixxxx", fcntl.F_WRLCK, os.SEEK_SET, PENDING_BYTE, 1, 0)
     world.wait_until(lambda: _locked(file, whole), 20, "the lock on the database")
-    if pid := living(world):  # who has it open already does not meet the lock
+    if pid := living(world):  # a mirror that has it open already does not meet the lock
         processes.kill(pid, signal.SIGKILL)
 
 
@@ -64,7 +64,7 @@ def _unlock(world: World) -> None:
         os.close(file)
 
 
-# -- a busy writer, and a reader that keeps the log from being emptied
+# -- a busy writer, and a reader that prevents the log from being emptied
 
 
 def _write_busily(world: World) -> None:
@@ -97,11 +97,11 @@ def _rest(world: World) -> None:
     world.notes["writer"].join(20)
 
 
-# -- another table than a moment ago
+# -- another table
 
 
 def _between_events(change: Callable[[World], Any]) -> Step:
-    """Frigate has handled all that it was sent, and is sent nothing until it is over."""
+    """Waits until Frigate has handled every event, and sends it none until the fault is over."""
 
     def strike(world: World) -> None:
         rows.wait_for_table(world)
@@ -112,13 +112,13 @@ def _between_events(change: Callable[[World], Any]) -> Step:
 
 
 def _drop_a_column(world: World) -> None:
-    """One that a picture can do without: that of an event that comes meanwhile is uploaded."""
+    """Removes a column that an upload does not need, and checks that a new event is uploaded."""
     column, back = world.rng.choice(COLUMNS)
     ended = {e.id: e.ended for e in world.events.values()}
     rows.execute(world, f"ALTER TABLE event DROP COLUMN {column}")
     event = rows.make(world)
     if column == "end_time":
-        event.kind = "api"  # a tracked object without an end goes on
+        event.kind = "api"  # a tracked object without an end has not ended yet
     rows.insert(world, {k: v for k, v in rows.row(event).items() if k != column})
     rows.own(world, event)
     there = lambda: event.id in world.oracle.present()  # noqa: E731
@@ -147,7 +147,7 @@ def _miss_a_needed_column(world: World) -> None:
 
 
 def _rebuild_table(world: World) -> None:
-    """As migrations do it that SQLite's ALTER cannot: copied, dropped, renamed."""
+    """Replaces the table as migrations do where ALTER is not enough: copy, drop, rename."""
     rows.execute(
         world,
         "BEGIN IMMEDIATE",
@@ -160,11 +160,11 @@ def _rebuild_table(world: World) -> None:
     )
 
 
-# -- another file than a moment ago
+# -- another file
 
 
 def _replace(world: World) -> None:
-    """For a while there is another database, or none, or something else under its name."""
+    """For a while there is another database, or none, or something else of that name."""
     aside = world.folder / "aside"
     aside.mkdir(exist_ok=True)
     family = [world.database.with_name(world.database.name + end) for end in ("-shm", "-wal", "")]
@@ -201,7 +201,7 @@ def _half(world: World, original: Path) -> None:
 
 
 def _older(world: World, original: Path) -> None:
-    """From a backup: the table, with one event of its own."""
+    """Restores a backup: the table, with one event of its own."""
     with closing(sqlite3.connect(original, timeout=20)) as connection:
         [table] = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'event'")
     with closing(sqlite3.connect(world.database, timeout=20)) as connection:

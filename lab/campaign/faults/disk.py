@@ -1,6 +1,6 @@
-"""The disks under ledger, state files, spool and status: full, read-only, failing.
+"""The disks of ledger, state files, spool and status are full, read-only or failing.
 
-All of it is real, on small file systems of the run's own.
+The errors are real: each run has small file systems of its own.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ STATE_FILES = (".s3_uploaded_events", ".s3_failed_events", ".s3_status.json")
 
 
 def state(world: World) -> Path:
-    """The folder of ledger and lock."""
+    """The folder of the ledger and its lock."""
     return world.database.parent / "s3_mirror"
 
 
 def cache(world: World) -> Path:
-    """Frigate's clips/cache, with state files, status and spool."""
+    """Frigate's clips/cache, which has the state files, the status and the spool."""
     return world.clips / "cache"
 
 
@@ -36,7 +36,7 @@ def kill_mirror(world: World) -> None:
 
 
 def told(*words: str) -> Callable[[World], bool]:
-    """Whether the mirror has said one of these, so that the fault was none in name only."""
+    """Whether the mirror's log has one of these words, which shows that the fault had an effect."""
     return lambda world: any(word in world.log.read_text(errors="replace") for word in words)
 
 
@@ -72,7 +72,7 @@ def _empty(*places: str) -> Step:
 
 
 def _full_for_a_moment(world: World) -> None:
-    """Frigate cannot write pictures then either, so events come before and after."""
+    """Frigate cannot write pictures, either, so events come before and after."""
     world.burst(1, 3)
     mounts.fill(world.clips)
     world.pause(0.5, 2.0)
@@ -80,7 +80,7 @@ def _full_for_a_moment(world: World) -> None:
 
 
 def _read_only(*places: str) -> Step:
-    """A file that is open keeps a file system writable, so the mirror has to go first."""
+    """An open file keeps a file system writable, so the mirror is killed first."""
 
     def begin(world: World) -> None:
         for place in places:
@@ -138,7 +138,7 @@ FAULTS = (
         alone=True,
     ),
     Fault(
-        # The mirror that starts meanwhile takes another ledger; the first is back with the next.
+        # A mirror that starts meanwhile uses another ledger. The next mirror has the first again.
         name="ledger on a read-only disk",
         needs=MOUNTS,
         met=lambda world: (cache(world) / ".s3_mirror" / "ledger.db").exists(),

@@ -1,7 +1,7 @@
-"""The hook, with everything after it broken at once: Frigate must not notice.
+"""The hook, when everything behind it is broken. Frigate must not notice.
 
-A second Frigate, with its own folders, runs beside the world's: once as if the hook did not exist,
-once with it. What both write to stdout must be the same to the byte, and the memory flat.
+A second Frigate with folders of its own runs beside the world's, once without the hook and once
+with it. Both must write the same bytes to stdout, and their memory must not grow.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lab.campaign.world import World
 from tests.rig import STANDIN, processes
 
 DRIVER = Path(__file__).resolve().parents[1] / "hostside" / "hook_calls.py"
-MOST_GROWN = 2 << 20  # bytes, whatever the number of calls
+MOST_GROWN = 2 << 20  # bytes, for any number of calls
 LONGEST, LONGEST_OF_BROKEN = 300.0, 60.0  # seconds
 BROKEN = ("no start", "stopped", "no state", "no disk", "all at once")
 
@@ -46,7 +46,7 @@ def _environ(world: World, folder: Path, *, hooked: bool) -> dict[str, str]:
 
 
 def _break(world: World, folder: Path, environ: dict[str, str], how: str) -> None:
-    """Everything that the mirror of that folder needs, or one thing of it."""
+    """Breaks one thing that the mirror of that folder needs, or everything."""
     everything = how == "all at once"
     if how == "no start" or everything:
         control = folder / "control"
@@ -67,7 +67,8 @@ def _break(world: World, folder: Path, environ: dict[str, str], how: str) -> Non
 def _run(
     world: World, folder: Path, environ: dict[str, str], command: list[str], how: str
 ) -> tuple[int, bytes]:
-    """Exit code and stdout: a file, since a mirror that is stopped would hold a pipe open."""
+    """Returns exit code and stdout. Stdout is a file, because a stopped mirror would keep a pipe
+    open."""
     out = folder / "out"
     with out.open("wb") as stdout, (folder / "err").open("wb") as stderr:
         process = subprocess.Popen(
@@ -90,7 +91,7 @@ def _run(
 
 
 def _stop_mirror_of(host: subprocess.Popen[bytes]) -> None:
-    """Its pipe then fills up; what has ended before has no mirror any more."""
+    """Stops its mirror, so that the pipe fills up. A host that has ended has no mirror."""
     until = time.monotonic() + 5
     while host.poll() is None and time.monotonic() < until:
         for pid in processes.child_mirrors(host.pid):
@@ -100,7 +101,8 @@ def _stop_mirror_of(host: subprocess.Popen[bytes]) -> None:
 
 
 def _compare(world: World, command: list[str], how: str) -> None:
-    """`{report}` in the command stands for a file; the same to the byte, or a complaint."""
+    """Complains unless both runs of the command write the same bytes. `{report}` stands for a
+    file."""
     found = []
     for hooked in (False, True):
         folder = _folder(world, "second")

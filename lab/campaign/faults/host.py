@@ -1,7 +1,6 @@
-"""Frigate itself: killed, crashed, stopped, started again, forked.
+"""Frigate itself is killed, crashed, stopped, started again and forked.
 
-What is expected beside the bucket: of ours nothing is left running after Frigate's end, and nothing
-of Frigate's is kept from ending.
+The mirror must end with Frigate and must not prevent any process of Frigate from ending.
 """
 
 from __future__ import annotations
@@ -16,14 +15,15 @@ from tests.rig import STANDIN, processes
 
 
 def _kill(world: World) -> None:
-    """Killed, and started again once nothing of the mirror is left; Frigate's orphans may be."""
+    """Kills Frigate, and starts it again once the mirror has ended. Frigate's orphans may be
+    left."""
     world.running.kill()
     world.expect_no_mirror()
     world.start()
 
 
 def _kill_and_start_at_once(world: World) -> None:
-    """The new mirror has to wait until the old one has ended."""
+    """Kills and starts Frigate. The new mirror must wait until the old one has ended."""
     world.running.kill()
     world.start()
 
@@ -34,14 +34,14 @@ def _stop_and_start(world: World) -> None:
 
 
 def _restart_at_once(world: World) -> None:
-    """Within a second: the old mirror may still be draining."""
+    """Restarts Frigate within a second. The old mirror may still be draining."""
     if world.running.stop() != 0:
         world.complaints.append("Frigate did not end in good order within 10 s")
     world.start()
 
 
 def _stumble(world: World) -> None:
-    """The event thread dies of an exception, the main process lives on without it."""
+    """The event thread dies of an exception, and the main process lives on without it."""
     world.running.order("stumble")
     world.running.deaf = True
     world.expect_no_mirror()
@@ -58,7 +58,7 @@ def _forks(seconds: float) -> Step:
 
 
 def _kill_under_forks(world: World) -> None:
-    """Forks that live on hold what Frigate had open, but not our pipe."""
+    """Forks live on and hold Frigate's open files. They must not hold the mirror's pipe."""
     world.running.order("forks", count=4, gap=0.05, seconds=30, seed=world.rng.random())
     world.burst(1, 3)
     world.pause(0.1, 0.8)
@@ -70,7 +70,7 @@ def _kill_under_forks(world: World) -> None:
 
 
 def _kill_among_forks(world: World) -> None:
-    """The next mirror starts just as Frigate forks workers, which live on."""
+    """The next mirror starts while Frigate forks workers, which live on."""
     if pid := world.mirror:
         processes.kill(pid)
     seed = world.rng.random()
@@ -78,7 +78,7 @@ def _kill_among_forks(world: World) -> None:
 
 
 def _validate(world: World) -> None:
-    """A second Frigate that only looks at its configuration: silent, and without a mirror."""
+    """A second Frigate that only checks its configuration must be silent and start no mirror."""
     began = time.monotonic()
     mirrors = len(_mirrors(world))
     ended = subprocess.run(
@@ -104,8 +104,8 @@ def _mirrors(world: World) -> list[int]:
 
 
 def _break_config(world: World) -> None:
-    """From 0.17 on a whole Frigate in safe mode, without cameras and retention: the mirror goes on
-    with what it owes. Before, Frigate ends at once, and of the mirror there is nothing."""
+    """From 0.17 on Frigate starts in safe mode, without cameras and retention, and the mirror
+    uploads what is pending. An earlier Frigate ends at once, and no mirror may start."""
     world.stop()
     world.retention.paused = True
     world.environ["STANDIN_CONFIG"] = "broken"

@@ -1,7 +1,8 @@
-"""In the way of ledger, state files, spool and status: folders, rights, descriptors, I/O errors.
+"""Obstacles for ledger, state files, spool and status: folders, rights, descriptors, I/O errors.
 
-Rights do not bind root, as which Frigate's container runs: for them the mirror is started without
-root's privilege. A file that even root may not change (chattr +i) binds it, too.
+Root ignores the rights of files, and Frigate's container runs as root. So for these faults the
+mirror is started without that privilege. A file that even root may not change (chattr +i) stops it,
+too.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from lab.campaign.mounts import CHATTR
 from lab.campaign.world import World
 
 EIO_SHIM = Path(__file__).resolve().parents[1] / "hostside" / "failing_disk"
-OURS = ("s3_mirror", "/clips/")  # besides .s3_, which is in the paths of all else that it opens
+OURS = ("s3_mirror", "/clips/")  # the paths of its other files have .s3_
 
 
 def _folders_for_files(world: World) -> None:
-    """Each with something in it, so that it can be neither replaced nor removed by mistake."""
+    """Puts folders in place of files. Each has something in it, so that no rename or rmdir removes
+    it."""
     names = (*STATE_FILES, *(f"{name}.part" for name in STATE_FILES))
     world.notes["folders"] = []
     for name in world.rng.sample(names, world.rng.randint(2, len(names))):
@@ -34,7 +36,7 @@ def _folders_for_files(world: World) -> None:
 
 
 def _in_place_of(path: Path) -> bool:
-    """False where the mirror was faster and wrote the file anew."""
+    """False if the mirror was faster and wrote the file again."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         path.unlink(missing_ok=True)
@@ -57,7 +59,7 @@ def _file_for_spool(world: World) -> None:
 
 
 def _file_in_place_of(folder: Path, asides: list[Path]) -> bool:
-    """False where the mirror was faster and made the folder anew."""
+    """False if the mirror was faster and made the folder again."""
     if folder.is_dir():
         asides.append(folder.with_name(f"aside{len(asides)}"))
         folder.rename(asides[-1])
@@ -79,13 +81,13 @@ def _spool_back(world: World) -> None:
 
 
 def _guarded(world: World) -> list[Path]:
-    """What the fault makes immutable: files, or the folders that they are in."""
+    """The paths that the fault makes immutable: files, or their folders."""
     files = [cache(world) / name for name in STATE_FILES]
     return [*files, cache(world) / ".s3_spool", *world.notes.get("guarded", [])]
 
 
 def _guard_files(world: World) -> None:
-    """What is not there cannot be guarded, so the first upload comes first."""
+    """Waits for the first upload, because a missing file cannot be made immutable."""
     needed = [cache(world) / STATE_FILES[0], cache(world) / STATE_FILES[-1]]
     world.wait_until(lambda: all(path.exists() for path in needed), 20, "the state files")
     _guard(world)
@@ -109,7 +111,7 @@ def _unguard(world: World) -> None:
 
 
 def _few_descriptors(world: World) -> None:
-    """So few are left that some opens work and others do not."""
+    """Leaves so few descriptors that some opens work and others do not."""
     if pid := living(world):
         with suppress(ProcessLookupError, FileNotFoundError):
             used = max(int(name) for name in os.listdir(f"/proc/{pid}/fd"))
@@ -131,7 +133,8 @@ def _bind_by_rights(world: World) -> None:
 
 
 def _deny(world: World) -> None:
-    """Some of ledger, state files, status and spool; what is open stays so until the next life."""
+    """Takes the rights of some of ledger, state files, status and spool. Open files stay open until
+    the next life."""
     ours = [cache(world) / name for name in (*STATE_FILES, ".s3_spool")]
     world.wait_until(ours[0].exists, 20, "the first upload")
     ours += [state(world), *state(world).glob("ledger.db*")]
@@ -146,7 +149,7 @@ def _deny(world: World) -> None:
 
 def _permit(world: World) -> None:
     for path, mode in world.notes["rights"].items():
-        with suppress(FileNotFoundError):  # the mirror has put another in its place
+        with suppress(FileNotFoundError):  # the mirror has replaced it
             path.chmod(mode)
 
 

@@ -1,8 +1,8 @@
 """The ledger in two places: the chosen state folder cannot be written for one life of the mirror.
 
-The mirror then keeps its ledger in clips/cache/.s3_mirror. Whatever waits for upload in either
-place must stay in sight. To make that show, retention takes every picture and its row, so that only
-the spool and one of the two ledgers still know of it.
+The mirror then keeps its ledger in clips/cache/.s3_mirror. It must not lose a pending upload of
+either ledger. To show this, retention deletes every picture and its row, so that only the spool and
+one of the two ledgers still know it.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ ON_SMALL_DISK = 8 * MB
 
 
 def _own_disk(world: World) -> None:
-    """A file system of its own for the chosen state folder."""
+    """Mounts a file system over the chosen state folder."""
     mounts.small(world, state(world), ON_SMALL_DISK)
 
 
 def _full_from_the_start(world: World) -> None:
-    """The very first mirror finds no ledger, and no space to make one."""
+    """The first mirror finds no ledger and no space for one."""
     _own_disk(world)
     mounts.fill(state(world))
 
@@ -54,7 +54,8 @@ def _make_writable(world: World) -> None:
 
 
 def _end_life(world: World) -> None:
-    """End Frigate and the mirror: in good order, or killed, with the ledger's log left as it is."""
+    """Ends Frigate and the mirror, in good order or by a kill, which leaves the ledger's log
+    behind."""
     world.wait_until(world.quiet, 20, "Frigate's handlers to return")
     if world.rng.random() < 0.5:
         world.stop()
@@ -67,7 +68,7 @@ def _end_life(world: World) -> None:
 
 
 def _another_life(between: Step) -> Step:
-    """The next mirror starts with a state folder that has been changed `between` the two."""
+    """Starts the next mirror with a state folder that `between` has changed."""
 
     def step(world: World) -> None:
         starts = world.starts_told()
@@ -80,7 +81,7 @@ def _another_life(between: Step) -> Step:
 
 
 def _outage_in_a_read_only_life(world: World) -> None:
-    """Everything of this life is pending in the ledger of the other place."""
+    """Everything of this life is pending in the ledger of the other folder."""
     world.proxy.refuse()
     _another_life(_make_read_only)(world)
 
@@ -92,8 +93,8 @@ def _end_of_that_life(world: World) -> None:
 
 
 def _pending_where_it_cannot_be_written(spoil: Step) -> Step:
-    """The chosen ledger has pending pictures when its folder is spoilt. The bucket can be reached
-    again, so they must be uploaded in that very life."""
+    """The chosen ledger has pending pictures when its folder becomes unusable. The bucket can be
+    reached again, so the mirror must upload them in that same life."""
 
     def begin(world: World) -> None:
         world.proxy.refuse()
@@ -107,7 +108,7 @@ def _pending_where_it_cannot_be_written(spoil: Step) -> Step:
 
 
 def _spoilt(spoil: Step) -> Step:
-    """Mostly the spool then cannot tell what it holds, so that all depends on the ledger."""
+    """Usually makes the spool forget what it holds, so that only the ledger knows."""
 
     def between(world: World) -> None:
         if world.rng.random() < 0.7:
@@ -122,7 +123,7 @@ def _fill(world: World) -> None:
 
 
 def _no_need_of_a_ledger(world: World) -> None:
-    """Pictures go up though the chosen place has no space for a ledger."""
+    """Pictures are uploaded although the chosen folder has no space for a ledger."""
     world.burst(2, 4)
     world.wait_until(world.quiet, 20, "Frigate's handlers to return")
     wait_until_there(world, "with no space for a ledger in the chosen place")

@@ -1,6 +1,6 @@
-"""Ledgers of other versions of the mirror: an older one is brought up to date, a newer one is kept.
+"""Ledgers of other versions of the mirror: an older one is migrated, a newer one is kept.
 
-The older one has a queue whose pictures only the spool still has, so that nothing could replace it.
+The older ledger has a queue whose pictures only the spool still has, so nothing could replace it.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _outage(world: World) -> None:
 
 
 def _rewrite_as_first_version(world: World) -> None:
-    """The owner updates the mirror: the next one finds what version 1 has left."""
+    """The owner updates the mirror. The next one finds the ledger of version 1."""
     wait_until_taken(world)
     world.stop()
     as_an_earlier_version_held_them(world)
@@ -97,7 +97,7 @@ def _rewrite_as_first_version(world: World) -> None:
 
 
 def _rows_of(path: Path) -> list[dict[str, Any]]:
-    """The ledger's rows by column, whichever it has today."""
+    """The ledger's rows by column, with the columns that it has today."""
     with closing(sqlite3.connect(path)) as ledger:
         ledger.row_factory = sqlite3.Row
         return [dict(row) for row in ledger.execute("SELECT * FROM artifact")]
@@ -117,7 +117,8 @@ def _as_first_version(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _put_newer_there(world: World) -> None:
-    """The owner goes back to an older mirror. Our own ledger waits beside, for the end."""
+    """The owner goes back to an older mirror, which finds a newer ledger. The fault keeps the real
+    one aside."""
     world.wait_until(world.quiet, 20, "Frigate's handlers to return")
     world.stop()
     aside = world.folder / "own ledger"
@@ -135,13 +136,13 @@ def _put_newer_there(world: World) -> None:
 
 
 def _is_refused(world: World) -> bool:
-    """Whether the mirror has said that this ledger is of a newer version."""
+    """Whether the mirror has said that a newer version made this ledger."""
     said = world.log.read_bytes()[world.notes["said"] :]
     return b"newer" in said and b"ledger.db" in said
 
 
 def _use_commands(world: World) -> None:
-    """No command may touch it either, or fall over it, or find that all is well."""
+    """No command may change it, fail with a traceback, or report that all is well."""
     for words in (("retry",), ("backfill", "--since", "1d")):
         told.run(world, *words)
     if told.status(world)["health"] == told.OK:
@@ -171,7 +172,7 @@ FAULTS = (
         alone=True,
     ),
     Fault(
-        # Meanwhile there may be no mirror at all, so retention has to wait.
+        # There may be no mirror during the fault, so retention must wait.
         name="a ledger of a newer version",
         begin=_put_newer_there,
         strike=_use_commands,

@@ -1,4 +1,4 @@
-"""Pictures that cannot be saved: the loss must show, by name, until the owner acknowledges it."""
+"""Pictures that cannot be saved. Each loss must be listed until the owner acknowledges it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from lab.campaign.last_copies import missing, nothing_is_lost, take_everything, 
 from lab.campaign.mischief import error, is_put
 from lab.campaign.world import World
 
-LONGEST_LISTED = 60.0  # seconds until each loss stands in the file of dead letters
+LONGEST_LISTED = 60.0  # seconds within which each loss is in the file of dead letters
 LOOK_EVERY = 0.3  # seconds
-STATISTICS_WITHIN = 30.0  # seconds; the line comes every five
-MANY = 16  # events whose pictures together are larger than the spool may become
+STATISTICS_WITHIN = 30.0  # seconds; the mirror writes the line every five
+MANY = 16  # events, whose pictures together exceed the limit of the spool
 
 _TOO_LARGE = replace(error("400 Bad Request", "EntityTooLarge"), fits=is_put)
 
@@ -35,7 +35,7 @@ def _back(world: World) -> None:
 
 
 def _losses_are_told(world: World) -> None:
-    """Each picture is in the bucket, or is named among the dead letters; none is just gone."""
+    """Each picture is in the bucket or among the dead letters."""
     _wait_until_all_are_listed(world)
     listed = told.dead_letters(world).keys()
     if saved := listed & world.oracle.present().keys():
@@ -50,7 +50,7 @@ def _losses_are_told(world: World) -> None:
 
 
 def _wait_until_all_are_listed(world: World) -> None:
-    """Wait until everything that is not in the bucket stands among the dead letters."""
+    """Waits until everything that is not in the bucket is among the dead letters."""
     world.wait_until(
         lambda: missing(world) <= told.dead_letters(world).keys(),
         LONGEST_LISTED,
@@ -60,7 +60,7 @@ def _wait_until_all_are_listed(world: World) -> None:
 
 
 def _until_acknowledged(world: World, lost: set[str]) -> None:
-    """Status and statistics tell of the losses until `acknowledge`; the file does so for longer."""
+    """Status and statistics report the losses until `acknowledge`. The file keeps them longer."""
     told.wait_for_status(
         world, lambda said: said["health"] != told.OK and bool(said["reasons"]), "a word of losses"
     )
@@ -88,7 +88,7 @@ def _until_acknowledged(world: World, lost: set[str]) -> None:
 
 
 def _refused_for_good(world: World) -> None:
-    """What the service refuses is a loss as well, until a retry succeeds."""
+    """A picture that the service rejects is a loss, too, until a retry succeeds."""
     world.wait_until(world.quiet, 20, "Frigate's handlers to return")
     _wait_until_all_are_listed(world)
     refused = missing(world)
@@ -117,7 +117,7 @@ FAULTS = (
         runs=3,
     ),
     Fault(
-        # No retention: only a picture that Frigate or the spool has can be tried again.
+        # Retention deletes nothing, because a retry needs the picture in Frigate or in the spool.
         name="refused for good, then acknowledged or tried again",
         begin=lambda world: world.proxy.add(_TOO_LARGE),
         end=_refused_for_good,

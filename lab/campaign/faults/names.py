@@ -1,7 +1,7 @@
-"""Names of cameras, labels and events, and things in clips, as somebody with bad intent has them.
+"""Hostile names of cameras, labels and events, and hostile files in clips.
 
-Outside the media folder lies a canary: bytes that must never be in the bucket, and must never be
-written to. What the oracle then sees besides: every key, every object, every line of the log.
+A canary lies outside the media folder. Its bytes must never be in the bucket, and nothing may write
+to it. The oracle also checks every key, every object and every line of the log.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PLAIN = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~"
 _OURS = re.compile(r"(.+)-\d{8}_\d{6}\.(?:jpg|webp|png)")
 _LINE = re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] ")
 
-# Names that a file can have: whatever they are, they are owed.
+# Names that a file can have. Their events are owed.
 CAMERAS = (
     "-", "---", "-rf", "--delete", ".", "..", "...", "a.b", "..a", "a..", ".s3_spool", "cache",
     "a b", " a ", "%2e%2e", "a%2Fb", "%", "a?b=c&d#e", "a\\b", "C:", "*", "[x]", "~",
@@ -36,7 +36,7 @@ CAMERAS = (
     f"a\n{FORGED}", f"a\r{FORGED}", "\x1b[2J\x1b]0;x\x07", "\x7f\x01", "\x85a", "\ufeffa",
     "x" * 200, "ё" * 100, "📷" * 50, "None", "null", "0",
 )  # fmt: skip
-# Names that lead elsewhere, or nowhere; {outside} is the canary's folder.
+# Names that lead out of clips or nowhere. {outside} is the canary's folder.
 ASTRAY = (
     "../../outside/canary", "cache/../../../outside/canary", "{outside}/canary",
     "//{outside}/canary", "a/b", "/", "x\0y", "..\0", "\0", "x" * 4096, "../" * 1000, "",
@@ -57,8 +57,8 @@ STRANGE_IDS = (
 
 @dataclass
 class Named(Event):
-    """An event of any name. `camera` is what has to stand in its key; `named` is what Frigate's
-    messages and the file on disk say instead."""
+    """An event with any name. `camera` is the name that its key must have. `named` is the name in
+    Frigate's messages and in the file's name."""
 
     named: str = ""
     labelled: str = "person"
@@ -68,14 +68,14 @@ class Named(Event):
 
 
 def quoted(name: str) -> str:
-    """A name as one part of a key, by the words of docs/decisions/0006."""
+    """A name as one part of a key, as docs/decisions/0006 describes it."""
     kept = "" if set(name) == {"."} else PLAIN
     parts = (chr(b) if chr(b) in kept else f"%{b:02X}" for b in name.encode())
     return name if name and set(name) <= set(kept) else "".join(parts)
 
 
 class Watch(Oracle):
-    """An oracle that knows ids of any form, and looks for the canary and for forged lines."""
+    """An oracle that accepts ids of any form and looks for the canary and for forged log lines."""
 
     def __init__(self, world: World) -> None:
         super().__init__(world.bucket, world.prefix)
@@ -100,7 +100,7 @@ class Watch(Oracle):
         return verdict
 
     def _look_at_log(self) -> None:
-        """No byte that a terminal would obey, and no line but the log's own and tracebacks."""
+        """Complains of control bytes and of lines that are neither log lines nor tracebacks."""
         within = False
         for line in self._world.log.read_bytes().decode("utf-8", "replace").split("\n"):
             begun = bool(_LINE.match(line)) and not line.startswith(FORGED[:12])
@@ -122,9 +122,9 @@ def _watch(world: World) -> None:
 
 
 def _filled(world: World, text: str) -> str:
-    """A template with what differs from run to run."""
+    """Fills a template with the values of this run."""
     rest = "".join(world.rng.choices(events.LETTERS, k=6))
-    second = int(world.now) - world.rng.randrange(100_000)  # two events have never one id
+    second = int(world.now) - world.rng.randrange(100_000)  # no two events have the same id
     for name, value in (("t", str(second)), ("r", rest), ("outside", str(outside(world)))):
         text = text.replace(f"{{{name}}}", value)
     return text
@@ -133,7 +133,7 @@ def _filled(world: World, text: str) -> str:
 def named(
     world: World, camera: str, event_id: str = "", label: str = "person"
 ) -> tuple[Named, bytes]:
-    """An event of these names and its picture, which is not written yet."""
+    """An event with these names, and its picture, which is not written yet."""
     plain, picture = events.happen(world.rng, world.now, world.version)
     fields = vars(plain) | {"id": event_id or plain.id, "camera": quoted(camera)}
     event = Named(**fields, named=camera, labelled=label)
@@ -153,7 +153,7 @@ def _cameras(world: World) -> None:
 
 
 def _astray(world: World) -> None:
-    """Where the name leads to, there is a file; nobody is owed it."""
+    """The name leads to an existing file. The event is not owed."""
     for camera in world.rng.sample(ASTRAY, 4):
         event, _ = named(world, _filled(world, camera))
         _lay(world, event)
@@ -176,7 +176,7 @@ def _ids(world: World) -> None:
 
 
 def _strange_ids(world: World) -> None:
-    """`x-..` is a folder, so that `x-../../..` leads out of clips."""
+    """Makes a folder `x-..`, so that `x-../../..` leads out of clips."""
     for folder in ("x-..", "x-a", "x-%2e%2e"):
         (world.clips / folder).mkdir(exist_ok=True)
     for template in world.rng.sample(STRANGE_IDS, 5):
@@ -185,7 +185,7 @@ def _strange_ids(world: World) -> None:
         world.send(event, known=False)
 
 
-# -- what is no file, though it is named like one
+# -- things with the name of a picture that are no files
 
 
 def _no_files(world: World) -> None:
@@ -194,7 +194,7 @@ def _no_files(world: World) -> None:
         lay(world, world.clips / event.file, picture)
         event.taken = True
         world.send(event, known=lay is _swap)
-        if lay is _swap:  # before or after it was looked at
+        if lay is _swap:  # before or after the mirror looked at it
             world.pause(0.0, 0.2)
             link = world.clips / "link"
             link.symlink_to(outside(world) / "victim")
@@ -214,7 +214,7 @@ def _directory(world: World, path: Path, picture: bytes) -> None:
 
 
 def _socket(world: World, path: Path, picture: bytes) -> None:
-    """A socket's own path would be too long."""
+    """Makes a socket by a short path, because the full path would be too long."""
     short = world.folder / "s"
     with socket.socket(socket.AF_UNIX) as one:
         one.bind(str(short))
@@ -230,7 +230,7 @@ def _swap(world: World, path: Path, picture: bytes) -> None:
 
 
 def _laid_in_spool(world: World) -> None:
-    """Somebody was faster than the spool; the picture itself is where it should be."""
+    """Something stands where the spool will put the file. The picture itself is in its place."""
     spool = world.clips / "cache" / ".s3_spool"
     spool.mkdir(parents=True, exist_ok=True)
     for lay in (_link, _fifo, _directory):
@@ -241,14 +241,14 @@ def _laid_in_spool(world: World) -> None:
 
 
 def _links_for_state_files(world: World) -> None:
-    """Whoever follows them writes outside."""
+    """Puts links in place of files. A mirror that follows them writes outside."""
     cache = world.clips / "cache"
     cache.mkdir(exist_ok=True)
     for name in (".s3_uploaded_events", ".s3_failed_events", ".s3_status.json"):
         for ending in ("", ".part"):
             (cache / f"{name}{ending}").unlink(missing_ok=True)
             lay = world.rng.choice((_link, _link, _fifo))
-            with suppress(FileExistsError):  # written anew meanwhile
+            with suppress(FileExistsError):  # the mirror has written it again
                 lay(world, cache / f"{name}{ending}", b"")
 
 

@@ -1,6 +1,6 @@
-"""Pictures that change: written in two halves, or written anew after they were uploaded.
+"""Pictures that change: they are written in two halves, or written again after their upload.
 
-What counts is the picture as it is in the end, to the byte. Retention leaves each alone until then.
+The bucket must have the final picture, byte for byte. Retention does not delete it before that.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from lab.campaign.faults import Fault
 from lab.campaign.faults.disk import kill_mirror
 from lab.campaign.world import World
 
-LONGEST_MENDED = 60.0  # seconds until the whole picture is there: many looks, one a second
-LOOK_EVERY = 0.5  # seconds
+LONGEST_MENDED = 60.0  # seconds until the whole picture is there, with a look every second
+LOOK_EVERY = 0.5  # seconds between two looks
 CUTS: tuple[Callable[[int], int], ...] = (
     lambda size: 0,
-    lambda size: 6,  # the first mark of a JPEG and a little more
+    lambda size: 6,  # the first marker of a JPEG and a little more
     lambda size: size // 2,
     lambda size: size - 1,
 )
 
 
 def _half(world: World) -> None:
-    """Frigate has written one half when it tells of the event, and pauses before the other. Some
-    pauses last until the fault ends, which is longer than the mirror may want to wait."""
+    """Frigate has written one half of the picture when it announces the event, and pauses before
+    the other half. Some pauses last until the fault ends, longer than the mirror may wait."""
     event, picture = rows.unwritten(world)
     event.kept = True
     cut = world.rng.choice(CUTS)(len(picture))
@@ -49,8 +49,8 @@ def _write_rest(world: World) -> None:
 
 
 def _again(world: World) -> None:
-    """Frigate writes a picture anew that is in the bucket already: it truncates the file first, or
-    puts another in its place."""
+    """Frigate writes a picture again that is already in the bucket. It truncates the file, or
+    replaces it by another."""
     event = rows.make(world)
     event.kept = True
     world.send(event)
@@ -72,7 +72,7 @@ def _again(world: World) -> None:
 
 
 def _expect_whole(world: World) -> None:
-    """The bucket has each as it is now; then retention may take it."""
+    """Waits until the bucket has each present picture. Then retention may delete it."""
     changed: list[Event] = world.notes.get("changed", [])
     world.wait_until(world.quiet, 20, "Frigate's handlers to return")
     committed = [event for event in changed if event.committed]
@@ -95,11 +95,11 @@ FAULTS = (
         pause=(0.0, 1.0),
         end=_write_rest,
         after=_expect_whole,
-        alone=True,  # see the next one
+        alone=True,  # for the reason that stands at the next fault
         runs=3,
     ),
     Fault(
-        # With another fault the clock may leave the hour in which the mirror looks at it again.
+        # Another fault may move the clock out of the hour in which the mirror looks again.
         name="a picture written anew after its upload",
         strike=_again,
         strikes=4,

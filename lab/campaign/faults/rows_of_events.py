@@ -1,4 +1,4 @@
-"""Rows of Frigate's event table: gone early, malformed, by the million, with times of any kind."""
+"""Rows of Frigate's event table that go early, are malformed, are many, or have unusual times."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from lab.campaign.faults import Fault, Step
 from lab.campaign.world import World
 
 HOUR, DAY, YEAR = 3_600.0, 86_400.0, 365 * 86_400.0
-CHUNK = 10_000  # rows in one transaction: Frigate's event thread waits for no longer
+CHUNK = 10_000  # rows in one transaction, so that Frigate's event thread waits only briefly
 
 
-# -- gone early
+# -- rows that go early
 
 
 def _row_gone_at_once(world: World) -> None:
-    """Before anybody could have read it, or just after; the picture stays, and belongs to none."""
+    """Deletes the row before or just after anybody could read it. The picture stays without a
+    row."""
     event = rows.make(world)
     rows.insert(world, rows.row(event))
     world.pause(0.0, 0.3)
@@ -28,7 +29,7 @@ def _row_gone_at_once(world: World) -> None:
 
 
 def _picture_gone_at_once(world: World) -> None:
-    """A retention of 0 days. The hook may or may not be faster."""
+    """A retention of 0 days deletes the picture. The hook may or may not be faster."""
     event = rows.make(world)
     event.taken = True
     world.send(event)
@@ -38,7 +39,7 @@ def _picture_gone_at_once(world: World) -> None:
 
 
 def _no_picture(world: World) -> None:
-    """`has_snapshot` without a file, for ever or for a while."""
+    """The row says `has_snapshot`, but the file is missing, for ever or for a while."""
     event, picture = rows.unwritten(world)
     rows.insert(world, rows.row(event))
     if world.rng.random() < 0.5:
@@ -55,7 +56,7 @@ def _all_found(world: World) -> None:
     )
 
 
-# -- malformed
+# -- malformed rows
 
 DEEP = "[" * 5_000 + "]" * 5_000
 HARMLESS: tuple[dict[str, Any], ...] = (
@@ -76,7 +77,7 @@ FATAL: tuple[dict[str, Any], ...] = (
 
 
 def _malformed(world: World) -> None:
-    """Some of each. The harmless ones are owed; of the others only that they do no harm."""
+    """Inserts some rows of each kind. The harmless ones are owed; the others must do no harm."""
     for what in world.rng.sample(HARMLESS, 4):
         event = rows.make(world)
         rows.insert(world, rows.row(event) | what)
@@ -89,7 +90,7 @@ def _malformed(world: World) -> None:
 
 
 def _no_utf8(world: World) -> None:
-    """Text that is none."""
+    """A text column with bytes that are no text."""
     event = rows.make(world)
     rows.insert(world, rows.row(event) | {"id": "no-utf8"})
     rows.execute(world, "UPDATE event SET id = CAST(X'FFFE41' AS TEXT) WHERE id = 'no-utf8'")
@@ -100,7 +101,8 @@ def _no_utf8(world: World) -> None:
 
 
 def _times(world: World) -> None:
-    """Ends to come, none, long past; starts of yesterday and tomorrow; all of them owed."""
+    """Ends in the future, in the past or missing; starts of yesterday and tomorrow. All are
+    owed."""
     now = world.now
     for change in world.rng.sample((
         lambda e: replace(e, ended=now + world.rng.choice((HOUR, YEAR, 50 * YEAR))),
@@ -118,7 +120,7 @@ def _times(world: World) -> None:
 
 
 def _ends_later(world: World) -> None:
-    """A tracked object is complete with its end only; nothing is owed before."""
+    """A tracked object is complete only with its end, so it is not owed before."""
     event = rows.make(world, change=lambda e: replace(e, kind="tracked"))
     rows.insert(world, rows.row(event) | {"end_time": None})
     world.pause(0.5, 1.5)
@@ -129,26 +131,27 @@ def _ends_later(world: World) -> None:
 
 
 def _older_than_the_window(world: World) -> None:
-    """Only the hook can tell of it."""
+    """An event of which only the hook can tell."""
     world.send(rows.make(world, world.now - 8 * DAY))
 
 
 def _held_back(world: World) -> None:
-    """The mirror cannot start before a few events have ended."""
+    """Delays the mirror's start until a few events have ended."""
     world.change(broken={"module": "boto3", "how": "exit"})
 
 
-# -- by the million
+# -- a million rows
 
 
 def _filler(number: int, now: float) -> tuple[str, float]:
-    """The id of a past event and its start, spread over the last five days."""
+    """The ids and starts of past events, spread over the last five days."""
     started = round(now - 60 - number * (5 * DAY / 1_000_000), 6)
     return f"{started}-{number % 1_000_000:06d}", started
 
 
 def _known_already(count: int) -> Step:
-    """Half of them uploaded in an earlier life, as the state file says; half without a picture."""
+    """Half of the rows were uploaded in an earlier life, as the state file says. Half have no
+    picture."""
 
     def prepare(world: World) -> None:
         world.notes["now"] = world.now
@@ -192,7 +195,7 @@ def _filled(
 
 
 def _no_hook_told(world: World) -> None:
-    """One among all of them that only the sweep can find, in the middle of the window."""
+    """One event among all the rows, in the middle of the window. Only the sweep can find it."""
     at = world.notes["now"] - world.rng.uniform(60, 4 * DAY)
     event = rows.make(world, at)
     rows.insert(world, rows.row(event))
@@ -221,7 +224,7 @@ FAULTS = (
         strike=_no_picture,
         strikes=6,
         end=_all_found,
-        blinds=True,  # the looks for a picture that comes late grow further apart
+        blinds=True,  # the mirror looks less and less often for a picture that comes late
         alone=True,
     ),
     Fault(

@@ -1,4 +1,4 @@
-"""Between mirror and bucket: the network, names, certificates, answers, credentials."""
+"""Faults between mirror and bucket: network, names, certificates, answers, credentials."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def struck(world: World) -> bool:
 
 
 def through_proxy(name: str, *what: Mischief, **more: object) -> Fault:
-    """A fault that the proxy does, to at least one upload."""
+    """A fault that the proxy makes. It must meet at least one upload."""
     fault = Fault(
         name=name,
         begin=lambda world: world.proxy.add(*what),
@@ -40,15 +40,16 @@ def through_proxy(name: str, *what: Mischief, **more: object) -> Fault:
 # -- the network
 
 A_BIT, LONGEST_DELAY = 4.0, 10.0  # seconds
-DIRECT = "frigate-s3-mirror/"  # how a User-Agent begins that is not boto3's
+DIRECT = "frigate-s3-mirror/"  # the begin of the direct way's User-Agent
 
 
 def _forget_connections(world: World) -> None:
-    """At a quiet moment, since what is under way just then is delayed in any case; then some events
-    at once and some one after the other. One of them may be delayed, and all go the direct way."""
+    """Forgets the connections at a quiet moment, because a running upload would be delayed anyway.
+    Then some events come at once and some one after the other. One of them may be delayed, and all
+    must go the direct way."""
     world.wait_until(world.quiet, 20, "Frigate's handlers to return")
     world.wait_until(lambda: not _missing(world), 60, "a quiet moment")
-    world.pause(1.2, 1.6)  # then every kept connection has rested
+    world.pause(1.2, 1.6)  # so that every kept connection is idle
     world.proxy.forget()
     sent = {}
     for number in range(world.rng.randint(5, 8)):
@@ -71,7 +72,7 @@ def _missing(world: World) -> set[str]:
 
 
 def _arrivals(world: World) -> dict[str, Passed]:
-    """The first upload of each event that came through."""
+    """The first upload of each event that reached the server."""
     found: dict[str, Passed] = {}
     for one in world.proxy.passed:
         name = unquote(one.path).rpartition("/")[2]
@@ -87,7 +88,7 @@ DEAD_CONNECTION = Fault(
     strike=_forget_connections,
     met=lambda world: world.proxy.struck["forgotten"] > 0,
     environ={
-        # The default timeouts: the short ones of a world would hide what an owner sees.
+        # The default timeouts, because an owner has these and not the short ones of a world.
         "S3_CONNECT_TIMEOUT": "10",
         "S3_READ_TIMEOUT": "60",
         "MIRROR_UPLOAD_THREADS": "8",
@@ -119,7 +120,7 @@ NETWORK = (
 
 def _lose_names(world: World) -> None:
     world.change(dns="gone")
-    world.proxy.sever()  # or the connections that stand would need no name
+    world.proxy.sever()  # the present connections would need no name
 
 
 # -- the service's answers
@@ -184,14 +185,14 @@ CORRUPTED = through_proxy("corrupted body", mischief.CORRUPT, tls=True, runs=3)
 
 
 def _dead_letters(world: World) -> list[str]:
-    """Ids in the file that people read."""
+    """The ids in the file of dead letters."""
     path = world.clips / "cache" / ".s3_failed_events"
     lines = path.read_text().splitlines() if path.exists() else []
     return [line.split("\t")[1].partition(":")[2] for line in lines]
 
 
 def _retry(world: World) -> None:
-    """Until here they must have stayed away; the command alone brings them back."""
+    """No rejected picture may be in the bucket before the command, which brings them back."""
     dead = _dead_letters(world)
     world.pause(1.0, 2.0)
     if back := set(dead) & world.oracle.present().keys():
@@ -226,7 +227,7 @@ _TRUSTING = Mischief("despite the certificate", lambda x: x.pass_on())
 
 
 def _certificate(name: str, wrong: Callable[[Certificates], ssl.SSLContext]) -> Fault:
-    """Nothing may be sent to whoever shows the wrong one."""
+    """The mirror must send nothing to a server with a wrong certificate."""
 
     def begin(world: World) -> None:
         world.proxy.present(wrong(world.lab.certificates))
@@ -252,8 +253,8 @@ CERTIFICATES = (
 
 
 def _delete_bucket(world: World) -> None:
-    """What it held is gone by the owner's will; nobody owes it any more."""
-    world.proxy.refuse()  # nothing may come in between the look and the deletion
+    """The owner deletes the bucket with its objects. Their events are not owed any more."""
+    world.proxy.refuse()  # so that no upload comes between the look and the deletion
     world.pause(0.5, 0.6)
     for event_id in world.oracle.present():
         world.events[event_id].taken = True
@@ -281,7 +282,7 @@ _OLD_KEY = replace(error("403 Forbidden", "InvalidAccessKeyId"), fits=_is_old_ke
 BUCKET_AND_KEY = (
     Fault(name="bucket deleted and made again", begin=_delete_bucket, end=_make_bucket, alone=True),
     Fault(
-        # From then on the old key is refused for good; the new one is a real one of the server.
+        # From then on the old key is refused. The new one is a real key of the server.
         name="credentials rotated",
         begin=lambda world: world.proxy.add(_OLD_KEY),
         end=lambda world: _key_files(world, WRITER_ACCESS, WRITER_SECRET),

@@ -13,13 +13,13 @@ from lab.campaign.world import World
 
 HOUR, DAY = 3_600.0, 86_400.0
 HANG = "upload hangs"
-HANGING = 2  # as many as the mirror has threads for the backlog
+HANGING = 2  # the number of the mirror's threads for the backlog
 AT_ONCE = 5.0  # seconds within which a live event must be in the bucket
-DEFAULTS = {"S3_CONNECT_TIMEOUT": "", "S3_READ_TIMEOUT": ""}  # and not the campaign's short ones
+DEFAULTS = {"S3_CONNECT_TIMEOUT": "", "S3_READ_TIMEOUT": ""}  # instead of the campaign's short ones
 
 
 def _backlog(world: World) -> set[str]:
-    """Ids of events of the past days, which only a sweep can find."""
+    """Makes events of the past days, which only a sweep can find. Returns their ids."""
     found = set()
     for _ in range(HANGING + 4):
         event = rows.make(world, world.now - world.rng.uniform(HOUR, 5 * DAY))
@@ -30,7 +30,7 @@ def _backlog(world: World) -> set[str]:
 
 
 def _hanging(backlog: set[str]) -> Mischief:
-    """The first uploads of the backlog get no answer for as long as the fault lasts."""
+    """The first uploads of the backlog get no answer while the fault lasts."""
     met: list[Exchange] = []
 
     def fits(x: Exchange) -> bool:

@@ -400,8 +400,9 @@ def test_an_interrupted_backfill_is_1_and_leaves_the_rest_in_the_queue(world: Wo
 
 
 def test_backfill_without_a_database_is_70(world: World) -> None:
-    told = command(world, "backfill", "--since", "3d", FRIGATE_DB_PATH="/nowhere/frigate.db")
-    assert told.returncode == 70 and "/nowhere/frigate.db" in told.stderr
+    missing = str(world.folder / "nowhere" / "frigate.db")
+    told = command(world, "backfill", "--since", "3d", FRIGATE_DB_PATH=missing)
+    assert told.returncode == 70 and missing in told.stderr
 
 
 # -- rebuild

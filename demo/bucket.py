@@ -1,7 +1,7 @@
-"""What the demo does at the bucket, as its owner and not as the mirror: by boto3 alone, so that
-what it shows is what anybody would see there.
+"""The demo's own view of the bucket. It uses boto3 and none of the mirror's code, so it shows what
+anybody would see there.
 
-    ports           four free ports, each with its neighbour 10,000 higher free as well
+    ports           print four free ports; for each, the port 10,000 higher is free too
     make            wait for the server and make the bucket
     show EVENTS     compare the bucket with what the stand-in wrote; exit 1 if they differ
 """
@@ -22,8 +22,8 @@ WITHIN = 30  # seconds until the server must answer
 
 
 def ports() -> int:
-    """SeaweedFS takes for each port P also P + 10000. Both stay below those that the kernel hands
-    out to connections at any moment, from 32768 on."""
+    """Prints ports for SeaweedFS, which also uses P + 10000 for each port P. All are below 32768,
+    from where the kernel gives ports to other connections."""
     free: list[int] = []
     while len(free) < 4:
         port = random.randrange(12_000, 22_000)
@@ -72,19 +72,19 @@ def make() -> int:
 
 
 def show(events: Path) -> int:
-    """A line for each object, then what is missing, superfluous or different."""
+    """Prints a line for each object, then the snapshots that are missing."""
     client, bucket = _client(), os.environ["DEMO_BUCKET"]
     wanted = {event["sha256"]: event for event in _with_pictures(events)}
     for entry in client.list_objects_v2(Bucket=bucket).get("Contents", []):
         answer = client.get_object(Bucket=bucket, Key=entry["Key"])
         event = wanted.pop(hashlib.sha256(answer["Body"].read()).hexdigest(), None)
-        verdict = "same bytes as on disk" if event else "ON DISK THERE IS NO SUCH PICTURE"
+        verdict = "same bytes as on disk" if event else "NO SUCH SNAPSHOT ON DISK"
         size = f"{entry['Size'] / 1024:4.0f} KB"
         print(f"  {size}  {answer['ContentType']}  {verdict}  {entry['Key']}")
         if event is None:
             wanted["?"] = {"file": entry["Key"]}
     for event in wanted.values():
-        print(f"  NOT THERE: {event['file']}")
+        print(f"  NOT IN THE BUCKET: {event['file']}")
     return 1 if wanted else 0
 
 

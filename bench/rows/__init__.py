@@ -1,4 +1,4 @@
-"""The table's rows, a module each: its docstring says how it measures, `run` yields figures."""
+"""The rows of the benchmark, one module each. Its docstring says how it measures; `run` does so."""
 
 from __future__ import annotations
 

@@ -1,12 +1,13 @@
-"""Boot: `python3 -c pass` with and without boot/ on PYTHONPATH.
+"""Boot: how much longer `python3 -c pass` takes with boot/ on PYTHONPATH.
 
-Pairs in turn, user and system time and wall time of each process. An empty folder in the place of
-boot/ is one control: what two runs differ by that differ in nothing of ours. A sitecustomize.py
-without a line is the other: the least that a file costs which every Python runs at its start. No
-difference is measurable where the 95 % confidence interval of the median of the pairs' differences
-(boot/ less the other) holds 0. `setup_s3_mirror.sh` has compiled boot/; where it could not, each
-Python compiles the file anew, since the mount is read-only: shown too, two thirds of it are what
-any file would cost.
+The bench starts Pythons in pairs that take turns, and measures the wall time of each. There are two
+controls. The first is an empty folder in the place of boot/: it shows by how much two runs differ
+although nothing of the mirror differs. The second is an empty sitecustomize.py: it shows what any
+file costs that every Python runs at its start. A difference is not measurable if the 95 %
+confidence interval of the median difference of the pairs (boot/ minus the control) contains 0.
+`setup_s3_mirror.sh` compiles boot/ in advance. If it could not, each Python compiles the file
+again, because the mount is read-only. The last figure shows this case. Any file would cost two
+thirds of that.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""How cost grows with the ledger: objects/s and CPU per object at 10^3 to 10^6 rows.
+"""Growth: how objects/s and CPU per object change with a ledger of 10^3 to 10^6 rows.
 
-The same snapshots are drained to the null sink while the ledger holds so many more rows, of
-artifacts that are uploaded. Each size is compared with the smallest, interleaved. The rate is from
-the first object to the last, so that a start that grows shows in the row `start`, but CPU is the
-whole process's.
+Each round drains the same snapshots to the null sink. Only the number of other rows in the ledger
+differs, which belong to uploaded artifacts. Each size is compared with the smallest one, in rounds
+that take turns. The rate is that from the first object to the last, because the row `start` already
+shows how long the start takes. CPU is that of the whole process.
 """
 
 from __future__ import annotations

@@ -1,12 +1,17 @@
-"""Cost on Frigate's event thread: the time that the hook adds to one call of a handler.
+"""Hook: the time that the hook adds to one call of a handler on Frigate's event thread.
 
-The bench is the host here: the hook is armed on a handler that does nothing, and each call is
-timed with and without it, one after the other. The child is asleep (each call waits until the last
-id has been read, so that the write wakes it), or idle (it reads each id, which names no event), or
-drains a backlog at full speed, or has given up for good, or is stopped with its pipe
-full. While it reads, the calls wait whenever half the pipe is full, so that none is counted that
-only drops its id. The limit is one bare write of the same bytes to a pipe, timed in the same way;
-for the child asleep, to a pipe whose reader sleeps at nice 10 and does nothing but read.
+The bench is the host: it arms the hook on a handler that does nothing, and times each call with and
+without the hook, one after the other. The child is in one of these states:
+
+- asleep: each call waits until the child has read the last id, so that the write wakes the child
+- idle: the child reads each id, which belongs to no event
+- draining: the child uploads a backlog at full speed
+- dead: the child has given up, and the hook starts no other
+- pipe full: the child is stopped, and its pipe is full
+
+While the child reads, the calls pause whenever the pipe is half full, so that no call is counted
+that only drops its id. The limit is one bare write of the same bytes to a pipe, timed in the same
+way. For the child asleep, it is a write to a pipe whose reader sleeps at nice 10 and only reads.
 """
 
 from __future__ import annotations

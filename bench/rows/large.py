@@ -1,10 +1,12 @@
-"""Large objects: files of 20 to 200 MB. Clips and recordings come later; the edge must be ready.
+"""Large objects: files of 20 to 200 MB, like the clips and recordings that the mirror does not
+upload yet.
 
-They lie where snapshots lie, pending in the ledger, and the child drains them as it would
-snapshots. A round takes ten of the files, five rounds all fifty; the rate is from the start of the
-process to the last object, as in `small`. rclone and aws upload in parts, as they do by default.
-Memory is the child's peak; its bound is what eight threads hold: 1 MiB each, since larger bodies
-are digested in pieces and sent by the kernel (over https in pieces).
+The files are where snapshots are, they are pending in the ledger, and the child drains them like
+snapshots. A round takes ten of the files, so five rounds take all fifty. The rate is that from the
+start of the process to the last object, as in `small`. rclone and aws upload in parts, as they do
+by default. Memory is the peak of the child. The goal for it allows an interpreter with boto3 and 1
+MiB for each of the eight threads, because the child digests a larger body in pieces, and the kernel
+sends it (over https the child sends it in pieces).
 """
 
 from __future__ import annotations

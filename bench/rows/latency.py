@@ -1,15 +1,19 @@
-"""Latency: from Frigate's `end` handler returning to the object listed in the bucket (SeaweedFS).
+"""Latency: the time from the return of Frigate's `end` handler until the bucket (SeaweedFS) lists
+the object.
 
-The bench is the host, with the hook on its handler and the child below it; the picture and its row
-are written before the handler is called, as Frigate does. The rival is one bare PUT of the same
-bytes to the same server, by a plain HTTP connection that is warm, with a URL that was signed
-beforehand, from its start to the same look at the listing; both are looked for from their start on,
-which costs the server the same, at random moments, lest their grid decides. Events and PUTs take
-turns, all after the same pause: what comes right after another finds the machine awake. The limit
-is the least program that is told by a pipe, reads the row, holds the picture, writes down that it
-is to be uploaded, takes its digest and puts it (`bench/rivals/least.py`). In bursts, 50 handlers
-return one right after the other, and beside one bare PUT stand 50 bare PUTs at once over eight warm
-connections, which is what the server itself makes of such a burst.
+The bench is the host, with the hook on its handler and a child. It writes the snapshot and its row
+before it calls the handler, as Frigate does. The rival is one bare PUT of the same bytes to the
+same server, over a plain HTTP connection that is already open, with a URL that was signed before.
+Its time is that from the start of the PUT until the same listing shows it. For both, the bench asks
+for the listing again and again from the start, so that both cost the server the same. It asks at
+random moments, so that a fixed interval does not decide the result. Events and PUTs take turns,
+each after the same pause, because a request right after another one finds the machine awake.
+
+The limit is the smallest program that does the same work (`bench/rivals/least.py`): it gets the id
+over a pipe, reads the row, holds the snapshot, notes that it must be uploaded, computes its digest
+and puts it. In a burst, 50 handlers return one right after the other. Bursts are compared with one
+bare PUT and with 50 bare PUTs at once over eight open connections, which shows what the server
+itself makes of such a burst.
 """
 
 from __future__ import annotations

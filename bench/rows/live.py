@@ -1,8 +1,9 @@
-"""Live events during a drain: how long an event that ends now takes, while a backlog is uploaded.
+"""Live events during a drain: how long the upload of a new event takes while the mirror uploads a
+backlog.
 
-From the moment its id is written down the pipe to its object whole at the null sink, whose every
-answer takes 20 ms more; one event every 0.4 s. Idle is the same without a backlog. Where the
-program has a bandwidth limit the backlog is drained under it, and else at full speed.
+The time is that from the write of the event's id into the pipe until its object is complete at the
+null sink, which delays each answer by 20 ms. There is one event every 0.4 s. Idle is the same
+without a backlog. The backlog is drained once at full speed and once under a bandwidth limit.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Memory: the child's peak resident size, idle and draining, and how it grows.
 
-Idle is after the first sweep and a while of nothing; the peak is the kernel's (VmHWM). The limit
-is an interpreter that imports boto3 and makes one client. Growth is between 1,000 and 1,000,000
-events that are in Frigate's window and in the ledger, one whole sweep of them included.
+Idle means after the first sweep and a while without work. The kernel counts the peak (VmHWM). The
+limit is an interpreter that imports boto3 and makes one client. Growth is the difference between
+1,000 and 1,000,000 events that are in Frigate's window and in the ledger, with one whole sweep of
+them.
 """
 
 from __future__ import annotations

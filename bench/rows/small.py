@@ -1,14 +1,16 @@
-"""Small objects, and what they cost.
+"""Small objects: how many snapshots a second the mirror uploads, and what they cost.
 
-Snapshots of 30 to 300 KB, pending in the ledger and held in the spool, drained by the child as
-Frigate starts it: catalog, spool, ledger, state files and all. A round of ours is from the start
-of the process to its last object whole at the sink, or, on SeaweedFS, noted in the state file; a
-rival's is from its start to its last object at the sink, or its end. All run at nice 10, as ours
-puts itself there, with eight threads or workers (s5cmd is slower with more on two cores). CPU is
-user and system of the whole process, imports and end included; SeaweedFS's and the sink's is not
-counted. The sink tells the SHA-256 that a PUT asks it to check, as S3 and SeaweedFS do, so ours
-makes no MD5 on either (decision 0007); where a service does not tell it, an upload of ours costs
-half as much CPU again.
+The snapshots have 30 to 300 KB. They are pending in the ledger and held in the spool. The child
+drains them as Frigate starts it, with catalog, spool, ledger and state files. A round of the mirror
+lasts from the start of its process until its last object is complete at the sink or, on SeaweedFS,
+until the state file has the last object. A round of a rival lasts from its start until its last
+object is complete at the sink or, on SeaweedFS, until the rival ends.
+
+All run at nice 10, as the mirror does, with eight threads or workers (on two cores, s5cmd is slower
+with more). CPU is the user and system time of the whole process, with imports and exit, but without
+that of SeaweedFS or the sink. Like S3 and SeaweedFS, the sink confirms the SHA-256 that a PUT asks
+it to check, so the mirror computes no MD5 here (decision 0007). With a service that does not
+confirm it, an upload costs the mirror half as much CPU again.
 """
 
 from __future__ import annotations

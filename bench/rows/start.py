@@ -1,10 +1,11 @@
-"""Start: from the child's start to the first object whole at the sink, and the sweep.
+"""Start: the time from the child's start until its first object is complete at the sink, and the
+sweep.
 
-One snapshot is pending. The limit is what cannot be saved: an interpreter that imports boto3,
-makes a client and puts one object. With 1,000,000 rows in the ledger Frigate's window holds those
-1,000,000 events too, so that the first sweep runs meanwhile. The sweep of an unchanged window of
-100,000 events is how much later than with an empty window a child finds one last event that the
-ledger does not know.
+One snapshot is pending. The limit is an interpreter that imports boto3, makes a client and puts one
+object, because no program with boto3 can take less. With 1,000,000 rows in the ledger, Frigate's
+window has the same 1,000,000 events, so the first sweep runs at the same time. The figure for the
+sweep of 100,000 known events is a difference: how much later the child finds one last unknown event
+with this window than with an empty one.
 """
 
 from __future__ import annotations

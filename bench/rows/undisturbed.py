@@ -1,11 +1,11 @@
-"""Frigate undisturbed: a 5 ms heartbeat and a CPU-bound loop in a host process, while snapshots
-drain.
+"""Undisturbed: a 5 ms heartbeat and a CPU-bound loop in a host process, while the mirror drains
+snapshots.
 
 The host is one process with two threads, so its heartbeat waits for the interpreter's lock even
-alone. Without any mirror, beside a mirror that drains to the null sink at full speed, and beside a
-control: as many endless loops at nice 19 as the mirror keeps cores busy, which is what the machine
-itself makes of neighbours that do nothing but yield. The sink runs at nice 19 here, since it is no
-part of the mirror.
+when the host is alone. The bench measures the host alone, beside a mirror that drains to the null
+sink at full speed, and beside a control. The control is as many endless loops at nice 19 as the
+mirror keeps cores busy: it shows what the machine itself makes of neighbours that only yield. The
+sink runs at nice 19 here, because it is not part of the mirror.
 """
 
 from __future__ import annotations

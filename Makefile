@@ -9,47 +9,52 @@ MINUTES ?= 45
 
 .PHONY: help test check format bench campaign demo vendor clean
 
-help: ## what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+help: ## Lists the targets.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "TESTS=tests/test_keys.py   make test runs this file only."
+	@echo "ONLY=small,boot            make bench measures these rows only."
+	@echo "MINUTES=45 SEED=1          make campaign runs so many minutes with this seed."
 
-test: check ## check the code, run all tests (TESTS=tests/test_keys.py: only these)
+test: check ## Checks the code and runs all tests.
 	$(BIN)/python -m pytest $(TESTS)
 
-check: $(VENV)/ready ## lint, format, types, shell scripts
+check: $(VENV)/ready ## Checks style, types and shell scripts.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/shellcheck *.sh demo/*.sh
 
-format: $(VENV)/ready ## format the Python files
+format: $(VENV)/ready ## Formats the Python files.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/ready $(RIVALS)/ready ## figures beside rivals (ONLY=small,boot: these rows); see docs/performance.md
-	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) --report docs/performance.md
+bench: $(VENV)/ready $(RIVALS)/ready ## Measures against rivals; writes docs/performance.md.
+	$(BIN)/python -m lab.bench $(if $(ONLY),--only $(ONLY)) --report docs/performance.md
 
-campaign: $(VENV)/ready ## the fault campaign (MINUTES=45 SEED=1); its table: docs/reliability.md
-	$(BIN)/python -m campaign --seed $(SEED) --minutes $(MINUTES) --report docs/reliability.md
+campaign: $(VENV)/ready ## Injects faults for 45 minutes; writes docs/reliability.md.
+	$(BIN)/python -m lab.campaign --seed $(SEED) --minutes $(MINUTES) --report docs/reliability.md
 
-demo: ## see it work on this machine, without Docker and without a bucket
+demo: ## Shows it at work here, without Docker or a bucket.
 	./setup_s3_mirror.sh demo
 
-vendor: ## bring the libraries that the mirror needs into vendor/
+vendor: ## Fetches the libraries of the mirror into vendor/.
 	./setup_s3_mirror.sh --vendor-only
 
-clean: ## remove what the other targets made
+clean: ## Removes what the other targets made.
 	rm -rf $(VENV) $(RIVALS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-$(VENV)/ready: requirements-dev.lock
+$(VENV)/ready: requirements/dev.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or later is needed: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV) \
+	$(PYTHON) -m venv --clear $(VENV) \
 		|| { echo "no venv: install Python's venv module (Debian: python3-venv)" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements/dev.lock
+	$(BIN)/python -m pip uninstall --quiet --yes setuptools  # Python 3.11 adds it to every new environment
 	touch $@
 
 # The rivals that `make bench` measures against, apart from what the program and its tests need.
-$(RIVALS)/ready: requirements-bench.lock $(VENV)/ready
+$(RIVALS)/ready: requirements/bench.lock $(VENV)/ready
 	$(PYTHON) -m venv $(RIVALS)
-	$(RIVALS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	$(RIVALS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.lock
 	touch $@

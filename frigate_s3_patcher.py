@@ -90,8 +90,9 @@ def unpatch() -> None:
 
 def _not_wanted(environ: Mapping[str, str]) -> str:
     """Why the settings switch the mirror off; empty if they do not."""
-    if environ.get("S3_MIRROR_ENABLED", "").strip().lower() in ("false", "0", "no", "off"):
-        return "S3_MIRROR_ENABLED is false"
+    for name in ("MIRROR_ENABLED", "S3_MIRROR_ENABLED"):  # the second is its older name
+        if environ.get(name, "").strip().lower() in ("false", "0", "no", "off"):
+            return f"{name} is false"
     return "" if environ.get("S3_BUCKET", "").strip() else "S3_BUCKET is not set"
 
 

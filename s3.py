@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from frigate_mirror import metadata as object_metadata
 from frigate_mirror.settings.parse import Secret
-from frigate_mirror.settings.settings import Settings, secret_of
+from frigate_mirror.settings.settings import S3Settings, secret_of
 from frigate_mirror.sinks.body import Body
 from frigate_mirror.sinks.s3.codes import CREDENTIAL_CODES, classify
 from frigate_mirror.sinks.s3.direct import DirectWay, checksum
@@ -59,7 +59,7 @@ class S3Sink:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: S3Settings,
         environ: Mapping[str, str],
         *,
         attempts: int = 3,
@@ -297,7 +297,7 @@ class S3Sink:
         return {word for word in words if word and len(word) > 3}  # short ones are in other words
 
 
-def _direct_way(settings: Settings, patience: Patience) -> DirectWay:
+def _direct_way(settings: S3Settings, patience: Patience) -> DirectWay:
     silence = min(patience.silence, settings.read_timeout)
     longest = max(silence, settings.read_timeout)
     patience = replace(patience, connect=settings.connect_timeout, silence=silence, longest=longest)
@@ -310,7 +310,7 @@ def _given(**values: str) -> dict[str, str]:
     return {name: value for name, value in values.items() if value}
 
 
-def _extras(settings: Settings) -> dict[str, str]:
+def _extras(settings: S3Settings) -> dict[str, str]:
     """The parameters that are the same for every put."""
     return _given(
         ServerSideEncryption=settings.sse,

@@ -8,6 +8,7 @@
     acknowledge   what failed or was lost no longer keeps health from OK
     backfill  mirror what Frigate's database still has of a span of time
     rebuild   fill a lost ledger from the bucket
+    settings  every setting, for scripts and the README
 
 Other exits: 64 a wrong command line, 70 an error that is told, 78 wrong settings.
 """
@@ -25,7 +26,7 @@ import time
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 HERE = Path(__file__).resolve().parent
 if (HERE / "vendor").is_dir():
@@ -33,7 +34,8 @@ if (HERE / "vendor").is_dir():
 
 try:
     from frigate_mirror import __version__
-    from frigate_mirror.commands import doctor, moments
+    from frigate_mirror.commands import moments
+    from frigate_mirror.commands import settings as listing
     from frigate_mirror.process import system
     from frigate_mirror.report import health
     from frigate_mirror.settings import settings
@@ -41,6 +43,9 @@ try:
 except ImportError as error:
     print(f"Failed to import S3 modules: {error}; run setup_s3_mirror.sh again", file=sys.stderr)
     sys.exit(78)
+
+if TYPE_CHECKING:
+    from frigate_mirror.commands.doctor import Finding
 
 log = logging.getLogger("frigate_s3")
 EX_USAGE, EX_SOFTWARE, EX_CONFIG = 64, 70, 78
@@ -107,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
         help="compare with the bucket, upload what is missing there",
     )
     command("rebuild", rebuild, "tell the ledger what is in the bucket already")
+    _settings_options(command("settings", list_settings, "list every setting"))
     return parser
 
 
@@ -117,6 +123,16 @@ def _check_options(check: argparse.ArgumentParser) -> None:
     tries.add_argument("--prove-no-delete", action="store_true", help="show it cannot delete")
 
 
+def _settings_options(command: argparse.ArgumentParser) -> None:
+    forms = command.add_mutually_exclusive_group(required=True)
+    for name, form, about in (
+        ("--names", listing.names, "each variable; after an older name a tab and the newer one"),
+        ("--table", listing.table, "the table of the README, in Markdown"),
+        ("--json", listing.as_json, "name, aliases, default, about, secret and part of each"),
+    ):
+        forms.add_argument(name, dest="form", action="store_const", const=form, help=about)
+
+
 def load() -> Settings:
     """Returns the settings for a command that works beside a running mirror.
 
@@ -124,16 +140,16 @@ def load() -> Settings:
     places are used where the environment does not name them. Raises SettingsError.
     """
     environ = dict(os.environ)
-    document = health.read(settings.load(environ).status_path)
+    document = health.read(settings.load(environ).state.status_path)
     places = document.get("paths", {})
-    for name, place in (("FRIGATE_DB_PATH", "database"), ("S3_STATE_DIR", "state")):
-        if places.get(place) and not environ.get(name):
+    for name, place in (("FRIGATE_DB_PATH", "database"), ("MIRROR_STATE_DIR", "state")):
+        if places.get(place) and not settings.VARIABLES[name].is_set(environ):
             environ[name] = places[place]
     return _wanted(settings.load(environ))
 
 
 def _wanted(loaded: Settings) -> Settings:
-    if not loaded.bucket:
+    if not loaded.s3.bucket:
         raise SettingsError(["S3_BUCKET: missing"])
     return loaded
 
@@ -142,15 +158,15 @@ def run(arguments: argparse.Namespace) -> int:
     """The child: reads ids until Frigate is gone, drains for a bounded time, ends."""
     system.let_go()
     loaded = _wanted(settings.load(os.environ))
-    system.step_back(loaded.niceness)
-    system.set_up_logging(loaded.log_level)
-    if not loaded.enabled:
-        log.info("S3 snapshot mirror not started: S3_MIRROR_ENABLED is false")
+    system.step_back(loaded.process.niceness)
+    system.set_up_logging(loaded.report.log_level)
+    if not loaded.process.enabled:
+        log.info("S3 snapshot mirror not started: MIRROR_ENABLED is false")
         return EX_CONFIG
     from frigate_mirror.process.child import serve
     from s3 import S3Sink
 
-    return serve(loaded, S3Sink(loaded, os.environ), _versions())
+    return serve(loaded, S3Sink(loaded.s3, os.environ), _versions())
 
 
 def _versions() -> dict[str, str]:
@@ -164,7 +180,7 @@ def _versions() -> dict[str, str]:
 
 
 def status(arguments: argparse.Namespace) -> int:
-    document = health.read(settings.load(os.environ).status_path)
+    document = health.read(settings.load(os.environ).state.status_path)
     print(
         json.dumps(document, indent=1) if arguments.json else health.report(document, time.time())
     )
@@ -172,10 +188,14 @@ def status(arguments: argparse.Namespace) -> int:
 
 
 def check(arguments: argparse.Namespace) -> int:
+    from frigate_mirror.commands import doctor
+
     return 1 if doctor.tell(_findings(arguments), print) else 0
 
 
-def _findings(arguments: argparse.Namespace) -> Iterator[doctor.Finding]:
+def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
+    from frigate_mirror.commands import doctor
+
     yield from doctor.misspelt(os.environ)
     try:
         loaded = _wanted(settings.load(os.environ)) if arguments.bucket_only else load()
@@ -184,41 +204,42 @@ def _findings(arguments: argparse.Namespace) -> Iterator[doctor.Finding]:
             yield doctor.Finding(doctor.FAULT, f"setting {fault}")
         return
     yield doctor.Finding(doctor.OK, "settings: all of them make sense")
-    if not loaded.enabled:
-        yield doctor.Finding(doctor.NOTE, "S3_MIRROR_ENABLED is false", "the hook stays off")
+    if not loaded.process.enabled:
+        yield doctor.Finding(doctor.NOTE, "MIRROR_ENABLED is false", "the hook stays off")
     if not arguments.bucket_only:
         yield from _at_home(loaded)
-    yield doctor.credentials(loaded)
+    yield doctor.credentials(loaded.s3)
     try:
         from s3 import S3Sink
     except ImportError as error:
         advice = "run setup_s3_mirror.sh again, it vendors what is missing"
         yield doctor.Finding(doctor.FAULT, f"Failed to import S3 modules: {error}", advice)
         return
-    sink = S3Sink(loaded, os.environ)
-    yield from doctor.bucket(sink, loaded, put=not arguments.no_put)
+    sink = S3Sink(loaded.s3, os.environ)
+    yield from doctor.bucket(sink, loaded.s3, put=not arguments.no_put)
     if arguments.prove_no_delete:
-        yield doctor.deletion(sink, loaded)
+        yield doctor.deletion(sink, loaded.s3)
 
 
-def _at_home(loaded: Settings) -> Iterator[doctor.Finding]:
+def _at_home(loaded: Settings) -> Iterator[Finding]:
     """What can be seen in Frigate's container only."""
+    from frigate_mirror.commands import doctor
     from frigate_s3_patcher import SEAM
 
-    yield doctor.frigate(health.read(loaded.status_path), FRIGATE_SOURCE, SEAM)
+    yield doctor.frigate(health.read(loaded.state.status_path), FRIGATE_SOURCE, SEAM)
     yield from doctor.paths(loaded)
 
 
 def retry(arguments: argparse.Namespace) -> int:
     from frigate_mirror.commands import commands
 
-    return commands.retry(load(), arguments.event, arguments.camera)
+    return commands.retry(load().state, arguments.event, arguments.camera)
 
 
 def acknowledge(arguments: argparse.Namespace) -> int:
     from frigate_mirror.commands import commands
 
-    return commands.acknowledge(load(), arguments.event, arguments.camera)
+    return commands.acknowledge(load().state, arguments.event, arguments.camera)
 
 
 def backfill(arguments: argparse.Namespace) -> int:
@@ -227,7 +248,7 @@ def backfill(arguments: argparse.Namespace) -> int:
 
     loaded = load()
     system.set_up_logging("WARNING")
-    sink = S3Sink(loaded, os.environ)
+    sink = S3Sink(loaded.s3, os.environ)
     until, verify = arguments.until, arguments.verify
     return commands.backfill(loaded, sink, arguments.since, until, verify=verify)
 
@@ -238,7 +259,12 @@ def rebuild(arguments: argparse.Namespace) -> int:
 
     loaded = load()
     system.set_up_logging("INFO")
-    return commands.rebuild(loaded, S3Sink(loaded, os.environ))
+    return commands.rebuild(loaded, S3Sink(loaded.s3, os.environ))
+
+
+def list_settings(arguments: argparse.Namespace) -> int:
+    print(arguments.form())
+    return 0
 
 
 if __name__ == "__main__":

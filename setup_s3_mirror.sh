@@ -10,7 +10,6 @@ readonly MOUNT=/opt/frigate-s3-mirror
 readonly SIGNATURE='# Written by setup_s3_mirror.sh (frigate-s3-mirror). Each run of it writes this file anew.'
 readonly BLOCK_BEGIN='# >>> frigate-s3-mirror, written by setup_s3_mirror.sh >>>'
 readonly BLOCK_END='# <<< frigate-s3-mirror <<<'
-readonly SECRETS='S3_ACCESS_KEY S3_SECRET_KEY S3_SESSION_TOKEN'
 readonly FRIGATE_IMAGE=ghcr.io/blakeblackshear/frigate:stable
 
 usage() {
@@ -117,12 +116,33 @@ service_block() {
 # usage: in_compose_file NAME ; succeeds if the user's compose file mentions this variable
 in_compose_file() { [[ $compose_text =~ (^|[^A-Z0-9_])$1([^A-Z0-9_]|$) ]]; }
 
-# Every variable that the mirror reads, from the one place where they stand.
-setting_names() {
-  local name
-  awk -F '"' '{ for (i = 2; i < NF; i += 2) if ($i ~ /^(S3|FRIGATE)_[A-Z0-9_]+$/ && !seen[$i]++) print $i }' \
-    "$here/frigate_mirror/settings/settings.py" 2>/dev/null || true
-  for name in $SECRETS; do printf '%s_FILE\n' "$name"; done
+# Fills `names` with every variable that the mirror reads, and `newer` with the newer name of each older one.
+list_settings() {
+  local listed name new
+  if ! listed=$(tell_settings) || [[ $listed != *S3_BUCKET* ]]; then
+    if find_python >/dev/null || docker_answers; then
+      problem "$here/s3_snapshot_mirror.py does not list the settings: download the whole project again"
+    else
+      problem "cannot list the settings: this machine has neither Python 3.11 or later nor a running Docker"
+    fi
+    return 1
+  fi
+  while IFS=$'\t' read -r name new; do
+    names+=" $name"
+    if [[ -n $new ]]; then newer[$name]=$new; fi
+  done <<<"$listed"
+}
+
+# Prints every variable on a line of its own. After an older name comes a tab and the newer name.
+tell_settings() {
+  local python
+  if python=$(find_python); then
+    "$python" "$here/s3_snapshot_mirror.py" settings --names
+  elif docker_answers; then
+    in_image /work/s3_snapshot_mirror.py settings --names
+  else
+    return 1
+  fi
 }
 
 # ---- .env --------------------------------------------------------------------------------------
@@ -158,10 +178,13 @@ value_in() {
 
 env_value() { value_in "$1" "$own_text$block_text"; }
 
-# Fills `values` from the environment, then from .env. `owned` has the names that the user's own lines set.
+# Fills `values` from the environment, then from .env. `owned` has the names that the user's own lines set. A
+# value under an older name moves to the newer one, unless one of the user's lines sets it, or the two differ.
 collect_settings() {
-  local name theirs
+  local name new theirs
+  local -A given=()
   for name in $names; do
+    new=${newer[$name]:-$name}
     values[$name]=${!name:-}
     theirs=$(value_in "$name" "$own_text")
     if [[ -n $theirs ]]; then
@@ -169,9 +192,14 @@ collect_settings() {
         note ".env has a line of your own for $name: the script keeps it and ignores the one in the environment"
       fi
       owned[$name]=yes values[$name]=$theirs
-    elif [[ -z ${values[$name]} ]]; then
-      values[$name]=$(value_in "$name" "$block_text")
+    elif [[ $new != "$name" && ${values[$new]:-${values[$name]}} == "${values[$name]}" ]]; then
+      values[$new]=${values[$name]} values[$name]=""
     fi
+    if [[ -n ${values[$name]}${values[$new]} ]]; then given[$new]=yes; fi
+  done
+  for name in $names; do
+    new=${newer[$name]:-$name}
+    if [[ -z ${given[$new]:-} && -z ${values[$new]} ]]; then values[$new]=$(value_in "$name" "$block_text"); fi
   done
 }
 
@@ -246,12 +274,9 @@ TEXT
 
 check_ourselves() {
   local file
-  for file in entrypoint.sh boot/sitecustomize.py frigate_s3_patcher.py s3_snapshot_mirror.py requirements.lock; do
+  for file in entrypoint.sh boot/sitecustomize.py frigate_s3_patcher.py s3_snapshot_mirror.py requirements/child.lock; do
     if [[ ! -r $here/$file ]]; then problem "$here/$file is missing: download the whole project again"; fi
   done
-  if [[ $names != *S3_BUCKET* ]]; then
-    problem "$here/frigate_mirror/settings/settings.py is missing or damaged: download the project again, whole"
-  fi
 }
 
 check_vendoring() {
@@ -266,7 +291,6 @@ check_vendoring() {
 
 # Finds out what the user's folder has already.
 look_around() {
-  names=$(setting_names)
   read_env
   chosen_files=${COMPOSE_FILE:-$(env_value COMPOSE_FILE)}
   compose_file=${chosen_files%%:*}
@@ -345,7 +369,8 @@ check_values() {
 import os, sys
 sys.path.insert(0, sys.argv[1])
 from frigate_mirror.settings import settings
-hidden = settings.SECRETS | {name + "_FILE" for name in settings.SECRETS} | {"S3_CA_BUNDLE"}
+secrets = [one for one in settings.VARIABLES.values() if one.secret]
+hidden = {"S3_CA_BUNDLE"}.union(*(one.sources for one in secrets))
 try:
     settings.load({name: text for name, text in os.environ.items() if name not in hidden})
 except settings.SettingsError as error:
@@ -353,7 +378,7 @@ except settings.SettingsError as error:
   )
 }
 
-way_out() { if [[ " $SECRETS " == *" $1 "* ]]; then printf ': put it into a file and set %s_FILE' "$1"; fi; }
+way_out() { if [[ " $names " == *" $1_FILE "* ]]; then printf ': put it into a file and set %s_FILE' "$1"; fi; }
 
 is_given() { [[ -n ${values[$1]:-} || -n ${values[$1_FILE]:-} ]] || in_compose_file "$1"; }
 
@@ -415,7 +440,7 @@ go_ahead() {
 # ---- the libraries -----------------------------------------------------------------------------
 
 # Succeeds if vendor/ was made from the present lock file, of which it has a copy.
-vendor_is_current() { cmp -s -- "$here/requirements.lock" "$here/vendor/requirements.lock"; }
+vendor_is_current() { cmp -s -- "$here/requirements/child.lock" "$here/vendor/requirements.lock"; }
 
 # usage: pip_install FOLDER PYTHON... ; installs the pinned libraries into FOLDER/vendor.new, where FOLDER is the
 # mirror's folder as PYTHON sees it
@@ -423,7 +448,7 @@ pip_install() {
   local folder=$1
   shift
   "$@" -m pip install --quiet --no-input --disable-pip-version-check --require-hashes --no-deps \
-    --only-binary=:all: --target "$folder/vendor.new" -r "$folder/requirements.lock"
+    --only-binary=:all: --target "$folder/vendor.new" -r "$folder/requirements/child.lock"
 }
 
 # usage: in_image ARGUMENT... ; runs the Python of Frigate's image, which sees the mirror's folder as /work
@@ -483,7 +508,7 @@ vendor() {
   fi
   rm -rf -- "$here/vendor.new" "$here/vendor.old"
   if ! { download_libraries && rm -rf -- "$here/vendor.new/bin" &&
-    cp -- "$here/requirements.lock" "$here/vendor.new/"; }; then
+    cp -- "$here/requirements/child.lock" "$here/vendor.new/requirements.lock"; }; then
     rm -rf -- "$here/vendor.new"
     complain "The libraries could not be downloaded. The old content of vendor/ is unchanged."
     return "$FAILED"
@@ -508,7 +533,7 @@ run_check() {
     say "This machine cannot see Frigate's folders. Once Frigate runs, run the check again in its container:
   docker exec $service python3 $MOUNT/s3_snapshot_mirror.py check"
   else
-    say "The mirror's check did not run, because this machine has neither Docker nor Python 3.11."
+    say "The mirror's check did not run, because this machine has neither Docker Compose nor Python 3.11."
   fi
 }
 
@@ -518,18 +543,20 @@ preflight() {
   check_ourselves
   check_vendoring
   check_compose_file
-  collect_settings
-  if on_terminal && [[ -z $assume_yes ]]; then ask_settings; fi
   check_compose
-  check_settings
-  check_values
+  if list_settings; then
+    collect_settings
+    if on_terminal && [[ -z $assume_yes ]]; then ask_settings; fi
+    check_settings
+    check_values
+  fi
   tell_problems
 }
 
 # Shows what would change. Fails if nothing would.
 show_plan() {
   local status=1
-  if ! vendor_is_current; then status=0; say "$here/vendor: the libraries of requirements.lock"; fi
+  if ! vendor_is_current; then status=0; say "$here/vendor: the libraries of requirements/child.lock"; fi
   if new_env | show_difference "$env_file"; then status=0; fi
   if new_override | show_difference "$project/$override"; then status=0; fi
   return "$status"
@@ -609,7 +636,7 @@ clean_env() {
 vendor_only() {
   look_around
   check_vendoring
-  if [[ ! -r $here/requirements.lock ]]; then problem "$here/requirements.lock is missing"; fi
+  if [[ ! -r $here/requirements/child.lock ]]; then problem "$here/requirements/child.lock is missing"; fi
   tell_problems || return
   if [[ -n $dry_run ]]; then
     say "Nothing was downloaded (--dry-run)."
@@ -649,9 +676,10 @@ main() {
   fi
   command=install project=$PWD service=frigate image="" dry_run="" assume_yes=""
   compose_file="" compose_text="" foreign_override="" chosen_files="" own_text="" block_text=""
+  names=""
   parse "$@" || { usage; return "$WRONG_USE"; }
   env_file=$project/.env
-  declare -gA values=() owned=()
+  declare -gA values=() owned=() newer=()
   "$command"
 }
 

@@ -1,7 +1,6 @@
 """The demo's own view of the bucket. It uses boto3 and none of the mirror's code, so it shows what
 anybody would see there.
 
-    ports           print four free ports; for each, the port 10,000 higher is free too
     make            wait for the server and make the bucket
     show EVENTS     compare the bucket with what the stand-in wrote; exit 1 if they differ
 """
@@ -11,35 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import random
-import socket
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 WITHIN = 30  # seconds until the server must answer
-
-
-def ports() -> int:
-    """Prints ports for SeaweedFS, which also uses P + 10000 for each port P. All are below 32768,
-    from where the kernel gives ports to other connections."""
-    free: list[int] = []
-    while len(free) < 4:
-        port = random.randrange(12_000, 22_000)
-        if port not in free and all(_is_free(number) for number in (port, port + 10_000)):
-            free.append(port)
-    print(*free)
-    return 0
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def _client() -> Any:
@@ -96,8 +72,6 @@ def _with_pictures(events: Path) -> list[dict[str, Any]]:
 
 def main(arguments: list[str]) -> int:
     match arguments:
-        case ["ports"]:
-            return ports()
         case ["make"]:
             return make()
         case ["show", events]:

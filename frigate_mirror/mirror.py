@@ -61,13 +61,13 @@ class Mirror:
         self._started_at = clock()
         self._troubles = Troubles()
         with suppress(OSError):
-            settings.cache_dir.mkdir(parents=True, exist_ok=True)
-        self._uploaded = StateFile(settings.uploaded_file, with_errors=False)
-        self._failed = StateFile(settings.failed_file, with_errors=True)
-        self.catalog = Catalog(settings.db_path, settings.batch_size)
+            settings.state.cache_dir.mkdir(parents=True, exist_ok=True)
+        self._uploaded = StateFile(settings.state.uploaded_file, with_errors=False)
+        self._failed = StateFile(settings.state.failed_file, with_errors=True)
+        self.catalog = Catalog(settings.frigate.db_path, settings.sweep.batch_size)
         self._state = state
         self.ledger = state.ledger
-        self.spool = Spool(settings.spool_dir, settings.spool_limit_mb * 1_000_000)
+        self.spool = Spool(settings.state.spool_dir, settings.spool.limit_mb * 1_000_000)
         self.service = Service(SERVICE_BACKOFF, clock)
         self.uploader = Uploader(
             self.ledger,
@@ -75,8 +75,8 @@ class Mirror:
             sink,
             self.service,
             backoff=ARTIFACT_BACKOFF,
-            max_tries=settings.max_failed_retries,
-            bandwidth=Bandwidth(settings.bandwidth),
+            max_tries=settings.upload.max_tries,
+            bandwidth=Bandwidth(settings.upload.bandwidth),
             on_settled=self._record,
             clock=clock,
         )
@@ -84,13 +84,13 @@ class Mirror:
             self.catalog,
             self.ledger,
             self.spool,
-            clips_dir=settings.clips_dir,
-            keys=KeyCodec(settings.prefix, settings.key_timezone),
+            clips_dir=settings.frigate.clips_dir,
+            keys=KeyCodec(settings.s3.prefix, settings.keys.timezone),
             troubles=self._troubles,
             wake=self.uploader.wake,
             clock=clock,
         )
-        self.window = Window(self.ledger, settings.sweep_days * DAY)
+        self.window = Window(self.ledger, settings.sweep.days * DAY)
         for trouble in state.troubles:
             self._troubles.note(f"state: {trouble}", trouble)
         self._verify_at = 0.0
@@ -115,7 +115,7 @@ class Mirror:
 
     def start_threads(self) -> None:
         """Start the threads that upload. Touches no file and waits for nothing."""
-        self.uploader.start(self._settings.upload_threads)
+        self.uploader.start(self._settings.upload.threads)
 
     def stop(self, drain: float) -> None:
         """Up to `drain` seconds for what is due now, then let go. The rest is in the ledger."""
@@ -172,7 +172,7 @@ class Mirror:
             log.info("S3 sweep: %d event(s) queued that no hook had offered", found)
 
     def _look_for_changes(self, now: float) -> None:
-        since = now - self._settings.sweep_days * DAY
+        since = now - self._settings.sweep.days * DAY
         recent = self.catalog.ended_since(now - HOUR, since, CHANGES_AT_ONCE)
         changed = self.intake.look_for_changes(recent)
         last = float(self.ledger.note("changes") or -math.inf)
@@ -201,7 +201,7 @@ class Mirror:
         """Forget what is older than the window plus a margin, in ledger, files and spool; look
         again for what had no file within it."""
         now = self._clock()
-        since = now - self._settings.sweep_days * DAY
+        since = now - self._settings.sweep.days * DAY
         try:
             swept = min(span[0] for span in self.window.spans(now))
             forgotten, unheard = self.ledger.prune(swept - PRUNE_MARGIN, now - KEEP_DEAD)
@@ -219,7 +219,7 @@ class Mirror:
     def _keep_held(self, artifact_id: str) -> float:
         """For how many seconds the spool keeps a file: as long as anybody may want it."""
         if self.ledger.unknown([artifact_id]):
-            return self._settings.sweep_days * DAY + PRUNE_MARGIN
+            return self._settings.sweep.days * DAY + PRUNE_MARGIN
         return math.inf if self.ledger.wants_file(artifact_id) else 0.0
 
     def check(self) -> None:
@@ -256,12 +256,12 @@ class Mirror:
             )
         except SinkError as error:  # nobody knows: what was told before still holds
             log.debug("S3 bucket not listed: %s", error)
-            self._verify_at = now + self._settings.check_interval
+            self._verify_at = now + self._settings.report.check_interval
             return
         except LedgerError as error:
             self._note(error)
             return
-        self._verify_at = now + (self._settings.check_interval if missing else DAY)
+        self._verify_at = now + (self._settings.report.check_interval if missing else DAY)
         trouble = (
             f"{len(missing)} of the newest {looked} uploaded pictures are missing in the bucket: "
             "was it emptied or replaced? `backfill --verify --since 7d` uploads them again"
@@ -308,9 +308,9 @@ class Mirror:
             spool_bytes=self.spool.bytes,
             troubles=self._every_trouble(),
             versions=self._versions,
-            target={"bucket": settings.bucket, "endpoint": settings.endpoint_url or "AWS",
-                    "prefix": settings.prefix},
-            paths={"database": str(settings.db_path), "state": str(settings.state_dir),
+            target={"bucket": settings.s3.bucket, "endpoint": settings.s3.endpoint_url or "AWS",
+                    "prefix": settings.s3.prefix},
+            paths={"database": str(settings.frigate.db_path), "state": str(settings.state.folder),
                    "ledger": str(self.ledger.path), "other ledger": str(self._state.other or "")},
         )  # fmt: skip
 
@@ -324,7 +324,9 @@ class Mirror:
             try:
                 status = self.status()
                 self._tell_failed(status.counts)
-                health.write(status.document() | {"stopped": stopped}, self._settings.status_path)
+                health.write(
+                    status.document() | {"stopped": stopped}, self._settings.state.status_path
+                )
                 self._troubles.note("status", "")
             except (LedgerError, OSError) as error:
                 self._troubles.note("status", f"status file cannot be written: {error}")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from frigate_mirror.sinks.s3.direct import DirectWay
+from lab import tree
 from s3 import S3Sink
-from s3_case import environ_for, sink_for
-from servers import Bucket, Moto, SeaweedFS, self_signed
-from stub import Stub
+from tests.rig.certificates import self_signed
+from tests.rig.s3_sink import environ_for, sink_for
+from tests.rig.servers import Bucket, Moto, SeaweedFS
+from tests.rig.stub import Stub
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +38,20 @@ def moto_server() -> Iterator[Moto]:
 def bucket(seaweedfs: SeaweedFS) -> Bucket:
     """A fresh bucket in SeaweedFS."""
     return seaweedfs.bucket()
+
+
+@pytest.fixture
+def clean_tree(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A checkout of its own that reports take for the project's. Its files are committed."""
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    (folder / "program.py").touch()
+    (folder / "report.md").write_text("as committed\n")
+    author = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+    for words in (("init",), ("add", "."), (*author, "commit", "-m", "all")):
+        subprocess.run(["git", "-C", folder, *words], check=True, capture_output=True)
+    monkeypatch.setattr(tree, "ROOT", folder)
+    return folder
 
 
 @pytest.fixture

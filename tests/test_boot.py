@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from waiting import PATIENCE
+from tests.rig import ROOT
+from tests.rig.waiting import PATIENCE
 
-ROOT = Path(__file__).resolve().parents[1]
 BOOT = ROOT / "boot"
 Done = subprocess.CompletedProcess[str]
 

@@ -12,8 +12,9 @@ import pytest
 from frigate_mirror.artifact import Artifact
 from frigate_mirror.ledger.ledger import Ledger
 from frigate_mirror.ledger.rows import Priority, Settled
-from frigate_mirror.sinks.sink import MemorySink, Stored
+from frigate_mirror.sinks.sink import Stored
 from frigate_mirror.upload import presence
+from tests.rig.sinks import MemorySink
 
 KEYS = [f"p/cam{n % 3}/2024-01-1{n % 2}/{n}-a-20240115_143022.jpg" for n in range(12)]
 

@@ -17,17 +17,18 @@ from pathlib import Path
 
 import pytest
 
-from campaign import ROOT, coverage, events, mounts, processes, prove, report
-from campaign import __main__ as command
-from campaign.events import Event
-from campaign.faults import Fault, by_name, groups
-from campaign.faults.child import KILLS
-from campaign.lab import Lab, open_lab, side_by_side
-from campaign.oracle import Oracle, Verdict
-from campaign.plan import pairs, plan
-from campaign.run import Outcome, run
-from campaign.sabotage import TABLE, Sabotage, broken_copy, broken_files, is_test
-from servers import SeaweedFS
+from lab.campaign import __main__ as command
+from lab.campaign import coverage, events, mounts, prove, report
+from lab.campaign.events import Event
+from lab.campaign.faults import Fault, by_name, groups
+from lab.campaign.faults.child import KILLS
+from lab.campaign.lab import Lab, open_lab, side_by_side
+from lab.campaign.oracle import Oracle, Verdict
+from lab.campaign.plan import pairs, plan
+from lab.campaign.run import Outcome, run
+from lab.campaign.sabotage import TABLE, Sabotage, broken_copy, broken_files, is_test
+from tests.rig import ROOT, processes
+from tests.rig.servers import SeaweedFS
 
 SHORT = {"lasts": (0.2, 0.5), "bound": 20.0}
 
@@ -231,6 +232,30 @@ def test_a_fault_that_the_machine_cannot_have_is_skipped_and_never_green(
     assert "skipped no space at all: needs mounts (root)" in said.err
     assert "| no space at all | skipped: needs mounts (root) |" in said.out
     assert "1 fault(s) were skipped and prove nothing" in said.out
+
+
+@pytest.mark.parametrize("words", [["--only", "SIGTERM"], ["--prove"]])
+def test_no_report_is_written_from_a_dirty_tree(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    clean_tree: Path,
+    words: list[str],
+) -> None:
+    def runs(*_: object) -> list[object]:
+        made.append("once")
+        (clean_tree / "program.py").write_text("changed during the runs\n")
+        return []
+
+    made: list[str] = []
+    monkeypatch.setattr(command.Campaign, "make", runs)
+    monkeypatch.setattr(prove, "prove", runs)
+    monkeypatch.setattr(command, "open_lab", contextlib.nullcontext)
+    page = clean_tree / "report.md"
+    for _ in range(2):  # the change comes too late for the first, and in time for the second
+        assert command.main([*words, "--report", str(page)]) == command.EX_FAILED
+        assert "commit the changes of program.py first" in capsys.readouterr().err
+        assert page.read_text() == "as committed\n"
+    assert made == ["once"]
 
 
 def test_what_was_not_reached_in_time_is_said() -> None:

@@ -18,15 +18,16 @@ from typing import Any
 
 import pytest
 
-from campaign.processes import kill, marked, parents
 from frigate_mirror.ledger import places
 from frigate_mirror.process.child import EX_FAILED, Stop
 from frigate_mirror.process.system import Parent, Rounds
-from frigate_mirror.sinks.sink import MemorySink
 from frigate_mirror.upload import uploader
-from servers import ACCESS, SECRET, Bucket, Moto
-from waiting import PATIENCE
-from worlds import ROOT, Child, World, clean_environ, command, until
+from tests.rig import ROOT
+from tests.rig.processes import kill, marked, parents
+from tests.rig.servers import ACCESS, SECRET, Bucket, Moto
+from tests.rig.sinks import MemorySink
+from tests.rig.waiting import PATIENCE, until
+from tests.rig.worlds import Child, World, clean_environ, command
 
 Start = Callable[..., Child]
 
@@ -181,7 +182,7 @@ def test_an_offered_event_is_in_a_real_bucket_byte_for_byte_within_a_second(
     bucket: Bucket = seaweedfs.bucket()  # type: ignore[attr-defined]
     world = World(tmp_path / "world", dict(bucket.environ))
     # A busy machine can hold up some of them, but whatever waited for a timer would hold up all.
-    child = Child(world, S3_SWEEP_INTERVAL="3600", S3_NICENESS="0")
+    child = Child(world, MIRROR_SWEEP_INTERVAL="3600", MIRROR_NICENESS="0")
     try:
         until(world.status)
         ids: set[str] = set()
@@ -203,7 +204,7 @@ def test_an_offered_event_is_in_a_real_bucket_byte_for_byte_within_a_second(
 def test_a_live_upload_is_one_line_with_s3_and_the_camera_in_frigates_format(
     world: World, bucket: Bucket, start: Start
 ) -> None:
-    child = start(S3_SWEEP_INTERVAL="3600")
+    child = start(MIRROR_SWEEP_INTERVAL="3600")
     child.says("started")
     until(lambda: world.status())
     event_id = world.event("back_yard", time.time() - 3)
@@ -244,12 +245,12 @@ def test_who_finds_the_childs_lock_taken_learns_in_which_folder_its_ledger_is(
 ) -> None:
     child = start()
     child.says("started")
-    found = places.holder(world.settings())
+    found = places.holder(world.settings().state)
     assert found.folder == world.state and str(child.process.pid) in found.name
     assert child.end() == 0
 
 
-@pytest.mark.parametrize(("chosen", "niceness"), [({}, 10), ({"S3_NICENESS": "15"}, 15)])
+@pytest.mark.parametrize(("chosen", "niceness"), [({}, 10), ({"MIRROR_NICENESS": "15"}, 15)])
 def test_the_child_stands_last_in_line_for_the_processor(
     start: Start, chosen: dict[str, str], niceness: int
 ) -> None:
@@ -284,7 +285,9 @@ def open_files(child: Child) -> set[Path]:
 def test_the_end_of_the_pipe_drains_what_is_due_and_ends_well(
     world: World, bucket: Bucket, start: Start
 ) -> None:
-    child = start(S3_SWEEP_INTERVAL="3600", S3_DRAIN_SECONDS="60", S3_UPLOAD_THREADS="1")
+    child = start(
+        MIRROR_SWEEP_INTERVAL="3600", MIRROR_DRAIN_SECONDS="60", MIRROR_UPLOAD_THREADS="1"
+    )
     child.says("started")
     until(lambda: world.status())
     ids = events(world, 300)  # more than are uploaded while their ids arrive
@@ -307,7 +310,7 @@ def test_an_upload_that_hangs_does_not_keep_it_past_its_drain(
     world: World, start: Start, hole: str
 ) -> None:
     events(world, 20)
-    child = start(S3_ENDPOINT_URL=hole, S3_DRAIN_SECONDS="0.5", S3_NICENESS="0")
+    child = start(S3_ENDPOINT_URL=hole, MIRROR_DRAIN_SECONDS="0.5", MIRROR_NICENESS="0")
     child.says("S3 sweep: 20")
     began = time.monotonic()
     assert child.end() == 0
@@ -322,7 +325,7 @@ def test_frigates_database_is_let_go_before_the_drain_since_frigate_closes_it_so
         return world.database in open_files(child)
 
     events(world, 5)
-    child = start(S3_ENDPOINT_URL=hole, S3_DRAIN_SECONDS="30")
+    child = start(S3_ENDPOINT_URL=hole, MIRROR_DRAIN_SECONDS="30")
     child.says("S3 sweep: 5")
     assert is_open()
     os.write(child.pipe, b"\x04\n")
@@ -416,7 +419,7 @@ def test_a_ledger_damaged_while_it_runs_is_put_aside_and_the_next_child_makes_it
     world: World, bucket: Bucket, start: Start
 ) -> None:
     ids = events(world, 20)
-    first = start(S3_SWEEP_INTERVAL="1")
+    first = start(MIRROR_SWEEP_INTERVAL="1")
     until(lambda: len(world.lines(".s3_uploaded_events")) == 20)
     damage(world.state / "ledger.db")
     late = events(world, 3, ago=1.0)
@@ -440,17 +443,17 @@ def damage(ledger: Path) -> None:
 
 
 def test_wrong_settings_are_all_named_and_end_it_for_good(world: World, start: Start) -> None:
-    child = start(S3_UPLOAD_THREADS="none", S3_ENDPOINT_URL="nowhere", S3_SECRET_KEY="")
+    child = start(MIRROR_UPLOAD_THREADS="none", S3_ENDPOINT_URL="nowhere", S3_SECRET_KEY="")
     assert child.wait() == 78
-    for name in ("S3_UPLOAD_THREADS", "S3_ENDPOINT_URL", "S3_SECRET_KEY"):
+    for name in ("MIRROR_UPLOAD_THREADS", "S3_ENDPOINT_URL", "S3_SECRET_KEY"):
         assert f"wrong setting {name}" in child.log
     assert ACCESS not in child.log
 
 
 def test_switched_off_it_says_so_and_ends_for_good(start: Start) -> None:
-    child = start(S3_MIRROR_ENABLED="false")
+    child = start(MIRROR_ENABLED="false")
     assert child.wait() == 78
-    assert "S3_MIRROR_ENABLED is false" in child.log
+    assert "MIRROR_ENABLED is false" in child.log
 
 
 @pytest.mark.parametrize("missing", ["boto3", "peewee"])
@@ -483,7 +486,7 @@ def test_a_full_disk_under_the_ledger_is_said_and_survived(
     if subprocess.run(mounting, capture_output=True).returncode:
         pytest.skip("may not mount")
     try:
-        child = start(S3_STATE_DIR=str(disk), S3_SWEEP_INTERVAL="1")
+        child = start(MIRROR_STATE_DIR=str(disk), MIRROR_SWEEP_INTERVAL="1")
         first = events(world, 5)
         until(lambda: in_bucket(world, bucket, first))
         with (disk / "ballast").open("wb", buffering=0) as file, pytest.raises(OSError):
@@ -501,7 +504,7 @@ def test_a_full_disk_under_the_ledger_is_said_and_survived(
 
 def test_no_secret_is_to_be_found_anywhere(world: World, bucket: Bucket, start: Start) -> None:
     token = "a-session-token-that-is-secret"
-    child = start(S3_LOG_LEVEL="DEBUG", S3_SESSION_TOKEN=token)
+    child = start(MIRROR_LOG_LEVEL="DEBUG", S3_SESSION_TOKEN=token)
     ids = events(world, 5)
     for event_id in ids:
         child.offer(event_id)
@@ -537,7 +540,6 @@ sys.stdin.read()
 # The mirror with less patience for threads that start than for a ledger that is locked.
 IMPATIENT = f"""
 import runpy, sys
-sys.path.insert(0, {str(ROOT)!r})
 from frigate_mirror.process import system
 from frigate_mirror.ledger import connection
 system.START_WITHIN, connection.BUSY_SECONDS = 4, 6
@@ -560,7 +562,7 @@ def test_a_ledger_that_is_locked_for_longer_than_threads_may_take_does_not_end_t
     )
     with holder:
         assert holder.stdin and holder.stdout and holder.stdout.readline() == b"locked\n"
-        child = start(root=tmp_path, S3_NICENESS="0")
+        child = start(root=tmp_path, MIRROR_NICENESS="0", PYTHONPATH=str(ROOT))
         until(lambda: world.status() or child.process.poll() is not None)
         assert child.process.poll() is None, child.log
         told = command(world, "status")
@@ -577,7 +579,7 @@ def test_a_second_frigate_with_the_same_state_folder_says_so_until_it_has_one_of
     world: World, bucket: Bucket, start: Start, tmp_path: Path
 ) -> None:
     other = World(tmp_path / "other", dict(bucket.environ))
-    shared = {"S3_STATE_DIR": str(world.state)}
+    shared = {"MIRROR_STATE_DIR": str(world.state)}
     first = start()
     first.says("started")
     second = Child(other, **shared)
@@ -585,7 +587,7 @@ def test_a_second_frigate_with_the_same_state_folder_says_so_until_it_has_one_of
         until(lambda: "in use by" in second.log)
         told = command(other, "status", **shared)
         assert told.returncode == 2
-        assert "in use by" in told.stdout and "S3_STATE_DIR" in told.stdout
+        assert "in use by" in told.stdout and "MIRROR_STATE_DIR" in told.stdout
         told = command(other, "check", "--no-put", **shared)
         assert told.returncode == 1 and "FAULT  the state folder" in told.stdout
         told = command(world, "check", "--no-put")

@@ -17,9 +17,10 @@ import pytest
 from frigate_mirror.ledger.connection import RunLock
 from frigate_mirror.ledger.ledger import Ledger
 from frigate_mirror.ledger.rows import Counts, Priority
-from servers import SECRET, Bucket, Moto
-from waiting import PATIENCE
-from worlds import DAY, ROOT, Child, World, clean_environ, command, until
+from tests.rig import ROOT
+from tests.rig.servers import SECRET, Bucket, Moto
+from tests.rig.waiting import PATIENCE, until
+from tests.rig.worlds import DAY, Child, World, clean_environ, command
 
 COMMANDS = ("run", "status", "check", "retry", "acknowledge", "backfill", "rebuild")
 
@@ -86,9 +87,9 @@ def test_a_wrong_command_line_is_64_with_the_usage(world: World, words: tuple[st
     ("status",), ("retry",), ("rebuild",), ("backfill", "--since", "3d"),
 ])  # fmt: skip
 def test_wrong_settings_are_78_with_all_faults_named(world: World, words: tuple[str, ...]) -> None:
-    told = command(world, *words, S3_BATCH_SIZE="many", S3_SWEEP_DAYS="no")
+    told = command(world, *words, MIRROR_BATCH_SIZE="many", MIRROR_SWEEP_DAYS="no")
     assert told.returncode == 78
-    assert "S3_BATCH_SIZE" in told.stderr and "S3_SWEEP_DAYS" in told.stderr
+    assert "MIRROR_BATCH_SIZE" in told.stderr and "MIRROR_SWEEP_DAYS" in told.stderr
 
 
 # -- status
@@ -102,7 +103,7 @@ def test_status_without_a_mirror_is_2_and_says_why(world: World) -> None:
 
 def test_status_of_a_running_mirror_is_0_for_people_and_programs(world: World) -> None:
     world.event(started=time.time() - 60)
-    child = Child(world, S3_CHECK_INTERVAL="1")
+    child = Child(world, MIRROR_CHECK_INTERVAL="1")
     try:
         until(lambda: world.status().get("health") == "OK" and world.lines(".s3_uploaded_events"))
         told = command(world, "status")
@@ -176,13 +177,13 @@ def test_a_hostile_status_file_breaks_no_command_and_reaches_no_terminal(
 ) -> None:
     written(**changed)
     for silent, *words in (
-        ("S3_STATE_DIR", "status"),
-        ("S3_STATE_DIR", "status", "--json"),
-        ("S3_STATE_DIR", "retry"),
+        ("MIRROR_STATE_DIR", "status"),
+        ("MIRROR_STATE_DIR", "status", "--json"),
+        ("MIRROR_STATE_DIR", "retry"),
         ("FRIGATE_DB_PATH", "check", "--no-put"),
         ("FRIGATE_DB_PATH", "backfill", "--since", "3d"),
     ):
-        world.environ["S3_STATE_DIR"] = str(world.state)
+        world.environ["MIRROR_STATE_DIR"] = str(world.state)
         world.environ["FRIGATE_DB_PATH"] = str(world.database)
         world.environ[silent] = ""  # as in Frigate's container, where the status tells it
         told = command(world, *words, PYTHONIOENCODING="ascii")
@@ -198,7 +199,7 @@ def test_places_that_the_environment_names_win_over_those_of_the_status_file(
     world: World, written: Callable[..., dict[str, Any]]
 ) -> None:
     written(paths={"database": "/nowhere/frigate.db", "state": "/nowhere"})
-    told = command(world, "check", "--no-put", S3_STATE_DIR=str(world.state))
+    told = command(world, "check", "--no-put", MIRROR_STATE_DIR=str(world.state))
     assert f"{world.database} can be read" in told.stdout
     assert f"{world.state} can be written" in told.stdout
     assert "/nowhere" not in told.stdout
@@ -294,7 +295,7 @@ def test_retry_where_nothing_was_ever_mirrored_is_70(world: World) -> None:
 def test_what_is_acknowledged_is_listed_and_no_longer_keeps_health_from_ok(world: World) -> None:
     event_id = f"{time.time() - 60:.1f}-aaaaaa"
     bury(world, (event_id, "front_door"))
-    child = Child(world, S3_CHECK_INTERVAL="1")
+    child = Child(world, MIRROR_CHECK_INTERVAL="1")
     try:
         until(lambda: world.status().get("health") == "DEGRADED")
         [reason] = world.status()["reasons"]

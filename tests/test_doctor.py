@@ -17,8 +17,9 @@ from frigate_mirror.commands import doctor
 from frigate_mirror.commands.doctor import FAULT, NOTE, OK, Finding, seam_fault
 from frigate_mirror.settings import settings
 from frigate_mirror.settings.settings import Settings
-from frigate_mirror.sinks.sink import MemorySink, Misconfigured, Probe, Receipt, Unavailable
+from frigate_mirror.sinks.sink import Misconfigured, Probe, Receipt, Unavailable
 from frigate_s3_patcher import SEAM
+from tests.rig.sinks import MemorySink
 
 MAINTAINER = '''
 class EventProcessor(threading.Thread):
@@ -85,16 +86,23 @@ def test_a_variable_like_no_other_is_noticed_too_and_its_value_never_told() -> N
 
 
 def test_no_variable_of_ours_counts_as_misspelt() -> None:
-    names = [one.metadata["env"] for one in settings.dataclasses.fields(Settings)]
-    secrets = [f"{name}_FILE" for name in settings.SECRETS]
+    names = [name for one in settings.VARIABLES.values() for name in one.sources]
+    assert {"S3_UPLOAD_THREADS", "S3_SECRET_KEY_FILE"} < set(names)
     own = ["S3_MIRROR_INIT", "S3_MIRROR_FRIGATE", "S3_MIRROR_PARENT"]
-    assert list(doctor.misspelt(dict.fromkeys([*names, *secrets, *own], "x"))) == []
+    frigates = ["FRIGATE_RTSP_PASSWORD"]
+    assert list(doctor.misspelt(dict.fromkeys([*names, *own, *frigates], "x"))) == []
+
+
+@pytest.mark.parametrize("name", ["MIRROR_UPLOAD_THREAD", "S3_UPLOAD_THREAD"])
+def test_the_name_that_was_meant_is_told_as_it_is_today(name: str) -> None:
+    (finding,) = doctor.misspelt({name: "8"})
+    assert finding.advice == "did you mean MIRROR_UPLOAD_THREADS?"
 
 
 def test_it_says_where_the_key_comes_from_and_never_the_key(place: Path) -> None:
     keys = {"S3_ACCESS_KEY": "AKIDhidden", "S3_SECRET_KEY": "hidden"}
     told = [
-        str(doctor.credentials(loaded(place, **environ)))
+        str(doctor.credentials(loaded(place, **environ).s3))
         for environ in ({}, keys, {**keys, "S3_SESSION_TOKEN": "hidden"})
     ]
     assert "standard AWS chain" in told[0]
@@ -114,10 +122,10 @@ def test_a_sound_place_has_no_fault_and_nothing_is_left_in_it(place: Path) -> No
 
 def test_every_place_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    found = faults(doctor.paths(loaded(tmp_path, S3_STATE_DIR=f"{tmp_path}/file/state")))
+    found = faults(doctor.paths(loaded(tmp_path, MIRROR_STATE_DIR=f"{tmp_path}/file/state")))
     assert len(found) == 3
     assert "frigate.db: " in found[0].what and "FRIGATE_DB_PATH" in found[0].advice
-    assert "Not a directory" in found[1].what and "S3_STATE_DIR" in found[1].advice
+    assert "Not a directory" in found[1].what and "MIRROR_STATE_DIR" in found[1].advice
     assert "no folder" in found[2].what and "FRIGATE_CLIPS_DIR" in found[2].advice
 
 
@@ -128,11 +136,11 @@ def test_a_database_that_is_none_is_a_fault(place: Path) -> None:
 
 
 def test_ledgers_in_two_places_are_both_named(place: Path) -> None:
-    for folder in loaded(place).state_dirs:
+    for folder in loaded(place).state.dirs:
         folder.mkdir(parents=True)
         (folder / "ledger.db").touch()
     [found] = [one for one in doctor.paths(loaded(place)) if one.grade == NOTE]
-    assert all(str(folder) in found.what for folder in loaded(place).state_dirs)
+    assert all(str(folder) in found.what for folder in loaded(place).state.dirs)
 
 
 def test_a_folder_that_cannot_be_written_is_a_fault(place: Path) -> None:
@@ -154,7 +162,7 @@ def test_without_hard_links_it_remarks_that_pictures_are_copied(
 
 
 def test_without_a_spool_links_do_not_matter(place: Path) -> None:
-    assert grades(doctor.paths(loaded(place, S3_SPOOL_LIMIT_MB="0"))) == [OK] * 4
+    assert grades(doctor.paths(loaded(place, MIRROR_SPOOL_LIMIT_MB="0"))) == [OK] * 4
 
 
 # -- the bucket
@@ -180,7 +188,7 @@ class ListOnly(MemorySink):
 
 def test_a_sound_bucket_has_no_fault_and_the_right_to_put_is_proven(place: Path) -> None:
     sink = MemorySink()
-    found = list(doctor.bucket(sink, loaded(place, S3_PATH_PREFIX="a/b"), put=True))
+    found = list(doctor.bucket(sink, loaded(place, S3_PATH_PREFIX="a/b").s3, put=True))
     assert grades(iter(found)) == [OK] * 3
     assert "bucket pictures at AWS us-east-1" in found[0].what
     assert list(sink.objects) == ["a/b/.s3-mirror-check"]
@@ -189,13 +197,13 @@ def test_a_sound_bucket_has_no_fault_and_the_right_to_put_is_proven(place: Path)
 
 def test_without_a_prefix_the_proof_lies_at_the_top(place: Path) -> None:
     sink = MemorySink()
-    list(doctor.bucket(sink, loaded(place), put=True))
+    list(doctor.bucket(sink, loaded(place).s3, put=True))
     assert list(sink.objects) == [".s3-mirror-check"]
 
 
 def test_a_right_that_was_not_tried_is_said_to_be_unproven(place: Path) -> None:
     sink = MemorySink()
-    *_, last = doctor.bucket(sink, loaded(place), put=False)
+    *_, last = doctor.bucket(sink, loaded(place).s3, put=False)
     assert (last.grade, sink.puts) == (NOTE, [])
     assert "unproven" in last.what
 
@@ -204,14 +212,16 @@ def test_a_bucket_that_fails_is_told_with_both_faults_and_hints(place: Path) -> 
     sink = MemorySink()
     down = Unavailable("connect: timed out", code="ConnectTimeout", hint="look at the network")
     sink.failures = [down, down]
-    found = faults(doctor.bucket(sink, loaded(place, S3_ENDPOINT_URL="http://nas:9000"), put=True))
+    found = faults(
+        doctor.bucket(sink, loaded(place, S3_ENDPOINT_URL="http://nas:9000").s3, put=True)
+    )
     assert [one.advice for one in found] == ["look at the network"] * 2
     assert found[0].what == "bucket pictures at http://nas:9000: connect: timed out"
     assert found[1].what == "right to put: connect: timed out"
 
 
 def test_a_key_that_may_list_and_not_put_is_a_fault(place: Path) -> None:
-    (finding,) = faults(doctor.bucket(ListOnly(), loaded(place), put=True))
+    (finding,) = faults(doctor.bucket(ListOnly(), loaded(place).s3, put=True))
     assert (finding.what, finding.advice) == (
         "right to put: put: access denied",
         "grant s3:PutObject",
@@ -234,7 +244,7 @@ def test_a_key_that_may_list_and_not_put_is_a_fault(place: Path) -> None:
 def test_a_clock_is_graded_by_what_s3_lets_pass(
     place: Path, skew: float | None, grade: str
 ) -> None:
-    found = list(doctor.bucket(Skewed(skew), loaded(place), put=False))
+    found = list(doctor.bucket(Skewed(skew), loaded(place).s3, put=False))
     assert found[1].grade == grade
     assert found[1].what.startswith("clock:")
 

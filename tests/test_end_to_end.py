@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from campaign.processes import kill, marked
-from servers import Bucket
-from waiting import PATIENCE, eventually
+from tests.rig import ROOT
+from tests.rig.processes import kill_marked, marked
+from tests.rig.servers import Bucket
+from tests.rig.waiting import PATIENCE, until
 
-ROOT = Path(__file__).resolve().parent.parent
 STANDIN = ROOT / "tests" / "standin"
 EVENTS = 6
 ENDINGS = {"0.16": ".jpg", "0.17": ".jpg", "0.18": "-clean.webp"}
@@ -29,6 +29,7 @@ class Frigate:
     def __init__(self, folder: Path, version: str, bucket: Bucket) -> None:
         self.version, self.bucket = version, bucket
         self.media, self.log_path = folder / "media", folder / "frigate.log"
+        self._mark = f"STANDIN_MEDIA={self.media}"
         init = folder / "init"
         init.write_text(f'#!/bin/sh\ncd "{STANDIN}" && exec "{sys.executable}" -m frigate "$@"\n')
         init.chmod(0o755)
@@ -38,7 +39,7 @@ class Frigate:
         environ |= {
             "S3_MIRROR_INIT": str(init),
             "S3_PATH_PREFIX": "frigate/snapshots",
-            "S3_STATS_INTERVAL": "1",
+            "MIRROR_STATS_INTERVAL": "1",
             "STANDIN_VERSION": version,
             "STANDIN_MEDIA": str(self.media),
             "STANDIN_DB": str(folder / "config" / "frigate.db"),
@@ -74,15 +75,13 @@ class Frigate:
 
     def processes(self) -> list[int]:
         """Every living process that it made, and those made by them."""
-        return marked(f"STANDIN_MEDIA={self.media}")
+        return marked(self._mark)
 
     def kill_all(self) -> None:
-        """Kill it and all that is left of it, until nothing comes any more."""
+        """Kills it and every process that is left of it."""
         self.process.kill()
         self.process.wait()
-        while left := self.processes():
-            for pid in left:
-                kill(pid)
+        kill_marked(self._mark)
 
 
 @pytest.fixture
@@ -97,10 +96,10 @@ def test_every_event_that_ends_with_a_picture_is_in_the_bucket_byte_for_byte(
     frigate: Frigate,
 ) -> None:
     bucket, ending = frigate.bucket, ENDINGS[frigate.version]
-    eventually(lambda: "is over" in frigate.log, "the scenario's end")
+    until(lambda: "is over" in frigate.log, "the scenario's end")
     pictures = frigate.pictures
     line = f"S3 Upload Stats - Success: {len(pictures)}, Failed: 0, Retry Queue: 0"
-    eventually(lambda: line in frigate.log, f"{line}\n{frigate.log}")
+    until(lambda: line in frigate.log, f"{line}\n{frigate.log}")
     assert frigate.stop() == 0
 
     objects = bucket.objects()
@@ -115,7 +114,7 @@ def test_every_event_that_ends_with_a_picture_is_in_the_bucket_byte_for_byte(
         return sorted(one.split("\t")[2] for one in lines)
 
     # Lines come in groups, the last one with the end of the child, for which Frigate does not wait.
-    eventually(lambda: told() == sorted(objects), f"{told()} to be {sorted(objects)}")
+    until(lambda: told() == sorted(objects), f"{told()} to be {sorted(objects)}")
     assert (frigate.cache / ".s3_failed_events").read_text() == ""
     assert_greps_of_the_readme_find_their_lines(frigate.log)
 
@@ -130,7 +129,7 @@ def assert_greps_of_the_readme_find_their_lines(log: str) -> None:
 
 @pytest.mark.parametrize("frigate", ["0.16"], indirect=True)
 def test_nothing_of_the_mirror_is_left_running_after_frigate_has_stopped(frigate: Frigate) -> None:
-    eventually(lambda: "S3 snapshot mirror started" in frigate.log, "the child's start")
+    until(lambda: "S3 snapshot mirror started" in frigate.log, "the child's start")
     assert frigate.stop() == 0
-    eventually(lambda: "S3 snapshot mirror stopped" in frigate.log, "the child's end")
-    eventually(lambda: not frigate.processes(), "a process is left")
+    until(lambda: "S3 snapshot mirror stopped" in frigate.log, "the child's end")
+    until(lambda: not frigate.processes(), "a process is left")

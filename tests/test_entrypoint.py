@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from waiting import PATIENCE
+from tests.rig import ROOT
+from tests.rig.waiting import PATIENCE
 
-ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted([*ROOT.glob("*.sh"), *ROOT.glob("demo/*.sh")])
 INIT = '#!/bin/bash\nprintf "PYTHONPATH=%s\\n" "${PYTHONPATH-unset}"; printf "[%s]" "$@"; exit 7\n'
 

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from campaign.processes import is_mirror, kill, marked, parents
-from servers import Bucket
-from waiting import PATIENCE, eventually
+from tests.rig import ROOT
+from tests.rig.processes import is_mirror, kill_marked, marked, parents
+from tests.rig.servers import Bucket
+from tests.rig.waiting import PATIENCE, until
 
-ROOT = Path(__file__).resolve().parents[1]
 STANDIN = ROOT / "tests" / "standin"
 VERSIONS = ("0.16", "0.17", "0.18")
 FORKS_AND_SERVES = ("0.16", "0.17")  # the two ways in which Frigate makes its other processes
@@ -52,7 +52,7 @@ class Host:
             "STANDIN_MEDIA": str(folder / "media"),
             "STANDIN_DB": str(folder / "config" / "frigate.db"),
             "STANDIN_ORPHAN_SECONDS": LINGER,
-            "S3_DRAIN_SECONDS": str(DRAIN),
+            "MIRROR_DRAIN_SECONDS": str(DRAIN),
         }
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
@@ -87,16 +87,14 @@ class Host:
 
     def mirror(self) -> int:
         """Its child of ours, once that is at work."""
-        eventually(lambda: "S3 snapshot mirror started" in self.err)
+        until(lambda: "S3 snapshot mirror started" in self.err)
         return self.mirrors()[0]
 
     def kill_all(self) -> None:
-        """Kill it and all that is left of it, until nothing comes any more."""
+        """Kills it and every process that is left of it."""
         self.process.kill()
         self.process.wait(PATIENCE)
-        while family := self.family():
-            for pid in family:
-                kill(pid)
+        kill_marked(self._mark)
 
 
 def alive(pid: int) -> bool:
@@ -135,9 +133,9 @@ def test_a_host_with_a_mirror_at_work_says_and_ends_as_without(
     assert mirrored.finish() == plain.finish()
     assert b"false-positive" in plain.out
     pictures = {file.read_bytes() for file in mirrored.clips.iterdir() if file.is_file()}
-    eventually(lambda: len(bucket.keys()) == 4)
+    until(lambda: len(bucket.keys()) == 4)
     assert set(bucket.objects().values()) <= pictures
-    eventually(lambda: "S3 snapshot mirror stopped" in mirrored.err)
+    until(lambda: "S3 snapshot mirror stopped" in mirrored.err)
 
 
 def test_a_host_whose_s3_is_unreachable_says_and_ends_as_without(
@@ -164,7 +162,7 @@ def test_a_crashed_event_thread_leaves_no_child_behind_in_a_host_that_lives_on(
 ) -> None:
     host = start(version, STANDIN_RAISE="1", STANDIN_LINGER=LINGER, **NOBODY)
     mirror = host.mirror()
-    eventually(lambda: not Path(f"/proc/{mirror}").exists())  # a zombie would still be there
+    until(lambda: not Path(f"/proc/{mirror}").exists())  # a zombie would still be there
     assert host.process.poll() is None and not host.mirrors()
     assert not [name for name in files_of(host.process.pid).values() if "s3_" in name]
 
@@ -176,7 +174,7 @@ def test_whatever_keeps_it_from_arming_costs_one_line_on_stderr(start: Callable[
         "asynchronous, expected": NOBODY | {"STANDIN_SHAPE": "async"},
         "frigate.events.external, expected": NOBODY | {"STANDIN_SHAPE": "old"},
         "S3_BUCKET is not set": {},
-        "S3_MIRROR_ENABLED is false": NOBODY | {"S3_MIRROR_ENABLED": "false"},
+        "MIRROR_ENABLED is false": NOBODY | {"MIRROR_ENABLED": "false"},
     }
     plain = {why: start("0.17", boot=False, **environ) for why, environ in cases.items()}
     ours = {why: start("0.17", **environ) for why, environ in cases.items()}
@@ -190,9 +188,9 @@ def test_settings_that_the_child_refuses_leave_the_host_as_it_is(
     start: Callable[..., Host],
 ) -> None:
     plain = start("0.17", boot=False)
-    ours = start("0.17", **NOBODY | {"S3_UPLOAD_THREADS": "many"})
+    ours = start("0.17", **NOBODY | {"MIRROR_UPLOAD_THREADS": "many"})
     assert ours.finish() == plain.finish()
-    assert ours.err.count("wrong setting S3_UPLOAD_THREADS") == 1
+    assert ours.err.count("wrong setting MIRROR_UPLOAD_THREADS") == 1
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -209,7 +207,7 @@ def test_nothing_that_the_host_executes_inherits_the_pipe(start: Callable[..., H
     mirror = host.mirror()
     pipe = files_of(mirror)["0"]
     assert pipe.startswith("pipe:")
-    eventually(lambda: len(host.family() - {mirror}) >= 2)
+    until(lambda: len(host.family() - {mirror}) >= 2)
     others = host.family() - {mirror}
     assert not [pid for pid in others if pipe in files_of(pid).values()]
     assert list(files_of(host.process.pid).values()).count(pipe) == 2
@@ -223,7 +221,7 @@ def test_a_host_that_is_killed_takes_the_mirror_along_though_its_children_live_o
     mirror = host.mirror()
     others = host.family() - {mirror}
     host.process.kill()
-    eventually(lambda: not alive(mirror))
+    until(lambda: not alive(mirror))
     if version == "0.16":
         assert all(alive(pid) for pid in others)
 
@@ -245,7 +243,7 @@ def test_a_mirror_that_is_killed_is_replaced(start: Callable[..., Host]) -> None
     host = start("0.17", STANDIN_LINGER=LINGER, **NOBODY)
     mirror = host.mirror()
     os.kill(mirror, signal.SIGKILL)
-    eventually(lambda: host.err.count("S3 snapshot mirror started") == 2)
+    until(lambda: host.err.count("S3 snapshot mirror started") == 2)
     assert "S3 snapshot mirror ended (-9), starting again in 1 s" in host.err
     assert mirror not in host.mirrors()
 
@@ -268,14 +266,14 @@ def test_a_host_that_is_told_to_stop_does_not_wait_for_its_mirror_which_ends_aft
     for plain, ours in pairs:
         mirror = ours.mirror()
         for host in (plain, ours):
-            eventually(lambda host=host: b"api" in host.out)  # the scenario's last event
+            until(lambda host=host: b"api" in host.out)  # the scenario's last event
         os.kill(mirror, signal.SIGSTOP)  # whoever waited for it would wait for ever
         for host in (plain, ours):
             host.process.send_signal(signal.SIGTERM)
         assert ours.finish() == plain.finish()
         assert alive(mirror)
         os.kill(mirror, signal.SIGCONT)
-        eventually(lambda pid=mirror: not alive(pid))
+        until(lambda pid=mirror: not alive(pid))
 
 
 STORM = """
@@ -322,7 +320,6 @@ processor.run()
 """
 WATCHER = """
 import os, sys
-sys.path.insert(0, {root!r})
 from frigate_mirror.process.system import Parent
 with open({log!r}, "a") as log: log.write(str(__import__("os").getpid()) + "\\n")
 parent = Parent(0, int(os.environ["S3_MIRROR_PARENT"]))
@@ -332,21 +329,21 @@ while not parent.gone: parent.ids(0.2)
 
 def test_a_fork_at_any_moment_never_keeps_a_mirror_alive(tmp_path: Path) -> None:
     log = tmp_path / "pids"
-    (tmp_path / "s3_snapshot_mirror.py").write_text(WATCHER.format(root=str(ROOT), log=str(log)))
+    (tmp_path / "s3_snapshot_mirror.py").write_text(WATCHER.format(log=str(log)))
     storm = subprocess.Popen(
         [sys.executable, "-c", STORM, str(ROOT / "frigate_s3_patcher.py"), str(tmp_path)],
-        env={"PATH": os.environ["PATH"], "S3_BUCKET": "pictures"},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "S3_BUCKET": "pictures"},
         stdout=subprocess.PIPE,
         start_new_session=True,
     )
     try:
         assert storm.stdout and storm.stdout.readline() == b"storm over\n"
-        eventually(lambda: any(alive(pid) for pid in logged(log)))
+        until(lambda: any(alive(pid) for pid in logged(log)))
         forked = [pid for pid, parent in parents().items() if parent == storm.pid]
         forked = [pid for pid in forked if os.getpgid(pid) == storm.pid]
         assert len(forked) == 150
         storm.kill()
-        eventually(lambda: not any(alive(pid) for pid in logged(log)))
+        until(lambda: not any(alive(pid) for pid in logged(log)))
         assert all(alive(pid) for pid in forked)
     finally:
         os.killpg(storm.pid, signal.SIGKILL)
@@ -372,9 +369,9 @@ def test_a_worker_forked_while_the_child_starts_does_not_keep_the_next_from_star
         start_new_session=True,
     )
     try:
-        eventually(lambda: sum(parent == storm.pid for parent in parents().values()) >= 150)
+        until(lambda: sum(parent == storm.pid for parent in parents().values()) >= 150)
         starts = len(log.read_text())
-        eventually(lambda: len(log.read_text()) >= starts + 3)
+        until(lambda: len(log.read_text()) >= starts + 3)
     finally:
         os.killpg(storm.pid, signal.SIGKILL)
         storm.wait(PATIENCE)

@@ -19,7 +19,7 @@ from frigate_mirror.keys import KeyCodec
 from frigate_mirror.ledger.ledger import Ledger, LedgerError
 from frigate_mirror.ledger.rows import Counts, Entry, Priority, Settled
 from frigate_mirror.spool import Spool
-from worlds import DAY, NOW, Clock, World
+from tests.rig.worlds import DAY, NOW, Clock, World
 
 
 class Bench:

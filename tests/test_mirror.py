@@ -20,7 +20,9 @@ from frigate_mirror.ledger.ledger import Ledger, LedgerError
 from frigate_mirror.ledger.rows import Counts
 from frigate_mirror.process import child
 from frigate_mirror.sinks.sink import Misconfigured, Receipt, Rejected, Stored, Unavailable
-from worlds import DAY, NOW, Clock, FaultySink, World, until
+from tests.rig.sinks import FaultySink
+from tests.rig.waiting import until
+from tests.rig.worlds import DAY, NOW, Clock, World
 
 STATS = re.compile(
     r"S3 Upload Stats - Success: \d+, Failed: \d+, Retry Queue: \d+, "
@@ -101,7 +103,7 @@ def test_a_week_of_events_is_in_the_bucket_after_one_round(bench: Bench) -> None
 
 
 def test_a_batch_size_of_one_mirrors_all_the_same(tmp_path: Path) -> None:
-    bench = Bench(tmp_path / "one", S3_BATCH_SIZE="1")
+    bench = Bench(tmp_path / "one", MIRROR_BATCH_SIZE="1")
     ids = {bench.world.event(started=NOW - 60 - n) for n in range(25)}
     bench.round()
     assert bench.keys_of(ids) == ids
@@ -163,7 +165,7 @@ def test_a_ledger_lost_in_an_outage_costs_no_picture_that_frigate_has_deleted_si
 def test_a_held_picture_is_kept_as_long_as_anybody_may_want_it(bench: Bench) -> None:
     pending = bench.world.event(started=NOW - 60)
     bench.mirror.housekeep()
-    spool = bench.world.settings().spool_dir
+    spool = bench.world.settings().state.spool_dir
     for name in ("snapshot_1-unknown", "snapshot_2-uploaded"):
         (spool / name).write_bytes(b"picture")
     bench.open()
@@ -180,7 +182,7 @@ def test_a_held_picture_is_kept_as_long_as_anybody_may_want_it(bench: Bench) -> 
 
 
 def test_the_spool_holds_as_many_megabytes_as_the_owner_allows_to_the_byte(tmp_path: Path) -> None:
-    bench = Bench(tmp_path / "bench", S3_SPOOL_LIMIT_MB="1")
+    bench = Bench(tmp_path / "bench", MIRROR_SPOOL_LIMIT_MB="1")
     for size in (600_000, 400_000):
         hold_a_picture_of(bench, size)
     assert (bench.mirror.spool.bytes, bench.mirror.spool.trouble) == (1_000_000, "")
@@ -196,7 +198,7 @@ def hold_a_picture_of(bench: Bench, size: int) -> None:
 
 
 def test_the_owners_bandwidth_is_kept(tmp_path: Path) -> None:
-    bench = Bench(tmp_path / "bench", S3_BANDWIDTH_LIMIT="1")
+    bench = Bench(tmp_path / "bench", MIRROR_BANDWIDTH_LIMIT="1")
     for n in range(3):
         bench.world.event(started=NOW - DAY - n)
     bench.round()
@@ -472,7 +474,7 @@ def test_once_the_status_says_stopped_no_late_round_says_otherwise(bench: Bench)
 
 
 def test_memory_stays_flat_over_ten_thousand_events(tmp_path: Path) -> None:
-    bench = Bench(tmp_path / "many", S3_BATCH_SIZE="500", S3_SPOOL_LIMIT_MB="0")
+    bench = Bench(tmp_path / "many", MIRROR_BATCH_SIZE="500", MIRROR_SPOOL_LIMIT_MB="0")
     bench.mirror.catalog.stay_open()
     bench.mirror.uploader._sink = sink = ForgetfulSink()
     bench.mirror.uploader._on_settled = lambda done: None  # its cost is the disk's, not memory

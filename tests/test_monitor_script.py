@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from waiting import PATIENCE
+from tests.rig import ROOT
+from tests.rig.waiting import PATIENCE
 
-ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ("bash", "dirname", "timeout", "date", "cat", "env")
 ANSWER = "S3 mirror: OK\n  in bucket    12"
 # The program that answers: what it is asked is noted, what it says stands in two files.

@@ -21,9 +21,11 @@ from frigate_mirror.commands import doctor
 from frigate_mirror.commands.doctor import NOTE
 from frigate_mirror.settings import settings
 from s3 import S3Sink
-from s3_case import put, sink_for
-from servers import WRITER_ACCESS, WRITER_SECRET, Bucket, SeaweedFS
-from worlds import ROOT, Child, World, until
+from tests.rig import ROOT
+from tests.rig.s3_sink import put, sink_for
+from tests.rig.servers import WRITER_ACCESS, WRITER_SECRET, Bucket, SeaweedFS
+from tests.rig.waiting import until
+from tests.rig.worlds import Child, World
 
 KEY = "door/a.jpg"
 DOCUMENT = (ROOT / "docs" / "threat-model.md").read_text()
@@ -180,7 +182,7 @@ def test_the_doctor_still_says_that_the_key_can_delete_where_that_only_hides_an_
     request: pytest.FixtureRequest, kind: str
 ) -> None:
     bucket: Bucket = request.getfixturevalue(kind)
-    loaded = settings.load(bucket.environ)
+    loaded = settings.load(bucket.environ).s3
     finding = doctor.deletion(S3Sink(loaded, bucket.environ, attempts=1), loaded)
     assert finding.grade == NOTE and "can delete" in finding.what
     assert len(versions(bucket, doctor.BAIT_NAME)) == 1

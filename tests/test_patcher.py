@@ -24,9 +24,9 @@ from typing import Any
 
 import pytest
 
-from waiting import PATIENCE, eventually
+from tests.rig import ROOT
+from tests.rig.waiting import PATIENCE, until
 
-ROOT = Path(__file__).resolve().parents[1]
 ON = {"S3_BUCKET": "pictures"}
 PLAIN = """
 class EventProcessor:
@@ -94,7 +94,7 @@ def keepers() -> list[threading.Thread]:
 
 
 def wait_until(met: Callable[[], Any]) -> None:
-    eventually(met, lambda: inspect.getsource(met))
+    until(met, lambda: inspect.getsource(met))
 
 
 def host(code: str = PLAIN) -> Any:
@@ -171,8 +171,9 @@ def open_pipes() -> set[str]:
     [
         ({}, "S3_BUCKET is not set"),
         ({"S3_BUCKET": "  "}, "S3_BUCKET is not set"),
-        (ON | {"S3_MIRROR_ENABLED": "false"}, "S3_MIRROR_ENABLED is false"),
-        (ON | {"S3_MIRROR_ENABLED": " No "}, "S3_MIRROR_ENABLED is false"),
+        (ON | {"MIRROR_ENABLED": "false"}, "MIRROR_ENABLED is false"),
+        (ON | {"MIRROR_ENABLED": " No "}, "MIRROR_ENABLED is false"),
+        (ON | {"S3_MIRROR_ENABLED": "off"}, "S3_MIRROR_ENABLED is false"),
     ],
 )
 def test_an_owner_who_does_not_want_it_gets_one_line_and_frigate_untouched(

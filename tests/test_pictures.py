@@ -5,15 +5,15 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from frigate_mirror.frigate.pictures import fault_of
+from tests.rig import STANDIN
 
-FOLDER = Path(__file__).resolve().parent / "standin" / "pictures"
+FOLDER = STANDIN / "pictures"
 JPEGS = [path.read_bytes() for path in sorted(FOLDER.glob("*.jpg"))]
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from frigate_mirror.process.system import Rounds
-from waiting import PATIENCE, eventually
+from tests.rig import ROOT
+from tests.rig.waiting import PATIENCE, until
 
-ROOT = Path(__file__).resolve().parent.parent
 # Opens files below and above the usual limits, lets go, and tells what is open then, and up to
 # which numbers the C library was asked to close.
 LETS_GO = """
@@ -68,7 +67,7 @@ def test_a_round_is_called_at_once_and_then_not_before_it_is_due_again() -> None
         "test", (3600.0, lambda: hourly.append("called")), (0.01, lambda: often.append("called"))
     )
     rounds.start()
-    eventually(lambda: len(often) >= 4)
+    until(lambda: len(often) >= 4)
     rounds.stop()
     rounds.join(PATIENCE)
     assert len(hourly) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import re
@@ -10,9 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from frigate_mirror.settings.settings import Settings
+from frigate_mirror.settings.settings import VARIABLES
+from tests.rig import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 SEED_VARIABLES = {
     "S3_BUCKET": "",
@@ -32,22 +31,14 @@ def fenced(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-def in_the_code() -> dict[str, tuple[str, str]]:
-    fields = [field.metadata for field in dataclasses.fields(Settings)]
-    return {meta["env"]: (meta["default"], meta["about"]) for meta in fields}
-
-
-def test_the_settings_table_is_what_the_code_has() -> None:
-    table = README.split("<!-- settings: begin -->")[1].split("<!-- settings: end -->")[0]
-    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", table, re.MULTILINE)
-    told = {name: (default.strip("`"), about) for name, default, about in rows}
-    assert told == {
-        name: (default or "(none)", about) for name, (default, about) in in_the_code().items()
-    }
+def test_the_settings_table_is_what_the_command_prints() -> None:
+    table = README.split("<!-- settings: begin -->\n")[1].split("<!-- settings: end -->")[0]
+    command = [sys.executable, ROOT / "s3_snapshot_mirror.py", "settings", "--table"]
+    assert table == subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def test_every_setting_that_was_promised_first_has_its_name_and_default() -> None:
-    defaults = {name: default for name, (default, _) in in_the_code().items()}
+    defaults = {name: one.default for one in VARIABLES.values() for name in one.names}
     assert {name: defaults.get(name) for name in SEED_VARIABLES} == SEED_VARIABLES
 
 

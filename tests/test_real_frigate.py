@@ -12,14 +12,13 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from frigate_mirror.process.system import END
+from tests.rig import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 SOURCE = os.environ.get("FRIGATE_SRC", "")
 PYTHON = os.environ.get("FRIGATE_PYTHON", sys.executable)
 # What Frigate imports and this test never calls; too large to ask for.

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from frigate_mirror.sinks.sink import Misconfigured
-from s3_case import ACCESS, SECRET, environ_for, failure_of, put, sink_for
-from stub import Stub, error
+from tests.rig.s3_sink import ACCESS, SECRET, environ_for, failure_of, put, sink_for
+from tests.rig.stub import Stub, error
 
 pytestmark = pytest.mark.usefixtures("no_aws_of_the_host", "each_way")
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import frigate_mirror.sinks.body
-from s3_case import environ_for, failure_of, forbid_md5, put, sink_for
-from servers import Bucket, SeaweedFS
-from stub import CHECKSUM, Reply, Stub, error
+from tests.rig.s3_sink import environ_for, failure_of, forbid_md5, put, sink_for
+from tests.rig.servers import Bucket, SeaweedFS
+from tests.rig.stub import CHECKSUM, Reply, Stub, error
 
 pytestmark = pytest.mark.usefixtures("no_aws_of_the_host")
 

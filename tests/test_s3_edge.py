@@ -16,9 +16,9 @@ import frigate_mirror.sinks.body
 from frigate_mirror import metadata
 from frigate_mirror.sinks.sink import Rejected, SinkError, Unavailable
 from s3 import S3Sink
-from s3_case import environ_for, failure_of, forbid_md5, put, sink_for
-from servers import Bucket
-from stub import Reply, Stub, error
+from tests.rig.s3_sink import environ_for, failure_of, forbid_md5, put, sink_for
+from tests.rig.servers import Bucket
+from tests.rig.stub import Reply, Stub, error
 
 pytestmark = pytest.mark.usefixtures("no_aws_of_the_host", "each_way")
 

@@ -16,9 +16,9 @@ from frigate_mirror.settings import settings
 from frigate_mirror.sinks.s3.codes import CODES, classify
 from frigate_mirror.sinks.sink import Misconfigured, Rejected, SinkError, Unavailable
 from s3 import S3Sink
-from s3_case import environ_for, failure_of, put, sink_for
-from servers import WRITER_ACCESS, WRITER_SECRET, Bucket
-from stub import LISTING, Reply, Stub, error
+from tests.rig.s3_sink import environ_for, failure_of, put, sink_for
+from tests.rig.servers import WRITER_ACCESS, WRITER_SECRET, Bucket
+from tests.rig.stub import LISTING, Reply, Stub, error
 
 pytestmark = pytest.mark.usefixtures("no_aws_of_the_host")
 
@@ -231,7 +231,7 @@ def test_https_to_a_plain_port_is_unavailable_with_a_hint(stub: Stub) -> None:
 
 
 def test_an_endpoint_that_cannot_be_one_is_the_owners_to_mend() -> None:
-    loaded = settings.load(environ_for("http://localhost"))
+    loaded = settings.load(environ_for("http://localhost")).s3
     loaded = dataclasses.replace(loaded, endpoint_url="http://no_such_host:1")
     caught = failure_of(lambda: put(S3Sink(loaded, {}, attempts=1)))
     assert (type(caught), caught.code) == (Misconfigured, "InvalidEndpointConfiguration")

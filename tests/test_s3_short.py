@@ -27,7 +27,6 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from campaign.tls import Certificates
 from frigate_mirror.settings import settings
 from frigate_mirror.sinks.body import Body, Window
 from frigate_mirror.sinks.s3 import boto
@@ -37,11 +36,12 @@ from frigate_mirror.sinks.s3.http1 import MOST, Answer, Connection, ReadTimeout
 from frigate_mirror.sinks.s3.pool import Patience, Wire
 from frigate_mirror.sinks.s3.sigv4 import UNSIGNED, Request, Signer
 from frigate_mirror.sinks.sink import SinkError
-from s3_case import environ_for, failure_of, put, sink_for
-from stub import CHECKSUM, LISTING, Reply, Seen, Stub, error
+from tests.rig import ROOT
+from tests.rig.certificates import Certificates
+from tests.rig.s3_sink import environ_for, failure_of, put, sink_for
+from tests.rig.stub import CHECKSUM, LISTING, Reply, Seen, Stub, error
 
 pytestmark = pytest.mark.usefixtures("no_aws_of_the_host")
-ROOT = Path(__file__).resolve().parent.parent
 unhurried = hypothesis_settings(
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -109,7 +109,7 @@ def url_of_boto(environ: dict[str, str]) -> str:
         asked.append(request.url)
         raise SinkError("enough")
 
-    loaded = settings.load(environ)
+    loaded = settings.load(environ).s3
     keys = (loaded.access_key, loaded.secret_key, loaded.session_token)
     link = boto.connect(loaded, keys, 1)
     link.steady.meta.events.register("before-send.s3", stop)
@@ -119,7 +119,7 @@ def url_of_boto(environ: dict[str, str]) -> str:
 
 
 def url_of_ours(environ: dict[str, str]) -> str | None:
-    place = place_of(settings.load(environ), {})
+    place = place_of(settings.load(environ).s3, {})
     if place is None:
         return None
     scheme = "https" if place.trust else "http"
@@ -172,7 +172,7 @@ def test_a_region_apart_is_left_to_boto3(region: str) -> None:
     "AWS_NOT_YET_INVENTED",
 ])  # fmt: skip
 def test_what_may_change_a_request_unseen_is_left_to_boto3(name: str) -> None:
-    loaded = settings.load(environ_for("http://localhost:9"))
+    loaded = settings.load(environ_for("http://localhost:9")).s3
     assert place_of(loaded, {name: "x"}) is None
 
 
@@ -181,7 +181,7 @@ def test_what_may_change_a_request_unseen_is_left_to_boto3(name: str) -> None:
     "HTTPS_PROXY", "NO_PROXY",
 ])  # fmt: skip
 def test_what_changes_no_request_keeps_the_direct_way_open(name: str) -> None:
-    assert place_of(settings.load(environ_for("http://localhost:9")), {name: "x"})
+    assert place_of(settings.load(environ_for("http://localhost:9")).s3, {name: "x"})
 
 
 @pytest.mark.parametrize("hosts, needless", [
@@ -189,19 +189,19 @@ def test_what_changes_no_request_keeps_the_direct_way_open(name: str) -> None:
     ("s3.example.com:9000", True), ("example.org", False), ("", False),
 ])  # fmt: skip
 def test_a_host_that_no_proxy_names_is_reached_the_direct_way(hosts: str, needless: bool) -> None:
-    loaded = settings.load(environ_for("http://s3.example.com:9000"))
+    loaded = settings.load(environ_for("http://s3.example.com:9000")).s3
     place = place_of(loaded, {"ALL_PROXY": "http://proxy:3128", "NO_PROXY": hosts})
     assert (place is not None) == needless
 
 
 def test_an_empty_variable_in_small_letters_takes_the_proxy_away() -> None:
-    loaded = settings.load(environ_for("http://s3.example.com:9000"))
+    loaded = settings.load(environ_for("http://s3.example.com:9000")).s3
     assert place_of(loaded, {"http_proxy": "", "HTTP_PROXY": "http://proxy:3128"})
 
 
 @pytest.mark.parametrize("name", ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"])
 def test_an_aws_file_is_left_to_boto3(tmp_path: Path, name: str) -> None:
-    loaded = settings.load(environ_for("http://localhost:9"))
+    loaded = settings.load(environ_for("http://localhost:9")).s3
     assert place_of(loaded, {name: str(tmp_path / "none"), "HOME": "/nowhere"})
     (tmp_path / "file").write_text("[default]\ns3 =\n  use_accelerate_endpoint = true\n")
     assert place_of(loaded, {name: str(tmp_path / "file")}) is None
@@ -271,7 +271,7 @@ def test_both_ways_ask_the_same(
 def test_a_child_that_meets_no_error_never_loads_boto3(stub: Stub) -> None:
     program = (
         "import io, os, sys\nfrom frigate_mirror.settings import settings\nfrom s3 import S3Sink\n"
-        "sink = S3Sink(settings.load(os.environ), os.environ)\nsink.check()\n"
+        "sink = S3Sink(settings.load(os.environ).s3, os.environ)\nsink.check()\n"
         "sink.put('k', io.BytesIO(b'x'), content_type='image/jpeg', metadata={})\n"
         "print(sorted({'boto3', 'botocore', 'urllib3', 'http.client'} & set(sys.modules)))"
     )
@@ -342,7 +342,7 @@ def test_the_direct_way_is_back_after_an_error(stub: Stub) -> None:
     Reply(302, b"", {"ETag": '"e"', "Location": "http://elsewhere.invalid/"}),
 ])  # fmt: skip
 def test_only_200_with_an_etag_is_a_success(stub: Stub, answer: Reply) -> None:
-    place = place_of(settings.load(environ_for(stub.endpoint)), {})
+    place = place_of(settings.load(environ_for(stub.endpoint)).s3, {})
     assert place
     stub.default = answer
     direct, signer = DirectWay(place, Wire(place)), Signer("a", "s")
@@ -535,7 +535,7 @@ def test_a_large_file_that_becomes_shorter_while_it_is_sent_is_noticed(
     stub: Stub, tmp_path: Path
 ) -> None:
     (tmp_path / "clip").write_bytes(bytes(2_000_000))
-    place = place_of(settings.load(environ_for(stub.endpoint)), {})
+    place = place_of(settings.load(environ_for(stub.endpoint)).s3, {})
     assert place
     with (tmp_path / "clip").open("r+b", buffering=0) as file:
         body = Body(file).sendable()
@@ -688,7 +688,7 @@ class Shortage:
 
 faults = FAULTS
 sys.meta_path.insert(0, Shortage)
-sink = S3Sink(settings.load(os.environ), os.environ, attempts=1)
+sink = S3Sink(settings.load(os.environ).s3, os.environ, attempts=1)
 for room in [*range(0, 400, 9), 10**9]:
     Shortage.left = room
     try:
@@ -753,7 +753,7 @@ def test_a_library_that_is_broken_is_named_with_a_hint(
 
 
 def test_settings_are_a_plain_place() -> None:
-    place = place_of(settings.load(environ_for("https://s3.example.com")), {})
+    place = place_of(settings.load(environ_for("https://s3.example.com")).s3, {})
     assert place is not None
     assert Path(place.trust).is_file()
     assert dataclasses.replace(place, trust="").name == "s3.example.com:443"

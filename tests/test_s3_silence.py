@@ -14,11 +14,11 @@ from frigate_mirror.settings import settings
 from frigate_mirror.sinks.s3 import boto
 from frigate_mirror.sinks.s3.pool import BRISK, Patience
 from frigate_mirror.sinks.sink import Unavailable
-from router import Router
 from s3 import S3Sink
-from s3_case import environ_for, failure_of, put, sink_for
-from stub import Stub, error
-from worlds import until
+from tests.rig.router import Router
+from tests.rig.s3_sink import environ_for, failure_of, put, sink_for
+from tests.rig.stub import Stub, error
+from tests.rig.waiting import until
 
 pytestmark = pytest.mark.usefixtures("no_aws_of_the_host")
 RESTLESS = Patience(silence=0.5, rest=0)  # every idle connection may have died
@@ -40,7 +40,7 @@ def router_to() -> Iterator[MakeRouter]:
 
 def patient_sink(router: Router, patience: Patience, **more: str) -> S3Sink:
     environ = environ_for(router.endpoint, S3_CONNECT_TIMEOUT="60", S3_READ_TIMEOUT="60", **more)
-    return S3Sink(settings.load(environ), environ, attempts=1, patience=patience)
+    return S3Sink(settings.load(environ).s3, environ, attempts=1, patience=patience)
 
 
 def all_direct(stub: Stub) -> bool:
@@ -193,7 +193,7 @@ def test_the_check_does_not_wait_for_a_kept_connection_first(
 
 def test_a_destination_that_hangs_is_reported_by_the_check_within_15_seconds(stub: Stub) -> None:
     assert BRISK.connect + BRISK.silence < 15
-    loaded = settings.load({"S3_BUCKET": "bkt", "S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "b"})
+    loaded = settings.load({"S3_BUCKET": "bkt", "S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "b"}).s3
     brisk = boto.connect(loaded, (loaded.access_key, loaded.secret_key, loaded.session_token), 3)
     config = brisk.brisk.meta.config
     assert config.connect_timeout + config.read_timeout < 15
@@ -241,7 +241,7 @@ def test_bytes_that_nobody_acknowledges_are_given_up() -> None:
         server.listen()
         endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
         environ = environ_for(endpoint)
-        sink = S3Sink(settings.load(environ), environ, patience=Patience(silence=0.5))
+        sink = S3Sink(settings.load(environ).s3, environ, patience=Patience(silence=0.5))
         caught = failure_of(lambda: put(sink, data=b"x" * 900_000))
     assert (type(caught), caught.code) == (Unavailable, "ReadTimeout")
     assert "not acknowledged" in str(caught)

@@ -17,9 +17,9 @@ import urllib3.util.connection
 from frigate_mirror.settings import settings
 from frigate_mirror.sinks.s3 import boto
 from s3 import S3Sink
-from s3_case import environ_for, failure_of, put, sink_for
-from servers import Bucket, SeaweedFS
-from stub import CHECKSUM, LISTING, Reply, Stub, error
+from tests.rig.s3_sink import environ_for, failure_of, put, sink_for
+from tests.rig.servers import Bucket, SeaweedFS
+from tests.rig.stub import CHECKSUM, LISTING, Reply, Stub, error
 
 pytestmark = pytest.mark.usefixtures("no_aws_of_the_host")
 
@@ -67,7 +67,7 @@ def test_many_puts_share_one_connection(stub: Stub) -> None:
 def test_the_pool_is_as_large_as_the_threads_so_no_connection_is_thrown_away(
     stub: Stub, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sink = sink_for(environ_for(stub.endpoint, S3_UPLOAD_THREADS="12"))
+    sink = sink_for(environ_for(stub.endpoint, MIRROR_UPLOAD_THREADS="12"))
     together = threading.Barrier(12)
 
     def put_some(_: int) -> None:
@@ -107,7 +107,7 @@ def test_connections_are_kept_alive_by_the_kernel_and_wait_for_no_full_packet(
 def test_botocore_tries_three_times_unless_told_otherwise(stub: Stub) -> None:
     stub.default = error(500, "InternalError")
     environ = environ_for(stub.endpoint)
-    failure_of(lambda: put(S3Sink(settings.load(environ), environ)))
+    failure_of(lambda: put(S3Sink(settings.load(environ).s3, environ)))
     assert len(stub.seen) == 3
 
 
@@ -127,7 +127,7 @@ def test_the_check_measures_how_far_the_clocks_are_apart(stub: Stub) -> None:
     environ = environ_for(stub.endpoint)
     for ours, skew in ((1_000_000_000.0, 784_111_777 - 1_000_000_000), (784_111_777.0, 0)):
         stub.default = Reply(200, LISTING, {"Date": "Sun, 06 Nov 1994 08:49:37 GMT"})
-        sink = S3Sink(settings.load(environ), environ, attempts=1, clock=lambda now=ours: now)
+        sink = S3Sink(settings.load(environ).s3, environ, attempts=1, clock=lambda now=ours: now)
         found = sink.check().clock_skew
         assert found is not None
         assert abs(found - skew) < 5
@@ -234,6 +234,6 @@ def test_the_check_does_not_take_the_start_of_boto3_for_a_wrong_clock(
 
     monkeypatch.setattr(boto, "connect", slowly)
     environ = environ_for(stub.endpoint)
-    found = S3Sink(settings.load(environ), environ, clock=lambda: now[0]).check().clock_skew
+    found = S3Sink(settings.load(environ).s3, environ, clock=lambda: now[0]).check().clock_skew
     assert found is not None
     assert abs(found) < 60

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import io
 import json
 import math
@@ -31,7 +32,6 @@ from botocore.httpsession import URLLib3Session
 from hypothesis import given
 from hypothesis import strategies as st
 
-import servers
 from frigate_mirror.commands import doctor
 from frigate_mirror.commands.doctor import NOTE, OK
 from frigate_mirror.frigate.database import _COLUMNS, _event_of
@@ -40,15 +40,18 @@ from frigate_mirror.ledger.rows import Counts, Priority, Settled
 from frigate_mirror.ledger.statefiles import StateFile
 from frigate_mirror.report import health
 from frigate_mirror.settings import settings
-from frigate_mirror.settings.settings import Settings
+from frigate_mirror.settings.settings import S3Settings
 from frigate_mirror.sinks.s3.codes import CODES, classify
-from frigate_mirror.sinks.sink import MemorySink, Misconfigured, Rejected, SinkError, Unavailable
+from frigate_mirror.sinks.sink import Misconfigured, Rejected, SinkError, Unavailable
 from s3 import S3Sink
-from s3_case import environ_for, failure_of, put, sink_for
-from servers import Bucket, SeaweedFS
-from stub import LISTING, Reply, Stub, error
-from test_setup_script import TOOLS, House
-from worlds import NOW, ROOT, Child, World, command, until
+from tests.rig import ROOT
+from tests.rig.s3_sink import environ_for, failure_of, put, sink_for
+from tests.rig.servers import Bucket, SeaweedFS, identities
+from tests.rig.sinks import MemorySink
+from tests.rig.stub import LISTING, Reply, Stub, error
+from tests.rig.waiting import until
+from tests.rig.worlds import NOW, Child, World, command
+from tests.test_setup_script import TOOLS, House
 
 README = (ROOT / "README.md").read_text()
 POLICY = re.search(r"```json\n(.*?)```", README, re.DOTALL)[1]  # type: ignore[index]
@@ -80,9 +83,9 @@ def needles_in(data: bytes | str) -> list[bytes]:
 # -- a bucket that is guarded by exactly the README's policy
 
 
-def _identities() -> dict[str, Any]:
+def with_keys_of_the_mirror() -> dict[str, Any]:
     """The server's own owner, a key with the README's policy, and one that may write and list."""
-    found = _servers_own()
+    found = identities()
     for name, access, secret, rights in (
         ("mirror", ACCESS, SECRET, {"policyNames": ["readme"]}),
         ("loose", LOOSE_ACCESS, LOOSE_SECRET, {"actions": ["Write", "List"]}),
@@ -92,14 +95,9 @@ def _identities() -> dict[str, Any]:
     return found | {"policies": [{"name": "readme", "content": POLICY}]}
 
 
-_servers_own = servers._identities
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[SeaweedFS]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(servers, "_identities", _identities)
-        running = SeaweedFS()
+    running = SeaweedFS(with_keys_of_the_mirror())
     running.client.create_bucket(Bucket=BUCKET)
     yield running
     running.stop()
@@ -216,7 +214,7 @@ def keyed(world: World, way: Callable[[Path], dict[str, str]]) -> World:
     folder.mkdir()
     for name in ("S3_ACCESS_KEY", "S3_SECRET_KEY"):
         del world.environ[name]
-    world.environ |= way(folder) | {"S3_LOG_LEVEL": "DEBUG", "S3_OBJECT_TAGS": ""}
+    world.environ |= way(folder) | {"MIRROR_LOG_LEVEL": "DEBUG", "S3_OBJECT_TAGS": ""}
     return world
 
 
@@ -258,9 +256,9 @@ def test_settings_show_no_secret_in_any_way_of_printing_them(
     world: World, way: Callable[[Path], dict[str, str]]
 ) -> None:
     loaded = settings.load(keyed(world, way).environ | {"S3_SESSION_TOKEN": TOKEN})
-    assert loaded.secret_key.reveal() == SECRET
-    whole = settings.dataclasses.asdict(loaded)
-    shown = [repr(loaded), str(loaded), f"{loaded}", repr(whole), f"{loaded.secret_key!s}"]
+    assert loaded.s3.secret_key.reveal() == SECRET
+    whole = dataclasses.asdict(loaded)
+    shown = [repr(loaded), str(loaded), f"{loaded}", repr(whole), f"{loaded.s3.secret_key!s}"]
     assert needles_in(" ".join([*shown, *(str(one) for one in whole.values())])) == []
 
 
@@ -300,7 +298,7 @@ def failing(request: pytest.FixtureRequest, stub: Stub, server: SeaweedFS) -> Fa
 
 
 def what_the_doctor_says(world: World) -> Iterator[str]:
-    loaded = world.settings()
+    loaded = world.settings().s3
     sink = S3Sink(loaded, world.environ, attempts=1)
     yield str(doctor.credentials(loaded))
     yield from map(str, doctor.bucket(sink, loaded, put=True))
@@ -315,7 +313,7 @@ def what_the_doctor_says(world: World) -> Iterator[str]:
 def test_no_secret_is_found_in_what_a_failing_run_says_and_leaves(
     world: World, failing: Failing
 ) -> None:
-    world.environ |= {"S3_LOG_LEVEL": "DEBUG", "S3_DRAIN_SECONDS": "0"} | failing.environ
+    world.environ |= {"MIRROR_LOG_LEVEL": "DEBUG", "MIRROR_DRAIN_SECONDS": "0"} | failing.environ
     for n in range(2):
         world.event(started=time.time() - 60 - n)
     with CommandLines() as lines, the_most_careless_umask():
@@ -484,8 +482,8 @@ def test_the_key_can_neither_delete_in_bulk_nor_reach_another_bucket(
 # -- the doctor's proof
 
 
-def loaded(**other: str) -> Settings:
-    return settings.load({"S3_BUCKET": "pictures"} | other)
+def loaded(**other: str) -> S3Settings:
+    return settings.load({"S3_BUCKET": "pictures"} | other).s3
 
 
 def test_the_doctor_proves_that_the_key_of_the_readme_cannot_delete(
@@ -615,13 +613,11 @@ def test_any_other_refusal_to_delete_is_no_proof(deleting: Deleting, reply: Repl
 # -- the libraries
 
 
-@pytest.mark.parametrize(
-    "name", [f"requirements{one}.lock" for one in ("", "-dev", "-demo", "-bench")]
-)
+@pytest.mark.parametrize("name", ["child.lock", "dev.lock", "demo.lock", "bench.lock"])
 def test_every_requirement_is_one_version_with_its_hashes_and_comes_from_no_place_of_its_own(
     name: str,
 ) -> None:
-    text = re.sub(r"\\\n", " ", (ROOT / name).read_text())
+    text = re.sub(r"\\\n", " ", (ROOT / "requirements" / name).read_text())
     lines = [line for line in text.splitlines() if line.strip() and line.lstrip()[0] != "#"]
     assert lines
     for line in lines:

@@ -9,7 +9,7 @@ import pytest
 from frigate_mirror.sinks.sink import Misconfigured, SinkError, Unavailable
 from frigate_mirror.upload.backoff import Backoff
 from frigate_mirror.upload.outage import Leave, Service
-from worlds import Clock
+from tests.rig.worlds import Clock
 
 BUSY = Unavailable("put k: SlowDown")
 REFUSED = Misconfigured("put k: AccessDenied", hint="allow s3:PutObject")

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import math
+import subprocess
+import sys
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,51 +17,64 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frigate_mirror.settings import settings
+from frigate_mirror.settings import parse, variables
 from frigate_mirror.settings.parse import Secret
-from frigate_mirror.settings.settings import Settings, SettingsError, load, secret_of
+from frigate_mirror.settings.settings import (
+    PARTS,
+    VARIABLES,
+    SettingsError,
+    load,
+    secret_of,
+)
+from frigate_mirror.settings.variables import setting, variables_of
 
 unhurried = hypothesis.settings(
     deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 
-NAMES = [one.metadata["env"] for one in dataclasses.fields(Settings)]
-POINTERS = [f"{name}_FILE" for name in sorted(settings.SECRETS)] + ["CREDENTIALS_DIRECTORY"]
+SECRETS = [one.name for one in VARIABLES.values() if one.secret]
+ALIASES = {alias: one for one in VARIABLES.values() for alias in one.aliases}
+NAMES = list(VARIABLES)
+READ = [name for one in VARIABLES.values() for name in one.sources] + ["CREDENTIALS_DIRECTORY"]
 KEYS = {"S3_ACCESS_KEY": "AKIDEXAMPLE", "S3_SECRET_KEY": "wJalrXUtnFEMI/K7MDENG+x"}
-DEFAULTS: dict[str, Any] = {
-    "enabled": True,
-    "bucket": "",
-    "access_key": Secret(""),
-    "secret_key": Secret(""),
-    "session_token": Secret(""),
-    "region": "us-east-1",
-    "endpoint_url": "",
-    "prefix": "",
-    "addressing_style": "auto",
-    "ca_bundle": "",
-    "storage_class": "STANDARD_IA",
-    "sse": "",
-    "sse_kms_key_id": "",
-    "object_tags": "",
-    "bucket_owner": "",
-    "key_timezone": "UTC",
-    "upload_threads": 8,
-    "bandwidth": ((0, math.inf),),
-    "niceness": 10,
-    "batch_size": 50,
-    "max_failed_retries": 3,
-    "sweep_interval": 60.0,
-    "sweep_days": 7.0,
-    "stats_interval": 300.0,
-    "check_interval": 60.0,
-    "connect_timeout": 10.0,
-    "read_timeout": 60.0,
-    "drain_seconds": 5.0,
-    "spool_limit_mb": 2048,
-    "log_level": "INFO",
-    "db_path": Path("/config/frigate.db"),
-    "clips_dir": Path("/media/frigate/clips"),
-    "state_dir": Path("/config/s3_mirror"),
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "process": {"enabled": True, "niceness": 10},
+    "s3": {
+        "bucket": "",
+        "access_key": Secret(""),
+        "secret_key": Secret(""),
+        "session_token": Secret(""),
+        "region": "us-east-1",
+        "endpoint_url": "",
+        "prefix": "",
+        "addressing_style": "auto",
+        "ca_bundle": "",
+        "storage_class": "STANDARD_IA",
+        "sse": "",
+        "sse_kms_key_id": "",
+        "object_tags": "",
+        "bucket_owner": "",
+        "connect_timeout": 10.0,
+        "read_timeout": 60.0,
+    },
+    "keys": {"timezone": "UTC"},
+    "upload": {
+        "threads": 8,
+        "bandwidth": ((0, math.inf),),
+        "max_tries": 3,
+        "drain_seconds": 5.0,
+    },
+    "sweep": {"interval": 60.0, "days": 7.0, "batch_size": 50},
+    "spool": {"limit_mb": 2048},
+    "report": {"stats_interval": 300.0, "check_interval": 60.0, "log_level": "INFO"},
+    "frigate": {
+        "db_path": Path("/config/frigate.db"),
+        "clips_dir": Path("/media/frigate/clips"),
+    },
+    "state": {
+        "folder": Path("/config/s3_mirror"),
+        "clips_dir": Path("/media/frigate/clips"),
+    },
 }
 
 
@@ -66,7 +83,7 @@ def run_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A /run/secrets of this test's own."""
     folder = tmp_path / "run-secrets"
     folder.mkdir()
-    monkeypatch.setattr(settings, "RUN_SECRETS", folder)
+    monkeypatch.setattr(variables, "RUN_SECRETS", folder)
     return folder
 
 
@@ -83,29 +100,38 @@ def written(path: Path, text: str) -> str:
 
 
 def test_every_setting_has_the_default_that_is_promised() -> None:
-    loaded = load({})
-    assert {one.name: getattr(loaded, one.name) for one in dataclasses.fields(loaded)} == DEFAULTS
+    assert dataclasses.asdict(load({})) == DEFAULTS
 
 
 def test_a_value_with_blanks_around_it_is_trimmed_and_a_blank_one_is_not_set() -> None:
-    loaded = load({"S3_BUCKET": "  pictures\n", "S3_UPLOAD_THREADS": " 16 ", "S3_BATCH_SIZE": "  "})
-    assert (loaded.bucket, loaded.upload_threads, loaded.batch_size) == ("pictures", 16, 50)
+    loaded = load(
+        {"S3_BUCKET": "  pictures\n", "MIRROR_UPLOAD_THREADS": " 16 ", "MIRROR_BATCH_SIZE": "  "}
+    )
+    assert (loaded.s3.bucket, loaded.upload.threads, loaded.sweep.batch_size) == (
+        "pictures",
+        16,
+        50,
+    )
 
 
 def test_all_faults_are_told_at_once_each_with_the_name_of_its_variable() -> None:
     wrong = {
-        "S3_MIRROR_ENABLED": "perhaps",
+        "MIRROR_ENABLED": "perhaps",
         "S3_BUCKET": "s3://pictures/",
         "S3_REGION": "eu central",
         "S3_ENDPOINT_URL": "minio:9000",
         "S3_PATH_PREFIX": "a/../b",
-        "S3_UPLOAD_THREADS": "65",
-        "S3_STATS_INTERVAL": "nan",
-        "S3_KEY_TIMEZONE": "Mars/Olympus",
+        "MIRROR_UPLOAD_THREADS": "65",
+        "MIRROR_STATS_INTERVAL": "nan",
+        "MIRROR_KEY_TIMEZONE": "Mars/Olympus",
         "S3_CA_BUNDLE": "/no/such/file",
         "FRIGATE_DB_PATH": "frigate.db",
+        "MIRROR_STATE_DIR": "relative",
+        "MIRROR_SWEEP_DAYS": "0",
+        "MIRROR_SPOOL_LIMIT_MB": "all",
         "S3_SECRET_KEY": "a secret with blanks",
     }
+    assert {VARIABLES[name].part for name in wrong} == PARTS.keys()
     assert [fault.split(":")[0] for fault in faults_of(wrong)] == sorted(wrong, key=NAMES.index)
 
 
@@ -139,19 +165,19 @@ def test_all_faults_are_told_at_once_each_with_the_name_of_its_variable() -> Non
         ("S3_OBJECT_TAGS", f"{'k' * 129}=x"),
         ("S3_OBJECT_TAGS", f"k={'v' * 257}"),
         ("S3_EXPECTED_BUCKET_OWNER", "12345678901"),
-        ("S3_KEY_TIMEZONE", "../../etc/passwd"),
-        ("S3_KEY_TIMEZONE", "America"),
-        ("S3_KEY_TIMEZONE", "x" * 5000),
-        ("S3_UPLOAD_THREADS", "0"),
-        ("S3_UPLOAD_THREADS", "-1"),
-        ("S3_UPLOAD_THREADS", "8.0"),
-        ("S3_BATCH_SIZE", "10001"),
-        ("S3_MAX_FAILED_RETRIES", "9" * 5000),
-        ("S3_SWEEP_DAYS", "0"),
+        ("MIRROR_KEY_TIMEZONE", "../../etc/passwd"),
+        ("MIRROR_KEY_TIMEZONE", "America"),
+        ("MIRROR_KEY_TIMEZONE", "x" * 5000),
+        ("MIRROR_UPLOAD_THREADS", "0"),
+        ("MIRROR_UPLOAD_THREADS", "-1"),
+        ("MIRROR_UPLOAD_THREADS", "8.0"),
+        ("MIRROR_BATCH_SIZE", "10001"),
+        ("MIRROR_MAX_FAILED_RETRIES", "9" * 5000),
+        ("MIRROR_SWEEP_DAYS", "0"),
         ("S3_READ_TIMEOUT", "inf"),
-        ("S3_SPOOL_LIMIT_MB", "all"),
-        ("S3_LOG_LEVEL", "LOUD"),
-        ("S3_STATE_DIR", "relative"),
+        ("MIRROR_SPOOL_LIMIT_MB", "all"),
+        ("MIRROR_LOG_LEVEL", "LOUD"),
+        ("MIRROR_STATE_DIR", "relative"),
         ("FRIGATE_CLIPS_DIR", "/a\0b"),
     ],
 )
@@ -165,37 +191,42 @@ def test_a_wrong_value_is_a_fault(name: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "field", "value"),
     [
-        ("S3_MIRROR_ENABLED", "No", "enabled", False),
-        ("S3_MIRROR_ENABLED", "ON", "enabled", True),
-        ("S3_ENDPOINT_URL", "http://127.0.0.1:9000/", "endpoint_url", "http://127.0.0.1:9000"),
-        ("S3_ENDPOINT_URL", "https://[::1]:9000", "endpoint_url", "https://[::1]:9000"),
-        ("S3_PATH_PREFIX", "/frigate/snapshots/", "prefix", "frigate/snapshots"),
-        ("S3_PATH_PREFIX", "/", "prefix", ""),
-        ("S3_ADDRESSING_STYLE", "PATH", "addressing_style", "path"),
-        ("S3_SSE", "aes256", "sse", "AES256"),
-        ("S3_OBJECT_TAGS", "a=b&c=d%20e", "object_tags", "a=b&c=d%20e"),
-        ("S3_OBJECT_TAGS", f"{'k' * 128}={'v' * 256}", "object_tags", f"{'k' * 128}={'v' * 256}"),
-        ("S3_EXPECTED_BUCKET_OWNER", "012345678901", "bucket_owner", "012345678901"),
-        ("S3_KEY_TIMEZONE", "Asia/Kathmandu", "key_timezone", "Asia/Kathmandu"),
-        ("S3_SPOOL_LIMIT_MB", "0", "spool_limit_mb", 0),
-        ("S3_DRAIN_SECONDS", "0", "drain_seconds", 0.0),
-        ("S3_LOG_LEVEL", "debug", "log_level", "DEBUG"),
-        ("S3_STATE_DIR", "/var/lib/mirror", "state_dir", Path("/var/lib/mirror")),
-        ("S3_STATE_DIR", "/", "state_dir", Path("/")),
-        ("S3_CA_BUNDLE", __file__, "ca_bundle", __file__),
+        ("MIRROR_ENABLED", "No", "process.enabled", False),
+        ("MIRROR_ENABLED", "ON", "process.enabled", True),
+        ("S3_ENDPOINT_URL", "http://127.0.0.1:9000/", "s3.endpoint_url", "http://127.0.0.1:9000"),
+        ("S3_ENDPOINT_URL", "https://[::1]:9000", "s3.endpoint_url", "https://[::1]:9000"),
+        ("S3_PATH_PREFIX", "/frigate/snapshots/", "s3.prefix", "frigate/snapshots"),
+        ("S3_PATH_PREFIX", "/", "s3.prefix", ""),
+        ("S3_ADDRESSING_STYLE", "PATH", "s3.addressing_style", "path"),
+        ("S3_SSE", "aes256", "s3.sse", "AES256"),
+        ("S3_OBJECT_TAGS", "a=b&c=d%20e", "s3.object_tags", "a=b&c=d%20e"),
+        (
+            "S3_OBJECT_TAGS",
+            f"{'k' * 128}={'v' * 256}",
+            "s3.object_tags",
+            f"{'k' * 128}={'v' * 256}",
+        ),
+        ("S3_EXPECTED_BUCKET_OWNER", "012345678901", "s3.bucket_owner", "012345678901"),
+        ("MIRROR_KEY_TIMEZONE", "Asia/Kathmandu", "keys.timezone", "Asia/Kathmandu"),
+        ("MIRROR_SPOOL_LIMIT_MB", "0", "spool.limit_mb", 0),
+        ("MIRROR_DRAIN_SECONDS", "0", "upload.drain_seconds", 0.0),
+        ("MIRROR_LOG_LEVEL", "debug", "report.log_level", "DEBUG"),
+        ("MIRROR_STATE_DIR", "/var/lib/mirror", "state.folder", Path("/var/lib/mirror")),
+        ("MIRROR_STATE_DIR", "/", "state.folder", Path("/")),
+        ("S3_CA_BUNDLE", __file__, "s3.ca_bundle", __file__),
     ],
 )
 def test_a_right_value_is_taken(name: str, text: str, field: str, value: Any) -> None:
-    assert getattr(load({name: text}), field) == value
+    assert attrgetter(field)(load({name: text})) == value
 
 
 def test_the_ledger_lies_beside_frigates_database_unless_it_is_told_where() -> None:
-    assert load({"FRIGATE_DB_PATH": "/db/frigate.db"}).state_dirs[0] == Path("/db/s3_mirror")
-    assert load({"S3_STATE_DIR": "/s"}).state_dirs[0] == Path("/s")
+    assert load({"FRIGATE_DB_PATH": "/db/frigate.db"}).state.dirs[0] == Path("/db/s3_mirror")
+    assert load({"MIRROR_STATE_DIR": "/s"}).state.dirs[0] == Path("/s")
 
 
 def test_what_people_read_lies_in_frigates_clips_cache() -> None:
-    loaded = load({"FRIGATE_CLIPS_DIR": "/clips"})
+    loaded = load({"FRIGATE_CLIPS_DIR": "/clips"}).state
     names = {loaded.status_path, loaded.spool_dir, loaded.uploaded_file, loaded.failed_file}
     assert {path.parent for path in names} == {Path("/clips/cache")}
     assert loaded.uploaded_file.name == ".s3_uploaded_events"
@@ -219,7 +250,54 @@ def test_a_custom_endpoint_gets_no_storage_class_unless_it_is_set(
     endpoint: str, wanted: str, storage_class: str
 ) -> None:
     environ = {"S3_ENDPOINT_URL": endpoint, "S3_STORAGE_CLASS": wanted}
-    assert load(environ).storage_class == storage_class
+    assert load(environ).s3.storage_class == storage_class
+
+
+# -- older names
+
+
+EXAMPLES = {
+    "S3_MIRROR_ENABLED": "false",
+    "S3_NICENESS": "5",
+    "S3_KEY_TIMEZONE": "Europe/Berlin",
+    "S3_UPLOAD_THREADS": "16",
+    "S3_BANDWIDTH_LIMIT": "2M",
+    "S3_MAX_FAILED_RETRIES": "7",
+    "S3_DRAIN_SECONDS": "1",
+    "S3_SWEEP_INTERVAL": "30",
+    "S3_SWEEP_DAYS": "2",
+    "S3_BATCH_SIZE": "100",
+    "S3_SPOOL_LIMIT_MB": "0",
+    "S3_STATS_INTERVAL": "10",
+    "S3_CHECK_INTERVAL": "10",
+    "S3_LOG_LEVEL": "DEBUG",
+    "S3_STATE_DIR": "/state",
+}
+
+
+def test_every_older_name_still_works() -> None:
+    assert EXAMPLES.keys() == ALIASES.keys()
+    for alias, text in EXAMPLES.items():
+        name = ALIASES[alias].name
+        assert name.startswith("MIRROR_")
+        assert (
+            load({alias: text}) == load({name: text}) == load({alias: text, name: text}) != load({})
+        )
+
+
+@pytest.mark.parametrize("alias", EXAMPLES)
+def test_two_values_under_two_names_are_a_fault_that_names_both(alias: str) -> None:
+    one = ALIASES[alias]
+    fault = f"{one.name}: {alias} has another value; set only {one.name}"
+    assert faults_of({alias: EXAMPLES[alias], one.name: one.default or "/elsewhere"}) == [fault]
+
+
+def test_a_wrong_value_is_told_under_the_name_that_was_set() -> None:
+    assert faults_of({"S3_UPLOAD_THREADS": "65"})[0].startswith("S3_UPLOAD_THREADS: '65'")
+
+
+def test_an_older_name_that_is_blank_is_not_set() -> None:
+    assert load({"S3_UPLOAD_THREADS": " ", "MIRROR_UPLOAD_THREADS": "4"}).upload.threads == 4
 
 
 # -- secrets
@@ -227,8 +305,9 @@ def test_a_custom_endpoint_gets_no_storage_class_unless_it_is_set(
 
 def test_a_secret_shows_only_when_it_is_asked_to() -> None:
     loaded = load({**KEYS, "S3_SESSION_TOKEN": "FwoGZXIvYXdzEXAMPLE"})
-    assert loaded.secret_key.reveal() == KEYS["S3_SECRET_KEY"]
-    for shown in (repr(loaded), str(loaded), f"{loaded.secret_key}", f"{loaded.secret_key!r:>40}",
+    assert loaded.s3.secret_key.reveal() == KEYS["S3_SECRET_KEY"]
+    key = loaded.s3.secret_key
+    for shown in (repr(loaded), str(loaded), f"{key}", f"{key!r:>40}",
                   repr(dataclasses.asdict(loaded)),
                   repr(copy.copy(loaded))):  # fmt: skip
         for secret in (*KEYS.values(), "FwoGZXIvYXdzEXAMPLE"):
@@ -246,7 +325,7 @@ def test_secrets_compare_by_what_they_hold() -> None:
     "broken", ["sec ret-hidden", "sec\nret-hidden", "sécret-hidden", "\0hidden"]
 )
 def test_a_secret_that_no_header_could_carry_is_refused_without_being_told(broken: str) -> None:
-    for name in sorted(settings.SECRETS):
+    for name in SECRETS:
         assert "hidden" not in str(faults_of({**KEYS, name: broken}))
 
 
@@ -265,7 +344,7 @@ def test_a_password_in_the_endpoint_is_refused_without_being_told(address: str) 
 def test_a_secret_comes_from_the_file_that_is_named(tmp_path: Path) -> None:
     path = written(tmp_path / "key", f"{KEYS['S3_SECRET_KEY']}\n")
     loaded = load({"S3_ACCESS_KEY": "AKID", "S3_SECRET_KEY_FILE": path})
-    assert loaded.secret_key.reveal() == KEYS["S3_SECRET_KEY"]
+    assert loaded.s3.secret_key.reveal() == KEYS["S3_SECRET_KEY"]
 
 
 def test_a_secret_comes_from_run_secrets_or_the_credentials_directory(
@@ -275,16 +354,16 @@ def test_a_secret_comes_from_run_secrets_or_the_credentials_directory(
     written(tmp_path / "S3_SECRET_KEY", "secret-credentials")
     written(tmp_path / "S3_ACCESS_KEY", "AKID-credentials")
     loaded = load({"CREDENTIALS_DIRECTORY": str(tmp_path)})
-    assert loaded.access_key.reveal() == "AKID-run"
-    assert loaded.secret_key.reveal() == "secret-credentials"
-    assert load(KEYS).access_key.reveal() == KEYS["S3_ACCESS_KEY"], "the variable wins"
+    assert loaded.s3.access_key.reveal() == "AKID-run"
+    assert loaded.s3.secret_key.reveal() == "secret-credentials"
+    assert load(KEYS).s3.access_key.reveal() == KEYS["S3_ACCESS_KEY"], "the variable wins"
 
 
 def test_a_setting_that_is_no_secret_is_not_read_from_a_file(
     run_secrets: Path, tmp_path: Path
 ) -> None:
     written(run_secrets / "S3_BUCKET", "elsewhere")
-    assert load({"S3_BUCKET_FILE": written(tmp_path / "b", "elsewhere")}).bucket == ""
+    assert load({"S3_BUCKET_FILE": written(tmp_path / "b", "elsewhere")}).s3.bucket == ""
 
 
 def test_a_secret_and_its_file_at_once_are_a_fault(tmp_path: Path) -> None:
@@ -310,7 +389,33 @@ def test_an_unreadable_secret_file_is_a_fault_with_its_reason(
 
 def test_a_credentials_directory_that_cannot_be_is_passed_over() -> None:
     for folder in ("x" * 5000, "/a\0b", "/dev/null", "\udcff", "\ud800"):
-        assert not load({"CREDENTIALS_DIRECTORY": folder}).access_key
+        assert not load({"CREDENTIALS_DIRECTORY": folder}).s3.access_key
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Broker:
+    """A part that knows of no list of secrets."""
+
+    user: str = setting("MQTT_USER", "", parse.token, "user")
+    password: Secret = setting("MQTT_PASSWORD", "", parse.secret, "password", "BROKER_PASSWORD")
+
+
+def test_a_setting_is_a_secret_by_its_type(run_secrets: Path, tmp_path: Path) -> None:
+    user, password = variables_of("broker", Broker)
+    assert (user.secret, password.secret) == (False, True)
+    assert list(user.sources) == ["MQTT_USER"]
+    assert list(password.sources) == [
+        "MQTT_PASSWORD", "BROKER_PASSWORD", "MQTT_PASSWORD_FILE", "BROKER_PASSWORD_FILE"
+    ]  # fmt: skip
+    for name in password.names:
+        environ = {f"{name}_FILE": written(tmp_path / "file", "from-file")}
+        assert password.value(environ) == Secret("from-file")
+    written(run_secrets / "MQTT_PASSWORD", "from-run")
+    assert password.value({}) == Secret("from-run")
+    with pytest.raises(ValueError, match=r"^MQTT_PASSWORD: BROKER_PASSWORD has another") as raised:
+        password.value({"BROKER_PASSWORD": "other"})
+    assert "other;" not in str(raised.value) and "from-run" not in str(raised.value)
+    assert "from-run" not in repr(Broker(user="me", password=password.value({})))
 
 
 def test_a_rotated_secret_file_is_read_anew(tmp_path: Path) -> None:
@@ -350,7 +455,7 @@ shapes = st.builds("".join, st.lists(words | st.sampled_from(
 
 
 @unhurried
-@given(st.dictionaries(st.sampled_from(NAMES + POINTERS), words | shapes, max_size=5))
+@given(st.dictionaries(st.sampled_from(READ), words | shapes, max_size=5))
 def test_any_text_for_any_variable_either_loads_or_is_a_settings_error(
     environ: dict[str, str],
 ) -> None:
@@ -360,5 +465,51 @@ def test_any_text_for_any_variable_either_loads_or_is_a_settings_error(
         assert error.faults
         assert all(fault.isprintable() for fault in error.faults)
     else:
-        assert loaded.endpoint_url.isprintable() and loaded.prefix.isprintable()
-        assert all(map(str.isprintable, map(str, (loaded.db_path, loaded.clips_dir))))
+        assert loaded.s3.endpoint_url.isprintable() and loaded.s3.prefix.isprintable()
+        assert all(map(str.isprintable, map(str, dataclasses.asdict(loaded.frigate).values())))
+
+
+# -- the command
+
+
+def listed(*words: str) -> subprocess.CompletedProcess[str]:
+    """What the command prints under a Python that has the standard library and nothing else."""
+    command = Path(__file__).resolve().parent.parent / "s3_snapshot_mirror.py"
+    return subprocess.run(
+        [sys.executable, "-S", command, "settings", *words], capture_output=True, text=True
+    )
+
+
+def test_names_lists_every_variable_that_is_read_the_older_ones_with_the_newer() -> None:
+    lines = [line.split("\t") for line in listed("--names").stdout.splitlines()]
+    assert [name for name, *_ in lines] == READ[:-1]
+    newer = {name: new for name, *news in lines for new in news}
+    assert newer == {alias: one.name for alias, one in ALIASES.items()}
+    assert ["S3_SECRET_KEY_FILE"] in lines
+
+
+def test_table_has_a_row_for_each_setting() -> None:
+    head, _, *rows = listed("--table").stdout.splitlines()
+    assert head == "| variable | default | what it is |"
+    assert [row.split("`")[1] for row in rows] == NAMES
+    assert "| `S3_REGION` | `us-east-1` | region of the bucket |" in rows
+    assert all(row.count("|") == 4 for row in rows)
+
+
+def test_json_has_all_that_is_known_of_each_setting() -> None:
+    told = {one["name"]: one for one in json.loads(listed("--json").stdout)}
+    assert list(told) == NAMES
+    assert told["MIRROR_UPLOAD_THREADS"] == {
+        "name": "MIRROR_UPLOAD_THREADS",
+        "aliases": ["S3_UPLOAD_THREADS"],
+        "default": "8",
+        "about": VARIABLES["MIRROR_UPLOAD_THREADS"].about,
+        "secret": False,
+        "part": "upload",
+    }
+    assert [name for name in told if told[name]["secret"]] == SECRETS
+
+
+@pytest.mark.parametrize("words", [(), ("--names", "--json"), ("--else",)])
+def test_exactly_one_form_is_asked_for(words: tuple[str, ...]) -> None:
+    assert listed(*words).returncode == 64

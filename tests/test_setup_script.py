@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import pty
 import shutil
@@ -14,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from frigate_mirror.settings.settings import SECRETS, Settings
+from frigate_mirror.settings.settings import VARIABLES
+from tests.rig import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 TOOLS = (
     "bash", "dirname", "awk", "sed", "grep", "head", "cat", "diff", "mktemp", "mv", "rm", "cp",
     "cmp", "chmod", "chown", "stat", "readlink", "id", "mkdir", "touch",
 )  # fmt: skip
-SETTINGS = "frigate_mirror/settings/settings.py"
-BORROWED = ("setup_s3_mirror.sh", "entrypoint.sh", SETTINGS, "requirements.lock")
+BORROWED = ("setup_s3_mirror.sh", "entrypoint.sh", "requirements/child.lock")
+LIST_SETTINGS = f'exec "{sys.executable}" "{ROOT}/s3_snapshot_mirror.py" settings --names'
 SECRET = "wJalrXUtnFEMI+K7MDENG$bPxRfiCY#EXAMPLE KEY"
 GIVEN = {"S3_BUCKET": "cams", "S3_ACCESS_KEY": "AKIAEXAMPLE", "S3_SECRET_KEY": SECRET}
 COMPOSE = """\
@@ -39,9 +38,14 @@ volumes:
   other:
     entrypoint: nonsense
 """
-# Python: answers the two questions what it is, fetches like pip, and is the doctor otherwise.
-PYTHON = """\
-[[ $1 == -c ]] && exit "${NO_PYTHON:-0}"
+# Python: answers the two questions what it is, lists the settings, fetches like pip, and is the
+# doctor otherwise.
+PYTHON = (
+    f"""\
+[[ $1 == -c ]] && exit "${{NO_PYTHON:-0}}"
+[[ $2 != settings ]] || {LIST_SETTINGS}
+"""
+    + """\
 printf 'python3 %s\\n' "$*" >>"$NOTES/calls"
 [[ $2 != compileall ]] || exit 0
 if [[ $1 == -m ]]; then
@@ -52,9 +56,15 @@ fi
 printf '%s|' "$S3_BUCKET" "$S3_SECRET_KEY" >"$NOTES/doctor"
 exit "${DOCTOR:-0}"
 """
-DOCKER = """\
+)
+DOCKER = (
+    f"""\
+[[ $* != *"/work/s3_snapshot_mirror.py settings --names" ]] || {LIST_SETTINGS}
+"""
+    + """\
 case "$1 $2" in
-  "info "* | "compose version") exit 0 ;;
+  "compose version") exit "${NO_COMPOSE:-0}" ;;
+  "info "*) exit 0 ;;
   "image inspect") exit "${NO_IMAGE:-0}" ;;
 esac
 printf 'docker %s\\n' "$*" >>"$NOTES/calls"
@@ -63,6 +73,7 @@ case $1 in
   compose) [[ $* != *check* ]] || exit "${DOCTOR:-0}" ;;
 esac
 """
+)
 
 
 class House:
@@ -71,7 +82,7 @@ class House:
     def __init__(self, folder: Path) -> None:
         self.ours, self.project = folder / "ours $1", folder / "frigate"
         self.bin, self.notes = folder / "bin", folder / "notes"
-        for name in ("ours $1/boot", "ours $1/frigate_mirror/settings", "frigate", "bin", "notes"):
+        for name in ("ours $1/boot", "ours $1/requirements", "frigate", "bin", "notes"):
             (folder / name).mkdir(parents=True)
         for name in BORROWED:
             shutil.copy(ROOT / name, self.ours / name)
@@ -160,18 +171,45 @@ def test_a_second_run_changes_nothing_and_needs_no_settings(house: House) -> Non
 
 def test_a_setting_given_anew_replaces_the_old_one(house: House) -> None:
     house.setup(**GIVEN)
-    done = house.setup(S3_BUCKET="other", S3_KEY_TIMEZONE="Europe/Berlin")
+    done = house.setup(S3_BUCKET="other", MIRROR_KEY_TIMEZONE="Europe/Berlin")
     assert "  -S3_BUCKET='cams'\n  +S3_BUCKET='other'\n" in done.stdout
     assert house.env.read_text().count("S3_BUCKET=") == 1
-    assert "S3_KEY_TIMEZONE='Europe/Berlin'\n" in house.env.read_text()
+    assert "MIRROR_KEY_TIMEZONE='Europe/Berlin'\n" in house.env.read_text()
+
+
+def test_a_setting_that_was_written_under_an_older_name_is_kept_under_the_newer(
+    house: House,
+) -> None:
+    house.setup(**GIVEN)
+    written = house.env.read_text()
+    house.env.write_text(written.replace("# <<<", "S3_UPLOAD_THREADS='16'\n# <<<"))
+    assert house.setup().returncode == 0
+    threads = [line for line in house.env.read_text().splitlines() if "UPLOAD_THREADS" in line]
+    assert threads == ["MIRROR_UPLOAD_THREADS='16'"]
+
+
+def test_a_setting_given_under_either_name_replaces_the_old_one(house: House) -> None:
+    for given in ({"MIRROR_NICENESS": "1"}, {"S3_NICENESS": "2"}, {"MIRROR_NICENESS": "3"}):
+        assert house.setup(**GIVEN, **given).returncode == 0
+        lines = [line for line in house.env.read_text().splitlines() if "NICENESS" in line]
+        assert lines == [f"MIRROR_NICENESS='{next(iter(given.values()))}'"]
+
+
+def test_a_line_of_the_users_keeps_its_older_name_and_wins(house: House) -> None:
+    house.setup(**GIVEN, MIRROR_NICENESS="1")
+    house.env.write_text(f"S3_NICENESS=2\n{house.env.read_text()}")
+    assert house.setup().returncode == 0
+    lines = [line for line in house.env.read_text().splitlines() if "NICENESS" in line]
+    assert lines == ["S3_NICENESS=2"]
+    assert " S3_NICENESS:" in house.override.read_text()
 
 
 def test_the_override_names_every_setting_and_mounts_our_folder_read_only(house: House) -> None:
     yaml = pytest.importorskip("yaml")
     house.setup(**GIVEN)
     service = yaml.safe_load(house.override.read_text())["services"]["frigate"]
-    names = {item.metadata["env"] for item in dataclasses.fields(Settings)}
-    assert set(service["environment"]) == names | {f"{name}_FILE" for name in SECRETS}
+    names = {name for one in VARIABLES.values() for name in one.sources}
+    assert set(service["environment"]) == names
     assert set(service["environment"].values()) == {None}
     [mount] = service["volumes"]
     assert mount["source"] == str(house.ours).replace("$", "$$") and mount["read_only"] is True
@@ -275,22 +313,41 @@ def test_an_entrypoint_of_the_users_is_pointed_out(house: House) -> None:
 def test_every_problem_is_said_at_once_and_nothing_is_written(house: House) -> None:
     house.compose.unlink()
     (house.ours / "boot" / "sitecustomize.py").unlink()
-    done = house.setup(S3_ACCESS_KEY="half", S3_ENDPOINT_URL="minio:9000", NO_PYTHON="1")
+    done = house.setup(S3_ACCESS_KEY="half", S3_ENDPOINT_URL="minio:9000")
     assert done.returncode == 1
     for said in ("no compose file", "boot/sitecustomize.py is missing", "S3_BUCKET is not set",
-                 "S3_SECRET_KEY is not", "S3_ENDPOINT_URL must begin", "Python 3.11"):  # fmt: skip
+                 "S3_SECRET_KEY is not", "S3_ENDPOINT_URL must begin"):  # fmt: skip
         assert said in done.stderr
     assert house.files() == {}
     assert not (house.ours / "vendor").exists()
 
 
+def test_without_python_and_without_docker_nothing_can_be_set_up(house: House) -> None:
+    done = house.setup(NO_PYTHON="1", **GIVEN)
+    assert done.returncode == 1
+    for purpose in ("to list the settings with", "to fetch the libraries with"):
+        assert purpose in done.stderr
+    assert house.files().keys() == {"docker-compose.yml"}
+
+
+def test_a_copy_of_the_project_that_does_not_list_its_settings_is_a_problem(house: House) -> None:
+    house.stub("python3", "[[ $1 == -c ]]")
+    done = house.setup(**GIVEN)
+    assert (done.returncode, "does not list the settings" in done.stderr) == (1, True)
+
+
 def test_every_wrong_setting_is_a_problem_before_anything_is_written(house: House) -> None:
-    for name in ("__init__.py", "settings/__init__.py", "settings/parse.py", "keys.py"):
-        shutil.copy(ROOT / "frigate_mirror" / name, house.ours / "frigate_mirror" / name)
-    wrong = {"S3_BUCKET": "s3://x/y", "S3_UPLOAD_THREADS": "abc", "S3_CA_BUNDLE": "/in/container"}
+    for name in ("frigate_mirror", "s3_snapshot_mirror.py"):
+        (house.ours / name).unlink(missing_ok=True)
+        (house.ours / name).symlink_to(ROOT / name)
+    wrong = {
+        "S3_BUCKET": "s3://x/y",
+        "MIRROR_UPLOAD_THREADS": "abc",
+        "S3_CA_BUNDLE": "/in/container",
+    }
     done = house.setup(PYTHON=sys.executable, **GIVEN | wrong)
     assert done.returncode == 1
-    assert "S3_BUCKET: 's3://x/y'" in done.stderr and "S3_UPLOAD_THREADS: 'abc'" in done.stderr
+    assert "S3_BUCKET: 's3://x/y'" in done.stderr and "MIRROR_UPLOAD_THREADS: 'abc'" in done.stderr
     assert "S3_CA_BUNDLE" not in done.stderr
     assert not (house.project / ".env").exists()
 
@@ -428,7 +485,7 @@ def test_libraries_that_cannot_be_put_in_place_are_no_success(house: House) -> N
 
 def test_a_new_lock_file_fetches_the_libraries_anew(house: House) -> None:
     house.setup("--vendor-only")
-    with (house.ours / "requirements.lock").open("a") as lock:
+    with (house.ours / "requirements" / "child.lock").open("a") as lock:
         lock.write("# newer\n")
     house.setup("--vendor-only")
     assert house.calls().count(" pip ") == 2
@@ -437,6 +494,7 @@ def test_a_new_lock_file_fetches_the_libraries_anew(house: House) -> None:
 def test_without_python_the_users_own_frigate_image_fetches_them(docker: House) -> None:
     done = docker.setup(NO_PYTHON="1", **GIVEN)
     assert done.returncode == 0, done.stderr
+    assert " MIRROR_UPLOAD_THREADS:" in docker.override.read_text(), "it lists the settings, too"
     lines = docker.calls().splitlines()
     run, *compiling = [line for line in lines if line.startswith("docker run")]
     assert "--entrypoint python3 ghcr.io/blakeblackshear/frigate:0.17.2 -m pip install" in run
@@ -506,9 +564,9 @@ def test_a_doctor_who_cannot_see_frigates_folders_advises_to_ask_again(house: Ho
     )
 
 
-def test_a_doctor_who_cannot_be_asked_is_said_and_is_no_failure(house: House) -> None:
-    house.setup("--vendor-only")
-    done = house.setup(NO_PYTHON="1", **GIVEN)
+def test_a_doctor_who_cannot_be_asked_is_said_and_is_no_failure(docker: House) -> None:
+    docker.setup("--vendor-only")
+    done = docker.setup(NO_PYTHON="1", NO_COMPOSE="1", **GIVEN)
     assert done.returncode == 0
     assert "check did not run" in done.stdout
 

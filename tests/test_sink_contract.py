@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from frigate_mirror.settings import settings
-from frigate_mirror.sinks.sink import MemorySink, Misconfigured, Sink
+from frigate_mirror.sinks.sink import Misconfigured, Sink
 from s3 import S3Sink
-from servers import Bucket, Moto, SeaweedFS
+from tests.rig.servers import Bucket, Moto, SeaweedFS
+from tests.rig.sinks import MemorySink
 
 pytestmark = pytest.mark.usefixtures("each_way")
 JPEG = "image/jpeg"
@@ -43,7 +44,7 @@ def in_bucket(bucket: Bucket) -> Place:
 
 
 def sink_for(environ: dict[str, str]) -> S3Sink:
-    return S3Sink(settings.load(environ), environ, attempts=1)
+    return S3Sink(settings.load(environ).s3, environ, attempts=1)
 
 
 @pytest.fixture(params=["memory", "moto", "seaweedfs"])

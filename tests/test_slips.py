@@ -1,6 +1,6 @@
 """The table of slips: each still fits the source, and the test that notices it is there.
 
-Whether that test does notice takes minutes for all of them; `python -m campaign --prove` asks it.
+Whether that test does notice takes minutes for all of them: `python -m lab.campaign --prove` tries.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from functools import cache
 
 import pytest
 
-from campaign import ROOT
-from campaign.sabotage import TABLE, Sabotage, broken_files
-from campaign.slips import SLIPS
+from lab.campaign.sabotage import TABLE, Sabotage, broken_files
+from lab.campaign.slips import SLIPS
+from tests.rig import ROOT
 
 
 @cache

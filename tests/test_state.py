@@ -18,7 +18,7 @@ from frigate_mirror.ledger.connection import LedgerBusy, LedgerNewer, held
 from frigate_mirror.ledger.ledger import Ledger, LedgerError
 from frigate_mirror.ledger.places import StateLock, open_alone
 from frigate_mirror.ledger.rows import Counts, Priority, Settled
-from worlds import World
+from tests.rig.worlds import World
 
 CHOSEN, SPARE = 0, 1
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
@@ -30,7 +30,7 @@ def world(tmp_path: Path) -> World:
 
 
 def ledger_in(world: World, place: int) -> Path:
-    return world.settings().state_dirs[place] / "ledger.db"
+    return world.settings().state.dirs[place] / "ledger.db"
 
 
 def leave(world: World, place: int, *names: str) -> None:
@@ -44,7 +44,7 @@ def leave(world: World, place: int, *names: str) -> None:
 
 @contextlib.contextmanager
 def found(world: World, **environ: str) -> Iterator[places.State]:
-    opened = open_alone(world.settings(**environ))
+    opened = open_alone(world.settings(**environ).state)
     yield opened
     opened.ledger.close()
 
@@ -56,7 +56,7 @@ def read_only(world: World) -> Iterator[Path]:
 
 
 def mounted(world: World, kind: str) -> Iterator[Path]:
-    folder = world.settings().state_dirs[CHOSEN]
+    folder = world.settings().state.dirs[CHOSEN]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         if kind == "bind":
@@ -122,11 +122,11 @@ def test_what_waits_in_a_read_only_ledger_goes_on_in_the_spare_place(world: Worl
     for _ in mounted(world, "bind"):
         for _ in range(2):  # once taken over, not again
             with found(world) as opened:
-                assert opened.folder == world.settings().state_dirs[SPARE]
+                assert opened.folder == world.settings().state.dirs[SPARE]
                 assert opened.other == ledger_in(world, CHOSEN)
                 assert opened.ledger.counts() == Counts(pending=2)
                 [trouble] = opened.troubles
-                assert str(world.state) in trouble and "S3_STATE_DIR" in trouble
+                assert str(world.state) in trouble and "MIRROR_STATE_DIR" in trouble
         with found(world) as opened:
             entry = opened.ledger.claim(2.0)
             assert entry is not None
@@ -157,19 +157,19 @@ def test_a_full_disk_at_the_start_is_no_reason_to_stand_still(world: World) -> N
                 file.write(b"x" * 512)
                 file.flush()
         with found(world) as opened:
-            assert opened.folder == world.settings().state_dirs[SPARE]
+            assert opened.folder == world.settings().state.dirs[SPARE]
             assert opened.ledger.counts() == Counts(pending=1)
             assert opened.troubles
 
 
 def test_without_any_place_it_says_what_is_wrong_with_each(tmp_path: Path) -> None:
     world = World(tmp_path / "world")
-    for folder in world.settings().state_dirs:
+    for folder in world.settings().state.dirs:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.write_text("a file, where a folder should be")
     with pytest.raises(LedgerError) as raised:
-        open_alone(world.settings())
-    assert all(str(folder) in str(raised.value) for folder in world.settings().state_dirs)
+        open_alone(world.settings().state)
+    assert all(str(folder) in str(raised.value) for folder in world.settings().state.dirs)
 
 
 def test_a_newer_ledger_is_refused_and_not_gone_round(world: World) -> None:
@@ -177,7 +177,7 @@ def test_a_newer_ledger_is_refused_and_not_gone_round(world: World) -> None:
     with contextlib.closing(sqlite3.connect(ledger_in(world, CHOSEN))) as raw:
         raw.execute("PRAGMA user_version = 99")
     with pytest.raises(LedgerNewer):
-        open_alone(world.settings())
+        open_alone(world.settings().state)
 
 
 def test_a_newer_ledger_in_the_other_place_is_told_and_kept(world: World) -> None:
@@ -198,14 +198,14 @@ def test_a_ledger_that_another_program_has_locked_is_not_given_up_for_the_spare_
     with contextlib.closing(sqlite3.connect(ledger_in(world, CHOSEN))) as raw:
         raw.execute("BEGIN EXCLUSIVE")
         with pytest.raises(LedgerBusy):
-            open_alone(world.settings())
+            open_alone(world.settings().state)
     assert not ledger_in(world, SPARE).exists()
 
 
 def test_the_lock_holds_whichever_place_a_process_knows_of(world: World) -> None:
-    first = StateLock(world.settings())
-    elsewhere = world.settings(S3_STATE_DIR=str(world.folder / "elsewhere"))
-    second, third = StateLock(world.settings()), StateLock(elsewhere)
+    first = StateLock(world.settings().state)
+    elsewhere = world.settings(MIRROR_STATE_DIR=str(world.folder / "elsewhere")).state
+    second, third = StateLock(world.settings().state), StateLock(elsewhere)
     assert first.acquire() and first.acquire()
     assert not second.acquire() and not third.acquire(), "they share the spare place"
     first.release()
@@ -215,8 +215,8 @@ def test_the_lock_holds_whichever_place_a_process_knows_of(world: World) -> None
 
 
 def test_who_cannot_have_the_lock_everywhere_keeps_it_nowhere(world: World) -> None:
-    elsewhere = world.settings(S3_STATE_DIR=str(world.folder / "elsewhere"))
-    first, second = StateLock(world.settings()), StateLock(elsewhere)
+    elsewhere = world.settings(MIRROR_STATE_DIR=str(world.folder / "elsewhere")).state
+    first, second = StateLock(world.settings().state), StateLock(elsewhere)
     assert first.acquire()
     assert not second.acquire(), "they share the spare place"
     assert held(world.folder / "elsewhere" / "mirror.lock") is False
@@ -225,36 +225,36 @@ def test_who_cannot_have_the_lock_everywhere_keeps_it_nowhere(world: World) -> N
 
 @pytest.mark.parametrize("linked", [False, True])
 def test_one_folder_under_two_names_is_one_place(world: World, linked: bool) -> None:
-    spare = world.settings().state_dirs[SPARE]
+    spare = world.settings().state.dirs[SPARE]
     spare.mkdir(parents=True)
     named = world.folder / "link"
     named.symlink_to(spare)
-    settings = world.settings(S3_STATE_DIR=str(named if linked else spare))
+    settings = world.settings(MIRROR_STATE_DIR=str(named if linked else spare)).state
     lock = StateLock(settings)
     assert lock.acquire()
     lock.release()
     with contextlib.closing(open_alone(settings).ledger):
-        assert len(settings.state_dirs) == 1
+        assert len(settings.dirs) == 1
 
 
 def test_who_finds_the_lock_taken_learns_by_whom(world: World, tmp_path: Path) -> None:
-    lock = StateLock(world.settings())
+    lock = StateLock(world.settings().state)
     assert lock.acquire()
     lock.sign(world.state)
-    found = places.holder(world.settings())
+    found = places.holder(world.settings().state)
     assert found.ours and found.folder == world.state and str(os.getpid()) in found.name
     other = World(tmp_path / "other")
-    stranger = places.holder(other.settings(S3_STATE_DIR=str(world.state)))
+    stranger = places.holder(other.settings(MIRROR_STATE_DIR=str(world.state)).state)
     assert not stranger.ours
     lock.release()
 
 
 def test_a_lock_that_is_signed_again_says_the_newer_word_only(world: World) -> None:
-    lock = StateLock(world.settings())
+    lock = StateLock(world.settings().state)
     assert lock.acquire()
     lock.sign(world.folder / "a folder with a name longer than the next one")
     lock.sign(world.state)
-    assert places.holder(world.settings()).folder == world.state
+    assert places.holder(world.settings().state).folder == world.state
     lock.release()
 
 
@@ -266,17 +266,17 @@ def test_a_lock_that_says_nonsense_is_held_by_somebody(world: World) -> None:
                   r'{"pid": 1, "host": "\u001b[31m", "clips": "", "folder": "/a\u0000\ud800"}',
                   '{"pid": 1, "host": "", "clips": "", "folder": "/etc"}'):  # fmt: skip
         (world.state / "mirror.lock").write_text(words)
-        assert places.holder(world.settings()).name.isprintable()
+        assert places.holder(world.settings().state).name.isprintable()
 
 
 def test_a_command_beside_a_running_mirror_opens_no_folder_but_the_mirrors(world: World) -> None:
-    lock = StateLock(world.settings())
+    lock = StateLock(world.settings().state)
     assert lock.acquire()
     leave(world, CHOSEN, "aaaaaa")
     leave_elsewhere = world.folder / "elsewhere"
     leave_elsewhere.mkdir()
     lock.sign(leave_elsewhere)
-    with in_another_process(world.settings().clips_dir, world) as counted:
+    with in_another_process(world.settings().state.clips_dir, world) as counted:
         assert counted == "1 pending, beside"
     lock.release()
 
@@ -285,7 +285,7 @@ def test_a_command_beside_a_running_mirror_opens_no_folder_but_the_mirrors(world
 def test_the_words_of_an_earlier_life_in_a_read_only_folder_mislead_no_command(
     world: World,
 ) -> None:
-    lock = StateLock(world.settings())
+    lock = StateLock(world.settings().state)
     assert lock.acquire()
     lock.sign(world.state)
     lock.release()
@@ -294,18 +294,18 @@ def test_the_words_of_an_earlier_life_in_a_read_only_folder_mislead_no_command(
         with found(world) as opened:
             assert lock.acquire()
             lock.sign(opened.folder)
-            with in_another_process(world.settings().clips_dir, world) as counted:
+            with in_another_process(world.settings().state.clips_dir, world) as counted:
                 assert counted == "1 pending, beside"
             lock.release()
 
 
 def test_a_command_beside_a_running_mirror_opens_the_ledger_that_it_uses(world: World) -> None:
-    settings = world.settings()
+    settings = world.settings().state
     lock = StateLock(settings)
     assert lock.acquire()
     leave(world, CHOSEN, "aaaaaa")
     leave(world, SPARE, "bbbbbb", "cccccc")
-    lock.sign(settings.state_dirs[SPARE])
+    lock.sign(settings.dirs[SPARE])
     with in_another_process(settings.clips_dir, world) as counted:
         assert counted == "2 pending, beside"
     lock.release()
@@ -319,7 +319,7 @@ def in_another_process(clips: Path, world: World) -> Iterator[str]:
 import os
 from frigate_mirror.settings import settings
 from frigate_mirror.ledger import places
-with places.opened(settings.load(os.environ)) as (found, lock):
+with places.opened(settings.load(os.environ).state) as (found, lock):
     print(f"{found.ledger.counts().pending} pending, {'alone' if lock else 'beside'}")
 """
     done = subprocess.run(
@@ -330,11 +330,11 @@ with places.opened(settings.load(os.environ)) as (found, lock):
 
 
 def test_a_command_beside_a_running_mirror_never_puts_its_ledger_aside(world: World) -> None:
-    lock = StateLock(world.settings())
+    lock = StateLock(world.settings().state)
     assert lock.acquire()
     lock.sign(world.state)
     (world.state / "ledger.db").write_bytes(b"no ledger" * 1000)
-    with pytest.raises(LedgerError, match="try again"), places.opened(world.settings()):
+    with pytest.raises(LedgerError, match="try again"), places.opened(world.settings().state):
         pass
     assert sorted(one.name for one in world.state.iterdir()) == ["ledger.db", "mirror.lock"]
     lock.release()

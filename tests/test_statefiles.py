@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 from frigate_mirror.ledger.rows import Settled
 from frigate_mirror.ledger.statefiles import StateFile
+from tests.rig import ROOT
 
 unhurried = hypothesis.settings(
     deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
-HERE = Path(__file__).resolve().parent.parent
 
 
 def done(number: int, tries: int = 0, error: str = "") -> Settled:
@@ -257,7 +257,7 @@ def test_a_full_disk_is_said_and_survived(tmp_path: Path) -> None:
     """The limit on a file's size stands in for the disk's: a write is cut short, the next fails."""
     rows = json.dumps([[one.at, one.id, one.key] for one in ROWS])
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "file"), rows]
-    ran = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True)
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     trouble, left, trouble_after, found = ran.stdout.splitlines()
     assert (trouble, left, trouble_after) == ("True", "2", "False")
     assert json.loads(found) == [ROWS[0].id, ROWS[1].id, ROWS[4].id]

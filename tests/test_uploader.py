@@ -25,8 +25,9 @@ from frigate_mirror.upload.bandwidth import Bandwidth
 from frigate_mirror.upload.commits import Settling
 from frigate_mirror.upload.outage import Service
 from frigate_mirror.upload.uploader import Uploader
-from waiting import PATIENCE
-from worlds import DAY, NOW, Clock, FaultySink, World, until
+from tests.rig.sinks import FaultySink
+from tests.rig.waiting import PATIENCE, until
+from tests.rig.worlds import DAY, NOW, Clock, World
 
 LIVE, RETRY, BACKLOG = Priority
 POISON = "poison"

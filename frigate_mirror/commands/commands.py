@@ -17,7 +17,7 @@ from frigate_mirror.ledger.ledger import Ledger, LedgerError
 from frigate_mirror.ledger.places import StateLock
 from frigate_mirror.ledger.rebuild import from_listing
 from frigate_mirror.mirror import Mirror
-from frigate_mirror.settings.settings import Settings
+from frigate_mirror.settings.settings import Settings, StateSettings
 from frigate_mirror.sinks.sink import Sink, SinkError
 from frigate_mirror.upload import presence
 
@@ -26,7 +26,7 @@ POLL = 0.2  # seconds between two looks at the progress
 SECOND_LOOK = 2.0  # seconds after which a picture that was not there, or not whole, is looked for
 
 
-def retry(settings: Settings, event_id: str, camera: str) -> int:
+def retry(settings: StateSettings, event_id: str, camera: str) -> int:
     """Dead letters are due again."""
     return _of_dead_letters(
         settings,
@@ -35,7 +35,7 @@ def retry(settings: Settings, event_id: str, camera: str) -> int:
     )
 
 
-def acknowledge(settings: Settings, event_id: str, camera: str) -> int:
+def acknowledge(settings: StateSettings, event_id: str, camera: str) -> int:
     """The owner knows of what failed or was lost: it no longer keeps health from OK."""
     return _of_dead_letters(
         settings,
@@ -44,9 +44,9 @@ def acknowledge(settings: Settings, event_id: str, camera: str) -> int:
     )
 
 
-def _of_dead_letters(settings: Settings, change: Callable[[Ledger], int], said: str) -> int:
+def _of_dead_letters(settings: StateSettings, change: Callable[[Ledger], int], said: str) -> int:
     if not places.ledgers(settings):
-        folders = " or ".join(map(str, settings.state_dirs))
+        folders = " or ".join(map(str, settings.dirs))
         return _told(f"no ledger in {folders}: nothing was ever mirrored here")
     try:
         with places.opened(settings) as (found, _):
@@ -59,10 +59,10 @@ def _of_dead_letters(settings: Settings, change: Callable[[Ledger], int], said: 
 
 def rebuild(settings: Settings, sink: Sink) -> int:
     """Take what the bucket lists as uploaded, so that it is not uploaded again."""
-    keys = KeyCodec(settings.prefix, settings.key_timezone)
+    keys = KeyCodec(settings.s3.prefix, settings.keys.timezone)
     try:
-        with places.opened(settings) as (found, _):
-            listing = sink.list(f"{settings.prefix}/" if settings.prefix else "")
+        with places.opened(settings.state) as (found, _):
+            listing = sink.list(f"{settings.s3.prefix}/" if settings.s3.prefix else "")
             count = found.ledger.add_settled(from_listing(listing, keys))
     except (LedgerError, SinkError, OSError) as error:
         return _told(str(error))
@@ -78,12 +78,12 @@ def backfill(
     Interrupted, the rest stays in the queue."""
     end = math.inf if until is None else until
     try:
-        with places.opened(settings) as (found, ours):
+        with places.opened(settings.state) as (found, ours):
             mirror = Mirror(settings, sink, found)
             try:
                 if verify:
                     _verify(mirror, sink, since, end)
-                _see_through(mirror, since, end, None if ours else StateLock(settings))
+                _see_through(mirror, since, end, None if ours else StateLock(settings.state))
             except KeyboardInterrupt:
                 print("\ninterrupted; the rest stays in the queue", file=sys.stderr)
             mirror.uploader.stop()

@@ -8,7 +8,6 @@ request only, on a second tiny object that is put for that, and on no other.
 from __future__ import annotations
 
 import ast
-import dataclasses
 import difflib
 import io
 import os
@@ -20,12 +19,20 @@ from pathlib import Path
 from frigate_mirror.frigate.database import Catalog, CatalogError
 from frigate_mirror.ledger import places
 from frigate_mirror.ledger.connection import held
-from frigate_mirror.settings.settings import LEDGER_NAME, LOCK_NAME, SECRETS, Settings
+from frigate_mirror.settings.settings import (
+    LEDGER_NAME,
+    LOCK_NAME,
+    VARIABLES,
+    S3Settings,
+    Settings,
+    StateSettings,
+)
 from frigate_mirror.sinks.sink import Prober, Sink, SinkError
 
 PROBE_NAME, BAIT_NAME = ".s3-mirror-check", ".s3-mirror-check-delete"
 SKEW_REMARK, SKEW_FAULT = 60.0, 900.0  # seconds; S3 refuses a request from 15 minutes on
 OK, NOTE, FAULT = "ok", "note", "FAULT"
+OURS = ("S3_", "MIRROR_")  # what our variables begin with; FRIGATE_ is also Frigate's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +50,16 @@ class Finding:
 
 def misspelt(environ: Mapping[str, str]) -> Iterator[Finding]:
     """Variables that look like a setting and are none."""
-    known = {item.metadata["env"] for item in dataclasses.fields(Settings)}
-    known |= {f"{name}_FILE" for name in SECRETS}
-    known |= {"S3_MIRROR_INIT", "S3_MIRROR_FRIGATE", "S3_MIRROR_PARENT"}
+    known = {name: new for one in VARIABLES.values() for name, new in one.sources.items()}
+    known |= {name: name for name in ("S3_MIRROR_INIT", "S3_MIRROR_FRIGATE", "S3_MIRROR_PARENT")}
     for name in sorted(environ):
-        if name.startswith("S3_") and name not in known:
+        if name.startswith(OURS) and name not in known:
             near = difflib.get_close_matches(name, known, 1)
-            advice = f"did you mean {near[0]}?" if near else "no setting has this name"
+            advice = f"did you mean {known[near[0]]}?" if near else "no setting has this name"
             yield Finding(NOTE, f"{name} is set, but means nothing here", advice)
 
 
-def credentials(settings: Settings) -> Finding:
+def credentials(settings: S3Settings) -> Finding:
     """Where the key comes from; never the key."""
     if settings.access_key:
         kind = "temporary key" if settings.session_token else "key"
@@ -64,22 +70,22 @@ def credentials(settings: Settings) -> Finding:
 def paths(settings: Settings) -> Iterator[Finding]:
     """Database readable, clips folder there, our own places writable, links possible."""
     try:
-        Catalog(settings.db_path).event("0-check")
-        yield Finding(OK, f"Frigate's database {settings.db_path} can be read")
+        Catalog(settings.frigate.db_path).event("0-check")
+        yield Finding(OK, f"Frigate's database {settings.frigate.db_path} can be read")
     except CatalogError as error:
         yield Finding(
             FAULT, str(error), "run this inside Frigate's container, or set FRIGATE_DB_PATH"
         )
-    yield _writable(settings.state_dir, "ledger")
-    yield from _ledgers(settings)
-    if not settings.clips_dir.is_dir():
+    yield _writable(settings.state.folder, "ledger")
+    yield from _ledgers(settings.state)
+    if not settings.frigate.clips_dir.is_dir():
         advice = "run this inside Frigate's container, or set FRIGATE_CLIPS_DIR"
-        yield Finding(FAULT, f"no folder {settings.clips_dir}", advice)
+        yield Finding(FAULT, f"no folder {settings.frigate.clips_dir}", advice)
         return
-    yield Finding(OK, f"Frigate's clips folder {settings.clips_dir} is there")
-    yield _writable(settings.cache_dir, "state files")
-    if settings.spool_limit_mb:
-        yield _linkable(settings)
+    yield Finding(OK, f"Frigate's clips folder {settings.frigate.clips_dir} is there")
+    yield _writable(settings.state.cache_dir, "state files")
+    if settings.spool.limit_mb:
+        yield _linkable(settings.state)
 
 
 def _writable(folder: Path, purpose: str) -> Finding:
@@ -89,29 +95,29 @@ def _writable(folder: Path, purpose: str) -> Finding:
             file.write(b"x")
         return Finding(OK, f"{folder} can be written ({purpose})")
     except OSError as error:
-        advice = "mount it writable, or make room; S3_STATE_DIR moves the ledger"
+        advice = "mount it writable, or make room; MIRROR_STATE_DIR moves the ledger"
         return Finding(FAULT, f"cannot write {folder} ({purpose}): {error.strerror}", advice)
 
 
-def _ledgers(settings: Settings) -> Iterator[Finding]:
+def _ledgers(settings: StateSettings) -> Iterator[Finding]:
     """Whether this Frigate has its state folder to itself, and where ledgers lie."""
-    taken = any(held(folder / LOCK_NAME) for folder in settings.state_dirs)
+    taken = any(held(folder / LOCK_NAME) for folder in settings.dirs)
     who = places.holder(settings)
     if taken and not who.ours:
         yield Finding(
             FAULT,
             f"the state folder {who.folder} is in use by {who.name}, for another clips folder",
-            "set S3_STATE_DIR to a folder of its own for each Frigate",
+            "set MIRROR_STATE_DIR to a folder of its own for each Frigate",
         )
     found = places.ledgers(settings)
-    if found not in ([], [settings.state_dir / LEDGER_NAME]):
+    if found not in ([], [settings.folder / LEDGER_NAME]):
         advice = "each start takes over what waits in the one that is not used"
         yield Finding(
             NOTE, f"ledger in {' and in '.join(str(one.parent) for one in found)}", advice
         )
 
 
-def _linkable(settings: Settings) -> Finding:
+def _linkable(settings: StateSettings) -> Finding:
     """Whether the spool can hold files without a copy."""
     try:
         with tempfile.NamedTemporaryFile(dir=settings.clips_dir, prefix=".s3-check-") as file:
@@ -125,7 +131,7 @@ def _linkable(settings: Settings) -> Finding:
         )
 
 
-def bucket(sink: Sink, settings: Settings, *, put: bool) -> Iterator[Finding]:
+def bucket(sink: Sink, settings: S3Settings, *, put: bool) -> Iterator[Finding]:
     """The way there, the right to list, the clock, and (if `put`) the right to put."""
     where = f"bucket {settings.bucket} at {settings.endpoint_url or 'AWS ' + settings.region}"
     try:
@@ -144,7 +150,7 @@ def bucket(sink: Sink, settings: Settings, *, put: bool) -> Iterator[Finding]:
         yield Finding(FAULT, f"right to put: {error.args[0]}", error.hint)
 
 
-def deletion(sink: Prober, settings: Settings) -> Finding:
+def deletion(sink: Prober, settings: S3Settings) -> Finding:
     """Whether who has the key can delete: tried on an object put for it. A note where he can."""
     unproven = "right to delete: unproven"
     try:
@@ -161,7 +167,7 @@ def deletion(sink: Prober, settings: Settings) -> Finding:
     return Finding(OK, f"the key cannot delete: refused for {key}, which stays")
 
 
-def _put_probe(sink: Sink, settings: Settings, name: str) -> str:
+def _put_probe(sink: Sink, settings: S3Settings, name: str) -> str:
     """Put a tiny object under the prefix; its key. Raises a SinkError."""
     key = "/".join(filter(None, (settings.prefix, name)))
     body = io.BytesIO(b"The mirror's check command may put objects here.\n")

@@ -29,7 +29,7 @@ from frigate_mirror.ledger.connection import (
 )
 from frigate_mirror.ledger.ledger import Ledger
 from frigate_mirror.ledger.statefiles import StateFile
-from frigate_mirror.settings.settings import LEDGER_NAME, LOCK_NAME, Settings
+from frigate_mirror.settings.settings import LEDGER_NAME, LOCK_NAME, StateSettings
 from frigate_mirror.untrusted import plain, shaped
 
 log = logging.getLogger("frigate_s3.ledger")
@@ -49,15 +49,15 @@ class State:
 class StateLock:
     """The run lock in each of the places: held by the one process that may make, mend and claim."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: StateSettings) -> None:
         self._settings = settings
-        self._locks = [RunLock(folder / LOCK_NAME) for folder in settings.state_dirs]
+        self._locks = [RunLock(folder / LOCK_NAME) for folder in settings.dirs]
 
     def acquire(self) -> bool:
         """Take the lock in every place that can be locked; False if another process holds one of
         them. Raises OSError where no place can be locked."""
         faults: list[OSError] = []
-        for folder, lock in zip(self._settings.state_dirs, self._locks, strict=True):
+        for folder, lock in zip(self._settings.dirs, self._locks, strict=True):
             try:
                 with suppress(OSError):  # it may be there already
                     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -96,11 +96,11 @@ class Holder:
     folder: Path | None = None
 
 
-def holder(settings: Settings) -> Holder:
+def holder(settings: StateSettings) -> Holder:
     """Who signed the lock last; to be asked only where it is taken. The words in a folder that
     cannot be written now may be those of an earlier life."""
     found: list[tuple[int, Holder]] = []
-    for folder in settings.state_dirs:
+    for folder in settings.dirs:
         try:
             with open_regular(folder / LOCK_NAME) as file:
                 signed = os.fstat(file.fileno()).st_mtime_ns
@@ -124,7 +124,7 @@ class _Words:
     folder: str
 
 
-def _identity(settings: Settings) -> str:
+def _identity(settings: StateSettings) -> str:
     """The clips folder itself: two containers may see two folders under one path."""
     try:
         found = os.stat(settings.clips_dir)
@@ -133,13 +133,13 @@ def _identity(settings: Settings) -> str:
     return f"{found.st_dev}:{found.st_ino}"
 
 
-def ledgers(settings: Settings) -> list[Path]:
+def ledgers(settings: StateSettings) -> list[Path]:
     """The ledgers that there are, the chosen folder's first."""
-    return [path for folder in settings.state_dirs if os.path.exists(path := folder / LEDGER_NAME)]
+    return [path for folder in settings.dirs if os.path.exists(path := folder / LEDGER_NAME)]
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[tuple[State, StateLock | None]]:
+def opened(settings: StateSettings) -> Iterator[tuple[State, StateLock | None]]:
     """The ledger for a command, and the lock if no mirror runs. Beside a running mirror the
     ledger is opened as that mirror keeps it, and never made, mended or put aside. Raises
     LedgerError, OSError."""
@@ -156,7 +156,7 @@ def opened(settings: Settings) -> Iterator[tuple[State, StateLock | None]]:
             lock.release()
         return
     named = holder(settings).folder
-    folder = named if named in settings.state_dirs else settings.state_dirs[0]
+    folder = named if named in settings.dirs else settings.dirs[0]
     try:
         ledger = Ledger(folder / LEDGER_NAME, alone=False)
     except LedgerDamaged as error:
@@ -167,12 +167,12 @@ def opened(settings: Settings) -> Iterator[tuple[State, StateLock | None]]:
         ledger.close()
 
 
-def open_alone(settings: Settings) -> State:
+def open_alone(settings: StateSettings) -> State:
     """The ledger, for whoever holds the lock: in the first of the places that can be written. A
     damaged one is put aside, and an empty one is filled from the state files. Raises LedgerError,
     LedgerNewer."""
     troubles: list[str] = []
-    for folder in settings.state_dirs:
+    for folder in settings.dirs:
         try:
             ledger = _open_in(folder, settings)
         except (LedgerBusy, LedgerNewer):
@@ -180,7 +180,7 @@ def open_alone(settings: Settings) -> State:
         except (LedgerError, OSError) as error:
             troubles.append(
                 f"the state folder {folder} cannot be used ({error}): make it writable, or set "
-                "S3_STATE_DIR to a folder that is"
+                "MIRROR_STATE_DIR to a folder that is"
             )
             continue
         state = State(ledger, folder, troubles)
@@ -193,7 +193,7 @@ def open_alone(settings: Settings) -> State:
     raise LedgerError("; ".join(troubles))
 
 
-def _open_in(folder: Path, settings: Settings) -> Ledger:
+def _open_in(folder: Path, settings: StateSettings) -> Ledger:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return rebuild.open_ledger(
         folder / LEDGER_NAME,
@@ -202,10 +202,10 @@ def _open_in(folder: Path, settings: Settings) -> Ledger:
     )
 
 
-def _look_into_the_other(state: State, settings: Settings) -> None:
+def _look_into_the_other(state: State, settings: StateSettings) -> None:
     """Take over what only the ledger in the other place knows. That is deleted then or, where it
     cannot be, remembered as taken over."""
-    for folder in settings.state_dirs:
+    for folder in settings.dirs:
         other = folder / LEDGER_NAME
         if folder == state.folder or not os.path.exists(other):
             continue
@@ -217,7 +217,7 @@ def _look_into_the_other(state: State, settings: Settings) -> None:
                 log.warning("S3 ledger: %s is in use; taken over from %s: %d artifact(s) to upload",
                             state.ledger.path, other, pending)  # fmt: skip
                 state.ledger.take_note(f"taken over: {other}", stamp)
-            if state.folder == settings.state_dirs[0]:
+            if state.folder == settings.dirs[0]:
                 with suppress(OSError):
                     _delete(other)
                     state.other = None

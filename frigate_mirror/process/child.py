@@ -17,7 +17,7 @@ from frigate_mirror.ledger.places import StateLock
 from frigate_mirror.mirror import Mirror
 from frigate_mirror.process.system import Parent, Rounds, start_all
 from frigate_mirror.report import health
-from frigate_mirror.settings.settings import Settings
+from frigate_mirror.settings.settings import Settings, StateSettings
 from frigate_mirror.sinks.sink import Sink
 
 # Python loads this module when it first encodes a host name. If there is no memory at that moment,
@@ -57,15 +57,16 @@ def serve(settings: Settings, sink: Sink, versions: dict[str, str]) -> int:
         signal.signal(number, stop)
     threading.excepthook = stop.mourn
     parent = Parent(sys.stdin.fileno(), int(os.environ.get("S3_MIRROR_PARENT", os.getppid())))
-    lock = StateLock(settings)
+    state = settings.state
+    lock = StateLock(state)
     try:
-        if not _take_turn(lock, parent, stop, settings):
+        if not _take_turn(lock, parent, stop, state):
             return EX_OK
-        found = _opened(settings, parent, stop)
+        found = _opened(state, parent, stop)
         lock.sign(found.folder)
     except (LedgerError, OSError) as error:
         log.error("S3 snapshot mirror cannot start: %s", error)
-        health.tell_why_not(f"the mirror cannot start: {error}", settings.status_path)
+        health.tell_why_not(f"the mirror cannot start: {error}", state.status_path)
         return EX_FAILED
     mirror = Mirror(settings, sink, found, versions=versions)
     _mirror_until(parent, stop, mirror, settings)
@@ -77,47 +78,47 @@ def serve(settings: Settings, sink: Sink, versions: dict[str, str]) -> int:
     return EX_FAILED if ledger.damaged else stop.status
 
 
-def _take_turn(lock: StateLock, parent: Parent, stop: Stop, settings: Settings) -> bool:
+def _take_turn(lock: StateLock, parent: Parent, stop: Stop, state: StateSettings) -> bool:
     """Waits for an earlier mirror to finish its drain; False if Frigate ends before that."""
     told = ""
     while not lock.acquire():
         if parent.hung_up or stop.wanted:
             return False
-        told = _tell_who_has_it(settings, told)
+        told = _tell_who_has_it(state, told)
         time.sleep(0.1)
     return True
 
 
-def _opened(settings: Settings, parent: Parent, stop: Stop) -> places.State:
+def _opened(state: StateSettings, parent: Parent, stop: Stop) -> places.State:
     """The ledger, as soon as no other program has it locked. Raises LedgerError, OSError."""
     told = False
     while True:
         try:
-            return places.open_alone(settings)
+            return places.open_alone(state)
         except LedgerBusy as error:
             if parent.hung_up or stop.wanted:
                 raise
             if not told:
                 log.warning("S3 snapshot mirror waits for its ledger: %s", error)
-                health.tell_why_not(f"the mirror waits: {error}", settings.status_path)
+                health.tell_why_not(f"the mirror waits: {error}", state.status_path)
             told = True
 
 
-def _tell_who_has_it(settings: Settings, told: str) -> str:
+def _tell_who_has_it(state: StateSettings, told: str) -> str:
     """Says once who holds the lock. Another Frigate's mirror will not end soon: then our own status
     has to say so too."""
-    holder = places.holder(settings)
+    holder = places.holder(state)
     if holder.ours:
         words = "S3 snapshot mirror waits for an earlier one to end"
     else:
         words = (
             f"S3 snapshot mirror waits: the state folder {holder.folder} is in use by "
-            f"{holder.name}, which mirrors another clips folder: set S3_STATE_DIR to a folder of "
-            "its own for each Frigate"
+            f"{holder.name}, which mirrors another clips folder: set MIRROR_STATE_DIR to a folder "
+            "of its own for each Frigate"
         )
     if words != told:
         if not holder.ours:
-            health.tell_why_not(words, settings.status_path)
+            health.tell_why_not(words, state.status_path)
         log.log(logging.INFO if holder.ours else logging.ERROR, "%s", words)
     return words
 
@@ -130,9 +131,9 @@ def _rounds(mirror: Mirror, settings: Settings) -> list[Rounds]:
             (STATUS_EVERY, mirror.write_status),
             (SUM_UP_EVERY, mirror.sum_up),
         ],
-        "sweep": [(settings.sweep_interval, mirror.housekeep), (TIDY_LOOK, mirror.tidy)],
-        "check": [(settings.check_interval, mirror.check), (VERIFY_LOOK, mirror.verify)],
-        "stats": [(settings.stats_interval, mirror.tell)],
+        "sweep": [(settings.sweep.interval, mirror.housekeep), (TIDY_LOOK, mirror.tidy)],
+        "check": [(settings.report.check_interval, mirror.check), (VERIFY_LOOK, mirror.verify)],
+        "stats": [(settings.report.stats_interval, mirror.tell)],
     }
     return [Rounds(name, *tasks, told=mirror.note_task) for name, tasks in rounds.items()]
 
@@ -140,12 +141,12 @@ def _rounds(mirror: Mirror, settings: Settings) -> list[Rounds]:
 def _mirror_until(parent: Parent, stop: Stop, mirror: Mirror, settings: Settings) -> None:
     rounds = _rounds(mirror, settings)
     log.info("S3 snapshot mirror started: bucket %s, %d threads, events of the last %g days",
-             settings.bucket, settings.upload_threads, settings.sweep_days)  # fmt: skip
+             settings.s3.bucket, settings.upload.threads, settings.sweep.days)  # fmt: skip
     mirror.catalog.stay_open()
     mirror.hasten()
     start_all(mirror.start_threads, *(one.start for one in rounds))
     while not (parent.gone or stop.wanted or mirror.ledger.damaged):
-        ids, page = parent.ids(timeout=0.5), settings.batch_size
+        ids, page = parent.ids(timeout=0.5), settings.sweep.batch_size
         if parent.gone:  # these are still offered
             mirror.catalog.let_go()
         for at in range(0, len(ids), page):
@@ -154,8 +155,8 @@ def _mirror_until(parent: Parent, stop: Stop, mirror: Mirror, settings: Settings
                 break
     mirror.catalog.let_go()
     log.info("S3 snapshot mirror stopping, up to %g s for what is under way",
-             settings.drain_seconds)  # fmt: skip
+             settings.upload.drain_seconds)  # fmt: skip
     for one in rounds:
         one.stop()
-    mirror.stop(settings.drain_seconds)
+    mirror.stop(settings.upload.drain_seconds)
     log.info("S3 snapshot mirror stopped")

@@ -1,1 +1,1 @@
-"""The settings: one frozen object, and the parsers of its values."""
+"""The settings: their parts, the variables that give them, and the parsers of their values."""

@@ -1,5 +1,8 @@
-"""From the text of a setting to its value: each parser takes text and raises ValueError with a
-sentence that says what was expected. None of them ever repeats a secret."""
+"""Parsers of settings.
+
+Each takes the text of a setting and returns its value, or raises ValueError with a sentence that
+says what was expected. No such sentence repeats a secret.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ from urllib.parse import parse_qsl, urlsplit
 from frigate_mirror.keys import zone
 
 Timetable = tuple[tuple[int, float], ...]
-"""From which minute of the day on how many bytes a second: in order, infinity for no bound. What
-holds before the first is what the last says."""
+"""Pairs of a minute of the day and the bytes a second that are allowed from then on, in order.
+Infinity means no limit. Before the first entry of a day the last one applies."""
 
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
@@ -48,7 +51,8 @@ class Secret:
 
 
 def secret(text: str) -> Secret:
-    """Printable and of one piece, since it ends in a header; what it is not is all that is said."""
+    """A secret ends in a header, so it must be printable ASCII without blanks. The error message
+    states that rule and never repeats the value."""
     if not re.fullmatch(r"[\x21-\x7e]*", text):
         raise ValueError("has blanks, line ends or characters that no key has")
     return Secret(text)
@@ -89,7 +93,8 @@ _UNITS = {"": 1, "B": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 
 
 def bandwidth(text: str) -> Timetable:
-    """`off`, bytes a second such as `2M`, or such a bound from each of some times of the day on."""
+    """`off`, bytes a second such as `2M`, or several of these, each with the time of the day from
+    which on it applies."""
     words = [word if "," in word else f"00:00,{word}" for word in text.split() or ["off"]]
     limits = dict(map(_from_then_on, words))
     if len(limits) < len(words):
@@ -98,7 +103,7 @@ def bandwidth(text: str) -> Timetable:
 
 
 def _from_then_on(word: str) -> tuple[int, float]:
-    """A time of the day in minutes, and the bound from then on."""
+    """The minute of the day, and the limit from then on."""
     match = re.fullmatch(
         r"([01]?\d|2[0-3]):([0-5]\d),(?:(off)|(\d{1,12}(?:\.\d{1,6})?)([BKMG]?))",
         word,
@@ -140,7 +145,7 @@ def region(text: str) -> str:
 
 
 def bucket(text: str) -> str:
-    """Looser than AWS's own rule, since the compatible services are: no path, no URL."""
+    """No path and no URL. Looser than AWS's own rule, since compatible services allow more."""
     if text and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}", text):
         raise ValueError(f"{text!r} is not a bucket's name (only the name: no s3://, no slash)")
     return text
@@ -178,12 +183,12 @@ def endpoint(text: str) -> str:
 
 
 def prefix(text: str) -> str:
-    """Slashes at both ends are dropped; each part must be one that a file system could name."""
+    """Slashes at both ends are dropped. Each part must be a name that a file could have."""
     trimmed = text.strip("/")
     if not trimmed.isprintable():
         raise ValueError(f"{text!r} has control characters")
     if "\\" in trimmed:
-        raise ValueError(f"{text!r} has a backslash, of which some services make a slash")
+        raise ValueError(f"{text!r} has a backslash, which some services turn into a slash")
     if len(trimmed.encode()) > _LONGEST_PREFIX:
         raise ValueError(f"longer than {_LONGEST_PREFIX} bytes")
     if any(part in ("", ".", "..") for part in trimmed.split("/")) and trimmed:

@@ -17,7 +17,7 @@ from botocore.parsers import ResponseParserError
 
 from frigate_mirror import __version__
 from frigate_mirror.settings.parse import Secret
-from frigate_mirror.settings.settings import Settings
+from frigate_mirror.settings.settings import S3Settings
 from frigate_mirror.sinks.s3.endpoint import proxy_of, url_of
 from frigate_mirror.sinks.s3.pool import BRISK, Patience
 from frigate_mirror.sinks.s3.sigv4 import Signer
@@ -25,6 +25,7 @@ from frigate_mirror.sinks.s3.sigv4 import Signer
 Keys = tuple[Secret, Secret, Secret]
 FAILURES = (boto.BotoCoreError, boto.ClientError, ResponseParserError, ValueError)  # bad dates
 SMALL = 1024 * 1024  # bytes; up to here to ask whether to send costs more than sending
+CONNECTIONS = 66  # kept open at most: one for each thread that there can be
 # Where boto3 finds credentials without reading a file, which may say more than them.
 OUTSIDE_FILES = {"explicit", "env", "iam-role", "container-role", "assume-role-with-web-identity"}
 
@@ -49,7 +50,7 @@ class Link:
             return None
 
 
-def connect(settings: Settings, keys: Keys, attempts: int) -> Link:
+def connect(settings: S3Settings, keys: Keys, attempts: int) -> Link:
     """Clients over `keys`, or over what the standard AWS chain finds where they are empty.
 
     A new session each time, since a session keeps what it once found, or did not find.
@@ -72,7 +73,7 @@ def _signer(found: Any) -> Signer:
     return Signer(now.access_key, now.secret_key, now.token or "")
 
 
-def _client(session: boto3.Session, settings: Settings, config: Config) -> Any:
+def _client(session: boto3.Session, settings: S3Settings, config: Config) -> Any:
     try:
         client = session.client(
             "s3",
@@ -107,20 +108,20 @@ def _expect_nothing(params: dict[str, Any], **_: object) -> None:
         body.seek(at)
 
 
-def _proxies(settings: Settings) -> dict[str, str] | None:
+def _proxies(settings: S3Settings) -> dict[str, str] | None:
     """ALL_PROXY, which botocore does not know. None leaves it the variables that it does know."""
     proxy = proxy_of(url_of(settings), os.environ)
     return {"http": proxy, "https": proxy} if proxy else None
 
 
-def _config(settings: Settings, patience: Patience | None = None, *, attempts: int) -> Config:
+def _config(settings: S3Settings, patience: Patience | None = None, *, attempts: int) -> Config:
     connect, read = settings.connect_timeout, settings.read_timeout
     return Config(
         connect_timeout=min(connect, patience.connect) if patience else connect,
         read_timeout=min(read, patience.silence) if patience else read,
         proxies=_proxies(settings),
         retries={"mode": "standard", "total_max_attempts": attempts},
-        max_pool_connections=settings.upload_threads + 2,
+        max_pool_connections=CONNECTIONS,
         tcp_keepalive=True,
         # `auto` needs no help: with an endpoint of one's own, which rarely has a DNS name for each
         # bucket, botocore takes it for `path`.

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from frigate_mirror.settings.settings import Settings
+from frigate_mirror.settings.settings import S3Settings
 
 _REGION = re.compile(
     r"(af|ap|ca|cn|eu|il|me|mx|sa|us|us-gov)-(north|south|central)?(east|west)?-\d"
@@ -54,7 +54,7 @@ class Place:
         )
 
 
-def place_of(settings: Settings, environ: Mapping[str, str]) -> Place | None:
+def place_of(settings: S3Settings, environ: Mapping[str, str]) -> Place | None:
     """The bucket's place; `environ` is what boto3 would read beside the settings."""
     url = urlsplit(settings.endpoint_url or _aws(settings.region))
     host, bucket = url.netloc.partition(":")[0], settings.bucket
@@ -89,7 +89,7 @@ def _aws(region: str) -> str:
     return f"https://s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
 
 
-def url_of(settings: Settings) -> str:
+def url_of(settings: S3Settings) -> str:
     """The URL to which a proxy would be asked to pass our requests on."""
     return settings.endpoint_url or f"https://s3.{settings.region}.amazonaws.com"
 
@@ -132,7 +132,7 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _trusted(settings: Settings, environ: Mapping[str, str]) -> str:
+def _trusted(settings: S3Settings, environ: Mapping[str, str]) -> str:
     """The file that botocore would take; its own comes with it."""
     named = settings.ca_bundle or environ.get("AWS_CA_BUNDLE") or environ.get("REQUESTS_CA_BUNDLE")
     if named:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from frigate_mirror.settings.settings import Settings
+from frigate_mirror.settings.settings import S3Settings
 from frigate_mirror.sinks.s3.codes import CODES
 from frigate_mirror.sinks.sink import SinkError
 
@@ -13,7 +13,7 @@ from frigate_mirror.sinks.sink import SinkError
 DENIALS = frozenset(code for code, (_, hint) in CODES.items() if "{action}" in hint)
 
 
-def action(verb: str, settings: Settings) -> str:
+def action(verb: str, settings: S3Settings) -> str:
     """The rights that `verb` (put, list, delete) needs, as one writes them in a policy."""
     if verb == "list":
         return f"s3:ListBucket on {settings.bucket}"

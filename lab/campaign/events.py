@@ -1,0 +1,105 @@
+"""Events as the campaign's Frigate has them, with pictures that differ in every byte count."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import string
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.rig import STANDIN
+
+LETTERS = string.ascii_lowercase + string.digits
+CAMERAS = ("front_door", "back_yard", "garage", "cam-1", "Hof_2-links")
+LABELS = ("person", "dog", "car", "package")
+KINDS = ("tracked", "tracked", "tracked", "manual", "api")
+JPEGS, WEBPS = (
+    [one.read_bytes() for one in sorted((STANDIN / "pictures").glob(kind))]
+    for kind in ("*.jpg", "*.webp")
+)
+
+
+@dataclass
+class Event:
+    """One event; times are Unix seconds. `host`: which run of Frigate it
+    was sent to; `committed`: its row is known to be in the database."""
+
+    id: str
+    camera: str
+    label: str
+    kind: str
+    started: float
+    ended: float
+    file: str
+    sha256: str
+    host: int = 0
+    committed: bool = False
+    goes_after: float = 1e9
+    """Seconds of a fair chance after which retention deletes its picture."""
+    taken: bool = False
+    """Nobody can expect its object in the bucket: the owner deleted it there, or the mirror has
+    told of its loss."""
+    kept: bool = False
+    """Retention must leave its picture alone for now: the picture is not as it will be."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All that Frigate has of it in clips: the picture and, where that is a .jpg, the clean
+        copy, which not every version writes."""
+        stem, jpg, _ = self.file.rpartition(".jpg")
+        return (self.file, f"{stem}-clean.webp") if jpg else (self.file,)
+
+    @property
+    def last_word(self) -> str:
+        """The message after which its row is complete and the hook has its id."""
+        return "start" if self.kind == "manual" else "end"
+
+    def message(self) -> dict[str, Any]:
+        """Its data as Frigate's messages carry it."""
+        return {
+            "id": self.id, "camera": self.camera, "label": self.label, "sub_label": None,
+            "start_time": self.started, "end_time": self.ended, "score": 0.84, "top_score": 0.87,
+            "type": "object" if self.kind == "tracked" else "api", "entered_zones": ["drive"],
+            "has_clip": True, "has_snapshot": True, "false_positive": False,
+        }  # fmt: skip
+
+
+def happen(rng: random.Random, now: float, version: str) -> tuple[Event, bytes]:
+    """An event that ends at `now`, and its picture, as this version of Frigate names it."""
+    webp = version == "0.18"
+    picture = photograph(rng, webp=webp)
+    started = round(now - rng.uniform(0.5, 20.0), 6)
+    event_id = f"{started}-{''.join(rng.choices(LETTERS, k=6))}"
+    camera = rng.choice(CAMERAS)
+    event = Event(
+        id=event_id,
+        camera=camera,
+        label=rng.choice(LABELS),
+        kind=rng.choice(KINDS),
+        started=started,
+        ended=now,
+        file=f"{camera}-{event_id}{'-clean.webp' if webp else '.jpg'}",
+        sha256=hashlib.sha256(picture).hexdigest(),
+    )
+    return event, picture
+
+
+def photograph(rng: random.Random, *, webp: bool) -> bytes:
+    """A whole picture that differs from every other one. Its own bytes stand where viewers skip
+    them: in a comment of the JPEG behind its first mark, or in a last chunk of the WebP."""
+    own = rng.randbytes(2 * rng.randrange(1, 30_000))
+    if webp:
+        picture = rng.choice(WEBPS) + b"OWN " + struct.pack("<I", len(own)) + own
+        return picture[:4] + struct.pack("<I", len(picture) - 8) + picture[8:]
+    picture = rng.choice(JPEGS)
+    return picture[:2] + b"\xff\xfe" + struct.pack(">H", len(own) + 2) + own + picture[2:]
+
+
+def write(folder: Path, event: Event, picture: bytes, version: str) -> None:
+    """Write the event's picture, and from 0.17 on the clean copy that is not to be mirrored too."""
+    (folder / event.file).write_bytes(picture)
+    if version == "0.17":
+        (folder / f"{event.camera}-{event.id}-clean.webp").write_bytes(WEBPS[0])

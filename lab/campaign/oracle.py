@@ -1,0 +1,114 @@
+"""The oracle: what is in the bucket, held against what the campaign's Frigate wrote.
+
+It looks through a client of its own, past the proxy, and knows nothing of the program but that an
+event's id stands in the key of its object. Objects that a fault itself put there (`planted`) are no
+work of the mirror's: they count for nothing, but must stay as they are.
+
+Owed is every event whose row was committed with a picture. What makes that fair is the retention:
+it takes a picture, or a row, only after its event had a fair chance (see `retention`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+from lab.campaign.events import Event
+from tests.rig.servers import Bucket
+
+ID = re.compile(r"\d+\.\d+-[a-z0-9]{6}")
+LOOK_EVERY = 0.1
+
+
+@dataclass
+class Verdict:
+    """Ids of events that are not in the bucket, that are there twice, or with other bytes; keys of
+    objects that belong to no event or lie outside the prefix. `wrong` also has the keys of planted
+    objects that are no longer as they were."""
+
+    offered: int = 0
+    lost: list[str] = field(default_factory=list)
+    duplicated: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    alien: list[str] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        return not (self.lost or self.duplicated or self.wrong or self.alien)
+
+
+class Oracle:
+    def __init__(self, bucket: Bucket, prefix: str) -> None:
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._planted: dict[str, bytes] = {}
+
+    def plant(self, key: str, body: bytes) -> None:
+        """Put an object there that the mirror has nothing to do with. Nothing that it writes may
+        have this key."""
+        self._planted[key] = body
+        self._bucket.client.put_object(Bucket=self._bucket.name, Key=key, Body=body)
+
+    def present(self) -> dict[str, list[str]]:
+        """Keys by the event id in them; those without one under the empty id."""
+        found: dict[str, list[str]] = {}
+        for key in self._bucket.keys():  # noqa: SIM118 (no dictionary)
+            if key in self._planted:
+                continue
+            match = ID.search(key.rpartition("/")[2])
+            found.setdefault(match[0] if match else "", []).append(key)
+        return found
+
+    def holds(self, event: Event) -> bool:
+        """Whether the event's picture is there as it is now, to the byte."""
+        keys = self.present().get(event.id, [])
+        return bool(keys) and all(self._is_whole(key, event) for key in keys)
+
+    def wait(
+        self,
+        owed: Callable[[], Collection[str]],
+        bound: float,
+        rest: Callable[[float], object] = time.sleep,
+    ) -> float | None:
+        """Seconds until everything owed was there; None if it was not within `bound`."""
+        began = time.monotonic()
+        while True:
+            missing = set(owed()) - self.present().keys()
+            took = time.monotonic() - began
+            if not missing:
+                return took
+            if took > bound:
+                return None
+            rest(LOOK_EVERY)
+
+    def judge(self, owed: Mapping[str, Event], known: Mapping[str, Event]) -> Verdict:
+        """`known` are all events whose pictures were ever written, owed or not."""
+        present = self.present()
+        verdict = Verdict(offered=len(owed), lost=sorted(owed.keys() - present.keys()))
+        for event_id, keys in present.items():
+            if event_id not in known:
+                verdict.alien += keys
+                continue
+            if len(keys) > 1:
+                verdict.duplicated.append(event_id)
+            for key in keys:
+                self._judge_object(key, known[event_id], verdict)
+        there = set(self._bucket.keys())
+        for key, body in self._planted.items():
+            if key not in there or self._bucket.get(key) != body:
+                verdict.wrong.append(key)
+        return verdict
+
+    def _judge_object(self, key: str, event: Event, verdict: Verdict) -> None:
+        ending = event.file.rpartition(".")[2]
+        camera = f"{self._prefix}{event.camera}/"
+        if not (key.startswith(camera) and key.endswith(f".{ending}")):
+            verdict.alien.append(key)
+        if not self._is_whole(key, event):
+            verdict.wrong.append(event.id)
+
+    def _is_whole(self, key: str, event: Event) -> bool:
+        return hashlib.sha256(self._bucket.get(key)).hexdigest() == event.sha256

@@ -1,0 +1,296 @@
+"""The program broken on purpose, in ways that programs of this kind are broken.
+
+Each row is textual: every text must stand in its file exactly once, or the proof itself fails. What
+is named are the faults or tests that should notice, the likeliest first. A test is named as pytest
+does it: "tests/test_keys.py::test_such_and_such".
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.rig import ROOT
+
+UPLOADER, LEDGER, MIRROR, EVENTS, ARTIFACTS, FILES, INTAKE, SPOOL = (
+    f"frigate_mirror/{one}.py"
+    for one in (
+        "upload/uploader", "ledger/ledger", "mirror", "frigate/database", "frigate/snapshots",
+        "files", "intake/intake", "spool",
+    )
+)  # fmt: skip
+STATE = "frigate_mirror/ledger/places.py"
+HOOK, SHORT = "frigate_s3_patcher.py", "frigate_mirror/sinks/s3/direct.py"
+LEFT_OUT = (".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "vendor")
+KILLS, LOST = "kill -9 at random moments", "success answer lost"
+
+
+class PatchError(Exception):
+    """A text of the table does not stand in the source exactly once."""
+
+
+@dataclass(frozen=True)
+class Sabotage:
+    """`patches` are (file, text, what takes its place). `noticed_by` names faults, `A + B` for a
+    pair, and tests."""
+
+    name: str
+    patches: tuple[tuple[str, str, str], ...]
+    noticed_by: tuple[str, ...]
+
+
+def _one(name: str, file: str, old: str, new: str, *noticed_by: str) -> Sabotage:
+    return Sabotage(name, ((file, old, new),), noticed_by)
+
+
+TABLE = (
+    _one("settled before the put returns", UPLOADER,
+         "            receipt = self._sink.put(\n",
+         "            self._ledger.settle([Settled(0.0, artifact.id, artifact.key,\n"
+         "                                         version=artifact.version)])\n"
+         "            receipt = self._sink.put(\n",
+         "connection reset"),
+    Sabotage("a crash forgets what was being uploaded", (
+        (LEDGER, "        self._claimed.add(artifact_id)\n",
+         "        self._claimed.add(artifact_id)\n"
+         "        self._store._sql.execute(\"UPDATE artifact SET state = 'failed' "
+         "WHERE id = ?\", (artifact_id,))\n"),
+        (LEDGER, '        change = """due = ?, error = ?,',
+         "        change = \"\"\"state = 'pending', due = ?, error = ?,"),
+    ), (f"{KILLS} + black hole", KILLS)),
+    _one("a sweep by a cursor that starts now", MIRROR,
+         "sum(self.intake.sweep(*span) for span in self.window.spans(now))",
+         "self.intake.sweep(getattr(self, 'cursor', now)); self.cursor = now",
+         "a library is missing", KILLS),
+    _one("no sweep: the hook is all there is", MIRROR,
+         "sum(self.intake.sweep(*span) for span in self.window.spans(now))", "0",
+         "a library is missing", KILLS),
+    _one("an upload that failed is given up", UPLOADER,
+         "        self._ledger.defer(entry.artifact.id, due, fault.message, charged=charged)\n",
+         "        self._ledger.lose(entry.artifact.id, fault.message, due)\n",
+         "connection reset"),
+    _one("an outage is charged to the pictures", UPLOADER,
+         "        except Rejected as error:\n", "        except SinkError as error:\n",
+         "503 SlowDown", "500 InternalError"),
+    _one("what is unknown counts as the picture's fault", "frigate_mirror/sinks/s3/codes.py",
+         "    return Unavailable, hint\n", "    return Rejected, hint\n",
+         "unheard-of code", "wrong XML"),
+    _one("no spool: retention is faster", SPOOL,
+         "        if not self._limit:\n            return\n", "        return\n",
+         "black hole", "1 KB/s"),
+    _one("the time of upload in the key", UPLOADER,
+         "                artifact.key,\n                body,\n",
+         "                f'-{time.time():.0f}.'.join(artifact.key.rsplit('.', 1)),\n"
+         "                body,\n",
+         LOST, KILLS),
+    _one("any success will do", "s3.py",
+         "        if not etag:\n", "        if False:\n",
+         "captive portal"),
+    Sabotage("no digest of the body", (
+        (SHORT, 'return {"ContentMD5": _base64(source.digest("md5"))}', "return {}"),
+        (SHORT, 'return {"ChecksumSHA256": _base64(source.digest("sha256"))}', "return {}"),
+    ), ("corrupted body",)),
+    Sabotage("certificates are not looked at", (
+        ("frigate_mirror/sinks/s3/boto.py", "verify=settings.ca_bundle or None,", "verify=False,"),
+        ("frigate_mirror/sinks/s3/pool.py", "ssl.create_default_context(cafile=self._place.trust)",
+         "ssl._create_unverified_context()"),
+    ), ("certificate nobody trusts", "certificate expired")),
+    _one("replaced credentials are not read", "s3.py",
+         "if fresh.first == stale.first:\n", "if True:\n",
+         "credentials rotated"),
+    _one("the drain settles everything", MIRROR,
+         "        self.uploader.join(max(0.0, until - time.monotonic()))\n",
+         "        self.uploader.join(max(0.0, until - time.monotonic()))\n"
+         "        self.ledger._store.change(\"UPDATE artifact SET state = 'uploaded'\", ())\n",
+         "connection refused + clean stop"),
+    _one("at a start everything counts as uploaded", MIRROR,
+         "        self.uploader.start(self._settings.upload.threads)\n",
+         "        self.uploader.start(self._settings.upload.threads)\n"
+         "        ids = [one for page in self.catalog.window(0.0) for one in page]\n"
+         "        self.ledger.add_settled((f'snapshot:{one}', 'c', 'k', 9e9, 9e9, "
+         "'uploaded', 0, '') "
+         "for one in ids)\n",
+         "Frigate killed", KILLS),
+    _one("silence is waited for as long as the settings allow", "s3.py",
+         "silence = min(patience.silence, settings.read_timeout)",
+         "silence = settings.read_timeout",
+         "a kept connection dies silently"),
+    _one("half of the picture is sent", "s3.py",
+         "source, chosen = Body(body), ",
+         "source, chosen = Body(__import__('io').BytesIO(body.read()[: 1 << 15])), ",
+         "SIGTERM"),
+    _one("the clean copy is taken for the snapshot", ARTIFACTS,
+         '    (".jpg", "image/jpeg"),\n    ("-clean.webp", "image/webp"),\n',
+         '    ("-clean.webp", "image/webp"),\n    (".jpg", "image/jpeg"),\n',
+         "SIGTERM", "clean stop", "SIGSTOP"),
+    _one("keys leave out the prefix", "frigate_mirror/keys.py",
+         "parts = [self.prefix, quote_camera(camera)", "parts = [quote_camera(camera)",
+         "SIGTERM", "clean stop", "SIGSTOP"),
+    _one("Frigate's end is not noticed", "frigate_mirror/process/system.py",
+         "        return self._ended or self.dead\n", "        return False\n",
+         "clean stop"),
+    _one("the hook has no last line", HOOK, "os.write(writing, END)", "pass",
+         "event thread crashes under forks"),
+    _one("a fork of Frigate holds up the next start", HOOK,
+         "        child = os.posix_spawnp(",
+         "        import subprocess as s\n"
+         "        return s.Popen(command, stdin=reading, env=environment).wait()\n"
+         "        child = os.posix_spawnp(",
+         "mirror killed while Frigate forks"),
+    _one("Frigate waits for the mirror", HOOK,
+         "        self._stopping.set()\n", "        self._stopping.set()\n        time.sleep(15)\n",
+         "clean stop"),
+    _one("no thread is kept for live events", UPLOADER,
+         "LIVE_THREADS = 2 ", "LIVE_THREADS = 0 ",
+         "two uploads hang"),
+    # -- the disk
+    Sabotage("a row that the ledger refused counts as queued", (
+        (LEDGER, "        row = (*row_of(artifact), priority, now)\n",
+         "        self.__dict__.setdefault('seen', set()).add(artifact.id)\n"
+         "        row = (*row_of(artifact), priority, now)\n"),
+        (LEDGER, "        return [one for one in artifact_ids if one not in known]",
+         "        known |= self.__dict__.get('seen', set())\n"
+         "        return [one for one in artifact_ids if one not in known]"),
+    ), ("no space for the ledger", "no space at all")),
+    _one("the spool's file is forgotten", SPOOL,
+         "return open_regular(self.path(artifact.id))",
+         "raise FileNotFoundError",
+         "black hole", "connection refused"),
+    _one("nobody asks what only the spool still has", ARTIFACTS,
+         " or _as_it_is_held(held)", "",
+         "tests/test_intake.py::test_the_look_at_the_spool_is_taken_again_until_the_database_can_be_read"),
+    _one("a picture that cannot be read is given up", UPLOADER,
+         "        except OSError as error:\n            self._unreadable(entry, error)\n"
+         "            return\n",
+         "        except OSError:\n            self._deleted(entry)\n            return\n",
+         "tests/test_uploader.py::test_a_picture_that_cannot_be_read_now_stays_in_the_queue"),
+    # -- Frigate's database and its rows
+    _one("a missing column is asked for", EVENTS,
+         "return present.intersection(_COLUMNS)",
+         "return frozenset(_COLUMNS)",
+         "a column dropped and added"),
+    _one("a database that was away is not read again", EVENTS,
+         "                self._lost = True\n",
+         "                self._lost = True\n                self._path = Path('/nowhere')\n",
+         "database replaced while open", "a needed column missing"),
+    _one("a JSON fault in one row ends the sweep", EVENTS,
+         "    except (TypeError, ValueError, RecursionError):\n        value = None\n",
+         "    except TypeError:\n        value = None\n",
+         "malformed rows"),
+    _one("a late picture is given up at once", INTAKE,
+         "looks = FILE_LOOKS if priority is Priority.BACKLOG else 1", "looks = FILE_LOOKS",
+         "tests/test_intake.py::test_a_picture_that_is_written_late_is_looked_for_and_found"),
+    _one("an event without an end is ignored", EVENTS,
+         "self.has_snapshot and (self.ended is not None or not self.tracked)",
+         "self.has_snapshot and self.ended is not None",
+         "times of any kind"),
+    _one("a tracked object is taken before its end", EVENTS,
+         "self.has_snapshot and (self.ended is not None or not self.tracked)",
+         "self.has_snapshot",
+         "times of any kind"),
+    # -- names
+    Sabotage("links are followed", (
+        (ARTIFACTS, "        found = os.lstat(path)\n", "        found = os.stat(path)\n"),
+        (FILES, "os.O_RDONLY | os.O_NOFOLLOW | ", "os.O_RDONLY | "),
+    ), ("links and pipes for pictures",)),
+    _one("pipes are waited for", FILES, "os.O_NOFOLLOW | os.O_NONBLOCK | ", "os.O_NOFOLLOW | ",
+         "tests/test_spool.py::test_a_pipe_or_a_folder_swapped_in_is_refused_and_not_waited_for"),
+    _one("a slash in a camera's name is allowed", ARTIFACTS,
+         ' or "/" in event.camera or ', " or ",
+         "camera names that lead outside"),
+    _one("raw names in keys", "frigate_mirror/keys.py",
+         '    quoted = quote(camera, safe="", errors="surrogatepass")\n', "    quoted = camera\n",
+         "cameras and labels of any name"),
+    _one("raw names in the log", UPLOADER,
+         "camera, kb = quote_camera(artifact.camera), ",
+         "camera, kb = artifact.camera, ",
+         "cameras and labels of any name"),
+    # -- what hides
+    _one("every object of an event is taken for its snapshot", "frigate_mirror/ledger/rebuild.py",
+         "        yield (parts.artifact_id, ", "        yield (f'snapshot:{parts.event_id}', ",
+         "objects of other kinds, ledger lost"),
+    _one("a newer ledger counts as damaged", "frigate_mirror/ledger/connection.py",
+         "            raise LedgerNewer(\n", "            raise LedgerDamaged(\n",
+         "a ledger of a newer version"),
+    _one("the queue of an older ledger is left behind", "frigate_mirror/ledger/schema.py",
+         '        FROM old""")', "        FROM old WHERE state != 'pending'\"\"\")",
+         "a ledger of the first version, with pending pictures"),
+    _one("the ledger in the other place is out of sight", STATE,
+         "        if folder == state.folder or not os.path.exists(other):\n", "        if True:\n",
+         "state folder read-only for one life, in an outage",
+         "the ledger becomes read-only with pending pictures"),
+    _one("a command makes the ledger of a running mirror anew", STATE,
+         "        ledger = Ledger(folder / LEDGER_NAME, alone=False)\n",
+         "        ledger = _open_in(folder, settings)\n",
+         "tests/test_state.py::test_a_command_beside_a_running_mirror_never_puts_its_ledger_aside"),
+    _one("what was uploaded is never looked at again", MIRROR,
+         "changed = self.intake.look_for_changes(recent)", "changed = 0",
+         "a picture written anew after its upload"),
+    _one("a verified bucket is compared only", "frigate_mirror/commands/commands.py",
+         "    again = mirror.intake.look_for_files(absent)\n", "    again = len(absent)\n",
+         "bucket emptied, then verified"),
+    _one("nobody is told of an emptied bucket", MIRROR,
+         'self._troubles.note("bucket", trouble if missing else "")',
+         'self._troubles.note("bucket", "")',
+         "bucket emptied between two lives"),
+    _one("a clock that jumps leaves events behind", "frigate_mirror/intake/window.py",
+         "        if last < since and not any(", "        if last < 0 and not any(",
+         "the clock jumps from 1970 to now"),
+    _one("what is lost is no reason", "frigate_mirror/report/health.py",
+         '            (self.counts.lost, "were lost"),\n', "",
+         "spool full while retention takes pictures"),
+    _one("what is lost is no failed event", "frigate_mirror/report/health.py",
+         "{self.counts.failed + self.counts.lost}", "{self.counts.failed}",
+         "spool full while retention takes pictures"),
+    _one("dead letters keep health from OK for ever", LEDGER,
+         "SET acknowledged = 1 WHERE", "SET acknowledged = acknowledged WHERE",
+         "spool full while retention takes pictures",
+         "refused for good, then acknowledged or tried again"),
+    # -- the hook
+    _one("the hook remembers ids", HOOK,
+         "        if self._writing < 0:\n            return\n",
+         "        self.__dict__.setdefault('ids', []).append(event_id)\n"
+         "        if self._writing < 0:\n            return\n",
+         "100,000 calls of the hook"),
+    _one("the hook prints", HOOK,
+         "        if self._writing < 0:\n            return\n",
+         "        print(event_id)\n        if self._writing < 0:\n            return\n",
+         "behind the hook: no start"),
+    _one("the hook waits for a full pipe", HOOK,
+         "        os.set_blocking(self._writing, False)\n", "",
+         "100,000 calls of the hook"),
+)  # fmt: skip
+
+
+def broken_copy(sabotage: Sabotage, folder: Path) -> Path:
+    """The program in `folder`, broken. Raises PatchError."""
+    broken = broken_files(sabotage)
+    copy(folder)
+    for file, text in broken.items():
+        (folder / file).write_text(text, encoding="utf-8")
+    return folder
+
+
+def broken_files(sabotage: Sabotage) -> dict[str, str]:
+    """The text of every file that the sabotage changes. Raises PatchError."""
+    broken: dict[str, str] = {}
+    for file, old, new in sabotage.patches:
+        text = broken.get(file) or (ROOT / file).read_text(encoding="utf-8")
+        if text.count(old) != 1:
+            raise PatchError(f"{sabotage.name}: {text.count(old)} times in {file}: {old!r}")
+        broken[file] = text.replace(old, new)
+    return broken
+
+
+def copy(folder: Path) -> None:
+    """The whole project: the program, its tests, and all the files that these read."""
+    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    if (ROOT / "vendor").is_dir():
+        os.symlink((ROOT / "vendor").resolve(), folder / "vendor")
+
+
+def is_test(name: str) -> bool:
+    """Whether a name of `noticed_by` is that of a test."""
+    return "::" in name

@@ -1,0 +1,91 @@
+"""A router between a client and a server on loopback. It can forget connections, be slow and wait.
+
+It forwards bytes as they are, TLS too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+
+BUFFER = 16 * 1024
+
+
+class Router:
+    """`forget()` silences all present connections: the router swallows what comes over them, and
+    tells neither side. `swallowed` counts the connections over which something came after that.
+    `forgetful` silences every new connection. `rate` is in bytes a second."""
+
+    def __init__(self, endpoint: str, rate: float = 0) -> None:
+        scheme, _, place = endpoint.partition("://")
+        host, _, port = place.partition(":")
+        self._upstream, self._rate = (host, int(port)), rate
+        self._dead: set[socket.socket] = set()
+        self._hit: set[socket.socket] = set()
+        self._open: list[socket.socket] = []
+        self.forgetful = False
+        self.gate = threading.Event()
+        """Requests pass only while it is set."""
+        self.gate.set()
+        self._server = socket.socket()
+        if rate:  # small buffers, so that a byte is acknowledged when it has been forwarded
+            self._server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+        self._server.bind(("127.0.0.1", 0))
+        self._server.listen(64)
+        self.endpoint = f"{scheme}://127.0.0.1:{self._server.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    @property
+    def connections(self) -> int:
+        """How many there have been."""
+        return len(self._open)
+
+    @property
+    def swallowed(self) -> int:
+        return len(self._hit)
+
+    def forget(self) -> None:
+        self._dead |= set(self._open)
+
+    def close(self) -> None:
+        self.gate.set()
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        for one in self._open:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near = self._server.accept()[0]
+                if self.forgetful:
+                    self._dead.add(near)
+                self._open.append(near)
+                threading.Thread(target=self._link, args=(near,), daemon=True).start()
+
+    def _link(self, near: socket.socket) -> None:
+        with near, socket.create_connection(self._upstream) as far:
+            far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            back = threading.Thread(target=self._forward, args=(near, far, near), daemon=True)
+            back.start()
+            self._forward(near, near, far)
+            back.join()
+
+    def _forward(self, near: socket.socket, source: socket.socket, target: socket.socket) -> None:
+        """From `source` to `target`, both belonging to the client's connection `near`."""
+        with contextlib.suppress(OSError):
+            while data := source.recv(2048 if self._rate else 65536):
+                if near in self._dead:
+                    self._hit.add(near)
+                    continue
+                if source is near:
+                    self.gate.wait()
+                if self._rate:
+                    time.sleep(len(data) / self._rate)
+                target.sendall(data)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)

@@ -1,0 +1,85 @@
+"""Sinks without a server, for tests of what stands above a sink."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Mapping
+from typing import BinaryIO
+
+from frigate_mirror.sinks.sink import Probe, Receipt, SinkError, Stored
+
+
+class MemorySink:
+    """A sink that keeps objects in a dictionary. It first raises its `failures`, one per call. It
+    allows no deletion unless it is `deletable`."""
+
+    def __init__(self) -> None:
+        self.deletable: bool | None = False
+        self.deletes: list[str] = []
+        self.objects: dict[str, bytes] = {}
+        self.content_types: dict[str, str] = {}
+        self.metadata: dict[str, dict[str, str]] = {}
+        self.puts: list[str] = []
+        self.failures: list[SinkError] = []
+
+    def put(
+        self,
+        key: str,
+        body: BinaryIO,
+        *,
+        content_type: str,
+        metadata: Mapping[str, str],
+    ) -> Receipt:
+        self.puts.append(key)
+        if self.failures:
+            raise self.failures.pop(0)
+        data = body.read()
+        self.objects[key] = data
+        self.content_types[key] = content_type
+        self.metadata[key] = dict(metadata)
+        etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        return Receipt(key=key, size=len(data), etag=etag)
+
+    def check(self) -> Probe:
+        if self.failures:
+            raise self.failures[0]
+        return Probe(took=0.0, clock_skew=0.0)
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        for key in sorted(self.objects):
+            if key.startswith(prefix):
+                yield Stored(key=key, size=len(self.objects[key]), modified=0.0)
+
+    def may_delete(self, key: str) -> bool | None:
+        self.deletes.append(key)
+        if self.failures:
+            raise self.failures.pop(0)
+        if self.deletable:
+            del self.objects[key]
+        return self.deletable
+
+    def open(self, key: str) -> BinaryIO:
+        """The stored bytes of `key`; KeyError where there are none."""
+        return io.BytesIO(self.objects[key])
+
+
+class FaultySink(MemorySink):
+    """Asks `fault` before each put; whatever it raises is what becomes of the put. `before` is
+    called while the put is under way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fault: Callable[[str], None] = lambda key: None
+        self.before: Callable[[str], None] = lambda key: None
+
+    def put(
+        self, key: str, body: BinaryIO, *, content_type: str, metadata: Mapping[str, str]
+    ) -> Receipt:
+        self.before(key)
+        try:
+            self.fault(key)
+        except BaseException:
+            self.puts.append(key)
+            raise
+        return super().put(key, body, content_type=content_type, metadata=metadata)

@@ -1,0 +1,236 @@
+"""Temporary Frigate worlds: an event table, a folder of real pictures, settings for both.
+
+A world writes what Frigate writes, and uses none of the program's own code for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from frigate_mirror.artifact import Artifact
+from frigate_mirror.frigate.snapshots import snapshot_id
+from frigate_mirror.ledger.places import open_alone
+from frigate_mirror.mirror import Mirror
+from frigate_mirror.settings import settings
+from frigate_mirror.settings.settings import Settings
+from frigate_mirror.sinks.sink import Sink
+from tests.rig import ROOT, STANDIN
+from tests.rig.event_table import INSERT, TABLE
+from tests.rig.waiting import PATIENCE, until
+
+PICTURES = sorted((STANDIN / "pictures").glob("*.jpg"))
+NOW = 1_705_329_022.5  # 2024-01-15T14:30:22Z
+DAY = 86_400.0
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, now: float = NOW) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class World:
+    """A Frigate without its process: `database` and `clips` as it would leave them."""
+
+    folder: Path
+    environ: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.database = self.folder / "config" / "frigate.db"
+        self.clips = self.folder / "media" / "clips"
+        self.cache = self.clips / "cache"
+        self.state = self.folder / "config" / "s3_mirror"
+        self.database.parent.mkdir(parents=True)
+        self.clips.mkdir(parents=True)
+        self._sql = sqlite3.connect(self.database, isolation_level=None, check_same_thread=False)
+        self._sql.execute("PRAGMA journal_mode = WAL")
+        self._sql.executescript(TABLE)
+        places = {"FRIGATE_DB_PATH": str(self.database), "FRIGATE_CLIPS_DIR": str(self.clips)}
+        self.environ = {"S3_BUCKET": "bucket", **places, **self.environ}
+        self.pictures: dict[str, bytes] = {}
+
+    def settings(self, **environ: str) -> Settings:
+        return settings.load(self.environ | environ)
+
+    def mirror(self, sink: Sink, **options: Any) -> Mirror:
+        """A mirror of this world, in this process; whoever has it closes its ledger."""
+        loaded = self.settings()
+        return Mirror(loaded, sink, open_alone(loaded.state), **options)
+
+    def event(
+        self,
+        camera: str = "front_door",
+        started: float = NOW - 60,
+        *,
+        lasted: float | None = 5.0,
+        picture: bool = True,
+        kind: str = "object",
+    ) -> str:
+        """An event, its picture first and its row after it, as Frigate does; returns its id."""
+        event_id = f"{started:.6f}-{len(self.pictures):06d}"
+        self.pictures[event_id] = _picture(len(self.pictures))
+        if picture:
+            self.write_picture(event_id, camera)
+        ended = None if lasted is None else started + lasted
+        self._sql.execute(INSERT, (event_id, camera, started, ended, json.dumps({"type": kind})))
+        return event_id
+
+    def events(self, ids: Iterable[tuple[str, float]], camera: str = "front_door") -> None:
+        """Rows alone, in one transaction."""
+        self._sql.execute("BEGIN")
+        rows = ((one, camera, start, start + 5, '{"type": "object"}') for one, start in ids)
+        self._sql.executemany(INSERT, rows)
+        self._sql.execute("COMMIT")
+
+    def write_picture(self, event_id: str, camera: str = "front_door") -> None:
+        (self.clips / f"{camera}-{event_id}.jpg").write_bytes(self.pictures[event_id])
+
+    def forget(self, event_id: str, camera: str = "front_door", *, row: bool = False) -> None:
+        """Delete an event's picture, and its row too if Frigate's retention is that far."""
+        (self.clips / f"{camera}-{event_id}.jpg").unlink()
+        if row:
+            self._sql.execute("DELETE FROM event WHERE id = ?", (event_id,))
+
+    def end(self, event_id: str, ended: float) -> None:
+        """A manual event that had no duration ends."""
+        self._sql.execute("UPDATE event SET end_time = ? WHERE id = ?", (ended, event_id))
+
+    def rename_camera(self, event_id: str, camera: str) -> None:
+        self._sql.execute("UPDATE event SET camera = ? WHERE id = ?", (camera, event_id))
+
+    def without_snapshot(self, event_id: str) -> None:
+        """What Frigate's retention says in the row of an event whose picture it has deleted."""
+        self._sql.execute("UPDATE event SET has_snapshot = 0 WHERE id = ?", (event_id,))
+
+    def artifact(self, event_id: str = "1705328962.500000-abcdef", **other: Any) -> Artifact:
+        """An artifact of an event that needs no row."""
+        camera = other.get("camera", "front_door")
+        values: dict[str, Any] = {
+            "id": snapshot_id(event_id),
+            "camera": camera,
+            "started": float(event_id.split("-")[0]),
+            "key": f"{camera}/2024-01-15/{event_id}-20240115_142922.jpg",
+            "source": self.clips / f"{camera}-{event_id}.jpg",
+            "size": 3,
+            "content_type": "image/jpeg",
+            "metadata": {"camera": camera},
+        }
+        return Artifact(**values | other)
+
+    def lines(self, name: str) -> list[list[str]]:
+        """The fields of each line of a state file, none where it is missing."""
+        path = self.cache / name
+        text = path.read_text() if path.exists() else ""
+        return [line.split("\t") for line in text.splitlines()]
+
+    def status(self) -> dict[str, Any]:
+        """The status document as it was written last, empty where there is none."""
+        try:
+            document: dict[str, Any] = json.loads((self.cache / ".s3_status.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return document
+
+
+def _picture(number: int) -> bytes:
+    """A real picture; what follows its end-of-image marker makes each one different."""
+    return PICTURES[number % len(PICTURES)].read_bytes() + b"%d" % number
+
+
+class Child:
+    """The mirror as Frigate's hook starts it: ids go down a pipe that is its stdin."""
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        root: Path = ROOT,
+        log: str = "log",
+        inherited: Iterable[int] = (),
+        **environ: str,
+    ) -> None:
+        self.log_path = world.folder / log
+        reading, self.pipe = os.pipe()
+        with self.log_path.open("ab") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, str(root / "s3_snapshot_mirror.py"), "run"],
+                stdin=reading,
+                stdout=file,
+                stderr=file,
+                env=clean_environ() | world.environ | environ,
+                cwd="/",
+                start_new_session=True,
+                pass_fds=tuple(inherited),
+            )
+        os.close(reading)
+
+    def offer(self, event_id: str) -> None:
+        os.write(self.pipe, f"{event_id}\n".encode())
+
+    def close(self) -> None:
+        """Frigate stops."""
+        if self.pipe >= 0:
+            os.close(self.pipe)
+            self.pipe = -1
+
+    def end(self) -> int:
+        """Close the pipe and wait; the exit code."""
+        self.close()
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for its end; the exit code."""
+        return self.process.wait(PATIENCE)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.close()
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    def says(self, words: str) -> None:
+        """Wait until its log has these words."""
+
+        def said() -> bool:
+            ended = self.process.poll() is not None  # asked first: it may say them and end
+            return words in self.log or ended
+
+        until(said, lambda: f"{words}\n{self.log}")
+        assert words in self.log, self.log
+
+
+def clean_environ() -> dict[str, str]:
+    """The environment without settings that would leak into a world."""
+    return {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("S3_", "MIRROR_", "FRIGATE_", "AWS_"))
+    }
+
+
+def command(world: World, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run one of the commands in this world, as a person would."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "s3_snapshot_mirror.py"), *words],
+        env=clean_environ() | world.environ | environ,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )

@@ -1,0 +1,102 @@
+"""The support code (`lab`, `tests.rig` and the Makefile): who imports whom, and what help says."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.rig import ROOT
+
+PROGRAMS = ("hostside", "standin", "rivals")  # they run alone, in processes of their own
+SUPPORT = [
+    path
+    for folder in ("lab", "tests")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if not set(PROGRAMS) & set(path.relative_to(ROOT).parts[:-1])
+]
+NAMES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in SUPPORT
+}
+PROGRAM = {"frigate_mirror", "frigate_s3_patcher", "s3", "s3_snapshot_mirror"}
+KNOW_THE_PROGRAM = {"tests.rig.worlds", "tests.rig.sinks", "tests.rig.s3_sink"}
+
+
+def imports_of(path: Path) -> Iterator[tuple[str, str]]:
+    """Each module that is imported with the name that is taken from it, which may be empty."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((one.name, "") for one in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from ((node.module or "", one.name) for one in node.names)
+
+
+def modules_below(name: str) -> set[str]:
+    """The modules of the support code that a module imports."""
+    found = {f"{module}.{one}" for module, one in imports_of(NAMES[name])}
+    found |= {module for module, _ in imports_of(NAMES[name])}
+    return found & NAMES.keys() - {name}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_module_takes_only_public_names_from_the_support_code(name: str) -> None:
+    for module, taken in imports_of(NAMES[name]):
+        if module in NAMES:
+            assert not taken.startswith("_") or taken.startswith("__"), f"{module}.{taken}"
+
+
+def test_the_rig_stands_below_all_others() -> None:
+    for name in NAMES:
+        if name.startswith("tests.rig"):
+            below = {module for module, _ in imports_of(NAMES[name])}
+            assert all(one.startswith("tests.rig") for one in modules_below(name)), name
+            assert not {one.partition(".")[0] for one in below} & PROGRAM or (
+                name in KNOW_THE_PROGRAM
+            ), f"{name} knows the program"
+
+
+def test_the_campaign_and_the_bench_import_no_test_and_not_each_other() -> None:
+    for name in NAMES:
+        for below in modules_below(name):
+            if name.startswith("lab."):
+                assert not below.startswith("tests.") or below.startswith("tests.rig"), name
+            for one, other in (("lab.campaign", "lab.bench"), ("lab.bench", "lab.campaign")):
+                assert not (name.startswith(one) and below.startswith(other)), name
+
+
+def test_the_campaign_does_not_import_what_it_puts_to_the_test() -> None:
+    for name, path in NAMES.items():
+        if name.startswith("lab.campaign"):
+            assert not {module.partition(".")[0] for module, _ in imports_of(path)} & PROGRAM
+            assert not modules_below(name) & KNOW_THE_PROGRAM
+
+
+def test_no_support_module_imports_itself_in_a_circle() -> None:
+    left = {name: modules_below(name) for name in NAMES}
+    while left:
+        ready = {name for name, below in left.items() if not below & left.keys()}
+        assert ready, f"a circle among {sorted(left)}"
+        left = {name: below for name, below in left.items() if name not in ready}
+
+
+def test_no_support_module_extends_the_path_of_modules() -> None:
+    for name, path in NAMES.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        used = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+        assert "sys.path" not in used, name
+
+
+def test_the_help_of_make_fits_a_screen_and_each_line_is_a_sentence() -> None:
+    told = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = told.stdout.splitlines()
+    assert len(lines) <= 23, "one line is left for the prompt"
+    assert max(map(len, lines)) <= 80
+    assert all(line.endswith(".") for line in lines if line)
+    targets = re.search(r"(?m)^\.PHONY: (.*)$", (ROOT / "Makefile").read_text())
+    assert targets and set(targets[1].split()) == set(re.findall(r"(?m)^make (\S+)", told.stdout))

@@ -325,7 +325,7 @@ def test_every_problem_is_said_at_once_and_nothing_is_written(house: House) -> N
 def test_without_python_and_without_docker_nothing_can_be_set_up(house: House) -> None:
     done = house.setup(NO_PYTHON="1", **GIVEN)
     assert done.returncode == 1
-    for purpose in ("to list the settings with", "to fetch the libraries with"):
+    for purpose in ("cannot list the settings", "cannot download the libraries"):
         assert purpose in done.stderr
     assert house.files().keys() == {"docker-compose.yml"}
 

@@ -1,9 +1,9 @@
 """The S3 sink: puts objects into a bucket, lists them, and checks that the bucket can be reached.
 
 It knows buckets and credentials, and turns every failure into one of the three kinds of
-`sinks.sink`; it knows nothing of Frigate, events or the ledger. A request goes the direct way first
-(`sinks.s3.direct`); if that does not succeed, it is asked again over boto3 (`sinks.s3.boto`). boto3
-repeats a request for seconds; the uploader does so for minutes to weeks.
+`sinks.sink`. It does not know Frigate, events or the ledger. A put or a check goes the direct way
+first (`sinks.s3.direct`). If that does not succeed, it goes over boto3 (`sinks.s3.boto`), which
+repeats a request for seconds. The uploader repeats it for minutes to weeks.
 """
 
 from __future__ import annotations
@@ -17,44 +17,42 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import parse_qsl, quote, urlencode
 
 from frigate_mirror import metadata as object_metadata
 from frigate_mirror.settings.parse import Secret
 from frigate_mirror.settings.settings import S3Settings, secret_of
 from frigate_mirror.sinks.body import Body
-from frigate_mirror.sinks.s3.codes import CREDENTIAL_CODES, classify
+from frigate_mirror.sinks.s3.codes import CREDENTIAL_CODES, DENIALS, classify, required_rights
 from frigate_mirror.sinks.s3.direct import DirectWay, checksum
-from frigate_mirror.sinks.s3.endpoint import place_of, proxy_of, url_of
-from frigate_mirror.sinks.s3.exceptions import Cause, cause_of, speaks_of_storage_class
+from frigate_mirror.sinks.s3.endpoint import endpoint_of, proxy_of
+from frigate_mirror.sinks.s3.exceptions import Cause, cause_of, names_storage_class
 from frigate_mirror.sinks.s3.http1 import Silence
-from frigate_mirror.sinks.s3.permissions import action, denied
-from frigate_mirror.sinks.s3.pool import USUAL, ConnectTimeout, Patience, Wire
+from frigate_mirror.sinks.s3.pool import UPLOAD_PATIENCE, ConnectTimeout, Patience, Pool
 from frigate_mirror.sinks.s3.sigv4 import Signer
 from frigate_mirror.sinks.sink import Probe, Receipt, SinkError, Stored
 
 if TYPE_CHECKING:
-    from frigate_mirror.sinks.s3.boto import Link
+    from frigate_mirror.sinks.s3.boto import Clients
 
 LIBRARIES = ("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six", "urllib3")
-for _name in LIBRARIES:  # imported when they are needed, but reported at once if one is missing
+for _name in LIBRARIES:  # imported when they are needed, but a missing one is reported at once
     if importlib.util.find_spec(_name) is None:
         raise ModuleNotFoundError(f"No module named {_name!r}", name=_name)
 
 log = logging.getLogger("frigate_s3.s3")
-T = TypeVar("T")
-ENTRY = {"Key", "Size", "LastModified"}  # of a listing
+LISTED_FIELDS = {"Key", "Size", "LastModified"}
 KEY_NAMES = ("S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_SESSION_TOKEN")
 
 
 class S3Sink:
-    """A bucket as a `Sink`. Building it does not use the network; the first call connects.
+    """A bucket as a `Sink`. The constructor does not use the network; the first call connects.
 
-    `environ` is where rotated secrets are read again; the standard AWS chain, which is used where
-    S3_ACCESS_KEY is absent, reads the process's own environment. `attempts` is how often botocore
-    tries a request; `patience` is how long the direct way waits, at most as long as `settings` say;
-    `clock` gives Unix seconds.
+    The sink reads rotated secrets again from `environ`. Without S3_ACCESS_KEY it uses the standard
+    AWS chain, which reads the process's own environment. `attempts` is how often botocore tries a
+    request; `patience` is how long the direct way waits, at most as long as `settings` say; `clock`
+    gives Unix seconds.
     """
 
     def __init__(
@@ -63,7 +61,7 @@ class S3Sink:
         environ: Mapping[str, str],
         *,
         attempts: int = 3,
-        patience: Patience = USUAL,
+        patience: Patience = UPLOAD_PATIENCE,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
@@ -71,13 +69,12 @@ class S3Sink:
         self._attempts = attempts
         self._clock = clock
         self._lock = threading.Lock()
-        self._link: Link | None = None
-        self._half_imported = False
+        self._clients: Clients | None = None
         self._storage_class = settings.storage_class
-        self._said: set[str] = set()
-        self._place = _given(Bucket=settings.bucket, ExpectedBucketOwner=settings.bucket_owner)
-        self._extras = _extras(settings)
-        proxy = proxy_of(url_of(settings), os.environ)
+        self._warnings: set[str] = set()
+        self._bucket = _non_empty(Bucket=settings.bucket, ExpectedBucketOwner=settings.bucket_owner)
+        self._options = _options(settings)
+        proxy = proxy_of(settings, os.environ)
         login, _, self._proxy = proxy.rpartition("//")[2].rpartition("@")
         self._proxy_password = login.partition(":")[2]
         self._direct = _direct_way(settings, patience)
@@ -90,182 +87,170 @@ class S3Sink:
         content_type: str,
         metadata: Mapping[str, str],
     ) -> Receipt:
-        """See `Sink.put`. `body` must be seekable; above 1 MiB it is read for each digest and each
-        attempt. An error of reading it passes as the OSError that it is."""
-        source, chosen = Body(body), _given(StorageClass=self._storage_class)
-        params = self._place | self._extras | {
-            "Key": key,
-            "ContentType": content_type,
-            "Metadata": dict(metadata),
+        """See `Sink.put`. `body` must be seekable. Above 1 MiB it is read once for the digests and
+        once for each attempt."""
+        source = Body(body)
+        params = {
+            **self._bucket, **self._options, **_non_empty(StorageClass=self._storage_class),
+            "Key": key, "ContentType": content_type, "Metadata": dict(metadata), **checksum(source),
         }  # fmt: skip
         try:
-            etag = self._direct.put(params | chosen, source, self._signer())
-            etag = etag or self._put(params | chosen, source)
+            etag = self._direct.put(params, source, self._signer())
+            etag = etag or self._put_over_boto3(params, source)
         except Silence as silence:
             raise self._silent("put", key, silence) from silence
         finally:
-            source.settle()
-        # A captive portal's well-formed HTML page is to botocore a success without fields.
+            source.check_unchanged()
+        # To botocore a captive portal's well-formed HTML page is a success without fields.
         if not etag:
             raise self._failure("put", key, Cause("NotS3", "a success without an ETag"))
-        return Receipt(key=key, size=source.size, etag=etag.strip('"'))
+        return Receipt(key, source.size, etag.strip('"'), source.sha256.hex())
 
     def check(self) -> Probe:
-        """See `Sink.check`: one listing of at most one key, tried once. A service that hangs is
-        reported within 15 seconds."""
-        # With its slash, so that a policy that allows listing `prefix/*` only is enough.
+        """See `Sink.check`. Tries once; a service that hangs is reported within 15 seconds."""
+        # The slash is there for policies that allow listing `prefix/*` only.
         prefix = f"{self._settings.prefix}/".lstrip("/")
-        began, started = self._clock(), time.perf_counter()
+        started = time.perf_counter()
 
-        def ask(link: Link) -> Any:
-            nonlocal began, started  # the import of boto3 is no part of the round trip
-            began, started = self._clock(), time.perf_counter()
-            return link.brisk.list_objects_v2(**self._place, Prefix=prefix, MaxKeys=1)
+        def ask(clients: Clients) -> Any:
+            nonlocal started  # the import of boto3 is no part of the round trip
+            started = time.perf_counter()
+            return clients.impatient.list_objects_v2(**self._bucket, Prefix=prefix, MaxKeys=1)
 
         try:
-            date = self._direct.check(self._place, prefix, self._signer())
+            date = self._direct.check(self._bucket, prefix, self._signer())
         except Silence as silence:
             raise self._silent("list", self._named(prefix), silence) from silence
         if date is None:
             page = self._page(prefix, ask)
             date = page["ResponseMetadata"]["HTTPHeaders"].get("date", "")
-        took, there = time.perf_counter() - started, _unix(date)
-        return Probe(took=took, clock_skew=None if there is None else there - (began + took / 2))
+        took, answered_at = time.perf_counter() - started, _unix(date)
+        midway = self._clock() - took / 2
+        return Probe(took, None if answered_at is None else answered_at - midway)
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """See `Sink.list`. Reads 1,000 keys at a time."""
-        asked = self._place | {"Prefix": prefix}
+        params = self._bucket | {"Prefix": prefix}
         while True:
-            page = self._page(prefix, lambda link: link.steady.list_objects_v2(**asked))
+            page = self._page(prefix, lambda clients: clients.patient.list_objects_v2(**params))
             for item in page.get("Contents", ()):
                 yield Stored(item["Key"], item["Size"], item["LastModified"].timestamp())
             if not page["IsTruncated"]:
                 return
             if not page.get("NextContinuationToken"):
                 raise self._failure("list", prefix, Cause("NotS3", "the listing breaks off"))
-            asked["ContinuationToken"] = page["NextContinuationToken"]
+            params["ContinuationToken"] = page["NextContinuationToken"]
 
     def may_delete(self, key: str) -> bool | None:
         """See `Prober.may_delete`."""
-        one = self._place | {"Key": key}
-        if denied(lambda: self._call("delete", key, lambda on: on.steady.delete_object(**one))):
-            return False
+        params = self._bucket | {"Key": key}
+        try:
+            self._call("delete", key, lambda clients: clients.patient.delete_object(**params))
+        except SinkError as error:
+            if error.code in DENIALS:
+                return False
+            raise
         return None if any(item.key == key for item in self.list(key)) else True
 
     def _named(self, prefix: str) -> str:
         return f"{self._settings.bucket}/{prefix}"
 
-    def _page(self, prefix: str, ask: Callable[[Link], Any]) -> dict[str, Any]:
-        """One page of a listing over boto3; an answer that is none is a failure."""
+    def _page(self, prefix: str, ask: Callable[[Clients], Any]) -> dict[str, Any]:
+        """Returns one page of a listing over boto3. Any other answer is a failure."""
         what = self._named(prefix)
         page: dict[str, Any] = self._call("list", what, ask)
-        if not ("IsTruncated" in page and all(i.keys() >= ENTRY for i in page.get("Contents", ()))):
-            raise self._failure("list", what, Cause("NotS3", "a success that is no listing"))
+        items = page.get("Contents", ())
+        if "IsTruncated" not in page or not all(item.keys() >= LISTED_FIELDS for item in items):
+            raise self._failure("list", what, Cause("NotS3", "a success that is not a listing"))
         return page
 
-    def _put(self, params: dict[str, Any], source: Body) -> str:
-        """The ETag of an upload over boto3. Repeats it without the storage class, or with less
-        metadata, if that is what the service refuses."""
-        asked = params | checksum(source)
+    def _put_over_boto3(self, params: dict[str, Any], source: Body) -> str:
+        """Returns the ETag. Repeats the upload without the storage class, or with less metadata, if
+        the service refuses these."""
 
-        def put(link: Link) -> Any:
-            nonlocal asked
+        def put(clients: Clients) -> Any:
+            nonlocal params
             while True:
                 try:
-                    return link.steady.put_object(**asked, Body=source.sendable())
-                except link.steady.exceptions.ClientError as error:
-                    less = self._with_less(asked, error)
-                    if less == asked:
+                    return clients.patient.put_object(**params, Body=source.sendable())
+                except clients.patient.exceptions.ClientError as error:
+                    fewer = self._without_refused(params, error)
+                    if fewer == params:
                         raise
-                    asked = less
+                    params = fewer
 
         etag: str = self._call("put", params["Key"], put).get("ETag", "")
         if etag:
             self._direct.reopen()
         return etag
 
-    def _with_less(self, asked: dict[str, Any], error: Exception) -> dict[str, Any]:
-        """`asked` without what `error` complains of, if one can do without it."""
-        if "StorageClass" in asked and speaks_of_storage_class(error):
+    def _without_refused(self, params: dict[str, Any], error: Exception) -> dict[str, Any]:
+        """Returns `params` without what `error` complains of, if an upload can do without it."""
+        if "StorageClass" in params and names_storage_class(error):
             self._storage_class = ""
-            refused = asked["StorageClass"]
-            self._say_once(f"storage class {refused} is refused, so the service's own is used")
-            return {name: value for name, value in asked.items() if name != "StorageClass"}
+            refused = params["StorageClass"]
+            self._warn_once(f"the service refuses storage class {refused}, so its own is used")
+            return {name: value for name, value in params.items() if name != "StorageClass"}
         if cause_of(error).code == "MetadataTooLarge":
-            self._say_once("the service takes less metadata, so large ones are mostly left out")
-            return asked | {"Metadata": object_metadata.least(asked["Metadata"])}
-        return asked
+            self._warn_once("the service accepts less metadata, so most is left out where needed")
+            return params | {"Metadata": object_metadata.least(params["Metadata"])}
+        return params
 
-    def _say_once(self, text: str) -> None:
+    def _warn_once(self, text: str) -> None:
         with self._lock:
-            if text not in self._said:
+            if text not in self._warnings:
                 log.warning("%s", text)
-            self._said.add(text)
+            self._warnings.add(text)
 
-    def _call(self, verb: str, what: str, request: Callable[[Link], T]) -> T:
-        """Makes a request over boto3; once more if it fails and the credentials were replaced."""
+    def _call(self, verb: str, what: str, request: Callable[[Clients], Any]) -> Any:
+        """Makes a request over boto3, which it imports. Repeats the request once if the service
+        refuses the credentials and they have been replaced."""
         try:
-            boto = self._boto()
+            from frigate_mirror.sinks.s3 import boto
         except (ImportError, OSError) as error:
             raise self._failure(verb, what, cause_of(error)) from error
         try:
-            link = self._connected(boto)
+            clients = self._connected(boto)
             try:
-                return request(link)
+                return request(clients)
             except boto.FAILURES as error:
-                known = cause_of(error).code in CREDENTIAL_CODES
-                fresh = self._renewed(boto, link) if known else None
-                if fresh is None:
+                refused = cause_of(error).code in CREDENTIAL_CODES
+                renewed = self._renewed(boto, clients) if refused else None
+                if renewed is None:
                     raise
-            return request(fresh)
+            return request(renewed)
         except boto.FAILURES as error:
             failure = self._failure(verb, what, cause_of(error))
-            telling = any(word in str(error) for word in self._secrets())
-            raise failure from (None if telling else error)
+            tells_secret = any(word in str(error) for word in self._secrets())
+            raise failure from (None if tells_secret else error)
 
-    def _boto(self) -> ModuleType:
-        """Imports boto3's side. An import that fails is repeated by the next call. If that
-        succeeds, some modules still refer to lost halves of others and only a new process helps, so
-        this one ends as it does when there is no memory left."""
+    def _connected(self, boto: ModuleType) -> Clients:
+        """Returns the clients in use. If none can be made, the next call tries again."""
         with self._lock:
-            try:
-                from frigate_mirror.sinks.s3 import boto
-            except (ImportError, OSError):
-                self._half_imported = True
-                raise
-            except Exception as error:
-                raise MemoryError(f"import of boto3: {error!r}") from error
-            if self._half_imported:
-                raise MemoryError("boto3 was imported in two halves")
-            return boto
+            if self._clients is None:
+                self._clients = boto.connect(self._settings, self._keys(), self._attempts)
+            return self._clients
 
-    def _connected(self, boto: ModuleType) -> Link:
-        """The link in use. If none can be made, the next call tries again."""
+    def _renewed(self, boto: ModuleType, stale: Clients) -> Clients | None:
+        """Returns clients with newer credentials than `stale`, or None if they have not changed."""
         with self._lock:
-            if self._link is None:
-                self._link = boto.connect(self._settings, self._keys(), self._attempts)
-            return self._link
-
-    def _renewed(self, boto: ModuleType, stale: Link) -> Link | None:
-        """A link with newer credentials than `stale`, or None if they have not changed."""
-        with self._lock:
-            if self._link is stale:
+            if self._clients is stale:
                 fresh = boto.connect(self._settings, self._keys(), self._attempts)
                 if fresh.first == stale.first:
                     return None
-                self._link = fresh
-            return self._link
+                self._clients = fresh
+            return self._clients
 
     def _signer(self) -> Signer | None:
-        """The credentials for the direct way: the link's, or the settings' before there is one."""
-        if self._link is not None:
-            return self._link.signer()
+        """Returns the credentials for the direct way: boto3's, or the settings' before it runs."""
+        if self._clients is not None:
+            return self._clients.signer()
         keys = self._settings
         access, secret, token = keys.access_key, keys.secret_key, keys.session_token
         return Signer(access.reveal(), secret.reveal(), token.reveal()) if access else None
 
     def _keys(self) -> tuple[Secret, ...]:
-        """The secrets as they are now; those of the settings while their files are in flux."""
+        """Returns the secrets as they are now, or the settings' own while a file is missing."""
         try:
             access, secret, token = (secret_of(name, self._environ) for name in KEY_NAMES)
             if access and secret:
@@ -280,49 +265,50 @@ class S3Sink:
         return self._failure(verb, what, Cause(code, str(silence)))
 
     def _failure(self, verb: str, what: str, cause: Cause) -> SinkError:
-        """What went wrong, for the owner, on one line and without secrets."""
+        """Returns the error for the owner: on one line, without secrets, with what to do."""
         kind, hint = classify(cause.code, cause.status)
         message = f"{verb} {what}: {cause.code}" + (f": {cause.reason}" if cause.reason else "")
         for word in self._secrets():
             message = message.replace(word, "***")
-        rights = action(verb, self._settings)
-        hint = hint.format(action=rights, region=cause.region, proxy=self._proxy).rstrip()
+        rights = required_rights(verb, self._settings)
+        hint = hint.format(rights=rights, region=cause.region, proxy=self._proxy).rstrip()
         return kind(message, code=cause.code, hint=hint)
 
     def _secrets(self) -> set[str]:
-        kept, link = self._settings, self._link
+        """Returns every text that no message may contain."""
+        kept, clients = self._settings, self._clients
         keys = (kept.access_key, kept.secret_key, kept.session_token, *self._keys())
-        words = {*(key.reveal() for key in keys), *(link.first if link else ())}
+        words = {*(key.reveal() for key in keys), *(clients.first if clients else ())}
         words.add(self._proxy_password)
-        return {word for word in words if word and len(word) > 3}  # short ones are in other words
+        return {word for word in words if word and len(word) > 3}  # short ones occur in other words
 
 
 def _direct_way(settings: S3Settings, patience: Patience) -> DirectWay:
     silence = min(patience.silence, settings.read_timeout)
     longest = max(silence, settings.read_timeout)
     patience = replace(patience, connect=settings.connect_timeout, silence=silence, longest=longest)
-    place = place_of(settings, os.environ)
-    return DirectWay(place, Wire(place, patience) if place else None)
+    endpoint = endpoint_of(settings, os.environ)
+    return DirectWay(Pool(endpoint, patience) if endpoint else None)
 
 
-def _given(**values: str) -> dict[str, str]:
-    """The parameters that are set."""
+def _non_empty(**values: str) -> dict[str, str]:
+    """Returns the parameters that are not empty."""
     return {name: value for name, value in values.items() if value}
 
 
-def _extras(settings: S3Settings) -> dict[str, str]:
-    """The parameters that are the same for every put."""
-    return _given(
+def _options(settings: S3Settings) -> dict[str, str]:
+    """Returns the parameters that the settings choose for every put."""
+    return _non_empty(
         ServerSideEncryption=settings.sse,
         SSEKMSKeyId=settings.sse_kms_key_id,
-        # Taken apart and put together again, since a header must be percent-encoded ASCII. A blank
-        # as `+` stays a plus on Ceph; `%20` is right everywhere.
+        # Parsed and encoded again, because a header must be percent-encoded ASCII. Ceph keeps a `+`
+        # as a plus; `%20` is a blank everywhere.
         Tagging=urlencode(parse_qsl(settings.object_tags, keep_blank_values=True), quote_via=quote),
     )
 
 
 def _unix(date: str) -> float | None:
-    """An HTTP date in Unix seconds, or None if it is not one."""
+    """Returns an HTTP date in Unix seconds, or None if it is not one."""
     try:
         return parsedate_to_datetime(date).timestamp()
     except ValueError:

@@ -21,7 +21,6 @@ CATCH_ALL = {
                               "_keep", "exec_module"},
     "frigate_mirror/process/system.py": {"_call"},
     "frigate_mirror/upload/uploader.py": {"_run"},
-    "s3.py": {"_boto"},
 }  # fmt: skip
 SQL = re.compile(
     r"\b(SELECT .* FROM|INSERT (OR \w+ )?INTO|UPDATE \w+ SET|DELETE FROM|CREATE \w+)\b", re.DOTALL

@@ -504,7 +504,7 @@ class ForgetfulSink(FaultySink):
 
     def put(self, key: str, *_: Any, **__: Any) -> Receipt:
         self.count += 1
-        return Receipt(key, 7, "etag")
+        return Receipt(key, 7, "etag", "sha256")
 
 
 def test_stopping_drains_what_is_due_within_its_time(bench: Bench) -> None:

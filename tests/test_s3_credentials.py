@@ -1,4 +1,4 @@
-"""The S3 edge: where credentials come from, how they change, that none is told."""
+"""The S3 sink's credentials: their source, their renewal, and that no text contains them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("no_aws_of_the_host", "each_way")
 
 
 def rotating(stub: Stub, tmp_path: Path) -> dict[str, str]:
-    """Settings whose secrets lie in files."""
+    """Returns settings whose secrets are in files."""
     environ = environ_for(stub.endpoint)
     for name in ("S3_ACCESS_KEY", "S3_SECRET_KEY"):
         (tmp_path / name).write_text(environ.pop(name))
@@ -29,7 +29,7 @@ CODES = ["ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "Invalid
 
 
 def signers_of(stub: Stub) -> list[str]:
-    """Whose key signed the requests, one after the other, repetitions left out."""
+    """Returns the keys that signed the requests, in order and without repetitions."""
     signed = [seen.headers["authorization"].split("Credential=")[1] for seen in stub.seen]
     return [name for name, _ in groupby(text.split("/")[0] for text in signed)]
 
@@ -44,7 +44,7 @@ def test_a_rotated_secret_is_noticed_within_the_same_put(
     stub.refusals[f"Credential={ACCESS}/"] = error(403, code)
     put(sink)
     put(sink)
-    assert signers_of(stub) == [ACCESS, "AKIDROTATED"], "the old one is not tried again"
+    assert signers_of(stub) == [ACCESS, "AKIDROTATED"], "the old key is not tried again"
 
 
 def test_a_rotated_secret_is_noticed_by_the_check(stub: Stub, tmp_path: Path) -> None:
@@ -56,9 +56,7 @@ def test_a_rotated_secret_is_noticed_by_the_check(stub: Stub, tmp_path: Path) ->
     assert signers_of(stub) == [ACCESS, "AKIDROTATED"]
 
 
-def test_a_secret_that_stayed_the_same_is_not_tried_again(
-    stub: Stub, tmp_path: Path, each_way: str
-) -> None:
+def test_an_unchanged_secret_is_not_tried_again(stub: Stub, tmp_path: Path, each_way: str) -> None:
     sink = sink_for(rotating(stub, tmp_path))
     put(sink)
     stub.default = error(403, "InvalidAccessKeyId")
@@ -66,9 +64,7 @@ def test_a_secret_that_stayed_the_same_is_not_tried_again(
     assert len(stub.seen) == (3 if each_way == "direct" else 2)
 
 
-def test_a_secret_file_that_is_gone_for_a_moment_keeps_the_old_one(
-    stub: Stub, tmp_path: Path
-) -> None:
+def test_the_old_secret_stays_in_use_while_its_file_is_missing(stub: Stub, tmp_path: Path) -> None:
     sink = sink_for(rotating(stub, tmp_path))
     put(sink)
     (tmp_path / "S3_SECRET_KEY").unlink()
@@ -78,7 +74,7 @@ def test_a_secret_file_that_is_gone_for_a_moment_keeps_the_old_one(
     put(sink)
 
 
-def test_without_a_key_the_standard_chain_is_asked_again_until_it_answers(
+def test_without_a_key_every_put_asks_the_standard_chain_until_it_answers(
     stub: Stub, tmp_path: Path
 ) -> None:
     environ = environ_for(stub.endpoint, S3_ACCESS_KEY="", S3_SECRET_KEY="")
@@ -107,7 +103,7 @@ def test_a_profile_of_the_credentials_file_is_used(
     assert stub.seen[-1].headers["x-amz-security-token"] == "tok"
 
 
-def test_the_keys_of_aws_own_variables_are_used_when_ours_are_absent(
+def test_the_variables_of_aws_are_used_when_ours_are_absent(
     stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDFROMENV")
@@ -119,12 +115,12 @@ def test_the_keys_of_aws_own_variables_are_used_when_ours_are_absent(
     assert ACCESS in signers[1]
 
 
-def test_a_session_token_goes_with_the_request(stub: Stub) -> None:
+def test_a_session_token_is_sent_with_the_request(stub: Stub) -> None:
     put(sink_for(environ_for(stub.endpoint, S3_SESSION_TOKEN="session-token")))
     assert stub.seen[0].headers["x-amz-security-token"] == "session-token"
 
 
-def test_no_error_and_no_log_line_tells_a_secret(
+def test_no_error_and_no_log_line_contains_a_secret(
     stub: Stub, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="frigate_s3")

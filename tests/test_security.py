@@ -661,7 +661,7 @@ def test_any_code_with_any_status_is_somebodys_fault_and_an_unknown_one_never_th
 ) -> None:
     kind, hint = classify(code, status)
     assert_no_picture_is_given_up(kind, code, status)
-    assert hint.format(action="x", region="y", proxy="z").isprintable()
+    assert hint.format(rights="x", region="y", proxy="z").isprintable()
 
 
 def xml_of(code: str, message: str, region: str) -> bytes:

@@ -1,7 +1,8 @@
-"""What every sink promises, held against each: memory, moto's server, SeaweedFS."""
+"""The contract of `Sink`, tested with every sink: memory, moto's server, SeaweedFS."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,26 +22,27 @@ JPEG = "image/jpeg"
 
 
 @dataclass
-class Place:
-    """A sink, and what lies in it seen past it: `read` gives bytes, type and metadata of a key."""
+class Destination:
+    """A sink, and a way to read past it: `read` returns the bytes, the type and the metadata of a
+    key."""
 
     sink: Sink
     read: Callable[[str], tuple[bytes, str, dict[str, str]]]
     environ: dict[str, str]
 
 
-def in_memory() -> Place:
+def in_memory() -> Destination:
     sink = MemorySink()
     read = lambda key: (sink.objects[key], sink.content_types[key], sink.metadata[key])  # noqa: E731
-    return Place(sink, read, {})
+    return Destination(sink, read, {})
 
 
-def in_bucket(bucket: Bucket) -> Place:
+def in_bucket(bucket: Bucket) -> Destination:
     def read(key: str) -> tuple[bytes, str, dict[str, str]]:
         head = bucket.head(key)
         return bucket.get(key), head["ContentType"], head["Metadata"]
 
-    return Place(sink_for(bucket.environ), read, bucket.environ)
+    return Destination(sink_for(bucket.environ), read, bucket.environ)
 
 
 def sink_for(environ: dict[str, str]) -> S3Sink:
@@ -48,7 +50,7 @@ def sink_for(environ: dict[str, str]) -> S3Sink:
 
 
 @pytest.fixture(params=["memory", "moto", "seaweedfs"])
-def place(request: pytest.FixtureRequest) -> Place:
+def destination(request: pytest.FixtureRequest) -> Destination:
     if request.param == "memory":
         return in_memory()
     fixture = {"moto": "moto_server", "seaweedfs": "seaweedfs"}[request.param]
@@ -59,87 +61,87 @@ def place(request: pytest.FixtureRequest) -> Place:
 def put(sink: Sink, key: str, data: bytes = b"x", **metadata: str) -> str:
     receipt = sink.put(key, io.BytesIO(data), content_type=JPEG, metadata=metadata)
     assert (receipt.key, receipt.size) == (key, len(data))
+    assert receipt.sha256 == hashlib.sha256(data).hexdigest()
     return receipt.etag
 
 
-def test_an_object_holds_the_bytes_and_the_type_that_were_put(place: Place) -> None:
+def test_an_object_holds_the_bytes_and_the_type_that_were_put(destination: Destination) -> None:
     data = bytes(range(256)) * 400
-    etag = put(place.sink, "door/a.jpg", data)
+    etag = put(destination.sink, "door/a.jpg", data)
     assert etag and '"' not in etag
-    assert place.read("door/a.jpg")[:2] == (data, JPEG)
+    assert destination.read("door/a.jpg")[:2] == (data, JPEG)
 
 
-def test_metadata_comes_back_as_it_was_given(place: Place) -> None:
+def test_metadata_is_stored_unchanged(destination: Destination) -> None:
     hostile = {"label": "caf%C3%A9%0D%0Ax-evil%3A%201", "zones": "a,b", "score": "0.81"}
-    put(place.sink, "m", **hostile)
-    assert place.read("m")[2] == hostile
+    put(destination.sink, "m", **hostile)
+    assert destination.read("m")[2] == hostile
 
 
-def test_putting_a_key_again_replaces_the_object(place: Place) -> None:
-    first = put(place.sink, "twice", b"first")
-    assert put(place.sink, "twice", b"second") != first
-    assert place.read("twice")[0] == b"second"
-    assert [(item.key, item.size) for item in place.sink.list("")] == [("twice", 6)]
+def test_putting_a_key_again_replaces_the_object(destination: Destination) -> None:
+    first = put(destination.sink, "twice", b"first")
+    assert put(destination.sink, "twice", b"second") != first
+    assert destination.read("twice")[0] == b"second"
+    assert [(item.key, item.size) for item in destination.sink.list("")] == [("twice", 6)]
 
 
-def test_an_empty_body_is_an_object_too(place: Place) -> None:
-    put(place.sink, "empty", b"")
-    assert place.read("empty")[0] == b""
+def test_an_empty_body_makes_an_object(destination: Destination) -> None:
+    put(destination.sink, "empty", b"")
+    assert destination.read("empty")[0] == b""
 
 
 @pytest.mark.parametrize("key", [
     "front door/a b.jpg", "гараж/café.jpg", "100%/50%25.jpg", "a+b&c=d?e#f.jpg", "x/'\"~!*().jpg",
 ])  # fmt: skip
-def test_a_key_is_kept_as_it_is_written(place: Place, key: str) -> None:
-    put(place.sink, key, key.encode())
-    assert place.read(key)[0] == key.encode()
-    assert [item.key for item in place.sink.list("")] == [key]
+def test_a_key_is_stored_unchanged(destination: Destination, key: str) -> None:
+    put(destination.sink, key, key.encode())
+    assert destination.read(key)[0] == key.encode()
+    assert [item.key for item in destination.sink.list("")] == [key]
 
 
-def test_a_body_is_put_from_its_current_position(place: Place) -> None:
+def test_a_body_is_put_from_its_current_position(destination: Destination) -> None:
     body = io.BytesIO(b"skipped-kept")
     body.seek(8)
-    assert place.sink.put("tail", body, content_type=JPEG, metadata={}).size == 4
-    assert place.read("tail")[0] == b"kept"
+    assert destination.sink.put("tail", body, content_type=JPEG, metadata={}).size == 4
+    assert destination.read("tail")[0] == b"kept"
 
 
-def test_a_body_larger_than_memory_allows_is_whole_in_the_bucket(
-    place: Place, tmp_path: Path
-) -> None:
+def test_a_large_body_is_stored_complete(destination: Destination, tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(b"head" + bytes(range(256)) * 80_000)
     with path.open("rb") as body:
         body.seek(4)
-        receipt = place.sink.put("clip.mp4", body, content_type="video/mp4", metadata={})
+        receipt = destination.sink.put("clip.mp4", body, content_type="video/mp4", metadata={})
     assert receipt.size == 20_480_000
-    assert place.read("clip.mp4")[0] == path.read_bytes()[4:]
+    assert receipt.sha256 == hashlib.sha256(path.read_bytes()[4:]).hexdigest()
+    assert destination.read("clip.mp4")[0] == path.read_bytes()[4:]
 
 
-def test_a_listing_has_the_prefix_only_in_key_order_with_size_and_time(place: Place) -> None:
+def test_a_listing_is_in_key_order_with_size_and_time(destination: Destination) -> None:
     for key in ("b/2", "a/1", "b/10", "c"):
-        put(place.sink, key, key.encode())
-    listing = list(place.sink.list("b/"))
+        put(destination.sink, key, key.encode())
+    listing = list(destination.sink.list("b/"))
     assert [(item.key, item.size) for item in listing] == [("b/10", 4), ("b/2", 3)]
     assert all(isinstance(item.modified, float) for item in listing)
-    assert list(place.sink.list("nothing/")) == []
+    assert list(destination.sink.list("nothing/")) == []
 
 
-def test_a_bucket_that_is_there_passes_the_check(place: Place) -> None:
-    probe = place.sink.check()
+def test_an_existing_bucket_passes_the_check(destination: Destination) -> None:
+    probe = destination.sink.check()
     assert 0 <= probe.took < 10
     assert probe.clock_skew is None or abs(probe.clock_skew) < 5
 
 
-def test_eight_threads_put_at_once_and_nothing_is_mixed_up(place: Place) -> None:
+def test_eight_threads_put_at_once_and_nothing_is_mixed_up(destination: Destination) -> None:
     keys = [f"t/{number:03}" for number in range(64)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda key: put(place.sink, key, key.encode() * 1000), keys))
-    assert [item.key for item in place.sink.list("t/")] == keys
-    assert all(place.read(key)[0] == key.encode() * 1000 for key in keys)
+        list(pool.map(lambda key: put(destination.sink, key, key.encode() * 1000), keys))
+    assert [item.key for item in destination.sink.list("t/")] == keys
+    assert all(destination.read(key)[0] == key.encode() * 1000 for key in keys)
 
 
-def test_a_listing_of_more_than_one_page_is_whole(moto_server: Moto) -> None:
-    # moto only: 1,100 puts are slow elsewhere.
+def test_a_listing_of_several_pages_is_complete(moto_server: Moto) -> None:
+    # Only moto takes 1,100 puts quickly.
     bucket = moto_server.bucket()
     keys = [f"p/{number:05}" for number in range(1_100)]
     with ThreadPoolExecutor(8) as pool:
@@ -154,7 +156,7 @@ def server(request: pytest.FixtureRequest) -> Moto | SeaweedFS:
     return found
 
 
-def test_a_missing_bucket_is_the_owners_to_mend(server: Moto | SeaweedFS) -> None:
+def test_a_missing_bucket_is_misconfigured(server: Moto | SeaweedFS) -> None:
     sink = sink_for(server.bucket().environ | {"S3_BUCKET": "not-there"})
     attempts = (sink.check, lambda: put(sink, "k"), lambda: list(sink.list("")))
     for attempt in attempts:
@@ -163,8 +165,8 @@ def test_a_missing_bucket_is_the_owners_to_mend(server: Moto | SeaweedFS) -> Non
         assert caught.value.code == "NoSuchBucket"
 
 
-def test_a_wrong_secret_is_the_owners_to_mend(bucket: Bucket) -> None:
-    # SeaweedFS only: moto believes any secret.
+def test_a_wrong_secret_is_misconfigured(bucket: Bucket) -> None:
+    # Only SeaweedFS checks the secret; moto accepts any.
     sink = sink_for(bucket.environ | {"S3_SECRET_KEY": "not-the-secret"})
     for attempt in (sink.check, lambda: put(sink, "k")):
         with pytest.raises(Misconfigured, match="S3_SECRET_KEY") as caught:

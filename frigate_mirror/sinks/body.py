@@ -1,8 +1,8 @@
-"""The bytes of one upload: how many, their digest, and a view of them that can be sent twice.
+"""The bytes of one upload: their number, their digests, and a way to send them more than once.
 
-A file's length and digest are taken before it is sent, so a file that changes meanwhile is noticed
-here, whatever the service makes of it. Knows nothing of S3. Whoever opened the file minds its
-faults, so they stay OSError.
+Size and digests are taken before anything is sent, so a file that changes meanwhile is noticed
+here. Errors of reading the file stay OSErrors, because the service has no part in them. This module
+does not know S3.
 """
 
 from __future__ import annotations
@@ -10,19 +10,21 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import socket
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 IN_MEMORY = 1024 * 1024
-"""Bodies up to this many bytes are read once; larger ones for each digest and each try, in pieces,
-never whole."""
-PIECE = 256 * 1024
+"""Bodies up to this many bytes are read once and kept in memory. Larger ones are read in pieces:
+once for the digests, and again for each time that they are sent."""
+PIECE = 256 * 1024  # bytes
 
 
 class Body:
-    """What `file` holds from its current position on: `size` in bytes, and its digests. Raises
-    OSError."""
+    """The bytes that `file` holds from its current position to its end.
+
+    The constructor reads them once, for `size`, `md5` and `sha256`; `md5` is None on a host that
+    forbids MD5 (FIPS). Raises OSError.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -30,38 +32,30 @@ class Body:
         self.size = file.seek(0, os.SEEK_END) - self._start
         file.seek(self._start)
         self._data = file.read(self.size + 1) if self.size <= IN_MEMORY else None
-        self._digests: dict[str, bytes] = {}
-        if self._data is not None:
-            self._expect(len(self._data))
-
-    def digest(self, algorithm: str) -> bytes:
-        """`algorithm` is md5 or sha256. Raises OSError, and ValueError for one that this host
-        forbids: MD5, where FIPS rules."""
-        if algorithm not in self._digests:
-            self._digests[algorithm] = self._digested(algorithm)
-        return self._digests[algorithm]
+        self.md5, self.sha256 = self._digests()
 
     def sendable(self) -> bytes | Window:
-        """The bytes, from their beginning; call it anew for every upload."""
+        """Returns the bytes, from the first one on. Call it again before each attempt."""
         return Window(self._file, self._start, self.size) if self._data is None else self._data
 
-    def settle(self) -> None:
-        """Raise OSError where the file is no longer as long as when its digest was taken."""
+    def check_unchanged(self) -> None:
+        """Raises OSError if the file is no longer as long as when its digests were computed."""
         self._expect(self._file.seek(0, os.SEEK_END) - self._start)
 
-    def _digested(self, algorithm: str) -> bytes:
-        digest, read = hashlib.new(algorithm, usedforsecurity=algorithm != "md5"), 0
+    def _digests(self) -> tuple[bytes | None, bytes]:
+        md5, sha256, size = _md5(), hashlib.sha256(), 0
         for piece in self._pieces():
-            digest.update(piece)
-            read += len(piece)
-        self._expect(read)
-        return digest.digest()
+            if md5:
+                md5.update(piece)
+            sha256.update(piece)
+            size += len(piece)
+        self._expect(size)
+        return md5.digest() if md5 else None, sha256.digest()
 
     def _pieces(self) -> Iterator[bytes]:
         if self._data is not None:
             yield self._data
             return
-        self._file.seek(self._start)
         while piece := self._file.read(PIECE):
             yield piece
 
@@ -72,8 +66,11 @@ class Body:
 
 
 class Window:
-    """`size` bytes of `file` from `start` on, as a file of their own: botocore rewinds a body to 0
-    before it sends it again, and takes for its length whatever the file has by then."""
+    """The `size` bytes of `file` from `start` on, as a file of their own.
+
+    botocore needs it: it rewinds a body to 0 before it sends it again, and takes the length that
+    the file has by then.
+    """
 
     def __init__(self, file: BinaryIO, start: int, size: int) -> None:
         self._file, self._start, self._at = file, start, 0
@@ -95,21 +92,12 @@ class Window:
         data = self._file.read(wanted)
         self._at += len(data)
         if len(data) < wanted:
-            raise _shorter()
+            raise OSError(errno.EIO, "became shorter while it was sent")
         return data
 
-    def send_some(self, sock: socket.socket) -> bool:
-        """Lets the kernel send as much as fits, without a copy on the way. Returns False when all
-        of it is sent. Raises BlockingIOError when nothing fits, and io.UnsupportedOperation when
-        the file is none of the kernel's."""
-        left = self.size - self._at
-        if left:
-            sent = os.sendfile(sock.fileno(), self._file.fileno(), self._start + self._at, left)
-            if not sent:
-                raise _shorter()
-            self._at += sent
-        return bool(left)
 
-
-def _shorter() -> OSError:
-    return OSError(errno.EIO, "became shorter while it was sent")
+def _md5() -> Any:
+    try:
+        return hashlib.new("md5", usedforsecurity=False)
+    except ValueError:
+        return None

@@ -1,11 +1,11 @@
-"""What the mirror asks of a place that keeps objects, and whose fault it is when that fails.
+"""What the mirror asks of a destination, and who has to act when that fails.
 
     SinkError
-    ├── Unavailable     the service's fault: everything waits, nothing is charged a try
-    ├── Misconfigured   the owner's fault: everything waits, said once, with what to change
-    └── Rejected        the artifact's own fault: charged a try
+    ├── Unavailable     the service: everything waits, and no artifact is charged a try
+    ├── Misconfigured   the owner: everything waits, and the owner is told once what to change
+    └── Rejected        this artifact: it is charged a try
 
-A sink knows its own protocol only: retry over minutes, queueing and pacing live above it.
+A sink knows only its own protocol. The uploader repeats what fails, over minutes to weeks.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import BinaryIO, Protocol
 
 
 class SinkError(Exception):
-    """An operation on the bucket failed.
+    """An operation on the destination failed.
 
-    `code` is the service's own name for it (`SlowDown`, `AccessDenied`, `ConnectTimeout`),
-    `hint` what the owner can do about it; either may be empty.
+    `code` is the service's own name for the error (`SlowDown`, `AccessDenied`, `ConnectTimeout`).
+    `hint` tells the owner what to do. Either may be empty.
     """
 
     def __init__(self, message: str, *, code: str = "", hint: str = "") -> None:
@@ -33,24 +33,26 @@ class SinkError(Exception):
 
 
 class Unavailable(SinkError):
-    """The service cannot answer now: unreachable, 5xx, asked to slow down, clock skew."""
+    """The service cannot answer now: it is unreachable, overloaded or broken, or clocks differ."""
 
 
 class Misconfigured(SinkError):
-    """The service answers, but not to us: key, rights, bucket or endpoint are wrong."""
+    """The service answers and refuses: the key, its rights, the bucket or the endpoint is wrong."""
 
 
 class Rejected(SinkError):
-    """The service refuses this one object for what it is: too large, invalid."""
+    """The service refuses this one object for what it is: it is too large or invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The bucket's word that it holds the object. `etag` is without quotes."""
+    """The destination's confirmation that it holds the object: `size` in bytes, `etag` without
+    quotes, and `sha256`, the hex digest of the bytes that were sent."""
 
     key: str
     size: int
     etag: str
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +66,20 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a connectivity check learned: `clock_skew` is the server's clock minus ours, in
-    seconds, or None where the answer carried no date; `took` is the round trip in seconds."""
+    """The result of a check: `took` is the round trip in seconds; `clock_skew` is the service's
+    clock minus ours in seconds, or None if the answer carries no date."""
 
     took: float
     clock_skew: float | None
 
 
 class Sink(Protocol):
-    """A place that keeps objects. Safe to call from several threads at once."""
+    """A destination for artifacts. Several threads may call its methods at the same time.
+
+    Every sink has `put`, `check` and `list`, which is all that the mirror needs: its key can do no
+    more. A sink that may also read has `get`, and one that may delete has `delete`. These are for
+    the commands that restore and expire objects, which have credentials of their own.
+    """
 
     def put(
         self,
@@ -82,34 +89,34 @@ class Sink(Protocol):
         content_type: str,
         metadata: Mapping[str, str],
     ) -> Receipt:
-        """Store all that `body` holds from its current position, under `key`.
+        """Stores what `body` holds from its current position to its end under `key`.
 
-        `metadata` is ASCII, at most 2 KB in all (see `metadata.encode`). Returns only when the
-        service has said that it holds exactly these bytes. Putting the same key again replaces
-        the object. Raises a SinkError.
+        `metadata` is ASCII, at most 2 KB in all (see `metadata.encode`). Returns when the service
+        has confirmed that it holds exactly these bytes, whose SHA-256 is in the receipt. A second
+        put of the same key replaces the object. Raises a SinkError, and the OSError of reading
+        `body`.
         """
         ...
 
     def check(self) -> Probe:
-        """Ask the service for a sign of life that needs no more than the right to list.
-
-        Raises a SinkError that says why it did not come.
-        """
+        """Checks whether the service answers, with a request for which the right to list is enough.
+        Raises a SinkError that says why it does not."""
         ...
 
     def list(self, prefix: str) -> Iterator[Stored]:
-        """Every object whose key begins with `prefix`, in key order. Raises a SinkError."""
+        """Yields every object whose key begins with `prefix`, in the order of the keys. Raises a
+        SinkError."""
         ...
 
 
 class Prober(Sink, Protocol):
-    """A sink that can also try what the mirror itself never does: to delete. For the doctor."""
+    """A sink that can also try to delete, which the mirror never does. The doctor uses it."""
 
     def may_delete(self, key: str) -> bool | None:
-        """Try to delete the one object `key`, which the caller has just put for that purpose.
+        """Tries to delete the object `key`, which the caller has uploaded for this purpose.
 
-        True if it is gone, False if the service says that this key has no right to, None if the
-        service said neither: it agreed, and still lists the object. Raises a SinkError for every
-        other refusal, which proves nothing.
+        Returns True if the object is gone, False if the service says that the key has no right to
+        delete, and None if it agrees and still lists the object. Raises a SinkError for every other
+        refusal, which proves nothing.
         """
         ...

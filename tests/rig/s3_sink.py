@@ -1,4 +1,4 @@
-"""Shared by the tests of the S3 edge: a sink over a stub or a bucket, and what it is asked for."""
+"""Shared by the tests of the S3 sink: a sink for a stub or a bucket, and calls of its methods."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def failure_of(attempt: Callable[[], object]) -> SinkError:
 
 
 def forbid_md5(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a host where FIPS rules."""
+    """Makes this host forbid MD5, as FIPS does."""
     new = hashlib.new
 
     def some(name: str, **more: bool) -> Any:

@@ -1,13 +1,14 @@
 """boto3's clients for the bucket, and the credentials that they use.
 
-This is the only module that imports boto3. That costs 0.3 s and more memory than all the rest of
-the child, so the module is imported when the direct way first fails or does not know the bucket.
+This is the only module that imports boto3. That takes 0.3 s and more memory than all the rest of
+the child, so `s3.py` imports it only when the direct way fails or does not know the bucket.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 import boto3
@@ -18,58 +19,59 @@ from botocore.parsers import ResponseParserError
 from frigate_mirror import __version__
 from frigate_mirror.settings.parse import Secret
 from frigate_mirror.settings.settings import S3Settings
-from frigate_mirror.sinks.s3.endpoint import proxy_of, url_of
-from frigate_mirror.sinks.s3.pool import BRISK, Patience
+from frigate_mirror.sinks.s3.endpoint import proxy_of
+from frigate_mirror.sinks.s3.pool import CHECK_PATIENCE, Patience
 from frigate_mirror.sinks.s3.sigv4 import Signer
 
 Keys = tuple[Secret, Secret, Secret]
-FAILURES = (boto.BotoCoreError, boto.ClientError, ResponseParserError, ValueError)  # bad dates
-SMALL = 1024 * 1024  # bytes; up to here to ask whether to send costs more than sending
+# A ValueError: a date that botocore cannot parse.
+FAILURES = (boto.BotoCoreError, boto.ClientError, ResponseParserError, ValueError)
 CONNECTIONS = 66  # kept open at most: one for each thread that there can be
-# Where boto3 finds credentials without reading a file, which may say more than them.
-OUTSIDE_FILES = {"explicit", "env", "iam-role", "container-role", "assume-role-with-web-identity"}
+# botocore's names for credentials that do not come from a file. A file may contain more than them.
+NOT_FROM_A_FILE = {"explicit", "env", "iam-role", "container-role", "assume-role-with-web-identity"}
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
-    """Two clients with the same credentials: `steady` for the work, `brisk` for the check.
-    `found` are the credentials, `first` is their state when the link was made."""
+class Clients:
+    """Two clients with the same credentials: `patient` for the work, `impatient` for the check.
+    `first` is what `credentials` were when the clients were made."""
 
-    steady: Any
-    brisk: Any
-    found: Any
+    patient: Any
+    impatient: Any
+    credentials: Any
     first: Signer
 
     def signer(self) -> Signer | None:
-        """The credentials as they are now; None where only boto3 may sign."""
-        if self.found.method not in OUTSIDE_FILES:
+        """Returns the credentials as they are now, or None where only boto3 may sign."""
+        if self.credentials.method not in NOT_FROM_A_FILE:
             return None
         try:
-            return _signer(self.found)
+            return _signer(self.credentials)
         except FAILURES:
             return None
 
 
-def connect(settings: S3Settings, keys: Keys, attempts: int) -> Link:
-    """Clients over `keys`, or over what the standard AWS chain finds where they are empty.
+def connect(settings: S3Settings, keys: Keys, attempts: int) -> Clients:
+    """Makes clients with `keys`, or with what the standard AWS chain finds if they are empty.
 
-    A new session each time, since a session keeps what it once found, or did not find.
+    Each call uses a new session, because a session remembers what it once found or did not find.
     """
     access, secret, token = (key.reveal() or None for key in keys)
     session = boto3.Session(access, secret, token)
-    found = session.get_credentials()
-    if found is None:
+    credentials = session.get_credentials()
+    if credentials is None:
         raise boto.NoCredentialsError
-    return Link(
-        steady=_client(session, settings, _config(settings, attempts=attempts)),
-        brisk=_client(session, settings, _config(settings, BRISK, attempts=1)),
-        found=found,
-        first=_signer(found),
+    usual = Patience(settings.connect_timeout, settings.read_timeout)
+    return Clients(
+        patient=_client(session, settings, _config(settings, usual, attempts)),
+        impatient=_client(session, settings, _config(settings, CHECK_PATIENCE, 1)),
+        credentials=credentials,
+        first=_signer(credentials),
     )
 
 
-def _signer(found: Any) -> Signer:
-    now = found.get_frozen_credentials()
+def _signer(credentials: Any) -> Signer:
+    now = credentials.get_frozen_credentials()
     return Signer(now.access_key, now.secret_key, now.token or "")
 
 
@@ -87,44 +89,36 @@ def _client(session: boto3.Session, settings: S3Settings, config: Config) -> Any
     except ValueError as error:
         raise boto.InvalidEndpointConfigurationError(msg=error) from error
     events = client.meta.events
-    events.register("before-call.s3.HeadBucket", _end_of_redirects)
-    events.register_last("before-call.s3", _expect_nothing)
+    events.register("before-call.s3.HeadBucket", _follow_no_further)
+    events.register_last("before-call.s3", _skip_expect)
     return client
 
 
-def _end_of_redirects(context: dict[str, Any], **_: object) -> None:
-    """botocore asks by HeadBucket where a redirect leads, and where that is redirected too, asks
-    again, until the stack is full. A captive portal redirects everything."""
+def _follow_no_further(context: dict[str, Any], **_: object) -> None:
+    """Ends a chain of redirects. botocore asks by HeadBucket where a redirect leads, and if that is
+    redirected too, it asks again, until the stack is full. A captive portal redirects
+    everything."""
     context.get("s3_redirect", {})["redirected"] = True
 
 
-def _expect_nothing(params: dict[str, Any], **_: object) -> None:
-    """`Expect: 100-continue` costs a round trip, which a large body is worth and a small is not."""
-    body = params["body"]
-    if hasattr(body, "seek"):
-        at = body.tell()
-        if body.seek(0, os.SEEK_END) - at <= SMALL:
-            params["headers"].pop("Expect", None)
-        body.seek(at)
+def _skip_expect(params: dict[str, Any], **_: object) -> None:
+    """Sends a small body without `Expect: 100-continue`, which costs a round trip. Small bodies are
+    bytes, which botocore has wrapped by now; for a large one the header is worth its price."""
+    if isinstance(params["body"], BytesIO):
+        params["headers"].pop("Expect", None)
 
 
-def _proxies(settings: S3Settings) -> dict[str, str] | None:
-    """ALL_PROXY, which botocore does not know. None leaves it the variables that it does know."""
-    proxy = proxy_of(url_of(settings), os.environ)
-    return {"http": proxy, "https": proxy} if proxy else None
-
-
-def _config(settings: S3Settings, patience: Patience | None = None, *, attempts: int) -> Config:
-    connect, read = settings.connect_timeout, settings.read_timeout
+def _config(settings: S3Settings, patience: Patience, attempts: int) -> Config:
+    proxy = proxy_of(settings, os.environ)
     return Config(
-        connect_timeout=min(connect, patience.connect) if patience else connect,
-        read_timeout=min(read, patience.silence) if patience else read,
-        proxies=_proxies(settings),
+        connect_timeout=min(settings.connect_timeout, patience.connect),
+        read_timeout=min(settings.read_timeout, patience.silence),
+        # botocore does not know ALL_PROXY. None leaves it the variables that it does know.
+        proxies={"http": proxy, "https": proxy} if proxy else None,
         retries={"mode": "standard", "total_max_attempts": attempts},
         max_pool_connections=CONNECTIONS,
         tcp_keepalive=True,
-        # `auto` needs no help: with an endpoint of one's own, which rarely has a DNS name for each
-        # bucket, botocore takes it for `path`.
+        # For an endpoint that is not AWS's, botocore takes `auto` as `path`.
         s3={"addressing_style": settings.addressing_style},
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",

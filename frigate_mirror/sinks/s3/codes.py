@@ -1,202 +1,114 @@
-"""What an S3 error code means: whose fault it is, and what the owner can change.
+"""What an S3 error code means: who has to act, and what the owner can do.
 
-Codes are S3's own (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html), those of
-compatible services and of STS, and the names of botocore's exceptions without `Error` at the end.
-Knows nothing of boto: it turns words into kinds.
+The codes are S3's own (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html), those
+of compatible services and of STS, and the names of botocore's exceptions without `Error` at the
+end. This module does not import boto3.
 
-Two rules decide what no row does. `Rejected` stands only where the object itself is surely at
-fault, since it ends in a dead letter; everything unknown waits. And what only the owner can mend is
-`Misconfigured`, although waiting for it costs the same, since it is said with a hint.
+Two rules decide about what is not in the table. `Rejected` ends in a dead letter, so it is used
+only where the object itself is certainly the cause, and everything unknown waits. What only the
+owner can correct is `Misconfigured`: it waits as well, and it is reported with a hint.
 """
 
 from __future__ import annotations
 
+from frigate_mirror.settings.settings import S3Settings
 from frigate_mirror.sinks.sink import Misconfigured, Rejected, SinkError, Unavailable
 
 Kind = type[SinkError]
 
-_NOT_S3 = (
-    "the answer is not S3's: a captive portal, a proxy, "
-    "or S3_ENDPOINT_URL names something else than an S3 endpoint"
-)
-_KEY = "S3_ACCESS_KEY and S3_SECRET_KEY do not fit this endpoint"
-_FRESH = "the credentials have expired: renew them, S3_SESSION_TOKEN included"
-_CHAIN = "set S3_ACCESS_KEY and S3_SECRET_KEY, or mend the AWS profile or role"
-_REGION = "set S3_REGION to the bucket's region {region}"
-_KMS = "mend the key that S3_SSE_KMS_KEY_ID names, or choose another"
-_TAGS = "correct S3_OBJECT_TAGS"
-_SUPPORT = (
-    "the service does not support one of S3_SSE, S3_OBJECT_TAGS, S3_STORAGE_CLASS "
-    "and S3_EXPECTED_BUCKET_OWNER as they are set"
-)
-_SECRETS = "check the AWS settings of this container: profile, config file, S3_REGION"
-_QUOTA = "the bucket's quota is used up: raise it, or let old objects expire"
+_NOT_S3 = "check S3_ENDPOINT_URL: a captive portal, a proxy or a web server answers instead of S3"
+_KEY = "correct S3_ACCESS_KEY and S3_SECRET_KEY: the service does not accept them"
+_EXPIRED = "renew the credentials, including S3_SESSION_TOKEN: they have expired"
+_NO_KEY = "set S3_ACCESS_KEY and S3_SECRET_KEY, or correct the AWS profile or role"
 
-
-def _rows(kind: Kind, hint: str, codes: str) -> dict[str, tuple[Kind, str]]:
-    return dict.fromkeys(codes.split(), (kind, hint))
-
-
-# `{action}`, `{region}` and `{proxy}` are filled in by `s3.py`, which knows them.
-CODES: dict[str, tuple[Kind, str]] = {
-    # The service cannot now, or the bytes were hurt on their way: the next try may well succeed.
-    **_rows(
-        Unavailable,
-        "",
-        """
+# `s3.py` fills in {rights}, {region} and {proxy}.
+# fmt: off
+_TABLE: tuple[tuple[Kind, str, str], ...] = (
+    # The service cannot answer now, or the bytes were damaged on the way: a later try may succeed.
+    (Unavailable, "", """
         InternalError ServiceUnavailable SlowDown Throttling ThrottlingException Throttled
         ThrottledException RequestThrottled RequestThrottledException RequestLimitExceeded
-        TooManyRequests TooManyRequestsException BandwidthLimitExceeded Busy
-        RequestTimeout RequestTimeoutException OperationAborted ConditionalRequestConflict
-        BadDigest InvalidDigest XAmzContentChecksumMismatch XAmzContentSHA256Mismatch IncompleteBody
-        KMS.InternalException KMS.KeyUnavailableException KMS.ThrottlingException
-        IDPCommunicationError ResponseStreaming IncompleteRead MetadataRetrieval""",
-    ),
-    **_rows(
-        Unavailable,
-        "is S3_ENDPOINT_URL right, and can it be reached from this container?",
-        """
-        EndpointConnection ConnectTimeout ReadTimeout ConnectionClosed HTTPClient Connection""",
-    ),
-    **_rows(
-        Unavailable,
-        "can the HTTP proxy {proxy} be reached from this container? HTTPS_PROXY, HTTP_PROXY or "
-        "ALL_PROXY names it, and NO_PROXY names hosts that need none",
-        "ProxyConnection",
-    ),
-    **_rows(
-        Unavailable, "the disks of the service are full", "InsufficientStorage XMinioStorageFull"
-    ),
-    **_rows(
-        Unavailable,
-        "set the clock of this machine: it is more than 15 minutes wrong",
-        "RequestTimeTooSkewed RequestExpired RequestInTheFuture",
-    ),
-    **_rows(
-        Unavailable, "if it stays so, run setup_s3_mirror.sh again: a library is broken", "Import"
-    ),
-    **_rows(Unavailable, _NOT_S3, "NotS3 ResponseParser"),
-    **_rows(Unavailable, "does S3_ENDPOINT_URL speak https on this port?", "SSL"),
+        TooManyRequests TooManyRequestsException BandwidthLimitExceeded Busy RequestTimeout
+        RequestTimeoutException OperationAborted ConditionalRequestConflict BadDigest InvalidDigest
+        XAmzContentChecksumMismatch XAmzContentSHA256Mismatch IncompleteBody KMS.InternalException
+        KMS.KeyUnavailableException KMS.ThrottlingException IDPCommunicationError ResponseStreaming
+        IncompleteRead MetadataRetrieval"""),
+    (Unavailable, "check S3_ENDPOINT_URL, and whether this container can reach it", """
+        EndpointConnection ConnectTimeout ReadTimeout ConnectionClosed HTTPClient Connection"""),
+    (Unavailable,
+     "check whether this container can reach the HTTP proxy {proxy}; HTTPS_PROXY, HTTP_PROXY or "
+     "ALL_PROXY names it, and NO_PROXY lists the hosts that need no proxy", "ProxyConnection"),
+    (Unavailable, "free space on the service: its disks are full",
+     "InsufficientStorage XMinioStorageFull"),
+    (Unavailable, "correct the clock of this machine: it is wrong by more than 15 minutes",
+     "RequestTimeTooSkewed RequestExpired RequestInTheFuture"),
+    (Unavailable, "if this lasts, run setup_s3_mirror.sh again: a library is broken", "Import"),
+    (Unavailable, _NOT_S3, "NotS3 ResponseParser"),
+    (Unavailable, "check S3_ENDPOINT_URL: the server does not speak https on this port", "SSL"),
     # Authentication or authorisation failed.
-    **_rows(
-        Misconfigured,
-        "allow {action}",
-        """
+    (Misconfigured, "allow {rights}", """
         AccessDenied AccessDeniedException AccessForbidden UnauthorizedAccess Forbidden
-        AuthorizationError UnauthorizedOperation""",
-    ),
-    **_rows(
-        Misconfigured,
-        _KEY,
-        """
+        AuthorizationError UnauthorizedOperation"""),
+    (Misconfigured, _KEY, """
         InvalidAccessKeyId SignatureDoesNotMatch InvalidClientTokenId UnrecognizedClientException
-        Unauthorized AuthFailure InvalidSecurity InvalidToken InvalidTokenId""",
-    ),
-    **_rows(
-        Misconfigured,
-        _FRESH,
-        """
-        ExpiredToken ExpiredTokenException TokenRefreshRequired""",
-    ),
-    **_rows(
-        Misconfigured,
-        _CHAIN,
-        """
+        Unauthorized AuthFailure InvalidSecurity InvalidToken InvalidTokenId"""),
+    (Misconfigured, _EXPIRED, "ExpiredToken ExpiredTokenException TokenRefreshRequired"),
+    (Misconfigured, _NO_KEY, """
         NoCredentials PartialCredentials CredentialRetrieval ProfileNotFound NoAuthToken
         TokenRetrieval UnauthorizedSSOToken SSOTokenLoad SSO Login UnknownCredential
         UnknownTokenProvider RefreshWithMFAUnsupported InvalidIdentityToken
-        InvalidIdentityTokenException MissingDependencyException""",
-    ),
-    **_rows(
-        Misconfigured,
-        "the AWS account is closed, unpaid or barred from S3: ask its owner",
-        "AccountProblem AllAccessDisabled NotSignedUp OptInRequired InvalidPayer",
-    ),
-    # The bucket or the endpoint does not exist, or is not where the settings say.
-    **_rows(
-        Misconfigured,
-        "create the bucket, or correct S3_BUCKET and S3_ENDPOINT_URL",
-        "NoSuchBucket InvalidBucketName",
-    ),
-    **_rows(
-        Misconfigured,
-        _REGION,
-        """
+        InvalidIdentityTokenException MissingDependencyException"""),
+    (Misconfigured, "ask the owner of the AWS account: it is closed, unpaid or barred from S3",
+     "AccountProblem AllAccessDisabled NotSignedUp OptInRequired InvalidPayer"),
+    # The bucket or the endpoint does not exist, or is elsewhere.
+    (Misconfigured, "create the bucket, or correct S3_BUCKET and S3_ENDPOINT_URL",
+     "NoSuchBucket InvalidBucketName"),
+    (Misconfigured, "set S3_REGION to the bucket's region {region}", """
         AuthorizationHeaderMalformed PermanentRedirect TemporaryRedirect Redirect
-        IllegalLocationConstraintException InvalidRegion NoRegion InvalidLocationConstraint""",
-    ),
-    **_rows(
-        Misconfigured,
-        "S3_ENDPOINT_URL names a website or a console, not the S3 endpoint",
-        "MethodNotAllowed",
-    ),
-    **_rows(
-        Misconfigured,
-        "set S3_CA_BUNDLE to the certificate that signed the endpoint's, "
-        "and check this machine's clock",
-        "CertificateVerifyFailed",
-    ),
-    **_rows(
-        Misconfigured,
-        "S3_CA_BUNDLE (or AWS_CA_BUNDLE) must name a readable PEM file",
-        "CertificateFileUnusable",
-    ),
-    **_rows(
-        Misconfigured,
-        _SECRETS,
-        """
+        IllegalLocationConstraintException InvalidRegion NoRegion InvalidLocationConstraint"""),
+    (Misconfigured, "correct S3_ENDPOINT_URL: it names a website or a console, not S3",
+     "MethodNotAllowed"),
+    (Misconfigured, "set S3_CA_BUNDLE to the certificate that signed the endpoint's, and check "
+     "the clock of this machine", "CertificateVerifyFailed"),
+    (Misconfigured, "set S3_CA_BUNDLE (or AWS_CA_BUNDLE) to a readable PEM file",
+     "CertificateFileUnusable"),
+    (Misconfigured, "check the AWS settings of this container: profile, config file, S3_REGION", """
         ConfigParse ConfigNotFound InvalidConfig InvalidProxiesConfig UnknownEndpoint
         EndpointProvider InvalidEndpointConfiguration EndpointVariant UnsupportedS3Configuration
-        UnsupportedS3AccesspointConfiguration UnsupportedS3Arn InvalidDNSName InvalidHostLabel""",
-    ),
-    # The service refuses what every one of our uploads asks for, not one object.
-    **_rows(Misconfigured, _SUPPORT, "InvalidRequest InvalidArgument NotImplemented"),
-    **_rows(Misconfigured, "correct S3_STORAGE_CLASS", "InvalidStorageClass"),
-    **_rows(Misconfigured, "correct S3_SSE", "InvalidEncryptionAlgorithmError"),
-    **_rows(Misconfigured, _TAGS, "InvalidTag InvalidTagError"),
-    **_rows(
-        Misconfigured,
-        _KMS,
-        """
+        UnsupportedS3AccesspointConfiguration UnsupportedS3Arn InvalidDNSName InvalidHostLabel"""),
+    # The service refuses something that every upload asks for.
+    (Misconfigured, "change or remove S3_SSE, S3_OBJECT_TAGS, S3_STORAGE_CLASS or "
+     "S3_EXPECTED_BUCKET_OWNER: the service does not support one of them",
+     "InvalidRequest InvalidArgument NotImplemented"),
+    (Misconfigured, "correct S3_STORAGE_CLASS", "InvalidStorageClass"),
+    (Misconfigured, "correct S3_SSE", "InvalidEncryptionAlgorithmError"),
+    (Misconfigured, "correct S3_OBJECT_TAGS", "InvalidTag InvalidTagError"),
+    (Misconfigured, "enable the key that S3_SSE_KMS_KEY_ID names, or choose another", """
         KMS.NotFoundException KMS.DisabledException KMS.InvalidStateException
-        KMS.KMSInvalidStateException KMS.InvalidKeyUsageException""",
-    ),
-    **_rows(
-        Misconfigured,
-        _QUOTA,
-        """
-        QuotaExceeded ServiceQuotaExceededException XMinioAdminBucketQuotaExceeded
-        StorageCapExceeded""",
-    ),
-    # One object, for what it is. A proxy's bare 413 is in classify().
-    **_rows(
-        Rejected,
-        "the object is larger than the service takes in one upload",
-        "EntityTooLarge RequestEntityTooLarge",
-    ),
-    **_rows(
-        Rejected,
-        "the key is longer than 1024 bytes: shorten S3_PATH_PREFIX",
-        "KeyTooLongError KeyTooLong",
-    ),
-    **_rows(
-        Rejected,
-        "",
-        """
-        MetadataTooLarge XMinioInvalidObjectName XMinioParentIsObject ParamValidation""",
-    ),
-}
-
-# With these, other credentials may help, so the edge reads its secrets again.
-CREDENTIAL_CODES = frozenset(
-    code for code, (_, hint) in CODES.items() if hint in (_KEY, _FRESH, _CHAIN)
+        KMS.KMSInvalidStateException KMS.InvalidKeyUsageException"""),
+    (Misconfigured, "raise the bucket's quota, or let old objects expire: the quota is used up",
+     "QuotaExceeded ServiceQuotaExceededException XMinioAdminBucketQuotaExceeded "
+     "StorageCapExceeded"),
+    # The service refuses this object. classify() knows a proxy's 413, which has no code.
+    (Rejected, "raise the service's limit: it does not accept an object of this size",
+     "EntityTooLarge RequestEntityTooLarge"),
+    (Rejected, "shorten S3_PATH_PREFIX: the key is longer than 1024 bytes",
+     "KeyTooLongError KeyTooLong"),
+    (Rejected, "", "MetadataTooLarge XMinioInvalidObjectName XMinioParentIsObject ParamValidation"),
 )
+# fmt: on
+
+CODES = {code: (kind, hint) for kind, hint, codes in _TABLE for code in codes.split()}
+CREDENTIAL_CODES = {code for code in CODES if CODES[code][1] in (_KEY, _EXPIRED, _NO_KEY)}
+"""Other credentials may help: the sink reads its secrets again."""
+DENIALS = {code for code in CODES if "{rights}" in CODES[code][1]}
+"""The key has no right to do this, and the code says nothing else."""
 
 
 def classify(code: str, status: int | None) -> tuple[Kind, str]:
-    """The kind of error and the hint for `code`, with the HTTP `status` where there was one.
+    """The kind of error and the hint for `code`, with the HTTP `status` if there is one.
 
-    A code of digits, or none, is botocore's way of saying that the answer had no S3 error in it.
+    botocore gives a code of digits, or none, for an answer that contains no S3 error.
     """
     if code in CODES:
         return CODES[code]
@@ -204,5 +116,18 @@ def classify(code: str, status: int | None) -> tuple[Kind, str]:
     if status in (401, 403):
         return Misconfigured, hint or "check the key and its rights"
     if status == 413:
-        return Rejected, "too large for the service or a proxy before it (client_max_body_size)"
+        return Rejected, (
+            "raise the size limit of the service or of a proxy before it (client_max_body_size)"
+        )
     return Unavailable, hint
+
+
+def required_rights(verb: str, settings: S3Settings) -> str:
+    """The rights that `verb` (put, list, delete) needs, as they are written in a policy."""
+    if verb == "list":
+        return f"s3:ListBucket on {settings.bucket}"
+    if verb == "delete":
+        return f"s3:DeleteObject on {settings.bucket}"
+    tagging = " and s3:PutObjectTagging" if settings.object_tags else ""
+    kms = " and kms:GenerateDataKey" if settings.sse == "aws:kms" else ""
+    return f"s3:PutObject{tagging}{kms} on {settings.bucket} for this key"

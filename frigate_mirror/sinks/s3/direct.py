@@ -1,31 +1,28 @@
-"""The direct way of an upload and of the check: one request of our own, without boto3.
+"""The direct way of a put and of the check: one request of our own, without boto3.
 
-It only recognises success. Anything else that the service answers is asked again over boto3, which
-knows all errors; a put can be repeated. So all knowledge of errors is in one place, and a child
-that meets no error never loads boto3, which would be most of its memory.
+It recognises success only. After anything else the same request goes over boto3, which knows all
+errors; a put can be repeated. So only one module interprets errors, and a child that meets none
+never loads boto3, which would be most of its memory.
 
 Silence is the exception: it is raised, because boto3 would only wait for the same once more.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import logging
-import time
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
-from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
 
 from frigate_mirror import __version__
 from frigate_mirror.sinks.body import Body
-from frigate_mirror.sinks.s3.endpoint import Place
+from frigate_mirror.sinks.s3.endpoint import Endpoint
 from frigate_mirror.sinks.s3.http1 import Answer, Silence
-from frigate_mirror.sinks.s3.pool import Wire
+from frigate_mirror.sinks.s3.pool import Pool
 from frigate_mirror.sinks.s3.sigv4 import UNSIGNED, Request, Signer
 
 log = logging.getLogger("frigate_s3.s3")
@@ -41,156 +38,124 @@ HEADERS = {
     "ContentMD5": "Content-MD5",
     "ChecksumSHA256": "x-amz-checksum-sha256",
 }
-NOTHING = hashlib.sha256(b"").hexdigest()
-ENOUGH = 5  # failures in a row after which the direct way stays closed
+EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
+MAX_FAILURES = 5  # in a row
 NO_ANSWER = Answer(0, {}, b"")
 
 
 class DirectWay:
-    """Requests to the bucket at `place`, which is None where only boto3 can find the bucket.
+    """Requests to the bucket over `pool`, which is None where only boto3 can find the bucket.
 
     The direct way closes when a request fails, and opens again when boto3 has stored an object, so
-    that an upload does not meet the same outage twice. If it fails again and again while boto3
-    succeeds, it does not suit this service and stays closed. Silence does not count.
-
-    Over http the body's SHA-256 is part of the signature. If the service's answers show that it
-    checks that digest as well, as AWS's and SeaweedFS's do, it serves as the checksum and no MD5 is
-    computed. Until the first answer each put carries both.
+    an upload does not meet the same outage twice. After five failures in a row, with successes of
+    boto3 in between, it does not suit this service and stays closed. Silence does not count.
     """
 
-    def __init__(self, place: Place | None, wire: Wire | None) -> None:
-        self._place, self._wire = place, wire
+    def __init__(self, pool: Pool | None) -> None:
+        self._pool = pool
         self._failures = 0  # since the last success
         self._closed = False
-        # Whether the service checks the SHA-256; None until it has answered.
-        self._sha256_checked = False if place and place.secure else None
 
-    def put(self, params: Mapping[str, Any], source: Body, signer: Signer | None) -> str:
-        """The ETag of one put_object with `params`. It is empty unless the service says that it
-        holds the object and somebody has vouched for its bytes. Raises Silence."""
-        place, relied = self._place, self._sha256_checked
-        if place is None or not self._is_open(signer):
+    def put(self, params: Mapping[str, Any], body: Body, signer: Signer | None) -> str:
+        """Sends one put_object with `params`. Returns the ETag, or an empty text unless the service
+        confirms that it holds the object. Raises Silence."""
+        pool = self._pool
+        if pool is None or signer is None or self._closed:
             return ""
-        # Before the network is used, so that an error of the file is not blamed on it.
-        payload = UNSIGNED if place.secure else source.digest("sha256").hex()
-        asked = {} if relied is False else _sha256(source)
-        digests = asked if relied else checksum(source) | asked
-        size = {"Content-Length": str(source.size)}
 
-        def ask(place: Place, signer: Signer, wire: Wire) -> Answer:
-            path = f"{place.path}/{quote(params['Key'], safe='/~')}"
-            request = Request("PUT", path, "", _headers(place, {**params, **digests}), payload)
-            return wire.exchange(_head(request, place, signer, size), source.sendable())
+        def send() -> Answer:
+            path = f"{pool.endpoint.bucket_path}/{quote(params['Key'], safe='/~')}"
+            payload = UNSIGNED if pool.endpoint.secure else body.sha256.hex()
+            request = Request("PUT", path, "", _headers(pool.endpoint, params), payload)
+            return pool.exchange(_head(request, pool.endpoint, signer, body), body.sendable())
 
-        answer = self._answer(ask, signer)
+        answer = _answer_to(send)
         etag = answer.headers.get("etag", "") if answer.status == 200 else ""
-        if asked and etag:
-            self._sha256_checked = answer.headers.get("x-amz-checksum-sha256") in asked.values()
-            etag = etag if self._sha256_checked or not relied else ""
-        elif asked and answer.status in (400, 403, 501):
-            # The question may be what it refuses. A proxy that drops a signed header causes a 403.
-            self._sha256_checked = False
         self._note(bool(etag))
         return etag
 
     def check(self, params: Mapping[str, Any], prefix: str, signer: Signer | None) -> str | None:
-        """Lists at most one key below `prefix`, over a connection of its own. Returns its header
-        Date, or None if the answer is no listing. Raises Silence."""
-
-        def ask(place: Place, signer: Signer, wire: Wire) -> Answer:
-            query = f"encoding-type=url&list-type=2&max-keys=1&prefix={quote(prefix, safe='~')}"
-            request = Request("GET", place.path or "/", query, _headers(place, params), NOTHING)
-            return wire.probe(_head(request, place, signer))
-
-        if not self._is_open(signer):
+        """Lists at most one key below `prefix`, over a connection of its own. Returns the answer's
+        header Date, or None if the answer is not a listing. Raises Silence."""
+        pool = self._pool
+        if pool is None or signer is None or self._closed:
             return None
-        answer = self._answer(ask, signer)
-        good = is_listing(answer)
-        self._note(good)
-        return answer.headers.get("date", "") if good else None
+
+        def send() -> Answer:
+            query = f"encoding-type=url&list-type=2&max-keys=1&prefix={quote(prefix, safe='~')}"
+            path, headers = pool.endpoint.bucket_path or "/", _headers(pool.endpoint, params)
+            request = Request("GET", path, query, headers, EMPTY_SHA256)
+            return pool.probe(_head(request, pool.endpoint, signer))
+
+        answer = _answer_to(send)
+        succeeded = is_listing(answer)
+        self._note(succeeded)
+        return answer.headers.get("date", "") if succeeded else None
 
     def reopen(self) -> None:
-        """boto3 has stored an object."""
-        self._closed = self._failures >= ENOUGH
+        """Opens the direct way, because boto3 has stored an object."""
+        self._closed = self._failures >= MAX_FAILURES
 
-    def _is_open(self, signer: Signer | None) -> bool:
-        return not (self._closed or signer is None or self._place is None)
-
-    def _answer(
-        self, ask: Callable[[Place, Signer, Wire], Answer], signer: Signer | None
-    ) -> Answer:
-        assert self._place and self._wire and signer
-        try:
-            return ask(self._place, signer, self._wire)
-        except Silence:
-            raise
-        except (OSError, ValueError, LookupError, ImportError) as error:
-            log.debug("S3 direct way: %s", type(error).__name__)
-            return NO_ANSWER
-
-    def _note(self, good: bool) -> None:
-        if good:
+    def _note(self, succeeded: bool) -> None:
+        if succeeded:
             self._failures, self._closed = 0, False
         elif not self._closed:
             self._failures, self._closed = self._failures + 1, True
 
 
+def checksum(body: Body) -> dict[str, str]:
+    """Returns the parameter of put_object that makes the service check the bytes.
+
+    It is their MD5, which every server that we tested checks, or their SHA-256 on a host that
+    forbids MD5 (FIPS). botocore would send its own choice as a chunked trailer, which some services
+    refuse and others store as the object's bytes.
+    """
+    if body.md5:
+        return {"ContentMD5": b64encode(body.md5).decode("ascii")}
+    return {"ChecksumSHA256": b64encode(body.sha256).decode("ascii")}
+
+
 def is_listing(answer: Answer) -> bool:
-    """Whether the answer is a whole listing of a bucket."""
+    """Whether the answer is a complete listing of a bucket."""
     if answer.status != 200:
         return False
     try:
         root = ElementTree.fromstring(answer.body)
-    except (ElementTree.ParseError, ValueError, LookupError):  # the latter two: its encoding
+    except (ElementTree.ParseError, ValueError, LookupError):  # the last two: its encoding
         return False
-    names = [one.tag.rpartition("}")[2] for one in (root, *root)]
+    names = [element.tag.rpartition("}")[2] for element in (root, *root)]
     return names[0] == "ListBucketResult" and "IsTruncated" in names
 
 
-def _head(
-    request: Request, place: Place, signer: Signer, more: Mapping[str, str] = MappingProxyType({})
-) -> bytes:
-    """The request without its body, as bytes; the headers in `more` are not signed."""
-    headers = {**signer.sign(request, place.region, _stamp(int(time.time()))), **more}
+def _answer_to(send: Callable[[], Answer]) -> Answer:
+    try:
+        return send()
+    except Silence:
+        raise
+    except (OSError, ValueError, LookupError, ImportError) as error:
+        log.debug("S3 direct way: %s", type(error).__name__)
+        return NO_ANSWER
+
+
+def _head(request: Request, endpoint: Endpoint, signer: Signer, body: Body | None = None) -> bytes:
+    """Returns the request without its body, as bytes."""
+    headers = signer.sign(request, endpoint.region, f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    if body:
+        headers["Content-Length"] = str(body.size)
     if not all(value.isprintable() for value in headers.values()):
-        raise ValueError("a header that would break the line")
+        raise ValueError("a header contains a character that would break its line")
     target = f"{request.path}?{request.query}" if request.query else request.path
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"{request.method} {target} HTTP/1.1\r\n{lines}\r\n".encode("ascii")
 
 
-@lru_cache(maxsize=1)
-def _stamp(now: int) -> str:
-    return datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
-
-
-def _headers(place: Place, params: Mapping[str, Any]) -> dict[str, str]:
-    """Raises LookupError for a parameter that has no header here."""
-    headers = {"Host": place.name, "User-Agent": AGENT}
+def _headers(endpoint: Endpoint, params: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the headers before they are signed. Raises LookupError for a parameter that has no
+    header here."""
+    headers = {"Host": endpoint.host_header, "User-Agent": AGENT}
     for name, value in params.items():
         if name == "Metadata":
             headers |= {f"x-amz-meta-{key}": text for key, text in value.items()}
         elif name not in ("Bucket", "Key"):
             headers[HEADERS[name]] = value
     return headers
-
-
-def checksum(source: Body) -> dict[str, str]:
-    """The parameter of put_object that makes the service check the bytes.
-
-    It is their MD5, which every server we tried checks, or their SHA-256 on hosts that forbid MD5
-    (FIPS). botocore's own choice goes as a chunked trailer, which some services refuse and others
-    store as the object's bytes.
-    """
-    try:
-        return {"ContentMD5": _base64(source.digest("md5"))}
-    except ValueError:
-        return _sha256(source)
-
-
-def _sha256(source: Body) -> dict[str, str]:
-    return {"ChecksumSHA256": _base64(source.digest("sha256"))}
-
-
-def _base64(digest: bytes) -> str:
-    return base64.b64encode(digest).decode("ascii")

@@ -1,9 +1,9 @@
-"""HTTP/1.1 over one connection: a request goes out, its answer comes back.
+"""HTTP/1.1 over one connection: sends a request and reads its answer.
 
-It costs half of `http.client`, whose parsing of an answer alone takes a fifth of an upload. What it
-does not understand is an OSError or a ValueError, and the caller asks over boto3.
+It costs half as much as `http.client`, where parsing the answer alone takes a fifth of an upload.
+Anything that it does not understand is an OSError or a ValueError, and the caller asks over boto3.
 
-No request has a limit on its total time, so a thin line may take as long as it needs. A request is
+The total time of a request has no limit, so a slow line may take as long as it needs. A request is
 given up when the other side is silent: it neither acknowledges a byte nor sends one.
 """
 
@@ -19,22 +19,21 @@ import termios
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from io import UnsupportedOperation
 
-from frigate_mirror.sinks.body import Window
+from frigate_mirror.sinks.body import PIECE, Window
 
-PIECE = 256 * 1024  # bytes handed over at once
-STORING = 16 * 1024 * 1024  # bytes of a large body that a service stores in a second, at the least
-MOST = 1024 * 1024
-"""The longest head, and the longest body, that an answer may have, in bytes."""
+STORED_PER_SECOND = 16 * 1024 * 1024
+"""Bytes of a large body that even a slow service stores in a second before it answers."""
+LONGEST_ANSWER = 1024 * 1024
+"""Bytes that the head and the body of an answer may have, each."""
 
 
 class Silence(OSError):
-    """The other side says nothing."""
+    """The other side is silent."""
 
 
 class ReadTimeout(Silence):
-    """Sent bytes were not acknowledged in time, or no answer came in time."""
+    """Bytes that were sent were not acknowledged in time, or no answer came in time."""
 
 
 class Unanswered(ReadTimeout):
@@ -43,7 +42,7 @@ class Unanswered(ReadTimeout):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The names of `headers` are in small letters."""
+    """The names of `headers` are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -51,86 +50,76 @@ class Answer:
 
 
 class Connection:
-    """One connection; its socket never blocks, `_wait` does."""
+    """One connection to the service. Its socket does not block; `_wait` waits for it.
+
+    `reusable` tells whether it can carry another request. `idle_since` and `rested` belong to the
+    pool that keeps it.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._sock = sock
-        self._secure = isinstance(sock, ssl.SSLSocket)
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
-        self._rest = b""
+        self._received = b""  # and not parsed yet
         self._silence = self._answer_within = 0.0
-        self._heard = 0.0  # when the other side last gave a sign of life
+        self._last_sign = 0.0  # when the other side last gave a sign of life
         self.close = sock.close
         self.reusable = True
         self.idle_since = 0.0
+        self.rested = False
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing has come since the last answer: no end, and no byte that nobody asked
-        for."""
+        """Whether nothing has come since the last answer, neither a byte nor the end."""
         self._poll.modify(self._sock, select.POLLIN)
         return not self._poll.poll(0)
 
     def exchange(
         self, head: bytes, body: bytes | Window, silence: float, answer_within: float = 0.0
     ) -> Answer:
-        """Sends a request and reads its answer. Gives up after `silence` seconds without a sign of
-        life, or after `answer_within` seconds, if that is more, once all is acknowledged."""
+        """Sends a request and reads its answer.
+
+        Raises ReadTimeout after `silence` seconds without a sign of life. Once all bytes are
+        acknowledged, the answer may take `answer_within` seconds, if that is more.
+        """
         self.reusable = False
-        self._silence, self._heard = silence, time.monotonic()
+        self._silence, self._last_sign = silence, time.monotonic()
         self._answer_within = max(silence, answer_within)
         try:
             self._send_request(head, body)
-            early = self._answered
+            answered_early = self._answer_began
             if isinstance(body, Window):
-                self._answer_within += body.size / STORING
-            answer = self._answer()
+                self._answer_within += body.size / STORED_PER_SECOND
+            answer = self._read_answer()
         except TimeoutError as error:  # the kernel has given up sending again
             raise ReadTimeout("bytes not acknowledged") from error
-        self.reusable = self.reusable and not early
+        self.reusable = self.reusable and not answered_early
         return answer
 
     def _send_request(self, head: bytes, body: bytes | Window) -> None:
-        if isinstance(body, Window):
-            self._send_window(head, body)
-        elif self._secure:
+        if isinstance(body, bytes):
             self._send(head + body)
-        else:  # joined by the kernel: a copy would be made under the interpreter's lock
-            self._send(head, socket.MSG_MORE if body else 0)
-            self._send(body)
-
-    def _send_window(self, head: bytes, body: Window) -> None:
-        """Over http the kernel sends a file by itself."""
+            return
         body.seek(0)
-        self._send(head, 0 if self._secure else socket.MSG_MORE)
-        while not self._answered:
-            try:
-                if self._secure or not body.send_some(self._sock):
-                    break
-                self._heard = time.monotonic()
-            except BlockingIOError:
-                self._wait(select.POLLOUT | select.POLLIN)
-            except UnsupportedOperation:
-                break
-        while not self._answered and (piece := body.read(PIECE)):
+        self._send(head)
+        while not self._answer_began and (piece := body.read(PIECE)):
             self._send(piece)
 
-    def _send(self, data: bytes, flags: int = 0) -> None:
-        """Sends all of it, or until the other side answers."""
+    def _send(self, data: bytes) -> None:
+        """Sends all of `data`, unless the answer begins before that."""
         view = memoryview(data)
-        while view and not self._answered:
+        while view and not self._answer_began:
             try:
-                view = view[self._sock.send(view[:PIECE], flags) :]
-                self._heard = time.monotonic()
+                view = view[self._sock.send(view[:PIECE]) :]
+                self._last_sign = time.monotonic()
             except (BlockingIOError, ssl.SSLWantWriteError):
                 self._wait(select.POLLOUT | select.POLLIN)
             except ssl.SSLWantReadError:
                 self._wait(select.POLLIN)
 
-    def _received(self) -> bytes:
-        """What has come, at least a byte; empty at the end of the connection."""
+    def _receive(self) -> bytes:
+        """Returns at least one byte, or nothing at the end of the connection."""
         while True:
             try:
                 return self._sock.recv(65536)
@@ -140,118 +129,114 @@ class Connection:
                 self._wait(select.POLLOUT)
 
     def _wait(self, events: int) -> None:
-        """Waits until the socket is ready for one of `events`. Raises ReadTimeout when the other
-        side has neither sent nor acknowledged a byte for too long."""
+        """Waits until the socket is ready for one of `events`. Raises ReadTimeout if the other side
+        neither sends nor acknowledges a byte for too long."""
         self._poll.modify(self._sock, events)
         unacknowledged, now = self._unacknowledged(), time.monotonic()
-        while not (ready := self._poll.poll(1000 * self._step(now))):
+        while not (ready := self._poll.poll(1000 * self._until_next_look(now))):
             now, before = time.monotonic(), unacknowledged
             unacknowledged = self._unacknowledged()
+            silent_for = now - self._last_sign
             if unacknowledged < before:
-                self._heard = now
-            elif unacknowledged and now - self._heard >= self._silence:
+                self._last_sign = now
+            elif unacknowledged and silent_for >= self._silence:
                 raise ReadTimeout(
                     f"{unacknowledged} bytes not acknowledged for {self._silence:g} s"
                 )
-            elif now - self._heard >= self._answer_within:
+            elif silent_for >= self._answer_within:
                 raise Unanswered(f"no answer for {self._answer_within:g} s")
-        self._heard = time.monotonic()
+        self._last_sign = time.monotonic()
         if events & select.POLLOUT and ready[0][1] & select.POLLIN:
-            self._look_for_an_answer()
+            # While we send, something has come; over TLS it need not be an answer.
+            with suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                self._keep(self._sock.recv(65536))
 
-    def _step(self, now: float) -> float:
+    def _until_next_look(self, now: float) -> float:
         """Seconds until the next look at what is acknowledged, or until the silence is too long."""
-        until = self._heard + min(self._silence, self._answer_within)
-        return max(0.001, min(1.0, self._silence / 8, until - now if until > now else math.inf))
-
-    def _look_for_an_answer(self) -> None:
-        """Something has come while we were sending; over TLS it need not be an answer."""
-        with suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            self._keep(self._sock.recv(65536))
+        left = self._last_sign + min(self._silence, self._answer_within) - now
+        return max(0.001, min(1.0, self._silence / 8, left if left > 0 else math.inf))
 
     @property
-    def _answered(self) -> bool:
-        """Whether the answer has begun, perhaps before the whole request was sent. Informational
-        responses, 100 to 199, do not count."""
-        begun = self._rest[:10]
-        return len(begun) == 10 and begun != b"HTTP/1.1 1"
+    def _answer_began(self) -> bool:
+        """Whether the answer has begun, perhaps before the whole request was sent. Interim answers,
+        100 to 199, do not count."""
+        begin = self._received[:10]
+        return len(begin) == 10 and begin != b"HTTP/1.1 1"
 
     def _unacknowledged(self) -> int:
-        """Bytes that the kernel holds for us until the other side has acknowledged them."""
+        """Bytes in the kernel that the other side has not acknowledged yet."""
         count: int = struct.unpack("i", fcntl.ioctl(self._sock, termios.TIOCOUTQ, bytes(4)))[0]
         return count
 
-    def _answer(self) -> Answer:
-        status, lasting, headers = self._head()
+    def _read_answer(self) -> Answer:
+        status, lasting, headers = self._read_head()
         while status < 200:
-            status, lasting, headers = self._head()
+            status, lasting, headers = self._read_head()
         framed = True
         if status in (204, 304):
             body = b""
         elif "transfer-encoding" in headers:
-            body = self._chunks(headers["transfer-encoding"])
+            body = self._read_chunks(headers["transfer-encoding"])
         elif "content-length" in headers:
-            body = self._exactly(int(headers["content-length"]))
+            body = self._take(int(headers["content-length"]))
         else:
-            framed, body = False, self._until_the_end()
-        self.reusable = framed and lasting and not self._rest
+            framed, body = False, self._take_rest()
+        self.reusable = framed and lasting and not self._received
         return Answer(status, headers, body)
 
-    def _head(self) -> tuple[int, bool, dict[str, str]]:
-        """Status, whether the connection lasts, headers."""
-        first, *lines = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")
+    def _read_head(self) -> tuple[int, bool, dict[str, str]]:
+        """Returns the status, whether the connection stays open, and the headers."""
+        first, *lines = self._take_until(b"\r\n\r\n").decode("latin-1").split("\r\n")
         version, status, *_ = first.split(" ", 2)
         if not version.startswith("HTTP/1.") or len(status) != 3:
-            raise ValueError("no HTTP/1.1")
+            raise ValueError("the answer is not HTTP/1.1")
         headers: dict[str, str] = {}
         for line in lines:
             name, colon, value = line.partition(":")
-            name = name.lower()
-            value = value.strip()
+            name, value = name.lower(), value.strip()
             if not colon or (name == "content-length" and (name in headers or not value.isdigit())):
-                raise ValueError("a head that nobody can be sure of")
+                raise ValueError("the head of the answer is ambiguous")
             headers[name] = value
         lasting = version == "HTTP/1.1" and headers.get("connection", "").lower() != "close"
         return int(status), lasting, headers
 
-    def _chunks(self, coding: str) -> bytes:
+    def _read_chunks(self, coding: str) -> bytes:
         if coding.lower() != "chunked":
-            raise ValueError("an unknown transfer encoding")
+            raise ValueError("the answer has an unknown transfer encoding")
         body = b""
-        while size := int(self._until(b"\r\n").partition(b";")[0], 16):
-            body += self._exactly(size)
-            if self._exactly(2) != b"\r\n" or len(body) > MOST:
-                raise ValueError("a chunk that does not end")
-        while self._until(b"\r\n"):  # trailers
+        while size := int(self._take_until(b"\r\n").partition(b";")[0], 16):
+            body += self._take(size)
+            if self._take(2) != b"\r\n" or len(body) > LONGEST_ANSWER:
+                raise ValueError("a chunk of the answer does not end, or it is too long")
+        while self._take_until(b"\r\n"):  # trailers
             pass
         return body
 
-    def _until(self, mark: bytes) -> bytes:
-        while (at := self._rest.find(mark)) < 0:
-            self._more()
-        found, self._rest = self._rest[:at], self._rest[at + len(mark) :]
-        return found
+    def _take_until(self, mark: bytes) -> bytes:
+        """Takes what comes before `mark`, and drops the mark."""
+        while mark not in self._received:
+            self._keep(self._receive())
+        taken, _, self._received = self._received.partition(mark)
+        return taken
 
-    def _exactly(self, size: int) -> bytes:
-        if not 0 <= size <= MOST:
-            raise ValueError("an answer too long")
-        while len(self._rest) < size:
-            self._more()
-        found, self._rest = self._rest[:size], self._rest[size:]
-        return found
+    def _take(self, size: int) -> bytes:
+        if not 0 <= size <= LONGEST_ANSWER:
+            raise ValueError("the answer is too long")
+        while len(self._received) < size:
+            self._keep(self._receive())
+        taken, self._received = self._received[:size], self._received[size:]
+        return taken
 
-    def _until_the_end(self) -> bytes:
-        while data := self._received():
+    def _take_rest(self) -> bytes:
+        """Takes everything up to the end of the connection."""
+        while data := self._receive():
             self._keep(data)
-        found, self._rest = self._rest, b""
-        return found
-
-    def _more(self) -> None:
-        self._keep(self._received())
+        taken, self._received = self._received, b""
+        return taken
 
     def _keep(self, data: bytes) -> None:
         if not data:
-            raise ConnectionAbortedError("closed before the answer was whole")
-        self._rest += data
-        if len(self._rest) > MOST + 65536:
-            raise ValueError("an answer too long")
+            raise ConnectionAbortedError("closed before the answer was complete")
+        self._received += data
+        if len(self._received) > LONGEST_ANSWER + 65536:
+            raise ValueError("the answer is too long")

@@ -1,7 +1,7 @@
-"""Connections to one place: they are made here, kept between requests, and closed with age.
+"""Connections to one endpoint: opens them, keeps them between requests, and closes old ones.
 
-A router, a NAT or a VPN that has forgotten a connection does not say so: what is sent over it is
-swallowed. So a kept connection is trusted only a little, and a request that fails on one is sent
+A router, a NAT or a VPN that has forgotten a connection does not say so: it swallows what is sent
+over it. So a connection that has been idle may be dead, and a request that fails on one is sent
 again over a fresh one.
 """
 
@@ -11,11 +11,11 @@ import socket
 import ssl
 import threading
 import time
-import weakref
 from dataclasses import dataclass
+from functools import cached_property
 
 from frigate_mirror.sinks.body import Window
-from frigate_mirror.sinks.s3.endpoint import Place
+from frigate_mirror.sinks.s3.endpoint import Endpoint
 from frigate_mirror.sinks.s3.http1 import Answer, Connection, Silence, Unanswered
 
 
@@ -25,13 +25,13 @@ class ConnectTimeout(Silence):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long is waited, in seconds.
+    """How long the client waits, in seconds.
 
     connect   until a connection is established, including TLS
     silence   until the other side acknowledges another byte, or answers
-    longest   until it answers, if it turns out to take longer than that
-    rest      after which an idle connection may have died without a word
-    age       after which an idle connection is closed
+    longest   until the other side answers, if it turns out to need more than `silence`
+    rest      after this time an idle connection may have died without a word
+    age       after this time an idle connection is closed
     """
 
     connect: float = 10
@@ -41,59 +41,60 @@ class Patience:
     age: float = 30
 
 
-USUAL = Patience()
-BRISK = Patience(connect=4, silence=7)
-"""For the check: even a service that hangs half-way is told within 15 seconds."""
+UPLOAD_PATIENCE = Patience()
+CHECK_PATIENCE = Patience(connect=4, silence=7)
+"""The check reports even a service that hangs half-way within 15 seconds."""
 
 
-class Wire:
-    """The connections to `place`, at most as many as there are requests at the same time.
+class Pool:
+    """The connections to `endpoint`, at most as many as there are requests at the same time.
 
-    A service that acknowledges everything and takes long to answer is given twice the time at the
-    next request, so a slow one is not asked for the same again and again.
+    A service that acknowledges everything and takes long to answer gets twice the time for the next
+    request, so a slow service is not asked for the same thing again and again.
 
-    Only one connection that has rested is tried at a time; while its request is unanswered, other
-    requests use fresh ones. So at most one request waits for a connection that has died.
+    Only one connection that has rested is used at a time. Until it has carried a request, the other
+    requests use fresh connections, so at most one request waits for a dead connection.
     """
 
-    def __init__(self, place: Place, patience: Patience = USUAL) -> None:
-        self._place = place
+    def __init__(self, endpoint: Endpoint, patience: Patience = UPLOAD_PATIENCE) -> None:
+        self.endpoint = endpoint
         self._patience = patience
         self._answer_within = patience.silence
-        self._idle: list[Connection] = []  # the last used is the last
-        self._trying = False  # whether a request is under way on a connection that had rested
+        self._idle: list[Connection] = []  # the last one is the one used last
+        self._rested_in_use = False
         self._lock = threading.Lock()
-        self._context: ssl.SSLContext | None = None
-        weakref.finalize(self, _close, self._idle).atexit = False
+
+    def __del__(self) -> None:
+        self._close_idle()
 
     def exchange(self, head: bytes, body: bytes | Window = b"") -> Answer:
         """Sends one request and reads its answer. Raises Silence, other OSErrors and ValueError."""
-        kept, rested = self._kept()
-        if kept is not None:
+        idle = self._take_idle()
+        if idle:
             try:
-                return self._exchanged(kept, head, body)
+                return self._exchange(idle, head, body)
             except OSError:
-                self._close_idle()  # they go the same way
+                self._close_idle()  # they have probably died as well
             finally:
-                if rested:
-                    self._trying = False
-        fresh = self._connected(self._patience.connect)
+                if idle.rested:
+                    self._rested_in_use = False
+        fresh = self._connect(self._patience.connect)
         try:
-            return self._exchanged(fresh, head, body)
+            return self._exchange(fresh, head, body)
         except Unanswered:
             self._answer_within = self._bounded(2 * self._answer_within)
             raise
 
     def probe(self, head: bytes) -> Answer:
-        """The same for the check: over a connection of its own, and with less patience."""
-        connection = self._connected(min(BRISK.connect, self._patience.connect))
+        """Does the same for the check: over a connection of its own, and with less patience."""
+        connection = self._connect(min(CHECK_PATIENCE.connect, self._patience.connect))
         try:
-            silence = min(BRISK.silence, self._patience.silence)
+            silence = min(CHECK_PATIENCE.silence, self._patience.silence)
             return connection.exchange(head, b"", silence)
         finally:
             connection.close()
 
-    def _exchanged(self, connection: Connection, head: bytes, body: bytes | Window) -> Answer:
+    def _exchange(self, connection: Connection, head: bytes, body: bytes | Window) -> Answer:
         began = time.monotonic()
         try:
             answer = connection.exchange(head, body, self._patience.silence, self._answer_within)
@@ -111,18 +112,19 @@ class Wire:
     def _bounded(self, seconds: float) -> float:
         return max(self._patience.silence, min(self._patience.longest, seconds))
 
-    def _kept(self) -> tuple[Connection | None, bool]:
-        """An idle connection, and whether it has rested."""
+    def _take_idle(self) -> Connection | None:
+        """Returns an idle connection, if there is one that may be used."""
         with self._lock:
             while self._idle:
-                found, now = self._idle.pop(), time.monotonic()
-                idle = now - found.idle_since
-                rested = idle >= self._patience.rest
-                if idle < self._patience.age and found.quiet and not (rested and self._trying):
-                    self._trying = self._trying or rested
-                    return found, rested
-                found.close()
-        return None, False
+                connection, now = self._idle.pop(), time.monotonic()
+                idle_for = now - connection.idle_since
+                connection.rested = idle_for >= self._patience.rest
+                usable = idle_for < self._patience.age and connection.quiet
+                if usable and not (connection.rested and self._rested_in_use):
+                    self._rested_in_use = self._rested_in_use or connection.rested
+                    return connection
+                connection.close()
+        return None
 
     def _close_idle(self) -> None:
         while True:
@@ -131,15 +133,15 @@ class Wire:
             except IndexError:
                 return
 
-    def _connected(self, timeout: float) -> Connection:
+    def _connect(self, timeout: float) -> Connection:
         until = time.monotonic() + timeout
-        sock = _connected(self._place, timeout)
+        sock = _open_socket(self.endpoint, timeout)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            if self._place.secure:
+            if self.endpoint.secure:
                 sock.settimeout(max(0.001, until - time.monotonic()))
-                sock = self._tls().wrap_socket(sock, server_hostname=self._place.host)
+                sock = self._tls.wrap_socket(sock, server_hostname=self.endpoint.host)
             return Connection(sock)
         except TimeoutError as error:
             sock.close()
@@ -148,29 +150,22 @@ class Wire:
             sock.close()
             raise
 
+    @cached_property
     def _tls(self) -> ssl.SSLContext:
-        with self._lock:
-            if self._context is None:
-                self._context = ssl.create_default_context(cafile=self._place.trust)
-            return self._context
+        return ssl.create_default_context(cafile=self.endpoint.ca_file)
 
 
-def _connected(place: Place, timeout: float) -> socket.socket:
-    """A connection to one of the host's addresses. Each may take half of the time that is left, so
-    that an address that swallows everything does not hide the next."""
-    until, trouble = time.monotonic() + timeout, OSError("a host without an address")
-    found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
-    for left, (*_, address) in zip(range(len(found), 0, -1), found, strict=True):
+def _open_socket(endpoint: Endpoint, timeout: float) -> socket.socket:
+    """Connects to one of the host's addresses. Each may take half of the time that is left, so that
+    an address that swallows everything does not hide the next one."""
+    until, failure = time.monotonic() + timeout, OSError("the host has no address")
+    addresses = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+    for left, (*_, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
         share = (until - time.monotonic()) / min(left, 2)
         try:
-            return socket.create_connection((str(address[0]), place.port), max(0.001, share))
+            return socket.create_connection((str(address[0]), endpoint.port), max(0.001, share))
         except OSError as error:
-            trouble = error
-    if isinstance(trouble, TimeoutError):
-        raise ConnectTimeout(f"no connection within {timeout:g} s") from trouble
-    raise trouble
-
-
-def _close(connections: list[Connection]) -> None:
-    for one in connections:
-        one.close()
+            failure = error
+    if isinstance(failure, TimeoutError):
+        raise ConnectTimeout(f"no connection within {timeout:g} s") from failure
+    raise failure

@@ -1,8 +1,10 @@
-"""Connections that die without a word: how many events that delays, and what is reported."""
+"""Connections that die without a word: how many events they delay, and what the sink reports."""
 
 from __future__ import annotations
 
 import socket
+import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +14,11 @@ import pytest
 
 from frigate_mirror.settings import settings
 from frigate_mirror.sinks.s3 import boto
-from frigate_mirror.sinks.s3.pool import BRISK, Patience
+from frigate_mirror.sinks.s3.endpoint import Endpoint
+from frigate_mirror.sinks.s3.pool import CHECK_PATIENCE, Patience, Pool
 from frigate_mirror.sinks.sink import Unavailable
 from s3 import S3Sink
+from tests.rig.certificates import Certificates
 from tests.rig.router import Router
 from tests.rig.s3_sink import environ_for, failure_of, put, sink_for
 from tests.rig.stub import Stub, error
@@ -52,7 +56,7 @@ def keys_of(stub: Stub) -> list[str]:
 
 
 def put_together(sink: S3Sink, router: Router, keys: list[str]) -> None:
-    """Put them over as many connections at the same time."""
+    """Puts all keys at the same time, each over a connection of its own."""
     before = router.connections
     router.gate.clear()
     with ThreadPoolExecutor(len(keys)) as pool:
@@ -63,7 +67,7 @@ def put_together(sink: S3Sink, router: Router, keys: list[str]) -> None:
 
 
 @pytest.mark.parametrize("secure", [False, True])
-def test_of_five_events_after_the_death_of_the_connection_only_the_first_is_delayed(
+def test_of_five_events_after_a_connection_died_only_the_first_is_delayed(
     stub: Stub,
     tls_stub: Stub,
     certificate: tuple[Path, Path],
@@ -97,7 +101,7 @@ def test_of_six_events_at_once_after_a_rest_at_most_one_is_delayed(
     assert all_direct(stub)
 
 
-def test_a_connection_that_died_takes_its_idle_siblings_with_it(
+def test_a_connection_that_died_closes_the_other_idle_ones(
     stub: Stub, router_to: MakeRouter
 ) -> None:
     router = router_to(stub.endpoint)
@@ -126,7 +130,7 @@ def test_a_large_file_is_sent_again_from_its_beginning(
 
 
 @pytest.mark.parametrize("age, connections", [(60.0, 1), (0.0, 3)])
-def test_a_connection_that_is_too_old_is_not_used_again(
+def test_an_old_connection_is_not_used_again(
     stub: Stub, router_to: MakeRouter, age: float, connections: int
 ) -> None:
     router = router_to(stub.endpoint)
@@ -136,7 +140,7 @@ def test_a_connection_that_is_too_old_is_not_used_again(
     assert router.connections == connections
 
 
-def test_an_idle_connection_is_tried_again_once_another_has_answered(
+def test_a_rested_connection_is_used_again_once_another_one_has_answered(
     stub: Stub, router_to: MakeRouter
 ) -> None:
     router = router_to(stub.endpoint)
@@ -146,7 +150,7 @@ def test_an_idle_connection_is_tried_again_once_another_has_answered(
     assert router.connections == 1
 
 
-def test_silence_on_a_fresh_connection_is_reported_and_not_asked_again(
+def test_silence_on_a_fresh_connection_is_reported_without_a_second_request(
     stub: Stub, router_to: MakeRouter
 ) -> None:
     router = router_to(stub.endpoint)
@@ -165,7 +169,7 @@ def test_silence_on_a_fresh_connection_is_reported_and_not_asked_again(
     assert all_direct(stub), "silence does not close the direct way"
 
 
-def test_a_service_that_takes_long_to_answer_is_given_more_time_at_the_next_try(
+def test_a_service_that_answers_slowly_has_more_time_at_the_next_request(
     stub: Stub, router_to: MakeRouter
 ) -> None:
     router = router_to(stub.endpoint)
@@ -177,12 +181,12 @@ def test_a_service_that_takes_long_to_answer_is_given_more_time_at_the_next_try(
     put(sink)
     router.forgetful = True
     router.forget()
-    assert "no answer for 0.2 s" in str(failure_of(lambda: put(sink))), "it has become fast again"
+    assert "no answer for 0.2 s" in str(failure_of(lambda: put(sink))), (
+        "the answer in between was fast"
+    )
 
 
-def test_the_check_does_not_wait_for_a_kept_connection_first(
-    stub: Stub, router_to: MakeRouter
-) -> None:
+def test_the_check_uses_a_fresh_connection(stub: Stub, router_to: MakeRouter) -> None:
     router = router_to(stub.endpoint)
     sink = patient_sink(router, Patience(silence=0.5))
     put(sink)
@@ -192,15 +196,15 @@ def test_the_check_does_not_wait_for_a_kept_connection_first(
 
 
 def test_a_destination_that_hangs_is_reported_by_the_check_within_15_seconds(stub: Stub) -> None:
-    assert BRISK.connect + BRISK.silence < 15
+    assert CHECK_PATIENCE.connect + CHECK_PATIENCE.silence < 15
     loaded = settings.load({"S3_BUCKET": "bkt", "S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "b"}).s3
-    brisk = boto.connect(loaded, (loaded.access_key, loaded.secret_key, loaded.session_token), 3)
-    config = brisk.brisk.meta.config
+    clients = boto.connect(loaded, (loaded.access_key, loaded.secret_key, loaded.session_token), 3)
+    config = clients.impatient.meta.config
     assert config.connect_timeout + config.read_timeout < 15
     assert config.retries["total_max_attempts"] == 1
 
 
-def test_a_hang_is_waited_for_once_whichever_way_the_check_goes(
+def test_the_check_waits_for_a_hanging_service_once_on_either_way(
     stub: Stub, router_to: MakeRouter, each_way: str
 ) -> None:
     router = router_to(stub.endpoint)
@@ -212,7 +216,7 @@ def test_a_hang_is_waited_for_once_whichever_way_the_check_goes(
 
 @pytest.mark.parametrize("secure", [False, True])
 @pytest.mark.parametrize("size", [300_000, 1_200_000])
-def test_a_thin_line_has_as_long_as_it_needs(
+def test_a_slow_line_has_as_much_time_as_it_needs(
     stub: Stub,
     tls_stub: Stub,
     certificate: tuple[Path, Path],
@@ -221,7 +225,8 @@ def test_a_thin_line_has_as_long_as_it_needs(
     secure: bool,
     size: int,
 ) -> None:
-    """As 300 KB over 64 kbit/s with 8 seconds of patience: more than four times as long in all."""
+    """Like 300 KB over 64 kbit/s with 8 seconds of patience: the transfer takes over four times as
+    long as the patience."""
     server = tls_stub if secure else stub
     router = router_to(server.endpoint, rate=size / 4.5)
     sink = patient_sink(router, Patience(silence=1), S3_CA_BUNDLE=str(certificate[0]))
@@ -265,7 +270,7 @@ def test_the_read_timeout_of_the_settings_can_shorten_the_patience() -> None:
 def test_a_host_with_two_addresses_is_reached_by_the_one_that_answers(
     stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first swallows everything."""
+    """The first address swallows everything."""
     resolve = socket.getaddrinfo
 
     def both(host: str, port: int, *more: object, **options: object) -> object:
@@ -279,15 +284,66 @@ def test_a_host_with_two_addresses_is_reached_by_the_one_that_answers(
     with socket.socket() as full, socket.socket() as first:
         full.bind(("127.0.0.2", port))
         full.listen(0)
-        first.connect(full.getsockname())  # fills the queue of those who wait
+        first.connect(full.getsockname())  # fills the backlog
         put(sink_for(environ_for(f"http://s3.example.test:{port}", S3_CONNECT_TIMEOUT="2")))
     assert all_direct(stub)
 
 
-def test_an_error_that_was_answered_is_no_silence(stub: Stub, router_to: MakeRouter) -> None:
+def test_an_error_on_the_second_connection_is_reported_as_itself(
+    stub: Stub, router_to: MakeRouter
+) -> None:
     router = router_to(stub.endpoint)
     sink = patient_sink(router, Patience(silence=0.5))
     put(sink)
     router.forget()
     stub.default = error(503, "SlowDown")
     assert failure_of(lambda: put(sink)).code == "SlowDown"
+
+
+@pytest.mark.parametrize("head", [b"Connection: close\r\n", b""])
+def test_a_connection_that_the_server_has_closed_is_not_used_again(head: bytes) -> None:
+    """With `Connection: close`, and without a word."""
+    came: list[bytes] = []
+
+    def serve() -> None:
+        for _ in range(2):
+            with server.accept()[0] as talk:
+                came.append(talk.recv(100))
+                talk.sendall(b"HTTP/1.1 200 OK\r\n" + head + b"Content-Length: 0\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        pool = Pool(Endpoint("127.0.0.1", server.getsockname()[1], "/b", "us-east-1", None))
+        for request in (b"one", b"two"):
+            assert pool.exchange(request).status == 200
+        thread.join(60)
+    assert came == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("which", ["wrong_host", "expired", "untrusted", "right"])
+def test_nothing_is_sent_to_a_server_with_a_wrong_certificate(tmp_path: Path, which: str) -> None:
+    shown = Certificates(tmp_path)
+    came: list[bytes] = []
+
+    def serve(server: socket.socket) -> None:
+        with server.accept()[0] as raw:
+            try:
+                with getattr(shown, which).wrap_socket(raw, server_side=True) as talk:
+                    came.append(talk.recv(100))
+                    talk.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            except OSError:
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, args=(server,))
+        thread.start()
+        port = server.getsockname()[1]
+        pool = Pool(Endpoint("127.0.0.1", port, "/b", "us-east-1", str(shown.bundle)))
+        if which == "right":
+            assert pool.exchange(b"secret").status == 200
+        else:
+            with pytest.raises(ssl.SSLCertVerificationError):
+                pool.exchange(b"secret")
+        thread.join(60)
+    assert came == ([b"secret"] if which == "right" else [])

@@ -1,4 +1,4 @@
-"""The S3 edge: whose fault each error is, and what the owner is told."""
+"""The S3 sink's errors: the kind of each one, and its hint for the owner."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ EXCEPTIONS = [
     (Rejected, "ParamValidationError"),
 ]  # fmt: skip
 RAISED = [(kind, name) for kind, text in EXCEPTIONS for name in text.split()]
-# Ours alone, or proven by a real server below.
+# Codes of our own, and those that a real server raises below.
 ELSEWHERE = {
     "Import",
     "NotS3",
@@ -93,7 +93,7 @@ ELSEWHERE = {
 
 @pytest.mark.usefixtures("each_way")
 @pytest.mark.parametrize("kind, status, code", ANSWERED + UNKNOWN)
-def test_an_error_of_the_service_is_laid_at_the_right_door(
+def test_each_error_of_a_service_has_its_kind(
     stub: Stub, shared: S3Sink, kind: type[SinkError], status: int, code: str
 ) -> None:
     stub.default = error(status, code)
@@ -105,7 +105,7 @@ def test_an_error_of_the_service_is_laid_at_the_right_door(
 
 @pytest.mark.usefixtures("over_boto3")
 @pytest.mark.parametrize("kind, name", RAISED)
-def test_an_exception_of_botocore_is_laid_at_the_right_door(
+def test_each_exception_of_botocore_has_its_kind(
     shared: S3Sink, monkeypatch: pytest.MonkeyPatch, kind: type[SinkError], name: str
 ) -> None:
     exception = getattr(botocore.exceptions, name)
@@ -121,7 +121,7 @@ def test_an_exception_of_botocore_is_laid_at_the_right_door(
     assert caught.hint or kind is not Misconfigured
 
 
-def test_no_row_of_the_table_is_without_a_test() -> None:
+def test_every_code_of_the_table_has_a_test() -> None:
     tested = {code for _, _, code in ANSWERED}
     tested |= {name.removesuffix("Error") for _, name in RAISED} | ELSEWHERE
     assert set(CODES) <= tested
@@ -129,14 +129,16 @@ def test_no_row_of_the_table_is_without_a_test() -> None:
 
 @pytest.mark.usefixtures("each_way")
 @pytest.mark.parametrize("status", [301, 302, 307, 404, 500, 502, 503, 511])
-def test_a_page_that_is_not_s3s_is_the_ways_fault(stub: Stub, shared: S3Sink, status: int) -> None:
+def test_a_page_that_is_not_from_s3_is_unavailable_with_a_hint(
+    stub: Stub, shared: S3Sink, status: int
+) -> None:
     headers = {"Location": "http://login.invalid/"} if status < 400 else {}
     stub.default = Reply(status, b"<html><p>log in<br></html>", headers)
     for attempt in (lambda: put(shared), shared.check):
         caught = failure_of(attempt)
         assert type(caught) is Unavailable
         assert "captive portal" in caught.hint
-    # botocore alone would follow the redirects of its own question until the stack is full.
+    # Without our handler botocore follows redirects until the stack is full.
     assert len(stub.seen) <= 6
 
 
@@ -145,7 +147,7 @@ def test_a_page_that_is_not_s3s_is_the_ways_fault(stub: Stub, shared: S3Sink, st
     b"", b"<html><p>log in<br></html>", b"<html><p>log in</p></html>", b"log in", b'{"ok": true}',
     b'<?xml version="1.0"?><Other/>',
 ])  # fmt: skip
-def test_a_success_that_s3_did_not_give_is_no_success(
+def test_a_success_that_is_not_from_s3_is_unavailable(
     stub: Stub, shared: S3Sink, page: bytes
 ) -> None:
     stub.default = Reply(200, page, {"Content-Type": "text/html"})
@@ -153,13 +155,13 @@ def test_a_success_that_s3_did_not_give_is_no_success(
         assert type(failure_of(attempt)) is Unavailable
 
 
-def test_a_listing_that_breaks_off_is_not_taken_for_whole(stub: Stub, shared: S3Sink) -> None:
+def test_a_listing_that_breaks_off_is_unavailable(stub: Stub, shared: S3Sink) -> None:
     stub.default = Reply(200, LISTING.replace(b"false", b"true"))
     assert type(failure_of(lambda: list(shared.list("")))) is Unavailable
 
 
 @pytest.mark.usefixtures("each_way")
-def test_a_proxys_size_limit_is_charged_to_the_one_object(stub: Stub, shared: S3Sink) -> None:
+def test_a_size_limit_of_a_proxy_rejects_the_object(stub: Stub, shared: S3Sink) -> None:
     stub.default = Reply(413, b"<html>Request Entity Too Large</html>")
     caught = failure_of(lambda: put(shared))
     assert type(caught) is Rejected
@@ -177,7 +179,7 @@ def test_a_closed_port_is_unavailable() -> None:
 
 
 @pytest.mark.usefixtures("each_way")
-def test_a_server_that_says_nothing_is_unavailable() -> None:
+def test_a_silent_server_is_unavailable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         sink = sink_for(environ_for(endpoint, S3_READ_TIMEOUT="0.2"))
@@ -187,11 +189,11 @@ def test_a_server_that_says_nothing_is_unavailable() -> None:
 
 
 @pytest.mark.usefixtures("each_way")
-def test_a_server_that_lets_nobody_in_is_unavailable() -> None:
+def test_a_server_that_accepts_no_connection_is_unavailable() -> None:
     with socket.socket() as full, socket.socket() as first:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
-        first.connect(full.getsockname())  # fills the queue of those who wait
+        first.connect(full.getsockname())  # fills the backlog
         endpoint = f"http://127.0.0.1:{full.getsockname()[1]}"
         caught = failure_of(lambda: put(sink_for(environ_for(endpoint))))
     assert (type(caught), caught.code) == (Unavailable, "ConnectTimeout")
@@ -204,7 +206,7 @@ def test_a_name_that_does_not_resolve_is_unavailable() -> None:
 
 
 @pytest.mark.usefixtures("each_way")
-def test_an_untrusted_certificate_is_the_owners_to_mend(tls_stub: Stub) -> None:
+def test_an_untrusted_certificate_is_misconfigured(tls_stub: Stub) -> None:
     caught = failure_of(lambda: put(sink_for(environ_for(tls_stub.endpoint))))
     assert (type(caught), caught.code) == (Misconfigured, "CertificateVerifyFailed")
     assert "S3_CA_BUNDLE" in caught.hint
@@ -213,7 +215,7 @@ def test_an_untrusted_certificate_is_the_owners_to_mend(tls_stub: Stub) -> None:
 
 
 @pytest.mark.usefixtures("each_way")
-def test_a_certificate_file_without_a_certificate_is_the_owners_to_mend(
+def test_a_certificate_file_without_a_certificate_is_misconfigured(
     tls_stub: Stub, tmp_path: Path
 ) -> None:
     (tmp_path / "ca.pem").write_text("not a certificate")
@@ -230,7 +232,7 @@ def test_https_to_a_plain_port_is_unavailable_with_a_hint(stub: Stub) -> None:
     assert "https" in caught.hint
 
 
-def test_an_endpoint_that_cannot_be_one_is_the_owners_to_mend() -> None:
+def test_an_impossible_endpoint_is_misconfigured() -> None:
     loaded = settings.load(environ_for("http://localhost")).s3
     loaded = dataclasses.replace(loaded, endpoint_url="http://no_such_host:1")
     caught = failure_of(lambda: put(S3Sink(loaded, {}, attempts=1)))
@@ -238,9 +240,11 @@ def test_an_endpoint_that_cannot_be_one_is_the_owners_to_mend() -> None:
 
 
 @pytest.mark.usefixtures("each_way")
-def test_metadata_that_no_header_can_carry_is_the_artifacts_fault(shared: S3Sink) -> None:
-    place = {"content_type": "image/jpeg", "metadata": {"label": "caf\u00e9"}}
-    caught = failure_of(lambda: shared.put("k", io.BytesIO(b"x"), **place))  # type: ignore[arg-type]
+def test_metadata_that_no_header_can_carry_is_rejected(shared: S3Sink) -> None:
+    label = {"label": "caf\u00e9"}
+    caught = failure_of(
+        lambda: shared.put("k", io.BytesIO(b"x"), content_type="image/jpeg", metadata=label)
+    )
     assert type(caught) is Rejected
 
 
@@ -249,7 +253,7 @@ def test_a_wrong_region_is_named_in_the_hint(stub: Stub, shared: S3Sink) -> None
     assert failure_of(lambda: put(shared)).hint == "set S3_REGION to the bucket's region eu-west-7"
 
 
-def test_a_denied_action_is_named_in_the_hint(stub: Stub) -> None:
+def test_a_missing_right_is_named_in_the_hint(stub: Stub) -> None:
     environ = environ_for(stub.endpoint, S3_SSE="aws:kms", S3_OBJECT_TAGS="a=b")
     sink = sink_for(environ)
     stub.default = error(403, "AccessDenied")
@@ -268,28 +272,28 @@ def test_a_key_that_may_only_write_can_put_but_fails_the_check_with_a_hint(bucke
     assert bucket.objects() == {"k": b"kept"}
 
 
-def test_a_servers_words_cannot_break_a_log_line(stub: Stub, shared: S3Sink) -> None:
+def test_the_text_of_a_server_cannot_break_a_log_line(stub: Stub, shared: S3Sink) -> None:
     stub.default = error(400, "Bad\nCode", "first\nsecond\u202e\x85 " + "long " * 500)
     text = str(failure_of(lambda: put(shared)))
     assert text.startswith("put k: Bad Code: first second long long")
     assert text.isprintable()
     assert len(text) < 600
-    # What XML cannot hold is no answer of S3's.
+    # S3 cannot send these characters, because XML forbids them.
     stub.default = error(400, "Bad\x1b[31mCode", "first\nsecond\x1b[31m " + "long " * 500)
     text = str(failure_of(lambda: put(shared)))
     assert text.isprintable()
     assert len(text) < 600
 
 
-def test_classify_knows_a_code_before_its_status() -> None:
+def test_a_known_code_counts_more_than_its_status() -> None:
     assert classify("RequestTimeTooSkewed", 403)[0] is Unavailable
     assert classify("", 503)[0] is Unavailable
     assert classify("", None) == (Unavailable, "")
 
 
 @pytest.mark.usefixtures("each_way")
-def test_an_answer_without_a_message_reads_well(stub: Stub, shared: S3Sink) -> None:
-    """As Ceph sends it."""
+def test_an_error_without_a_message_reads_well(stub: Stub, shared: S3Sink) -> None:
+    """Ceph sends such errors."""
     stub.default = Reply(403, b"<Error><Code>SignatureDoesNotMatch</Code></Error>")
     caught = failure_of(lambda: put(shared))
     assert str(caught) == f"put k: SignatureDoesNotMatch ({caught.hint})"
@@ -301,10 +305,10 @@ def test_a_proxy_that_cannot_be_reached_is_named_in_the_hint_without_its_passwor
 ) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        place = f"127.0.0.1:{free.getsockname()[1]}"
-        monkeypatch.setenv(name, f"http://owner:password@{place}")
+        proxy = f"127.0.0.1:{free.getsockname()[1]}"
+        monkeypatch.setenv(name, f"http://owner:password@{proxy}")
         caught = failure_of(lambda: put(sink_for(environ_for("http://s3.nowhere.invalid"))))
     assert (type(caught), caught.code) == (Unavailable, "ProxyConnection")
-    assert f"the HTTP proxy {place} " in caught.hint
+    assert f"the HTTP proxy {proxy};" in caught.hint
     assert name in caught.hint
     assert "password" not in str(caught)

@@ -1,4 +1,4 @@
-"""The S3 edge: what goes over the wire, and how often."""
+"""The S3 sink's requests: their headers and URLs, their number, and their connections."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from frigate_mirror.sinks.s3 import boto
 from s3 import S3Sink
 from tests.rig.s3_sink import environ_for, failure_of, put, sink_for
 from tests.rig.servers import Bucket, SeaweedFS
-from tests.rig.stub import CHECKSUM, LISTING, Reply, Stub, error
+from tests.rig.stub import LISTING, Reply, Stub, error
 
 pytestmark = pytest.mark.usefixtures("no_aws_of_the_host")
 
 
 @pytest.mark.usefixtures("each_way")
-def test_encryption_tags_and_owner_go_with_every_put_and_the_owner_with_every_listing(
+def test_every_put_has_encryption_tags_and_owner_and_every_listing_the_owner(
     stub: Stub,
 ) -> None:
     sink = sink_for(environ_for(
@@ -43,14 +43,14 @@ def test_encryption_tags_and_owner_go_with_every_put_and_the_owner_with_every_li
 
 
 @pytest.mark.usefixtures("each_way")
-def test_nothing_is_asked_for_that_was_not_set(stub: Stub, shared: S3Sink) -> None:
+def test_a_put_without_settings_has_no_further_headers(stub: Stub, shared: S3Sink) -> None:
     put(shared)
-    asked = {name for name in stub.seen[0].headers if name.startswith("x-amz-")} - {CHECKSUM}
+    asked = {name for name in stub.seen[0].headers if name.startswith("x-amz-")}
     assert asked == {"x-amz-content-sha256", "x-amz-date"}
 
 
 @pytest.mark.usefixtures("each_way")
-def test_the_project_names_itself_to_the_service(stub: Stub, shared: S3Sink) -> None:
+def test_the_user_agent_names_the_project(stub: Stub, shared: S3Sink) -> None:
     put(shared)
     assert "frigate-s3-mirror/" in stub.seen[0].headers["user-agent"]
 
@@ -64,9 +64,7 @@ def test_many_puts_share_one_connection(stub: Stub) -> None:
 
 
 @pytest.mark.usefixtures("each_way")
-def test_the_pool_is_as_large_as_the_threads_so_no_connection_is_thrown_away(
-    stub: Stub, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_every_thread_keeps_its_connection(stub: Stub, caplog: pytest.LogCaptureFixture) -> None:
     sink = sink_for(environ_for(stub.endpoint, MIRROR_UPLOAD_THREADS="12"))
     together = threading.Barrier(12)
 
@@ -82,7 +80,7 @@ def test_the_pool_is_as_large_as_the_threads_so_no_connection_is_thrown_away(
 
 
 @pytest.mark.usefixtures("each_way")
-def test_connections_are_kept_alive_by_the_kernel_and_wait_for_no_full_packet(
+def test_connections_have_keepalive_and_no_delay(
     stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[socket.socket] = []
@@ -111,7 +109,7 @@ def test_botocore_tries_three_times_unless_told_otherwise(stub: Stub) -> None:
     assert len(stub.seen) == 3
 
 
-def test_the_check_asks_each_way_once_for_one_key_under_the_prefix(
+def test_the_check_lists_one_key_below_the_prefix_once_on_each_way(
     stub: Stub, each_way: str
 ) -> None:
     stub.default = error(500, "InternalError")
@@ -123,7 +121,7 @@ def test_the_check_asks_each_way_once_for_one_key_under_the_prefix(
 
 
 @pytest.mark.usefixtures("each_way")
-def test_the_check_measures_how_far_the_clocks_are_apart(stub: Stub) -> None:
+def test_the_check_measures_the_clock_skew(stub: Stub) -> None:
     environ = environ_for(stub.endpoint)
     for ours, skew in ((1_000_000_000.0, 784_111_777 - 1_000_000_000), (784_111_777.0, 0)):
         stub.default = Reply(200, LISTING, {"Date": "Sun, 06 Nov 1994 08:49:37 GMT"})
@@ -134,9 +132,7 @@ def test_the_check_measures_how_far_the_clocks_are_apart(stub: Stub) -> None:
 
 
 @pytest.mark.parametrize("style, line", [("auto", "/bkt/k"), ("path", "/bkt/k")])
-def test_a_custom_endpoint_by_name_needs_no_name_for_each_bucket(
-    stub: Stub, style: str, line: str
-) -> None:
+def test_a_custom_endpoint_has_the_bucket_in_its_path(stub: Stub, style: str, line: str) -> None:
     endpoint = stub.endpoint.replace("127.0.0.1", "localhost")
     put(sink_for(environ_for(endpoint, S3_ADDRESSING_STYLE=style)))
     assert stub.seen[0].path == line
@@ -188,7 +184,7 @@ def test_on_aws_the_bucket_is_in_the_hosts_name_and_the_class_is_standard_ia(
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
-def test_a_proxy_of_the_environment_is_asked(
+def test_a_proxy_of_the_environment_is_used(
     stub: Stub, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, stub.endpoint)
@@ -199,7 +195,7 @@ def test_a_proxy_of_the_environment_is_asked(
     assert stub.seen[1].path.startswith("http://s3.nowhere.invalid/bkt?")
 
 
-def test_the_password_of_a_proxy_is_not_told_even_where_its_answer_repeats_it(
+def test_the_password_of_a_proxy_is_hidden_even_if_its_answer_repeats_it(
     stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", stub.endpoint.replace("//", "//me:geheim-99@"))
@@ -212,7 +208,7 @@ def test_the_password_of_a_proxy_is_not_told_even_where_its_answer_repeats_it(
 
 
 @pytest.mark.usefixtures("each_way")
-def test_a_host_that_needs_no_proxy_is_asked_without_one(
+def test_a_host_in_no_proxy_is_reached_without_the_proxy(
     stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
@@ -222,13 +218,13 @@ def test_a_host_that_needs_no_proxy_is_asked_without_one(
 
 
 @pytest.mark.usefixtures("over_boto3")
-def test_the_check_does_not_take_the_start_of_boto3_for_a_wrong_clock(
+def test_the_import_of_boto3_does_not_count_as_clock_skew(
     stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stub.default = Reply(200, LISTING, {"Date": "Sun, 06 Nov 1994 08:49:37 GMT"})
     connect, now = boto.connect, [784_111_677.0]
 
-    def slowly(*arguments: Any) -> boto.Link:
+    def slowly(*arguments: Any) -> boto.Clients:
         now[0] += 100
         return connect(*arguments)
 

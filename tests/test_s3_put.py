@@ -1,4 +1,4 @@
-"""The S3 edge: that the bytes arrive whole, and what becomes of the storage class."""
+"""Puts to S3: the bytes arrive complete, with or without a storage class and all the metadata."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from frigate_mirror import metadata
 from frigate_mirror.sinks.sink import Rejected, SinkError, Unavailable
 from s3 import S3Sink
 from tests.rig.s3_sink import environ_for, failure_of, forbid_md5, put, sink_for
-from tests.rig.servers import Bucket
+from tests.rig.servers import Bucket, SeaweedFS
 from tests.rig.stub import Reply, Stub, error
 
 pytestmark = pytest.mark.usefixtures("no_aws_of_the_host", "each_way")
 
 
-def test_bytes_that_were_hurt_on_the_way_are_refused_by_the_server(
+def test_the_server_refuses_bytes_that_were_damaged_on_the_way(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hurt = lambda body: b"hurt"  # noqa: E731
@@ -34,10 +34,12 @@ def test_bytes_that_were_hurt_on_the_way_are_refused_by_the_server(
     assert bucket.keys() == []
 
 
+@pytest.mark.parametrize("secure", [False, True])
 def test_a_host_that_forbids_md5_sends_a_sha256_that_the_server_checks(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    seaweedfs: SeaweedFS, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, secure: bool
 ) -> None:
-    sink = sink_for(bucket.environ)
+    endpoint = seaweedfs.endpoint if secure else seaweedfs.plain_endpoint
+    sink = sink_for(bucket.environ | {"S3_ENDPOINT_URL": endpoint})
     forbid_md5(monkeypatch)
     put(sink, "fips", b"good")
     assert bucket.objects() == {"fips": b"good"}
@@ -46,27 +48,36 @@ def test_a_host_that_forbids_md5_sends_a_sha256_that_the_server_checks(
     assert bucket.keys() == ["fips"]
 
 
-def test_every_put_carries_the_md5_of_its_bytes(stub: Stub, shared: S3Sink) -> None:
+def md5_of(data: bytes) -> str:
+    return base64.b64encode(hashlib.md5(data).digest()).decode()
+
+
+def test_every_put_carries_the_md5_of_its_bytes_and_over_http_signs_their_sha256(
+    stub: Stub, shared: S3Sink
+) -> None:
     for size in (0, 1, 100_000, 17 * 1024 * 1024):
         data = b"x" * size
         put(shared, "k", data)
-        digest = base64.b64encode(hashlib.md5(data).digest()).decode()
-        assert stub.seen[-1].headers["content-md5"] == digest
-        assert stub.seen[-1].body == data
+        seen = stub.seen[-1]
+        assert seen.body == data
+        assert seen.headers["content-md5"] == md5_of(data)
+        assert seen.headers["x-amz-content-sha256"] == hashlib.sha256(data).hexdigest()
+        assert "x-amz-checksum-sha256" not in seen.headers
 
 
 @pytest.mark.parametrize("size", [5, 17 * 1024 * 1024])
-def test_over_https_the_body_is_not_framed(
+def test_over_https_the_body_is_sent_without_chunked_framing(
     tls_stub: Stub, certificate: tuple[Path, Path], size: int
 ) -> None:
     environ = environ_for(tls_stub.endpoint, S3_CA_BUNDLE=str(certificate[0]))
     put(sink_for(environ), "k", b"x" * size)
     [seen] = tls_stub.seen
     assert seen.body == b"x" * size
+    assert seen.headers["content-md5"] == md5_of(seen.body)
     assert {"content-encoding", "x-amz-trailer", "transfer-encoding"}.isdisjoint(seen.headers)
 
 
-def test_nothing_of_a_chunked_upload_stays_on_the_object(bucket: Bucket) -> None:
+def test_the_object_has_no_content_encoding(bucket: Bucket) -> None:
     assert bucket.endpoint.startswith("https:")
     put(sink_for(bucket.environ), "k", b"plain")
     assert bucket.head("k").get("ContentEncoding", "") == ""
@@ -86,7 +97,7 @@ def test_a_retry_sends_the_same_bytes_again(stub: Stub, tmp_path: Path) -> None:
 
 
 class Changing(io.BytesIO):
-    """A file that becomes `size` bytes long once its end has been read."""
+    """A file whose size becomes `size` bytes as soon as its end has been read."""
 
     def __init__(self, data: bytes, size: int) -> None:
         super().__init__(data)
@@ -116,7 +127,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_uploaded(
 
 
 @pytest.mark.parametrize("size", [10, 17 * 1024 * 1024])
-def test_a_file_that_gives_less_than_its_size_is_not_sent(
+def test_a_file_that_yields_less_than_its_size_is_not_sent(
     stub: Stub, shared: S3Sink, size: int
 ) -> None:
     class Short(io.BytesIO):
@@ -128,7 +139,7 @@ def test_a_file_that_gives_less_than_its_size_is_not_sent(
     assert stub.seen == []
 
 
-def test_a_large_body_is_never_whole_in_memory(stub: Stub, shared: S3Sink) -> None:
+def test_a_large_body_is_read_in_pieces(stub: Stub, shared: S3Sink) -> None:
     largest = 0
 
     class Watched(io.BytesIO):
@@ -149,7 +160,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-def test_a_refused_storage_class_is_dropped_and_said_once(
+def test_a_refused_storage_class_is_dropped_and_reported_once(
     stub: Stub, caplog: pytest.LogCaptureFixture, refusal: Reply
 ) -> None:
     sink = sink_for(environ_for(stub.endpoint, S3_STORAGE_CLASS="STANDARD_IA"))
@@ -163,7 +174,7 @@ def test_a_refused_storage_class_is_dropped_and_said_once(
     assert "STANDARD_IA" in warnings[0].getMessage()
 
 
-def test_eight_threads_that_meet_the_refusal_together_say_it_once(
+def test_eight_threads_that_meet_the_refusal_together_report_it_once(
     bucket: Bucket, caplog: pytest.LogCaptureFixture
 ) -> None:
     sink = sink_for(bucket.environ | {"S3_STORAGE_CLASS": "NO_SUCH_CLASS"})
@@ -199,7 +210,7 @@ def metadata_of(stub: Stub) -> dict[str, str]:
     return {name.removeprefix(start): text for name, text in headers if name.startswith(start)}
 
 
-def test_a_service_that_counts_the_names_of_headers_takes_the_metadata(stub: Stub) -> None:
+def test_a_service_that_counts_header_names_accepts_the_metadata(stub: Stub) -> None:
     stub.most_metadata = metadata.LIMIT
     described = metadata.encode(VALUES, CYRILLIC)
     put_described(sink_for(environ_for(stub.endpoint)), "k", described)
@@ -208,7 +219,7 @@ def test_a_service_that_counts_the_names_of_headers_takes_the_metadata(stub: Stu
     assert len(stub.seen) == 1
 
 
-def test_a_service_that_takes_less_metadata_gets_the_least_and_that_is_said_once(
+def test_a_service_that_accepts_less_metadata_gets_the_least_and_that_is_reported_once(
     stub: Stub, caplog: pytest.LogCaptureFixture
 ) -> None:
     stub.most_metadata = 1_000
@@ -222,10 +233,10 @@ def test_a_service_that_takes_less_metadata_gets_the_least_and_that_is_said_once
     assert len(said) == 1
     assert "metadata" in said[0]
     put_described(sink, "d", metadata.encode(VALUES))
-    assert metadata_of(stub) == metadata.encode(VALUES), "what fits is not cut"
+    assert metadata_of(stub) == metadata.encode(VALUES), "metadata that fits stays complete"
 
 
-def test_metadata_that_is_too_large_even_at_its_least_is_the_artifacts_fault(stub: Stub) -> None:
+def test_metadata_that_is_too_large_even_at_its_least_is_rejected(stub: Stub) -> None:
     stub.most_metadata = 10
     sink = sink_for(environ_for(stub.endpoint))
     described = metadata.encode(VALUES)

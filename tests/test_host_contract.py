@@ -16,12 +16,11 @@ from typing import Any
 
 import pytest
 
-from tests.rig import ROOT
+from tests.rig import ROOT, STANDIN
 from tests.rig.processes import is_mirror, kill_marked, marked, parents
 from tests.rig.servers import Bucket
 from tests.rig.waiting import PATIENCE, until
 
-STANDIN = ROOT / "tests" / "standin"
 VERSIONS = ("0.16", "0.17", "0.18")
 FORKS_AND_SERVES = ("0.16", "0.17")  # the two ways in which Frigate makes its other processes
 DRAIN = 1

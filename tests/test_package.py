@@ -1,9 +1,10 @@
-"""The package: what the wheel and the source archive contain, and the command that the wheel installs."""
+"""What the wheel and the source archive contain, and the command that the wheel installs."""
 
 from __future__ import annotations
 
 import email
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -144,9 +145,7 @@ def test_the_source_archive_contains_what_it_takes_to_build_to_mount_and_to_read
 ) -> None:
     with tarfile.open(built.sdist) as archive:
         found = {
-            one.name.partition("/")[2]: bool(one.mode & 0o100)
-            for one in archive
-            if one.isfile()
+            one.name.partition("/")[2]: bool(one.mode & 0o100) for one in archive if one.isfile()
         }
     scripts = {"entrypoint.sh", "setup_s3_mirror.sh", "s3_monitor.sh"}
     others = {".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "PKG-INFO", "README.md",
@@ -167,7 +166,7 @@ def test_the_wheel_says_its_version_its_licence_and_what_it_is(built: Built) -> 
     metadata = built.metadata()
     assert (metadata["Name"], metadata["Version"]) == ("frigate-s3-mirror", __version__)
     assert (metadata["License-Expression"], metadata["License-File"]) == ("MIT", "LICENSE")
-    assert (ROOT / "README.md").read_text().strip() in str(metadata.get_payload())
+    assert metadata.get_payload(decode=True) == (ROOT / "README.md").read_bytes()
 
 
 def test_the_wheel_needs_the_libraries_that_setup_fetches(built: Built) -> None:
@@ -184,7 +183,7 @@ def test_the_wheel_needs_the_libraries_that_setup_fetches(built: Built) -> None:
 @pytest.mark.parametrize("words, status", [
     (("--version",), 0), (("--help",), 0), (("status",), 2), (("status", "--json"), 2),
     (("check",), 1), (("check", "--bucket-only"), 0), (("run", "--help"), 0), (("dance",), 64),
-], ids=" ".join)  # fmt: skip
+])  # fmt: skip
 def test_the_installed_command_is_the_same_program(
     programs: dict[str, list[str]],
     environ: dict[str, str],
@@ -199,7 +198,8 @@ def test_the_installed_command_is_the_same_program(
         )
         assert ended.returncode == status, ended.stdout + ended.stderr
         assert "Traceback" not in ended.stderr
-        told.append((ended.stdout + ended.stderr).replace(name, "PROGRAM"))
+        words_told = (ended.stdout + ended.stderr).replace(name, "PROGRAM")
+        told.append(re.sub(r"in \d+ ms", "in some ms", words_told))
     assert told[0] == told[1] != ""
 
 
@@ -251,11 +251,11 @@ def test_the_folder_vendor_is_used_where_it_lies_beside_the_program(
     try:
         (vendor / "peewee.py").write_text("raise ImportError('this is the vendored one')")
         ended = {
-            name: subprocess.run([*program, "--version"], env=environ, capture_output=True)
+            name: subprocess.run([*program, "check"], env=environ, capture_output=True)
             for name, program in programs.items()
         }
     finally:
         shutil.rmtree(vendor)
     assert ended["s3_snapshot_mirror.py"].returncode == 78
     assert b"this is the vendored one" in ended["s3_snapshot_mirror.py"].stderr
-    assert ended["frigate-mirror"].returncode == 0
+    assert ended["frigate-mirror"].returncode == 1

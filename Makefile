@@ -1,4 +1,4 @@
-# `make test` needs nothing but Python 3.11 or later, and PyPI.
+# `make test` needs only Python 3.11 or later, and PyPI.
 PYTHON ?= python3
 VENV := .venv
 RIVALS := .venv-bench
@@ -35,10 +35,10 @@ bench: $(VENV)/ready $(RIVALS)/ready ## Measures against rivals; writes docs/per
 campaign: $(VENV)/ready ## Injects faults for 45 minutes; writes docs/reliability.md.
 	$(BIN)/python -m lab.campaign --seed $(SEED) --minutes $(MINUTES) --report docs/reliability.md
 
-demo: ## Shows it at work here, without Docker or a bucket.
+demo: ## Shows the mirror at work, without Docker or a bucket.
 	./setup_s3_mirror.sh demo
 
-vendor: ## Fetches the libraries of the mirror into vendor/.
+vendor: ## Downloads the mirror's libraries into vendor/.
 	./setup_s3_mirror.sh --vendor-only
 
 clean: ## Removes what the other targets made.
@@ -48,13 +48,13 @@ $(VENV)/ready: requirements/dev.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or later is needed: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV) \
-		|| { echo "no venv: install Python's venv module (Debian: python3-venv)" >&2; exit 1; }
+		|| { echo "Python's venv module is missing: install it (Debian: python3-venv)" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements/dev.lock
 	$(BIN)/python requirements/prune.py
 	$(BIN)/python -m pip uninstall --quiet --yes setuptools pip  # the tests need neither
 	touch $@
 
-# The rivals that `make bench` measures against, apart from what the program and its tests need.
+# The other tools that `make bench` measures have an environment of their own.
 $(RIVALS)/ready: requirements/bench.lock $(VENV)/ready
 	$(PYTHON) -m venv $(RIVALS)
 	$(RIVALS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.lock

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# The container's entrypoint: lets every Python that Frigate starts find boot/sitecustomize.py, then
-# becomes /init as if it had never been here. It installs nothing, writes nothing, and fails open:
-# whatever goes wrong above the last line, Frigate starts. Hence no `set -e`.
+# The container's entrypoint. It puts boot/ on PYTHONPATH, so that every Python that Frigate starts finds
+# boot/sitecustomize.py. Then it becomes /init. It installs nothing and writes nothing. If anything goes
+# wrong before the last line, Frigate still starts; therefore this script does not use `set -e`.
 
 say() { printf 'S3 snapshot mirror: %s\n' "$1" >&2; }
 
-# Prints the folder that this file is in, symbolic links resolved.
+# Prints the folder of this file, with symbolic links resolved.
 our_folder() {
   local self
   self=$(readlink -f -- "${BASH_SOURCE[0]}" 2>/dev/null) || self=${BASH_SOURCE[0]}
   (cd -P -- "${self%/*}" 2>/dev/null && pwd)
 }
 
-# Puts our boot folder first on PYTHONPATH and keeps what the user had there.
+# Puts the boot folder first on PYTHONPATH and keeps what the user has there.
 prepare() {
   local boot
   boot=$(our_folder)/boot || return 1
@@ -21,8 +21,8 @@ prepare() {
     ":$boot:"*) ;;
     *) export PYTHONPATH="$boot${PYTHONPATH:+:$PYTHONPATH}" ;;
   esac
-  say "$boot is on PYTHONPATH, starting ${S3_MIRROR_INIT:-/init}"
+  say "$boot is on PYTHONPATH; the entrypoint now starts ${S3_MIRROR_INIT:-/init}"
 }
 
-prepare || say "not started, its boot folder cannot be read; starting ${S3_MIRROR_INIT:-/init} without it"
+prepare || say "not started, because its boot folder cannot be read; the entrypoint starts ${S3_MIRROR_INIT:-/init} without it"
 exec "${S3_MIRROR_INIT:-/init}" "$@"

@@ -1,16 +1,17 @@
-"""HOST edge: what of us runs inside Frigate's main process, and nothing else does.
+"""The hook: the part of the mirror that runs inside Frigate's main process.
 
-It checks the shape of `EventProcessor` (names and parameters, never version numbers), wraps three
-of its methods on the class, and keeps one child process that does all the work:
+It checks the names and parameters of three methods of `EventProcessor` (never a version number),
+wraps them on the class, and keeps one child process, which does all the work:
 
-    run                         start the child before, close its pipe after
-    handle_object_detection     at `end` with a snapshot: its id down the pipe
-    handle_external_detection   at `start` (the picture is there then, and an event that was given a
-                                duration has no `end`) and at `end`
+    run                         starts the child before Frigate's method, closes the pipe after it
+    handle_object_detection     writes the id to the pipe at the `end` of an event with a snapshot
+    handle_external_detection   does so at `start`, when the snapshot is there (an event with a
+                                duration sends no `end`), and at `end`
 
-The host's call comes first and stands outside our guard; its result and its exceptions pass
-untouched. Only the standard library is imported: this process has its own pins, its own SQLite and
-forks. What the shapes are in which version was read from Frigate v0.16.4, v0.17.2, v0.18.0-beta1.
+Frigate's own method runs first, outside the hook's guard, and its result and its exceptions are
+passed on unchanged. The hook imports only the standard library, because this process has its own
+pinned libraries and its own SQLite, and forks. The parameters were read from Frigate v0.16.4,
+v0.17.2 and v0.18.0-beta1.
 """
 
 from __future__ import annotations
@@ -30,20 +31,21 @@ from types import ModuleType
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+# The methods that the hook wraps, with the parameters that it expects.
 SEAM = {
     "run": ("self",),
     "handle_object_detection": ("self", "event_type", "camera", "event_data"),
     "handle_external_detection": ("self", "event_type", "event_data"),
 }
-# Functions whose work is not done yet when they return.
+# Kinds of functions that return before their work is done.
 DEFERRED = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
-LONGEST_ID = 255  # characters; Frigate's own ids have about 24, and a short write is never torn
-PAUSES = (1, 2, 5, 10, 30, 60)  # seconds before the child is started again
-LIVED_WELL = 300  # seconds after which the pauses begin anew
-# The last line, and no id. The end of the pipe alone would not do: the workers that Frigate 0.16
-# forks hold copies of it for as long as they live.
+LONGEST_ID = 255  # characters; Frigate's ids have about 24, and a pipe never splits short writes
+PAUSES = (1, 2, 5, 10, 30, 60)  # seconds before the next child starts
+LIVED_WELL = 300  # seconds; after a child that lived longer, the pauses begin with the first again
+# The last line, which is no id. The end of the pipe is not enough as a signal: the workers that
+# Frigate 0.16 forks hold copies of the pipe for as long as they live.
 END = b"\x04\n"
-EX_CONFIG = 78  # sysexits.h; the child's word that starting it again would not help
+EX_CONFIG = 78  # of sysexits.h; a child ends with it if another start would not help
 
 log = logging.getLogger("frigate_s3")
 
@@ -52,7 +54,7 @@ _patched: type | None = None
 
 
 def armed_after_import(spec: Any) -> Any:
-    """`spec`, a ModuleSpec, with one step added after its module has run: `arm`."""
+    """Returns `spec`, a ModuleSpec, changed so that `arm` runs after the code of its module."""
     run_module = spec.loader.exec_module
 
     def exec_module(module: ModuleType) -> None:
@@ -67,7 +69,7 @@ def armed_after_import(spec: Any) -> Any:
 
 
 def arm(maintainer: ModuleType, environ: Mapping[str, str] = os.environ) -> bool:
-    """Wrap `maintainer.EventProcessor`, all of it or nothing; True if it was done."""
+    """Wraps the methods of `maintainer.EventProcessor`, all or none; True if they are wrapped."""
     reason = _not_wanted(environ) or shape_fault(maintainer)
     if reason:
         _say_not_armed(reason)
@@ -78,7 +80,7 @@ def arm(maintainer: ModuleType, environ: Mapping[str, str] = os.environ) -> bool
 
 
 def unpatch() -> None:
-    """Put Frigate's own methods back. A child that runs is left to the `run` that started it."""
+    """Restores Frigate's own methods. The `run` that started a child still ends that child."""
     global _patched
     for name, method in _original.items():
         setattr(_patched, name, method)
@@ -87,6 +89,7 @@ def unpatch() -> None:
 
 
 def _not_wanted(environ: Mapping[str, str]) -> str:
+    """Why the settings switch the mirror off; empty if they do not."""
     for name in ("MIRROR_ENABLED", "S3_MIRROR_ENABLED"):  # the second is its older name
         if environ.get(name, "").strip().lower() in ("false", "0", "no", "off"):
             return f"{name} is false"
@@ -94,11 +97,11 @@ def _not_wanted(environ: Mapping[str, str]) -> str:
 
 
 def shape_fault(maintainer: ModuleType) -> str:
-    """What differs from the seam that we know, as `<found>, expected <...>`; empty if nothing."""
-    if sys.version_info < (3, 11):  # noqa: UP036 (it may well run in an older Frigate)
+    """How Frigate differs from what the hook expects; empty if it does not."""
+    if sys.version_info < (3, 11):  # noqa: UP036 (an older Frigate may load this file)
         return f"Python {sys.version.split()[0]}, expected 3.11 or later (Frigate 0.16 or later)"
     if importlib.util.find_spec("frigate.events.external") is not None:
-        return "frigate.events.external, expected Frigate 0.16 or later, which has none"
+        return "the module frigate.events.external, expected Frigate 0.16 or later without it"
     processor = getattr(maintainer, "EventProcessor", None)
     if not inspect.isclass(processor):
         return f"EventProcessor {processor!r}, expected a class"
@@ -150,7 +153,7 @@ def _wrap_object(host: Callable[..., Any], observer: Observer) -> Callable[..., 
     def handle_object_detection(self: Any, event_type: Any, camera: Any, event_data: Any) -> Any:
         result = host(self, event_type, camera, event_data)
         try:
-            # False positives end too, without a row or a picture.
+            # False positives end too, but they have no row and no snapshot.
             if event_type == "end" and event_data["has_snapshot"]:
                 observer.notice(event_data["id"])
         except Exception as error:
@@ -165,7 +168,7 @@ def _wrap_external(host: Callable[..., Any], observer: Observer) -> Callable[...
     def handle_external_detection(self: Any, event_type: Any, event_data: Any) -> Any:
         result = host(self, event_type, event_data)
         try:
-            # `end` carries only id and end_time, so it cannot say whether there is a picture.
+            # `end` has only id and end_time, so it does not say whether there is a snapshot.
             if event_data.get("has_snapshot", event_type == "end"):
                 observer.notice(event_data["id"])
         except Exception as error:
@@ -176,11 +179,11 @@ def _wrap_external(host: Callable[..., Any], observer: Observer) -> Callable[...
 
 
 class Observer:
-    """Frigate's end of the pipe. `notice` is one non-blocking write and takes no lock.
+    """Frigate's end of the pipe. `notice` makes one non-blocking write and takes no lock.
 
-    One pipe serves every child of a run, so ids written while none lives wait for the next one.
-    The event thread alone opens and closes its write end: closed by another thread, its number
-    could be a file of Frigate's by the time we write.
+    One pipe serves all children of a run, so ids that are written while no child lives wait for the
+    next child. Only the event thread opens and closes the write end: if another thread closed it,
+    its number could belong to one of Frigate's files by the time of the write.
     """
 
     def __init__(self) -> None:
@@ -189,34 +192,35 @@ class Observer:
         self._complained = False
 
     def start(self, environment: dict[str, str]) -> None:
-        """Start the child, and the thread that starts it again should it die."""
+        """Starts a thread that starts the child, and starts another whenever a child ends."""
         version = environment.get("S3_MIRROR_FRIGATE", "of unknown version")
         bucket = environment.get("S3_BUCKET", "")
-        with contextlib.suppress(Exception):  # said before the other thread can say what follows
+        with contextlib.suppress(Exception):  # before the thread starts, so that this line is first
             log.info("S3 snapshot mirror armed: Frigate %s, bucket %s", version, bucket)
         self._stopping = threading.Event()
-        reading, self._writing = os.pipe()  # neither end survives an exec
+        reading, self._writing = os.pipe()  # programs that Frigate starts inherit neither end
         os.set_blocking(self._writing, False)
-        words = (environment, reading, self._stopping)
-        keeper = threading.Thread(target=self._keep, args=words, name="s3_keeper", daemon=True)
+        needed = (environment, reading, self._stopping)
+        keeper = threading.Thread(target=self._keep, args=needed, name="s3_keeper", daemon=True)
         try:
             keeper.start()
-        except RuntimeError:  # no more threads
+        except RuntimeError:  # the system gives no more threads
             os.close(reading)
             raise
 
     def stop(self) -> None:
-        """The last line. The child drains by itself for a bounded time; nobody waits for it."""
+        """Writes the last line. The child drains for a limited time, and Frigate does not wait."""
         self._stopping.set()
         writing, self._writing = self._writing, -1
         if writing >= 0:
-            with contextlib.suppress(OSError):  # full, or nobody reads
+            with contextlib.suppress(OSError):  # the pipe is full, or no process reads it
                 os.write(writing, END)
             os.close(writing)
 
     def notice(self, event_id: Any) -> None:
-        """Hand an event's id to the child; a full pipe drops it, and the sweep finds the event.
-        Raises ValueError for what is not one plain word: a line break in it would be two ids."""
+        """Writes an event's id to the pipe. If the pipe is full, the id is dropped, and the sweep
+        finds the event. Raises ValueError for an id that is not plain text, because a line break in
+        it would make it two ids."""
         if self._writing < 0:
             return
         plain = isinstance(event_id, str) and event_id.isascii() and event_id.isprintable()
@@ -224,19 +228,19 @@ class Observer:
             raise ValueError(f"event id {event_id!r:.80}")
         try:
             os.write(self._writing, f"{event_id}\n".encode())
-        except (BlockingIOError, BrokenPipeError):  # no reader: that it is off was said
+        except (BlockingIOError, BrokenPipeError):  # it is full, or the mirror is off
             pass
 
     def complain(self, error: Exception) -> None:
-        """Say once that our line failed; the sweep goes on finding what the hook does not."""
+        """Logs the first error of the hook itself. The sweep finds the events that it misses."""
         if not self._complained:
             self._complained = True
-            words = "S3 snapshot mirror: hook failed, events are found by the sweep: %r"
+            message = "S3 snapshot mirror: hook failed, events are found by the sweep: %r"
             with contextlib.suppress(Exception):
-                log.warning(words, error)
+                log.warning(message, error)
 
     def _keep(self, environment: dict[str, str], reading: int, stopping: threading.Event) -> None:
-        """Run one child after the other until Frigate stops or its settings make it pointless."""
+        """Runs one child after the other, until Frigate stops or another child would not help."""
         early_ends = 0
         try:
             while not stopping.is_set():
@@ -245,24 +249,25 @@ class Observer:
                 if stopping.is_set():
                     return
                 if status == EX_CONFIG:
-                    log.warning("S3 snapshot mirror stays off until what it said above is mended")
+                    log.warning("S3 snapshot mirror stays off until the fault above is corrected")
                     return
                 early_ends = 0 if time.monotonic() - began > LIVED_WELL else early_ends + 1
                 pause = PAUSES[min(max(early_ends - 1, 0), len(PAUSES) - 1)]
                 log.warning("S3 snapshot mirror ended (%s), starting again in %g s", status, pause)
                 stopping.wait(pause)
         except Exception:
-            log.exception("S3 snapshot mirror is no longer started")
+            log.exception("S3 snapshot mirror is not started again, because its keeper failed")
         finally:
             os.close(reading)
 
 
 def _run_child(environment: dict[str, str], reading: int) -> int | str:
-    """The exit status of one child, or why it could not be started. Not by subprocess: it waits
-    for the end of a pipe that a worker of Frigate, forked at that moment, would hold open."""
+    """Runs one child; returns its exit status, or the reason why it did not start. Does not use
+    subprocess, which waits for the end of a pipe of its own: a worker that Frigate forks at that
+    moment would hold that pipe open."""
     command = [sys.executable or "python3", str(HERE / "s3_snapshot_mirror.py"), "run"]
     stdin = [(os.POSIX_SPAWN_DUP2, reading, 0)]
-    try:  # in a session of its own: a signal for Frigate's group must not cut the drain short
+    try:  # in a session of its own, so that a signal for Frigate's group does not end the drain
         child = os.posix_spawnp(command[0], command, environment, file_actions=stdin, setsid=True)
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     except OSError as error:
@@ -270,14 +275,15 @@ def _run_child(environment: dict[str, str], reading: int) -> int | str:
 
 
 def child_environment(processor: Any) -> dict[str, str]:
-    """Frigate's environment less what would arm the hook again, plus what only Frigate knows:
-    where its database and its clips are, and its version. The owner's own words win."""
+    """Returns Frigate's environment without the boot folder on PYTHONPATH, which would arm the hook
+    again, and with what only Frigate knows: the places of its database and its clips, and its
+    version. A value that the owner has set stays."""
     environment = dict(os.environ, S3_MIRROR_PARENT=str(os.getpid()))
     entries = environment.pop("PYTHONPATH", "").split(os.pathsep)
     kept = [entry for entry in entries if entry and os.path.realpath(entry) != f"{HERE}/boot"]
     if kept:
         environment["PYTHONPATH"] = os.pathsep.join(kept)
-    with contextlib.suppress(Exception):  # Frigate's own defaults serve where it tells us nothing
+    with contextlib.suppress(Exception):  # without Frigate's values, the settings have defaults
         for name, value in _known_to_frigate(processor).items():
             if value and not environment.get(name, "").strip():
                 environment[name] = str(value)
@@ -294,8 +300,8 @@ def _known_to_frigate(processor: Any) -> dict[str, Any]:
 
 
 def _say_not_armed(reason: str) -> None:
-    """One line straight to stderr, in Frigate's format: Frigate sets up its logging only after
-    this import and would drop it."""
+    """Writes a line to stderr in the format of Frigate's log. Frigate sets up its logging after
+    this import, so it would drop a line that was logged."""
     line = f"{log.name:30} {'INFO':8}: S3 snapshot mirror not armed: {reason}"
-    with contextlib.suppress(BaseException):  # without a stderr there is nobody to tell
+    with contextlib.suppress(BaseException):  # there may be no stderr
         sys.stderr.write(f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] {line}\n")

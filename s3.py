@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -203,10 +204,10 @@ class S3Sink:
             self._warnings.add(text)
 
     def _call(self, verb: str, what: str, request: Callable[[Clients], Any]) -> Any:
-        """Makes a request over boto3, which it imports. Repeats the request once if the service
-        refuses the credentials and they have been replaced."""
+        """Makes a request over boto3. Repeats it once if the service refuses the credentials and
+        they have been replaced."""
         try:
-            from frigate_mirror.sinks.s3 import boto
+            boto = self._boto()
         except (ImportError, OSError) as error:
             raise self._failure(verb, what, cause_of(error)) from error
         try:
@@ -223,6 +224,18 @@ class S3Sink:
             failure = self._failure(verb, what, cause_of(error))
             tells_secret = any(word in str(error) for word in self._secrets())
             raise failure from (None if tells_secret else error)
+
+    def _boto(self) -> ModuleType:
+        """Imports boto3. After a failure the next call imports all of it anew, because a module
+        that was imported may refer to one that was not."""
+        with self._lock:
+            try:
+                from frigate_mirror.sinks.s3 import boto
+            except (ImportError, OSError):
+                for name in [name for name in sys.modules if name.split(".")[0] in LIBRARIES]:
+                    del sys.modules[name]
+                raise
+        return boto
 
     def _connected(self, boto: ModuleType) -> Clients:
         """Returns the clients in use. If none can be made, the next call tries again."""

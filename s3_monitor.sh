@@ -1,20 +1,21 @@
 #!/usr/bin/env bash
-# Asks the mirror how it is, in Frigate's container or here, and says it in colour and as exit code.
+# Asks the mirror for its health, in Frigate's container or on this machine. Prints the answer in colour and
+# returns it as the exit code.
 set -Eeuo pipefail
 
-readonly OK=0 TAKE_A_LOOK=1 DOWN=2 WRONG_USE=64 # 1 is DEGRADED or UNKNOWN
+readonly OK=0 DEGRADED=1 DOWN=2 WRONG_USE=64 # UNKNOWN is 1 too
 
 usage() {
   cat >&2 <<'TEXT'
 usage: s3_monitor.sh [--json] [--local | --container NAME] [watch [SECONDS]]
 
-  watch [SECONDS]    ask again every SECONDS (default 10) until interrupted
-  --json             print the status document as it is
-  --container NAME   the container to ask (default $FRIGATE_CONTAINER, or frigate)
-  --local            ask on this machine, as inside the container
+  watch [SECONDS]    ask again every SECONDS (default 10) until you interrupt it
+  --json             print the status document unchanged
+  --container NAME   ask in this container (default: $FRIGATE_CONTAINER, or else frigate)
+  --local            ask on this machine; use this inside the container
 
 exit codes: 0 OK, 1 degraded or unknown (the bucket has not answered yet),
-            2 down or not reachable, 64 wrong use
+            2 down or not reachable, 64 wrong command line
 TEXT
 }
 
@@ -22,12 +23,12 @@ complain() { printf 's3_monitor.sh: %s\n' "$1" >&2; }
 
 our_folder() { (cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd); }
 
-# usage: limited COMMAND... ; gives up after 30 s where the system has `timeout`
+# usage: limited COMMAND... ; stops the command after 30 s if the system has `timeout`
 limited() {
   if command -v timeout >/dev/null; then timeout 30 "$@"; else "$@"; fi
 }
 
-# usage: running_container NAME ; prints the container of that name, else of that compose service
+# usage: running_container NAME ; prints the running container of that name, or else of that compose service
 running_container() {
   local name
   if [[ $(limited docker inspect -f '{{.State.Running}}' "$1" 2>/dev/null) == true ]]; then
@@ -38,7 +39,7 @@ running_container() {
   [[ -n $name ]] && printf '%s\n' "${name%%$'\n'*}"
 }
 
-# usage: ask ARGUMENT... ; prints what the `status` command prints, returns what it returns
+# usage: ask ARGUMENT... ; runs the mirror's `status` command; prints its output, returns its exit code
 ask() {
   local container
   if [[ $place == local ]]; then
@@ -46,26 +47,26 @@ ask() {
   elif container=$(running_container "$container_name"); then
     limited docker exec "$container" python3 "$in_container/s3_snapshot_mirror.py" status "$@"
   else
-    complain "no running container or compose service is called $container_name (see --container, --local)"
+    complain "no running container or compose service has the name $container_name (see --container and --local)"
     return "$DOWN"
   fi
 }
 
-# usage: colour CODE ; the start of a colour, if somebody looks at a screen
+# usage: colour CODE ; prints the code that starts a colour, if the output is a terminal
 colour() {
   if [[ -t 1 && -z ${NO_COLOR:-} || -n ${FORCE_COLOR:-} ]]; then printf '\033[%sm' "$1"; fi
 }
 
-# usage: paint STATUS TEXT ; the first line in the colour of the status, the rest as it is
+# usage: paint STATUS TEXT ; prints the first line in the colour of the status, and the rest unchanged
 paint() {
   local first=${2%%$'\n'*} code
-  case $1 in "$OK") code='1;32' ;; "$TAKE_A_LOOK") code='1;33' ;; *) code='1;31' ;; esac
+  case $1 in "$OK") code='1;32' ;; "$DEGRADED") code='1;33' ;; *) code='1;31' ;; esac
   printf '%s%s%s\n' "$(colour "$code")" "$first" "$(colour 0)"
   if [[ $2 == *$'\n'* ]]; then printf '%s\n' "${2#*$'\n'}"; fi
 }
 
-# One question, one answer. What is no answer of the mirror's counts as down, whatever its exit code:
-# `docker exec` and a failing Python both end with 1, too.
+# Asks once and prints the answer. Anything that is not an answer of the mirror counts as down, whatever the
+# exit code is, because `docker exec` and a failing Python also end with 1.
 report() {
   local text status=0
   text=$(ask ${as_json:+--json}) || status=$?
@@ -81,7 +82,7 @@ report() {
   return "$status"
 }
 
-# usage: watch SECONDS ; ends with the last status
+# usage: watch SECONDS ; asks again and again, ends with the last status
 watch() {
   local status
   trap 'exit "$status"' INT TERM

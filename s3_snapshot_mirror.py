@@ -267,7 +267,11 @@ def list_settings(arguments: argparse.Namespace) -> int:
     return 0
 
 
-if __name__ == "__main__":
+def command_line() -> NoReturn:
+    """Runs the command that sys.argv names and ends the process with its exit code.
+
+    `python3 s3_snapshot_mirror.py` and the installed command `frigate-mirror` both start here.
+    """
     if sys.argv[1:2] != ["run"]:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         if isinstance(sys.stdout, io.TextIOWrapper):  # not every terminal has every letter
@@ -276,3 +280,7 @@ if __name__ == "__main__":
     logging.shutdown()
     sys.stdout.flush()
     os._exit(code)  # at once, whatever a thread with a hung upload is doing
+
+
+if __name__ == "__main__":
+    command_line()

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Sets the mirror up beside a Frigate that runs by Docker Compose: brings the libraries into vendor/,
-# writes .env and a compose override, asks the doctor, and can undo it all. The user's own compose file
-# is read, never written. Secrets stand in .env and in this shell's memory only: on no command line, and
-# in nothing that is printed.
+# Sets the mirror up for a Frigate that runs with Docker Compose. It downloads the libraries into vendor/,
+# writes .env and a compose override, runs the mirror's `check` command, and can remove all of that again. It
+# reads the user's own compose file and never changes it. Secrets exist only in .env and in this shell's
+# memory. No command line and no output contains one.
 set -Eeuo pipefail
 
-readonly FAILED=1 UNWELL=3 WRONG_USE=64
+readonly FAILED=1 CHECK_FAILED=3 WRONG_USE=64
 readonly MOUNT=/opt/frigate-s3-mirror
 readonly SIGNATURE='# Written by setup_s3_mirror.sh (frigate-s3-mirror). Each run of it writes this file anew.'
 readonly BLOCK_BEGIN='# >>> frigate-s3-mirror, written by setup_s3_mirror.sh >>>'
@@ -19,19 +19,19 @@ usage: setup_s3_mirror.sh [--dir FOLDER] [--service NAME] [--image IMAGE] [--yes
        setup_s3_mirror.sh --vendor-only [--image IMAGE]
        setup_s3_mirror.sh demo [--keep]
 
-Run it in the folder of Frigate's compose file. Settings come from the environment (S3_BUCKET,
-S3_ACCESS_KEY, S3_SECRET_KEY, ...), then from .env; on a terminal it asks for what is missing.
+Run this script in the folder of Frigate's compose file. It takes the settings from the environment
+(S3_BUCKET, S3_ACCESS_KEY, S3_SECRET_KEY, ...) and from .env. On a terminal it asks for what is missing.
 
-  --dir FOLDER     the folder of the compose file (default: where you are)
-  --service NAME   Frigate's service in it (default: frigate)
-  --image IMAGE    the Frigate image to fetch libraries with if this machine has no Python 3.11
+  --dir FOLDER     the folder of the compose file (default: the current folder)
+  --service NAME   the name of Frigate's service in the compose file (default: frigate)
+  --image IMAGE    the Frigate image that downloads the libraries if this machine has no Python 3.11
   --yes            do not ask before writing
-  --dry-run        show what would be written, write nothing
-  --uninstall      take away what this script wrote; state and bucket stay
-  --vendor-only    only bring the libraries into vendor/
-  demo             see the mirror work on this machine, without Docker and without a bucket
+  --dry-run        show what would be written, and write nothing
+  --uninstall      remove what this script wrote; the mirror's state and the bucket stay
+  --vendor-only    only download the libraries into vendor/
+  demo             show the mirror at work on this machine, without Docker and without a bucket
 
-exit codes: 0 done, 1 not done, 3 done but the doctor found faults, 64 wrong use
+exit codes: 0 done, 1 not done, 3 done, but `check` found faults, 64 wrong command line
 TEXT
 }
 
@@ -45,9 +45,9 @@ note() { notes+=("$1"); }
 on_terminal() { [[ -t 0 && -t 1 ]]; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# ---- what is here ------------------------------------------------------------------------------
+# ---- what this machine has ---------------------------------------------------------------------
 
-# usage: find_python [MODULE] ; prints a Python of 3.11 or later, one that has MODULE if named
+# usage: find_python [MODULE] ; prints a Python of 3.11 or later, which has MODULE if one is given
 find_python() {
   local candidate wanted='import sys; sys.exit(sys.version_info < (3, 11))'
   for candidate in ${PYTHON:+"$PYTHON"} python3 python3.14 python3.13 python3.12 python3.11 python; do
@@ -61,7 +61,7 @@ find_python() {
 
 docker_answers() { have docker && docker info >/dev/null 2>&1; }
 
-# usage: compose ARGUMENT... ; Docker Compose in the user's folder, our file included
+# usage: compose ARGUMENT... ; runs Docker Compose in the user's folder, with the mirror's override
 compose() {
   local files=()
   if [[ -n $foreign_override && $chosen_files != *"$override"* ]]; then
@@ -76,7 +76,7 @@ compose() {
 
 compose_answers() { docker compose version >/dev/null 2>&1 || docker-compose version >/dev/null 2>&1; }
 
-# usage: first_file NAME... ; prints the first of these that the user's folder has
+# usage: first_file NAME... ; prints the first of these files that the user's folder has
 first_file() {
   local name
   for name; do
@@ -87,7 +87,8 @@ first_file() {
 
 is_ours() { [[ -f $1 && $(head -n 1 -- "$1") == "$SIGNATURE" ]]; }
 
-# An override that somebody else wrote is left alone, and Compose reads just one by itself.
+# Chooses the name of the override. If the user has an override already, the script does not change it and
+# takes another name, because Compose reads only one override by itself.
 choose_override() {
   local name
   override=docker-compose.override.yml foreign_override=""
@@ -99,7 +100,7 @@ choose_override() {
   done
 }
 
-# Prints the lines of the service's block in the user's compose file, comments left out.
+# Prints the lines of the service in the user's compose file, without comments.
 service_block() {
   awk -v service="$service" '
     { sub(/\r$/, "") }
@@ -112,17 +113,17 @@ service_block() {
   ' "$project/$compose_file"
 }
 
-# usage: in_compose_file NAME ; does the user's compose file speak of this variable?
+# usage: in_compose_file NAME ; succeeds if the user's compose file mentions this variable
 in_compose_file() { [[ $compose_text =~ (^|[^A-Z0-9_])$1([^A-Z0-9_]|$) ]]; }
 
-# Fills `names` with every variable that the mirror reads, and `newer` with the new name of each old one.
+# Fills `names` with every variable that the mirror reads, and `newer` with the newer name of each older one.
 list_settings() {
   local listed name new
   if ! listed=$(tell_settings) || [[ $listed != *S3_BUCKET* ]]; then
     if find_python >/dev/null || docker_answers; then
-      problem "$here/s3_snapshot_mirror.py does not list the settings: download the project again, whole"
+      problem "$here/s3_snapshot_mirror.py does not list the settings: download the whole project again"
     else
-      problem "neither Python 3.11 or later nor a running Docker is here to list the settings with"
+      problem "cannot list the settings: this machine has neither Python 3.11 or later nor a running Docker"
     fi
     return 1
   fi
@@ -132,7 +133,7 @@ list_settings() {
   done <<<"$listed"
 }
 
-# Prints the variables, one a line, an older name followed by a tab and the newer one.
+# Prints every variable on a line of its own. After an older name comes a tab and the newer name.
 tell_settings() {
   local python
   if python=$(find_python); then
@@ -146,8 +147,8 @@ tell_settings() {
 
 # ---- .env --------------------------------------------------------------------------------------
 
-# Reads .env: `own_text` gets the user's lines, `block_text` ours. A block without its end may hold some
-# of theirs, so it counts as theirs.
+# Reads .env. Puts the user's lines into `own_text` and the script's own block into `block_text`. A block that
+# has no end line may contain lines of the user, so it counts as the user's.
 read_env() {
   local line inside=""
   own_text="" block_text=""
@@ -162,7 +163,7 @@ read_env() {
   if [[ -n $inside ]]; then own_text+=$block_text block_text=""; fi
 }
 
-# usage: value_in NAME TEXT ; prints what the last line for NAME sets it to, quotes taken off
+# usage: value_in NAME TEXT ; prints the value that the last line for NAME sets, without its quotes
 value_in() {
   local value pattern=$'^(.*\n)?(export )?'$1$'=([^\n]*)'
   if [[ ! $2 =~ $pattern ]]; then return; fi
@@ -177,8 +178,8 @@ value_in() {
 
 env_value() { value_in "$1" "$own_text$block_text"; }
 
-# Fills `values` from the environment, then .env; `owned` has the names that lines of the user's set. A value
-# under an older name is kept under the newer one, unless a line of the user's has it or the two differ.
+# Fills `values` from the environment, then from .env. `owned` has the names that the user's own lines set. A
+# value under an older name moves to the newer one, unless one of the user's lines sets it, or the two differ.
 collect_settings() {
   local name new theirs
   local -A given=()
@@ -188,7 +189,7 @@ collect_settings() {
     theirs=$(value_in "$name" "$own_text")
     if [[ -n $theirs ]]; then
       if [[ -n ${!name:-} && $theirs != "${!name}" ]]; then
-        note ".env has a line of your own for $name: it stays as it is"
+        note ".env has a line of your own for $name: the script keeps it and ignores the one in the environment"
       fi
       owned[$name]=yes values[$name]=$theirs
     elif [[ $new != "$name" && ${values[$new]:-${values[$name]}} == "${values[$name]}" ]]; then
@@ -202,7 +203,7 @@ collect_settings() {
   done
 }
 
-# usage: ask NAME QUESTION [-s] ; asks on the terminal if nothing is known yet, -s without echo
+# usage: ask NAME QUESTION [-s] ; asks on the terminal if the value is not known yet; -s hides the answer
 ask() {
   if [[ -n ${values[$1]:-} || -n ${values[$1_FILE]:-} ]] || in_compose_file "$1"; then return; fi
   # shellcheck disable=SC2229,SC2162
@@ -219,7 +220,7 @@ ask_settings() {
   if [[ -n ${values[S3_ACCESS_KEY]} ]]; then ask S3_SECRET_KEY "Secret access key (not shown)" -s; fi
 }
 
-# .env as it should be: the user's lines, then our block.
+# Prints the new .env: the user's lines, then the script's own block.
 new_env() {
   local name
   printf '%s' "$own_text"
@@ -234,20 +235,22 @@ new_env() {
 
 # ---- the override ------------------------------------------------------------------------------
 
-# usage: yaml_text TEXT ; as a quoted text in which Compose sees no variable
+# usage: yaml_text TEXT ; prints it in quotes, in a form in which Compose replaces no variable
 yaml_text() {
   local text=${1//\\/\\\\}
   text=${text//\"/\\\"}
   printf '"%s"' "${text//\$/\$\$}"
 }
 
-# Frigate needs up to 11 s to stop and Docker gives it 10; a time that the user chose stands.
+# Prints a stop grace period, because Frigate needs up to 11 s to stop and Docker allows 10. Prints nothing if
+# the user has chosen one.
 grace_period() {
   if ! service_block | grep -q '^ *stop_grace_period:'; then printf '\n    stop_grace_period: 30s'; fi
 }
 
-# A variable without a value takes the one of .env, and is absent where that has none. One that the
-# user's own compose file sets is left out: naming it here would take precedence over it.
+# Prints the override. A variable without a value has its value in .env, and is not set in the container if
+# .env has none. The override leaves out the variables that the user's own compose file sets, because it
+# would take precedence over that file.
 new_override() {
   local name
   cat <<TEXT
@@ -267,26 +270,26 @@ TEXT
   done
 }
 
-# ---- preflight ---------------------------------------------------------------------------------
+# ---- the checks before anything is written -----------------------------------------------------
 
 check_ourselves() {
   local file
   for file in entrypoint.sh boot/sitecustomize.py frigate_s3_patcher.py s3_snapshot_mirror.py requirements/child.lock; do
-    if [[ ! -r $here/$file ]]; then problem "$here/$file is missing: download the project again, whole"; fi
+    if [[ ! -r $here/$file ]]; then problem "$here/$file is missing: download the whole project again"; fi
   done
 }
 
 check_vendoring() {
   if vendor_is_current; then return; fi
   if [[ ! -w $here ]]; then
-    problem "$here is not writable, and the libraries go into its folder vendor: run this as its owner"
+    problem "cannot write to $here, where the libraries belong: run this script as the owner of that folder"
   fi
   if find_python pip >/dev/null || docker_answers; then return; fi
-  problem "neither Python 3.11 or later with pip nor a running Docker is here to fetch the libraries with:
-    install one, or run --vendor-only on another machine and copy its folder vendor to $here"
+  problem "cannot download the libraries: this machine has neither Python 3.11 or later with pip nor a running
+    Docker. Install one of them, or run --vendor-only on another machine and copy its folder vendor to $here"
 }
 
-# What the folder holds already.
+# Finds out what the user's folder has already.
 look_around() {
   read_env
   chosen_files=${COMPOSE_FILE:-$(env_value COMPOSE_FILE)}
@@ -302,27 +305,27 @@ look_around() {
 
 check_compose_file() {
   if [[ -z $compose_file ]]; then
-    problem "no compose file in $project: run this in the folder of Frigate's, or name it by --dir"
+    problem "no compose file in $project: run this script in the folder of Frigate's compose file, or name it with --dir"
   elif [[ -z $(service_block) ]]; then
-    problem "no service $service in $compose_file: name Frigate's by --service"
+    problem "no service $service in $compose_file: name Frigate's service with --service"
   elif service_block | grep -qE '^ *entrypoint:'; then
-    note "$service has an entrypoint of its own in $compose_file: the mirror's takes its place, and starts /init"
+    note "$service has an entrypoint of its own in $compose_file: the mirror's entrypoint replaces it, and starts /init"
   fi
-  if [[ ! -w $project ]]; then problem "$project is not writable: run this as its owner"; fi
+  if [[ ! -w $project ]]; then problem "cannot write to $project: run this script as the owner of that folder"; fi
   if [[ -e $env_file && ! (-r $env_file && -w $env_file) ]]; then
-    problem "$env_file cannot be read and written: run this as its owner"
+    problem "cannot read and write $env_file: run this script as the owner of that file"
   fi
 }
 
 check_compose() {
   if ! compose_answers; then
-    note "Docker Compose was not found here: the files can be written, but not tried"
+    note "this machine has no Docker Compose: the script can write the files, but it cannot try them"
   fi
   if [[ -n $chosen_files && $chosen_files != *"$override"* ]]; then
-    note "COMPOSE_FILE is set, so Compose reads no override by itself: add :$override to it"
+    note "COMPOSE_FILE is set, so Compose does not read the override by itself: add :$override to it"
   elif [[ -n $foreign_override && -z $chosen_files ]]; then
-    note "$foreign_override is yours and stays as it is; ours is $override. Have Compose read all
-    three by this line in .env:  COMPOSE_FILE=$compose_file:$foreign_override:$override"
+    note "$foreign_override is yours and stays unchanged. The script writes $override. Put this line into
+    .env, so that Compose reads all three files:  COMPOSE_FILE=$compose_file:$foreign_override:$override"
   fi
 }
 
@@ -331,9 +334,9 @@ check_settings() {
   for name in $names; do
     if in_compose_file "$name"; then theirs+=" $name"; fi
   done
-  if [[ -n $theirs ]]; then note "left to $compose_file, which speaks of them itself:$theirs"; fi
+  if [[ -n $theirs ]]; then note "$compose_file already has these settings, so the script leaves them to it:$theirs"; fi
   if [[ -z ${values[S3_BUCKET]:-} ]] && ! in_compose_file S3_BUCKET; then
-    problem "S3_BUCKET is not set: give it in the environment or in .env"
+    problem "S3_BUCKET is not set: set it in the environment or in .env"
   fi
   for name in S3_ACCESS_KEY:S3_SECRET_KEY S3_SECRET_KEY:S3_ACCESS_KEY; do
     if is_given "${name%:*}" && ! is_given "${name#*:}"; then problem "${name%:*} is set, but ${name#*:} is not"; fi
@@ -343,12 +346,12 @@ check_settings() {
   fi
   for name in $names; do
     if [[ -z ${owned[$name]:-} && ${values[$name]} == *[\'\\[:cntrl:]]* ]]; then
-      problem "$name has a quote, a backslash or a line break, which .env cannot hold$(way_out "$name")"
+      problem "$name has a quote, a backslash or a line break, which cannot stand in .env$(way_out "$name")"
     fi
   done
 }
 
-# usage: with_settings COMMAND... ; runs it with the settings in its environment, on no command line
+# usage: with_settings COMMAND... ; runs it with the settings in its environment, never on its command line
 with_settings() (
   for name in "${!values[@]}"; do
     if [[ -n ${values[$name]} ]]; then export "$name=${values[$name]}"; fi
@@ -356,8 +359,8 @@ with_settings() (
   "$@"
 )
 
-# What the mirror's own parser says of them; it needs no library. Files are left out: they lie where
-# the container sees them.
+# Adds the faults that the mirror's own parser finds. The parser needs no library. Settings that name a file are
+# left out, because only the container has that file.
 check_values() {
   local python fault
   python=$(find_python) || return 0
@@ -379,12 +382,12 @@ way_out() { if [[ " $names " == *" $1_FILE "* ]]; then printf ': put it into a f
 
 is_given() { [[ -n ${values[$1]:-} || -n ${values[$1_FILE]:-} ]] || in_compose_file "$1"; }
 
-# usage: tell_problems ; says all notes and problems at once, fails if there was a problem
+# Prints all notes and problems together. Fails if there is a problem.
 tell_problems() {
   local text
   for text in ${notes[@]+"${notes[@]}"}; do say "note: $text"; done
   if ((${#problems[@]} == 0)); then return; fi
-  complain "Nothing was written. To be mended first:"
+  complain "Nothing was written. Correct these first:"
   for text in "${problems[@]}"; do complain "  - $text"; done
   return "$FAILED"
 }
@@ -396,7 +399,7 @@ masked() {
     -e 's#://[^/@]*@#://********@#'
 }
 
-# usage: show_difference FILE < NEW ; what would change in FILE, secrets masked; fails if nothing would
+# usage: show_difference FILE < NEW ; prints what would change in FILE, with secrets masked; fails if nothing would
 show_difference() {
   local new old="" changed
   new=$(cat)
@@ -408,7 +411,7 @@ show_difference() {
   say "${changed:-  (only secrets change)}"
 }
 
-# usage: write_file PATH MODE < TEXT ; whole or not at all, and never readable by others on the way
+# usage: write_file PATH MODE < TEXT ; writes the whole file or nothing; others can never read a part of it
 write_file() {
   local target=$1 new
   if [[ -L $target ]]; then target=$(readlink -f -- "$target"); fi
@@ -420,7 +423,7 @@ write_file() {
   fi
 }
 
-# Run as root, the files belong to whoever owns the compose file, who is to run Compose.
+# If root runs this script, gives the file to the owner of the compose file, who also runs Compose.
 keep_owner() {
   if [[ $EUID -ne 0 || -z $compose_file ]]; then return 0; fi
   chown "$(stat -c %u:%g -- "$project/$compose_file")" "$1"
@@ -436,11 +439,11 @@ go_ahead() {
 
 # ---- the libraries -----------------------------------------------------------------------------
 
-# vendor/requirements.lock is a copy of the lock file that vendor was made from.
+# Succeeds if vendor/ was made from the present lock file, of which it has a copy.
 vendor_is_current() { cmp -s -- "$here/requirements/child.lock" "$here/vendor/requirements.lock"; }
 
-# usage: pip_install FOLDER PYTHON... ; the pinned libraries into FOLDER/vendor.new, FOLDER being our folder
-# as PYTHON sees it
+# usage: pip_install FOLDER PYTHON... ; installs the pinned libraries into FOLDER/vendor.new, where FOLDER is the
+# mirror's folder as PYTHON sees it
 pip_install() {
   local folder=$1
   shift
@@ -448,14 +451,15 @@ pip_install() {
     --only-binary=:all: --target "$folder/vendor.new" -r "$folder/requirements/child.lock"
 }
 
-# usage: in_image ARGUMENT... ; Frigate's own Python with these, our folder as /work
+# usage: in_image ARGUMENT... ; runs the Python of Frigate's image, which sees the mirror's folder as /work
 in_image() {
   docker run --rm --user "$(id -u):$(id -g)" --env HOME=/tmp \
     --mount "type=bind,source=$here,target=/work" --entrypoint python3 "$(frigate_image)" "$@"
 }
 
-# The folder is mounted read-only, so Frigate's Python could never keep what it compiles. It alone can use
-# what it compiled; another's is taken only where no image is here to ask.
+# Compiles the Python files now, because the container's mount is read-only and Frigate's Python could not
+# keep what it compiles. A Python of another version cannot use the result, so this runs in Frigate's image if
+# the machine has it.
 compile_for_frigate() {
   local python
   if docker_answers && docker image inspect "$(frigate_image)" >/dev/null 2>&1; then
@@ -465,7 +469,7 @@ compile_for_frigate() {
   fi
 }
 
-# usage: compile_in FOLDER PYTHON... ; what is compiled and not older is left alone
+# usage: compile_in FOLDER PYTHON... ; compiles those files that have changed since they were last compiled
 compile_in() {
   local folder=$1
   shift
@@ -473,7 +477,7 @@ compile_in() {
   "$@" -m compileall -q "$folder/frigate_mirror" "$folder/vendor" || true
 }
 
-# usage: frigate_image ; prints the image of the user's service, as far as it can be told
+# Prints the image of the user's service, or the usual one if the compose file does not tell.
 frigate_image() {
   local named=""
   if [[ -n $image ]]; then
@@ -485,28 +489,28 @@ frigate_image() {
   printf '%s\n' "${named:-$FRIGATE_IMAGE}"
 }
 
-fetch_libraries() {
+download_libraries() {
   local python
   if python=$(find_python pip); then
-    say "Fetching the libraries into vendor/ with $python ..."
+    say "Downloading the libraries into vendor/ with $python ..."
     PIP_USER=0 pip_install "$here" "$python"
   else
-    say "Fetching the libraries into vendor/ with $(frigate_image) ..."
+    say "Downloading the libraries into vendor/ with $(frigate_image) ..."
     pip_install /work in_image
   fi
 }
 
 vendor() {
   if vendor_is_current; then
-    say "vendor/ is current."
+    say "vendor/ is up to date."
     compile_for_frigate
     return
   fi
   rm -rf -- "$here/vendor.new" "$here/vendor.old"
-  if ! { fetch_libraries && rm -rf -- "$here/vendor.new/bin" &&
+  if ! { download_libraries && rm -rf -- "$here/vendor.new/bin" &&
     cp -- "$here/requirements/child.lock" "$here/vendor.new/requirements.lock"; }; then
     rm -rf -- "$here/vendor.new"
-    complain "The libraries could not be fetched; what was in vendor/ is untouched."
+    complain "The libraries could not be downloaded. The old content of vendor/ is unchanged."
     return "$FAILED"
   fi
   if [[ -d $here/vendor ]]; then mv -- "$here/vendor" "$here/vendor.old" || return; fi
@@ -516,23 +520,24 @@ vendor() {
 
 # ---- commands ----------------------------------------------------------------------------------
 
-# Asked where the mirror will run if that can be, else here, with the settings in the environment.
-doctor() {
+# Runs the mirror's `check` command: in a container of the service if possible, or else on this machine with the
+# settings in the environment.
+run_check() {
   local python
   if compose_answers && docker_answers; then
-    say "Asking the doctor in a container of the service $service ..."
+    say "Running the mirror's check in a container of the service $service ..."
     compose run --rm --no-deps -T --entrypoint python3 "$service" "$MOUNT/s3_snapshot_mirror.py" check
   elif python=$(find_python); then
-    say "Asking the doctor on this machine, since Docker does not answer ..."
+    say "Running the mirror's check on this machine, because Docker does not answer ..."
     with_settings "$python" "$here/s3_snapshot_mirror.py" check --bucket-only || return
-    say "Frigate's folders cannot be seen from here. Once it runs, ask again where they can:
+    say "This machine cannot see Frigate's folders. Once Frigate runs, run the check again in its container:
   docker exec $service python3 $MOUNT/s3_snapshot_mirror.py check"
   else
-    say "The doctor was not asked: neither Docker Compose nor Python 3.11 is here to run it."
+    say "The mirror's check did not run, because this machine has neither Docker Compose nor Python 3.11."
   fi
 }
 
-# Everything that can be wrong, before anything is written.
+# Looks for everything that can be wrong, before anything is written.
 preflight() {
   look_around
   check_ourselves
@@ -548,7 +553,7 @@ preflight() {
   tell_problems
 }
 
-# Shows what would change; fails if nothing would.
+# Shows what would change. Fails if nothing would.
 show_plan() {
   local status=1
   if ! vendor_is_current; then status=0; say "$here/vendor: the libraries of requirements/child.lock"; fi
@@ -561,7 +566,7 @@ write_all() {
   vendor || return
   new_env | write_file "$env_file" 600 || return
   new_override | write_file "$project/$override" 644 || return
-  say "Written. Start Frigate anew by:  docker compose up -d"
+  say "The files are written. Restart Frigate with:  docker compose up -d"
 }
 
 install() {
@@ -580,13 +585,13 @@ install() {
     complain "Nothing was written."
     return "$FAILED"
   fi
-  if ! doctor; then
-    complain "The doctor found faults (above). Mend them, then run this again."
-    return "$UNWELL"
+  if ! run_check; then
+    complain "The mirror's check found the faults above. Correct them, then run this script again."
+    return "$CHECK_FAILED"
   fi
 }
 
-# Shows what would be taken away, and fills `files`; fails if that is nothing.
+# Shows what would be removed, and fills `files` with it. Fails if there is nothing to remove.
 show_remains() {
   local file
   for file in docker-compose.override.yml docker-compose.s3-mirror.yml; do
@@ -594,7 +599,7 @@ show_remains() {
   done
   if [[ ${#files[@]} -eq 0 && -z $block_text ]]; then return 1; fi
   if [[ -f $here/vendor/requirements.lock ]]; then files+=("$here/vendor"); fi
-  for file in ${files[@]+"${files[@]}"}; do say "$file: taken away"; done
+  for file in ${files[@]+"${files[@]}"}; do say "$file: will be removed"; done
   if [[ -n $block_text ]]; then printf '%s' "$own_text" | show_difference "$env_file" || true; fi
 }
 
@@ -604,21 +609,21 @@ uninstall() {
   if ! show_remains; then
     say "Nothing of the mirror is set up in $project."
   elif [[ -n $dry_run ]]; then
-    say "Nothing was taken away (--dry-run)."
-  elif ! go_ahead "Take this away?"; then
-    complain "Nothing was taken away."
+    say "Nothing was removed (--dry-run)."
+  elif ! go_ahead "Remove this?"; then
+    complain "Nothing was removed."
     return "$FAILED"
   else
     clean_env
     rm -rf -- ${files[@]+"${files[@]}"}
     if [[ $chosen_files == *docker-compose.s3-mirror.yml* ]]; then
-      say "COMPOSE_FILE still names docker-compose.s3-mirror.yml: take it out there."
+      say "COMPOSE_FILE still names docker-compose.s3-mirror.yml: remove that name from it."
     fi
-    say "Taken away; state and bucket are as they were. Start Frigate anew by:  docker compose up -d"
+    say "The files are removed. The mirror's state and the bucket are unchanged. Restart Frigate with:  docker compose up -d"
   fi
 }
 
-# Takes our block out of .env, and the file if nothing else stood in it.
+# Removes the script's block from .env, or the whole file if nothing else is in it.
 clean_env() {
   if [[ -z $block_text ]]; then return 0; fi
   if [[ -z $own_text ]]; then
@@ -634,13 +639,13 @@ vendor_only() {
   if [[ ! -r $here/requirements/child.lock ]]; then problem "$here/requirements/child.lock is missing"; fi
   tell_problems || return
   if [[ -n $dry_run ]]; then
-    say "Nothing was fetched (--dry-run)."
+    say "Nothing was downloaded (--dry-run)."
   else
     vendor
   fi
 }
 
-# usage: parse ARGUMENT... ; fills the options, fails if they cannot be understood
+# usage: parse ARGUMENT... ; fills the options, fails if an argument is unknown
 parse() {
   while (($#)); do
     case $1 in

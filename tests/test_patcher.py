@@ -724,7 +724,7 @@ def test_wrong_settings_end_it_for_good_said_once(
     # Other threads of this process log too, such as those of a server that an earlier test used.
     said = [one.levelname for one in caplog.records if one.pathname == patcher.__file__]
     assert said == ["INFO", "WARNING"]
-    assert "stays off until what it said above is mended" in caplog.text
+    assert "stays off until the fault above is corrected" in caplog.text
 
 
 # The child's environment

@@ -23,17 +23,14 @@ from frigate_mirror.settings import settings
 from s3 import S3Sink
 
 class Shortage:
-    left = 10**9
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        cls.left -= 1
-        if cls.left < 0:
+        if name == cls.unfindable:
             raise FAULT
 
 sys.meta_path.insert(0, Shortage)
 sink = S3Sink(settings.load(os.environ), os.environ, attempts=1)
-for room in ROOMS:
-    Shortage.left = room
+for Shortage.unfindable in MODULES:
     try:
         sink.put("k", io.BytesIO(b"x"), content_type="image/jpeg", metadata={})
     except BaseException as error:
@@ -41,15 +38,16 @@ for room in ROOMS:
 """
 
 
-def put_while_imports_fail(fault: str, rooms: list[int]) -> list[str]:
-    """Returns the results of puts to a closed port, one for each of `rooms`: so many modules can be
-    found, and the search for any further one raises `fault`."""
+def put_while_imports_fail(fault: str, modules: list[str]) -> list[str]:
+    """Returns the results of puts to a closed port, one for each of `modules`. If that module is to
+    be imported, the import raises `fault`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
         environ = os.environ | environ_for(endpoint) | {"PYTHONPATH": str(ROOT)}
+        program = SHORTAGE.replace("FAULT", fault).replace("MODULES", str(modules))
         told = subprocess.run(
-            [sys.executable, "-c", SHORTAGE.replace("FAULT", fault).replace("ROOMS", str(rooms))],
+            [sys.executable, "-c", program],
             env=environ, capture_output=True, text=True, timeout=60,
         )  # fmt: skip
     assert told.stderr == ""
@@ -62,12 +60,14 @@ def put_while_imports_fail(fault: str, rooms: list[int]) -> list[str]:
 def test_a_failed_import_fails_this_put_and_the_next_one_imports_again(
     fault: str, code: str
 ) -> None:
-    told = put_while_imports_fail(fault, [0, 100, 10**9])
-    assert told == [f"Unavailable {code}"] * 2 + ["Unavailable EndpointConnection"]
+    # By the third one boto3.utils is imported, and only the first import makes it known to boto3.
+    modules = ["boto3", "botocore.client", "boto3.resources.factory"]
+    told = put_while_imports_fail(fault, [*modules, "none"])
+    assert told == [f"Unavailable {code}"] * 3 + ["Unavailable EndpointConnection"]
 
 
 def test_an_import_that_runs_out_of_memory_raises_memory_error() -> None:
-    assert put_while_imports_fail("MemoryError()", [100]) == ["MemoryError "]
+    assert put_while_imports_fail("MemoryError()", ["botocore.client"]) == ["MemoryError "]
 
 
 def test_threads_that_import_boto3_together_all_get_it(stub: Stub) -> None:

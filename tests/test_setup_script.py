@@ -221,7 +221,8 @@ def test_what_the_users_compose_file_sets_is_left_to_it(house: House) -> None:
     house.compose.write_text(COMPOSE.replace("    # entrypoint", f"{theirs}    # entrypoint"))
     done = house.setup()
     assert done.returncode == 0, done.stderr
-    assert "left to docker-compose.yml, which speaks of them itself: S3_BUCKET\n" in done.stdout
+    assert "docker-compose.yml already has these settings" in done.stdout
+    assert "leaves them to it: S3_BUCKET\n" in done.stdout
     override = house.override.read_text()
     assert " S3_BUCKET:" not in override and " S3_REGION:" in override
     assert "stop_grace_period" not in override
@@ -324,7 +325,7 @@ def test_every_problem_is_said_at_once_and_nothing_is_written(house: House) -> N
 def test_without_python_and_without_docker_nothing_can_be_set_up(house: House) -> None:
     done = house.setup(NO_PYTHON="1", **GIVEN)
     assert done.returncode == 1
-    for purpose in ("to list the settings with", "to fetch the libraries with"):
+    for purpose in ("cannot list the settings", "cannot download the libraries"):
         assert purpose in done.stderr
     assert house.files().keys() == {"docker-compose.yml"}
 
@@ -471,7 +472,7 @@ def test_libraries_that_cannot_be_fetched_leave_everything_as_it_was(house: Hous
     (house.ours / "vendor").mkdir()
     (house.ours / "vendor" / "old").touch()
     done = house.setup(PIP_STATUS="1", **GIVEN)
-    assert done.returncode == 1 and "could not be fetched" in done.stderr
+    assert done.returncode == 1 and "could not be downloaded" in done.stderr
     assert (house.ours / "vendor" / "old").exists() and not list(house.ours.glob("vendor.*"))
     assert house.files().keys() == {"docker-compose.yml"}
 
@@ -551,7 +552,7 @@ def test_without_docker_the_doctor_has_the_settings_in_his_environment(house: Ho
 
 def test_faults_that_the_doctor_finds_without_docker_are_3_too(house: House) -> None:
     done = house.setup(DOCTOR="1", **GIVEN)
-    assert (done.returncode, "The doctor found faults" in done.stderr) == (3, True)
+    assert (done.returncode, "check found the faults above" in done.stderr) == (3, True)
 
 
 def test_a_doctor_who_cannot_see_frigates_folders_advises_to_ask_again(house: House) -> None:
@@ -567,7 +568,7 @@ def test_a_doctor_who_cannot_be_asked_is_said_and_is_no_failure(docker: House) -
     docker.setup("--vendor-only")
     done = docker.setup(NO_PYTHON="1", NO_COMPOSE="1", **GIVEN)
     assert done.returncode == 0
-    assert "The doctor was not asked" in done.stdout
+    assert "check did not run" in done.stdout
 
 
 # -- on a terminal

@@ -22,9 +22,10 @@ from tests.rig import ROOT
 PAGE = ROOT / "docs" / "performance.md"
 HEAD = """# Performance
 
-Measured and written by `make bench`; do not edit. Every figure stands beside a rival or a limit of
-the same run, the two interleaved. A value is the median of its rounds, a ratio that of the medians,
-with the least and the greatest ratio of a single round in brackets. Met or not is said as it is.
+`make bench` writes this page; do not edit it. Each figure is compared with a rival, or with a
+limit that no program can pass. Both were measured in the same run, with rounds that take turns. A
+value is the median of its rounds. A ratio is the ratio of the two medians; in brackets are the
+lowest and the highest ratio of a single round. The last column says whether the goal is met.
 
 """
 
@@ -104,7 +105,7 @@ def _section(name: str, found: dict[str, Any]) -> str:
     about = rows.about(name)
     lines = [f"## {name}", "", about, ""]
     lines += [
-        "| figure | ours | against | it | ratio | goal | met |",
+        "| figure | the mirror | compared with | its value | ratio | goal | goal met? |",
         "|---|---|---|---|---|---|---|",
     ]
     lines += [_row(one) for one in found["figures"]]
@@ -113,7 +114,8 @@ def _section(name: str, found: dict[str, Any]) -> str:
     notes = [f"- {one['name']}: {one['note']}" for one in found["figures"] if one["note"]]
     used = ", ".join(f"{tool} {_short(said)}" for tool, said in machine["versions"].items())
     lines += ["", *notes, *([""] if notes else []),
-              f"{at}, effort `{found['effort']}`, {found['took']:.0f} s; {machine['cpu']}, "
+              f"Measured on {at} with effort `{found['effort']}`, in {found['took']:.0f} s; "
+              f"{machine['cpu']}, "
               f"{machine['cores']} cores, {machine['memory_gb']} GB, Linux {machine['kernel']}, "
               f"load {machine['load'][0]} before and {found['load_after'][0]} after; "
               f"commit {machine['commit']}; {used}.", ""]  # fmt: skip

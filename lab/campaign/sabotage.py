@@ -200,7 +200,7 @@ TABLE = (
          "tests/test_spool.py::test_a_pipe_or_a_folder_swapped_in_is_refused_and_not_waited_for"),
     _one("a slash in a camera's name is allowed", ARTIFACTS,
          ' or "/" in event.camera or ', " or ",
-         "names that lead astray"),
+         "camera names that lead outside"),
     _one("raw names in keys", "frigate_mirror/keys.py",
          '    quoted = quote(camera, safe="", errors="surrogatepass")\n', "    quoted = camera\n",
          "cameras and labels of any name"),

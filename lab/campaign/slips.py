@@ -135,7 +135,7 @@ SLIPS: tuple[Sabotage, ...] = (
          "  new_env",
          "tests/test_setup_script.py::test_libraries_that_cannot_be_fetched_leave_everything_as_it_was"),
     _one("a doctor that finds faults leaves exit code 0", "setup_s3_mirror.sh",
-         '    return "$UNWELL"\n',
+         '    return "$CHECK_FAILED"\n',
          "    return 0\n",
          "tests/test_setup_script.py::test_faults_that_the_doctor_finds_have_an_exit_code_of_their_own"),
     _one("lines of the user's behind our block are taken for ours", "setup_s3_mirror.sh",

@@ -46,8 +46,8 @@ def run(lab: Lab) -> Iterator[Figure]:
         note, none = compared(took["boot"], took[name])
         yield Figure("python3 -c pass with boot/", "ms", took["boot"], against, took[name],
                      note=note, verdict=none)  # fmt: skip
-    for name, figure in (("bare", "the same with an empty sitecustomize.py"),
-                         ("raw", "the same with boot/ never compiled")):  # fmt: skip
+    for name, figure in (("bare", "python3 -c pass with an empty sitecustomize.py"),
+                         ("raw", "python3 -c pass with boot/ never compiled")):  # fmt: skip
         note, _ = compared(took[name], took["empty"])
         yield Figure(figure, "ms", took[name], AGAINST["empty"], took["empty"], note=note)
 

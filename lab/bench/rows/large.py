@@ -3,8 +3,8 @@
 They lie where snapshots lie and are pending in the ledger, so the child drains them like snapshots.
 Each of five rounds takes ten of the fifty files. The rate runs from the start of the process to the
 last object, as in `small`. rclone and aws upload in parts, as they do by default. Memory is the
-peak of the child. Its bound follows from eight threads of 1 MiB each: larger bodies are digested in
-pieces, and the kernel sends them (over https they are sent in pieces).
+peak of the child. Its bound follows from eight threads of 1 MiB each: larger bodies are digested
+and sent in pieces.
 """
 
 from __future__ import annotations

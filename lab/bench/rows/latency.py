@@ -217,7 +217,7 @@ def _single(scene: Scene, events: int, rounds: int) -> Iterator[Figure]:
     name = f"handler's return to listed, one a second, {rounds} x {events}"
     yield Figure(name, "ms", took["mirror"], "bare PUT", took["bare"], at_most(1.3))
     yield Figure(name, "ms", took["mirror"], "the least program", took["least"])
-    yield Figure("the same of the least program", "ms", took["least"], "bare PUT", took["bare"])
+    yield Figure("the least program alone", "ms", took["least"], "bare PUT", took["bare"])
 
 
 def _bursts(scene: Scene, bursts: int) -> Iterator[Figure]:
@@ -226,6 +226,6 @@ def _bursts(scene: Scene, bursts: int) -> Iterator[Figure]:
         ours.append(median(scene.mirrored(scene._files)))
         many.append(median(scene.bare(scene._files)))
         once.append(median(median(scene.bare([file])) for file in scene._files[:5]))
-    name = f"the same, {bursts} bursts of {BURST}"
+    name = f"handler's return to listed, {bursts} bursts of {BURST}"
     yield Figure(name, "ms", ours, "bare PUT", once, at_most(1.3))
     yield Figure(name, "ms", ours, f"{BURST} bare PUTs at once", many, at_most(1.3))

@@ -255,9 +255,10 @@ def _links_for_state_files(world: World) -> None:
 FAULTS = (
     Fault(name="cameras and labels of any name", prepare=_watch, strike=_cameras, strikes=4,
           alone=True, runs=4),
-    Fault(name="names that lead astray", prepare=_watch, strike=_astray, strikes=4, alone=True),
+    Fault(name="camera names that lead outside", prepare=_watch, strike=_astray, strikes=4,
+          alone=True),
     Fault(name="event ids of any form", prepare=_watch, strike=_ids, strikes=4, alone=True),
-    Fault(name="event ids that are none", prepare=_watch, strike=_strange_ids, strikes=4,
+    Fault(name="texts that are no event ids", prepare=_watch, strike=_strange_ids, strikes=4,
           alone=True),
     Fault(name="links and pipes for pictures", prepare=_watch, strike=_no_files, strikes=4,
           alone=True),

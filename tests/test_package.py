@@ -1,0 +1,261 @@
+"""What the wheel and the source archive contain, and the command that the wheel installs."""
+
+from __future__ import annotations
+
+import email
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+import zipfile
+from dataclasses import dataclass
+from email.message import Message
+from pathlib import Path
+
+import pytest
+
+from frigate_mirror import __version__
+from tests.rig.stub import Stub
+
+ROOT = Path(__file__).resolve().parent.parent
+REQUIREMENTS = ROOT / "requirements" / "child.in"
+MODULES = {
+    "frigate_s3_patcher.py",
+    "s3.py",
+    "s3_snapshot_mirror.py",
+    *(str(path.relative_to(ROOT)) for path in (ROOT / "frigate_mirror").rglob("*.py")),
+}
+# Files that an owner's or a developer's folder may contain, and that no archive may.
+LITTER = (
+    ".env",
+    "rclone.conf",
+    "docker-compose.override.yml",
+    "boot/notes.txt",
+    "docs/cameras.json",
+    "frigate_mirror/secret_key",
+    "frigate_mirror/__pycache__/keys.cpython-311.pyc",
+    "frigate_mirror/sinks/vendor/boto3.py",
+    "vendor/boto3/__init__.py",
+)
+
+
+@dataclass(frozen=True)
+class Built:
+    """`mounted` is the folder of the project, as it would be mounted into Frigate's container."""
+
+    mounted: Path
+    sdist: Path
+    wheel: Path
+    wheel_of_sdist: Path
+
+    def names(self) -> set[str]:
+        """Every file of the wheel."""
+        with zipfile.ZipFile(self.wheel) as archive:
+            return set(archive.namelist())
+
+    def metadata(self) -> Message:
+        with zipfile.ZipFile(self.wheel) as archive:
+            (name,) = (one for one in archive.namelist() if one.endswith(".dist-info/METADATA"))
+            return email.message_from_bytes(archive.read(name))
+
+
+def done(*words: str | Path, cwd: Path) -> None:
+    ended = subprocess.run([sys.executable, "-m", *words], cwd=cwd, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Both archives, from a copy of this folder with litter in it; and the wheel that pip makes of
+    the source archive."""
+    folder = tmp_path_factory.mktemp("package")
+    mounted, out, again = folder / "frigate-s3-mirror", folder / "dist", folder / "again"
+    ignored = shutil.ignore_patterns(".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__")
+    shutil.copytree(ROOT, mounted, ignore=ignored)
+    for name in LITTER:
+        (mounted / name).parent.mkdir(parents=True, exist_ok=True)
+        (mounted / name).write_text("secret")
+    done("hatchling", "build", "-d", out, cwd=mounted)
+    (sdist,), (wheel,) = out.glob("*.tar.gz"), out.glob("*.whl")
+    pip = ("pip", "--isolated", "wheel", "--no-build-isolation", "--no-deps", "--no-index")
+    done(*pip, "--wheel-dir", again, sdist, cwd=folder)
+    return Built(mounted, sdist, wheel, again / wheel.name)
+
+
+@pytest.fixture(scope="module")
+def environment(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh virtual environment with the wheel, and with the libraries of this environment."""
+    folder = tmp_path_factory.mktemp("environment") / "venv"
+    venv.create(folder, symlinks=True)
+    (packages,) = folder.glob("lib/python3*/site-packages")
+    (packages / "libraries.pth").write_text(sysconfig.get_path("purelib"))
+    pip = ("pip", "--isolated", "--python", folder / "bin" / "python")
+    done(*pip, "install", "--no-deps", "--no-index", built.wheel, cwd=folder)
+    return folder
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "home").mkdir()
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def environ(home: Path, stub: Stub) -> dict[str, str]:
+    """All that the program finds in its environment: an empty home and a bucket."""
+    return {
+        "HOME": str(home),
+        "PATH": os.defpath,
+        "S3_BUCKET": "bucket",
+        "S3_ENDPOINT_URL": stub.endpoint,
+        "S3_ACCESS_KEY": "an-access-key",
+        "S3_SECRET_KEY": "a-secret-key",
+        "FRIGATE_DB_PATH": str(home / "frigate.db"),
+        "FRIGATE_CLIPS_DIR": str(home / "clips"),
+    }
+
+
+@pytest.fixture
+def programs(built: Built, environment: Path) -> dict[str, list[str]]:
+    """The two forms of the program, by the name that each gives itself."""
+    shutil.rmtree(built.mounted / "vendor", ignore_errors=True)  # that was litter
+    return {
+        "frigate-mirror": [str(environment / "bin" / "frigate-mirror")],
+        "s3_snapshot_mirror.py": [sys.executable, str(built.mounted / "s3_snapshot_mirror.py")],
+    }
+
+
+# -- the archives
+
+
+def test_the_wheel_contains_the_modules_and_no_other_file(built: Built) -> None:
+    about = f"frigate_s3_mirror-{__version__}.dist-info"
+    described = {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE"}
+    assert len(MODULES) > 40
+    assert built.names() == MODULES | {f"{about}/{name}" for name in described}
+
+
+def test_the_source_archive_contains_what_it_takes_to_build_to_mount_and_to_read(
+    built: Built,
+) -> None:
+    with tarfile.open(built.sdist) as archive:
+        found = {
+            one.name.partition("/")[2]: bool(one.mode & 0o100) for one in archive if one.isfile()
+        }
+    scripts = {"entrypoint.sh", "setup_s3_mirror.sh", "s3_monitor.sh"}
+    others = {".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "PKG-INFO", "README.md",
+              "boot/sitecustomize.py", "docker-compose.example.yml", "pyproject.toml"}  # fmt: skip
+    several = {
+        str(path.relative_to(ROOT))
+        for path in (*ROOT.glob("docs/**/*.md"), *ROOT.glob("requirements/child.*"))
+    }
+    assert set(found) == MODULES | scripts | others | several
+    assert scripts == {name for name in scripts if found[name]}, "setup runs them"
+
+
+def test_the_source_archive_builds_the_same_wheel(built: Built) -> None:
+    assert built.wheel_of_sdist.read_bytes() == built.wheel.read_bytes()
+
+
+def test_the_wheel_says_its_version_its_licence_and_what_it_is(built: Built) -> None:
+    metadata = built.metadata()
+    assert (metadata["Name"], metadata["Version"]) == ("frigate-s3-mirror", __version__)
+    assert (metadata["License-Expression"], metadata["License-File"]) == ("MIT", "LICENSE")
+    assert metadata.get_payload(decode=True) == (ROOT / "README.md").read_bytes()
+
+
+def test_the_wheel_needs_the_libraries_that_setup_fetches(built: Built) -> None:
+    needed = built.metadata().get_all("Requires-Dist", [])
+    lines = REQUIREMENTS.read_text().splitlines()
+    assert {one for one in needed if "extra ==" not in one} == {
+        line for line in lines if not line.startswith("#")
+    }
+
+
+# -- the command
+
+
+@pytest.mark.parametrize("words, status", [
+    (("--version",), 0), (("--help",), 0), (("status",), 2), (("status", "--json"), 2),
+    (("check",), 1), (("check", "--bucket-only"), 0), (("run", "--help"), 0), (("dance",), 64),
+])  # fmt: skip
+def test_the_installed_command_is_the_same_program(
+    programs: dict[str, list[str]],
+    environ: dict[str, str],
+    home: Path,
+    words: tuple[str, ...],
+    status: int,
+) -> None:
+    told = []
+    for name, program in programs.items():
+        ended = subprocess.run(
+            [*program, *words], env=environ, cwd=home, capture_output=True, text=True, timeout=60
+        )
+        assert ended.returncode == status, ended.stdout + ended.stderr
+        assert "Traceback" not in ended.stderr
+        words_told = (ended.stdout + ended.stderr).replace(name, "PROGRAM")
+        told.append(re.sub(r"in \d+ ms", "in some ms", words_told))
+    assert told[0] == told[1] != ""
+
+
+def test_the_command_says_the_version_of_the_wheel(
+    programs: dict[str, list[str]], environ: dict[str, str]
+) -> None:
+    command = [*programs["frigate-mirror"], "--version"]
+    assert subprocess.check_output(command, env=environ, text=True) == f"{__version__}\n"
+
+
+def test_the_installed_command_runs_the_modules_of_the_wheel(
+    environment: Path, environ: dict[str, str]
+) -> None:
+    asking = "import frigate_mirror, s3; print(frigate_mirror.__file__, s3.__file__)"
+    command = [str(environment / "bin" / "python"), "-c", asking]
+    told = subprocess.check_output(command, env=environ, text=True, cwd="/").split()
+    assert [Path(one).is_relative_to(environment) for one in told] == [True, True]
+
+
+@pytest.mark.parametrize("name", ["frigate-mirror", "s3_snapshot_mirror.py"])
+def test_the_bucket_learns_the_version_from_the_user_agent(
+    programs: dict[str, list[str]], environ: dict[str, str], stub: Stub, name: str
+) -> None:
+    command = [*programs[name], "check", "--bucket-only"]
+    subprocess.run(command, env=environ, check=True, capture_output=True, timeout=60)
+    agents = [seen.headers["user-agent"] for seen in stub.seen]
+    assert agents and all(f"frigate-s3-mirror/{__version__}" in agent for agent in agents), agents
+
+
+@pytest.mark.parametrize("name", ["frigate-mirror", "s3_snapshot_mirror.py"])
+def test_the_program_ends_without_a_word_when_nobody_reads_its_output(
+    programs: dict[str, list[str]], environ: dict[str, str], name: str
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        command = [*programs[name], "status"]
+        ended = subprocess.run(command, env=environ, stdout=writing, stderr=subprocess.PIPE)
+    finally:
+        os.close(writing)
+    assert (ended.returncode, ended.stderr) == (-signal.SIGPIPE, b"")
+
+
+def test_the_folder_vendor_is_used_where_it_lies_beside_the_program(
+    programs: dict[str, list[str]], built: Built, environ: dict[str, str]
+) -> None:
+    vendor = built.mounted / "vendor"
+    vendor.mkdir()
+    try:
+        (vendor / "peewee.py").write_text("raise ImportError('this is the vendored one')")
+        ended = {
+            name: subprocess.run([*program, "check"], env=environ, capture_output=True)
+            for name, program in programs.items()
+        }
+    finally:
+        shutil.rmtree(vendor)
+    assert ended["s3_snapshot_mirror.py"].returncode == 78
+    assert b"this is the vendored one" in ended["s3_snapshot_mirror.py"].stderr
+    assert ended["frigate-mirror"].returncode == 1

@@ -20,9 +20,9 @@ from pathlib import Path
 import pytest
 
 from frigate_mirror import __version__
+from tests.rig import ROOT
 from tests.rig.stub import Stub
 
-ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements" / "child.in"
 MODULES = {
     "frigate_s3_patcher.py",
@@ -64,13 +64,21 @@ class Built:
             return email.message_from_bytes(archive.read(name))
 
 
-def done(*words: str | Path, cwd: Path) -> None:
-    ended = subprocess.run([sys.executable, "-m", *words], cwd=cwd, capture_output=True, text=True)
+def done(*words: str | Path, cwd: Path, python: str | Path = sys.executable) -> None:
+    ended = subprocess.run([python, "-m", *words], cwd=cwd, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh virtual environment. It has pip, which the environment of the tests has not."""
+    folder = tmp_path_factory.mktemp("environment") / "venv"
+    venv.create(folder, symlinks=True, with_pip=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """Both archives, from a copy of this folder with litter in it; and the wheel that pip makes of
     the source archive."""
     folder = tmp_path_factory.mktemp("package")
@@ -82,21 +90,20 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
         (mounted / name).write_text("secret")
     done("hatchling", "build", "-d", out, cwd=mounted)
     (sdist,), (wheel,) = out.glob("*.tar.gz"), out.glob("*.whl")
-    pip = ("pip", "--isolated", "wheel", "--no-build-isolation", "--no-deps", "--no-index")
-    done(*pip, "--wheel-dir", again, sdist, cwd=folder)
+    pip = ("pip", "--isolated", "--python", sys.executable, "wheel", "--no-build-isolation")
+    words = ("--no-deps", "--no-index", "--wheel-dir", again, sdist)
+    done(*pip, *words, cwd=folder, python=fresh / "bin" / "python")
     return Built(mounted, sdist, wheel, again / wheel.name)
 
 
 @pytest.fixture(scope="module")
-def environment(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh virtual environment with the wheel, and with the libraries of this environment."""
-    folder = tmp_path_factory.mktemp("environment") / "venv"
-    venv.create(folder, symlinks=True)
-    (packages,) = folder.glob("lib/python3*/site-packages")
+def environment(built: Built, fresh: Path) -> Path:
+    """The fresh environment with the wheel, and with the libraries of the tests' environment."""
+    (packages,) = fresh.glob("lib/python3*/site-packages")
     (packages / "libraries.pth").write_text(sysconfig.get_path("purelib"))
-    pip = ("pip", "--isolated", "--python", folder / "bin" / "python")
-    done(*pip, "install", "--no-deps", "--no-index", built.wheel, cwd=folder)
-    return folder
+    pip = ("pip", "--isolated", "install", "--no-deps", "--no-index")
+    done(*pip, built.wheel, cwd=fresh, python=fresh / "bin" / "python")
+    return fresh
 
 
 @pytest.fixture

@@ -65,8 +65,7 @@ class MemorySink:
 
 
 class FaultySink(MemorySink):
-    """Asks `fault` before each put; whatever it raises is what becomes of the put. `before` is
-    called while the put is under way."""
+    """Calls `before` and then `fault` in each put. What `fault` raises is the result of the put."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -45,7 +45,7 @@ forget_environment() {
   export NO_PROXY=127.0.0.1 no_proxy=127.0.0.1 AWS_EC2_METADATA_DISABLED=true
 }
 
-# Whether the environment has every version that the lock files name already.
+# Succeeds if the environment already has every version that these lock files name.
 is_complete() {
   python - "$@" 2>/dev/null <<'TEXT'
 import re, sys

@@ -1,4 +1,4 @@
-"""The table of what the campaign must try, and of the faults or groups of faults that try it."""
+"""The situations that the campaign must test, and the faults or groups of faults that do so."""
 
 from __future__ import annotations
 
@@ -6,50 +6,50 @@ from collections.abc import Iterable, Mapping
 
 from lab.campaign.faults import groups
 
-TRIED = "## What was asked, and what tries it\n"
+TRIED = "## The situations to test, and the faults that test them\n"
 EVERYWHERE = "every run"  # the world or the oracle checks it, whatever the fault is
 
 ASKED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "The child": {
-        "kill -9 at random moments, 500 at least": ("kill -9 at random moments",),
+        "kill -9 at random moments, at least 500 times": ("kill -9 at random moments",),
         "SIGTERM": ("SIGTERM",),
         "SIGSTOP for a minute": ("SIGSTOP for a minute", "SIGSTOP"),
         "out of memory": ("out of memory",),
-        "file descriptors exhausted": ("no file descriptors", "few file descriptors"),
-        "its start failing over and over": ("starts fail over and over", "a library is missing"),
+        "no file descriptors left": ("no file descriptors", "few file descriptors"),
+        "its start fails again and again": ("starts fail over and over", "a library is missing"),
     },
     "Frigate": {
         "kill -9": ("Frigate killed", "Frigate killed and back at once"),
-        "crash in its event thread": (
+        "a crash in its event thread": (
             "event thread crashes", "event thread crashes under forks"),
-        "clean stop with docker's 10 s": ("clean stop", EVERYWHERE),
-        "restart within a second": ("restart within a second",),
+        "a clean stop within the 10 s that Docker allows": ("clean stop", EVERYWHERE),
+        "a restart within a second": ("restart within a second",),
         "a fork of its main process at any moment (0.16)": (
             "forks at any moment", "killed while forks live on",
             "mirror killed while Frigate forks"),
         "forkserver (0.17 and later)": ("clean stop", EVERYWHERE),
         "`--validate-config`": ("--validate-config",),
         "safe mode": ("safe mode",),
-        "nothing of ours left running, nothing of Frigate's kept from ending": (EVERYWHERE,),
+        "no process of the mirror stays, and none of Frigate's is kept from ending": (EVERYWHERE,),
     },
     "The hook": {
         "no child": ("behind the hook: no start",),
-        "full pipe": (
+        "a full pipe": (
             "behind the hook: stopped", "100,000 calls of the hook",
             "1,000,000 calls of the hook"),
-        "unwritable state": ("behind the hook: no state",),
-        "no disk": ("behind the hook: no disk",),
-        "all of it at once: same results, order, exceptions and stdout": (
+        "a state folder that cannot be written": ("behind the hook: no state",),
+        "a full disk": ("behind the hook: no disk",),
+        "all of these at once: the host has the same results, order, exceptions and stdout": (
             "behind the hook: all at once", "1,000,000 calls of the hook"),
-        "1,000,000 calls leave memory flat": ("1,000,000 calls of the hook",),
+        "1,000,000 calls do not make memory grow": ("1,000,000 calls of the hook",),
     },
     "S3": {
-        "refused": ("connection refused",),
-        "reset": ("connection reset",),
-        "black hole": ("black hole",),
+        "connection refused": ("connection refused",),
+        "connection reset": ("connection reset",),
+        "an endpoint that takes connections and never answers": ("black hole",),
         "a kept connection dies silently": ("a kept connection dies silently",),
-        "cut in mid-body in either direction": ("request cut in mid-body", "answer cut"),
-        "slow (1 KB/s)": ("1 KB/s", "answers trickle"),
+        "request or answer cut within its body": ("request cut in mid-body", "answer cut"),
+        "a slow line (1 KB/s)": ("1 KB/s", "answers trickle"),
         "500": ("500 InternalError", "uploads fail, listing works"),
         "503 SlowDown": ("503 SlowDown",),
         "429": ("429 TooManyRequests",),
@@ -64,16 +64,16 @@ ASKED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "NoSuchBucket": ("NoSuchBucket",),
         "EntityTooLarge": ("EntityTooLarge, then retry",),
         "InvalidStorageClass": ("InvalidStorageClass",),
-        "a corrupted body, for the checksum to catch": ("corrupted body",),
-        "a success answer lost on the way back": ("success answer lost",),
-        "DNS gone": ("name service gone",),
+        "a corrupted body, which the checksum must reveal": ("corrupted body",),
+        "a success whose answer is lost": ("success answer lost",),
+        "no name service": ("name service gone",),
         "TLS certificate wrong or expired": (
             "certificate of another host", "certificate expired", "certificate nobody trusts"),
         "bucket deleted and made again": ("bucket deleted and made again",),
         "credentials rotated while running": ("credentials rotated",),
         "an outage of eight days of event time": ("eight days of outage",),
-        "two uploads hang, live events go on": ("two uploads hang",),
-        "anything at all, now and then": ("flapping", "unheard-of code"),
+        "two uploads hang while live events go on": ("two uploads hang",),
+        "any error, now and then": ("flapping", "unheard-of code"),
     },
     "Disk": {
         "ENOSPC": (
@@ -86,20 +86,20 @@ ASKED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "permission denied", "state files and spool immutable", "ledger immutable"),
         "media on another file system than the spool": (
             "spool on another disk, connection refused",),
-        "ledger or state file truncated, bit-flipped": ("damage",),
-        "replaced by a directory": ("damage", "folders in place of state files",
-                                    "a file in place of the spool"),
-        "deleted while open": ("damage",),
-        "the clock stepping by hours and years, both ways": (
+        "ledger or state file truncated, or with flipped bits": ("damage",),
+        "ledger or state file replaced by a directory": (
+            "damage", "folders in place of state files", "a file in place of the spool"),
+        "ledger or state file deleted while open": ("damage",),
+        "the clock jumps by hours and years, in both directions": (
             "clock steps by hours", "clock steps by years", "clock leaps as the mirror starts",
             "the clock jumps from 1970 to now"),
     },
     "Frigate's database": {
         "locked for a minute": ("database locked for a minute", "database locked"),
-        "busy writer": ("busy writer",),
+        "another program writes all the time": ("busy writer",),
         "migrated or replaced while open": ("event table rebuilt", "database replaced while open"),
         "a column missing": ("a column dropped and added", "a needed column missing"),
-        "an extra one": ("columns added",),
+        "an additional column": ("columns added",),
         "rows deleted before we read them": ("rows deleted before they are read",),
         "a malformed row": ("malformed rows", "an event id that is no text"),
         "1,000,000 events in the window": (
@@ -111,40 +111,41 @@ ASKED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "times of any kind", "an event older than the window ends"),
     },
     "Names": {
-        "cameras and labels at the edge and beyond": (
-            "cameras and labels of any name", "names that lead astray"),
-        "event ids of every float form": ("event ids of any form", "event ids that are none"),
+        "cameras and labels with any name, allowed or not": (
+            "cameras and labels of any name", "camera names that lead outside"),
+        "event ids of every form that a number can have": (
+            "event ids of any form", "texts that are no event ids"),
         "symlinks and FIFOs in clips": (
             "links and pipes for pictures", "links and pipes in the spool",
             "links and pipes for state files"),
-        "nothing outside the media folder is read, no key outside the prefix is written, no log "
-        "line is forged": ("names",),
+        "the mirror reads no file outside the media folder, writes no key outside the prefix, "
+        "and nobody can forge a line of its log": ("names",),
     },
-    "Nothing hides": {
-        "a ledger of an older version, with a queue": (
+    "Every loss is told": {
+        "a ledger of an older version with a queue": (
             "a ledger of the first version, with pending pictures",),
         "a ledger of a newer version is refused and kept": ("a ledger of a newer version",),
-        "the state folder read-only or full for one life": ("ledger_places",),
-        "`backfill` beside a running mirror, its ledger whole, damaged or gone": ("beside",),
+        "a state folder that is read-only or full from one start to the next": ("ledger_places",),
+        "`backfill` beside a running mirror whose ledger is sound, damaged or deleted": ("beside",),
         "objects of other kinds in the bucket": (
             "objects of other kinds, ledger lost",
             "objects of other kinds, rebuild beside the mirror"),
         "a new or emptied bucket": (
             "bucket emptied, then verified", "bucket emptied between two lives"),
-        "half a picture, and one that is written anew": ("pictures",),
-        "losses show until they are acknowledged or tried again": ("losses",),
-        "health never says OK while something owed is missing": (EVERYWHERE,),
+        "half a snapshot, and a snapshot that Frigate writes again": ("pictures",),
+        "a loss shows in health until it is acknowledged or retried": ("losses",),
+        "health is never OK while an offered event is missing": (EVERYWHERE,),
     },
 }  # fmt: skip
 
 
 def named() -> set[str]:
-    """Every fault that the table names, with the faults of each group."""
+    """Every fault that the table names, also those of its groups."""
     return {fault for lines in ASKED.values() for names in lines.values() for fault in _all(names)}
 
 
 def _all(names: Iterable[str]) -> list[str]:
-    """The faults behind these names. The name of a group stands for all of its faults."""
+    """The faults with these names; the name of a group stands for all faults of the group."""
     known = groups()
     return [
         fault for name in names
@@ -153,8 +154,8 @@ def _all(names: Iterable[str]) -> list[str]:
 
 
 def markdown(runs: Mapping[str, int], skipped: Mapping[str, str]) -> str:
-    """The table. `runs` counts each fault's runs alone, `skipped` says why there were none."""
-    lines = [TRIED, "| asked | tried by | runs alone |", "|---|---|---:|"]
+    """The table. `runs` counts the runs of each fault alone. `skipped` says why there were none."""
+    lines = [TRIED, "| situation | faults that test it | runs of one fault |", "|---|---|---:|"]
     for area, asked in ASKED.items():
         lines.append(f"| **{area}** | | |")
         for line, names in asked.items():

@@ -168,10 +168,10 @@ def markdown(proofs: Sequence[Proof]) -> str:
     proven = sum(not one.fault for one in proofs)
     lines = [
         PROOF,
-        f"The program was broken on purpose in {len(proofs)} ways; {proven} were noticed. The same",
-        "run or test with the program as it is passed each time.",
-        "`python -m lab.campaign --prove` does this.\n",
-        "| broken so that | noticed by | which saw |",
+        "`python -m lab.campaign --prove` breaks copies of the program on purpose. A run or a test",
+        f"noticed {proven} of {len(proofs)} broken copies. The same run or test with the unbroken",
+        "program passed each time.\n",
+        "| how the copy is broken | what noticed it | what it saw |",
         "|---|---|---|",
         *(f"| {one.name} | {one.by} | {one.fault or one.saw} |" for one in proofs),
     ]

@@ -24,14 +24,19 @@ PROOF = "## The proof that it can fail\n"
 HEAD = ("fault", "runs", "offered", "lost", "twice", "wrong", "alien", "median s", "longest s")
 INTRO = """# How reliable it is
 
-`make campaign` writes this page; nobody edits it. Each run is a world of its own: a stand-in
-Frigate with the mirror mounted, a real S3 server (SeaweedFS), and a fault between, beside or inside
-them while events happen. In the end an independent oracle compares the bucket with what Frigate
-wrote, byte for byte. *Offered* are events whose row was committed with a picture and whose picture
-Frigate's retention kept until the mirror had a fair chance to see it. *Lost* are events that are
-not in the bucket in the end, *twice* those that are there under two keys, *wrong* those with other
-bytes. *Alien* are objects that belong to no event. The seconds run from the end of the fault until
-everything was in the bucket.
+`make campaign` writes this page; do not edit it. Each run has its own stand-in for Frigate with the
+mirror, and its own bucket on a real S3 server (SeaweedFS). The run injects a fault while events
+happen. At its end an independent oracle compares the objects in the bucket with the snapshots that
+the stand-in wrote, byte for byte.
+
+- *offered*: the events whose row was committed with a snapshot. The stand-in's retention deletes a
+  snapshot only after the mirror has had a fair chance to see it.
+- *lost*: the offered events that are not in the bucket at the end of the run
+- *twice*: the events that are in the bucket under two keys
+- *wrong*: the events that are in the bucket with other bytes
+- *alien*: the objects that belong to no event
+- *median s* and *longest s*: the seconds from the end of the fault until all offered events were in
+  the bucket
 """
 
 
@@ -39,8 +44,9 @@ def line(outcome: Outcome) -> str:
     """One run in one line. A run that failed also has what is needed to repeat it."""
     v = outcome.verdict
     word = "ok    " if outcome.clean else "FAILED"
-    seconds = "never" if outcome.seconds is None else f"{outcome.seconds:.1f} s"
-    text = f"{word} {' + '.join(outcome.names)}: {v.offered} offered, all there after {seconds}"
+    seconds = outcome.seconds
+    end = "never complete" if seconds is None else f"all in the bucket after {seconds:.1f} s"
+    text = f"{word} {' + '.join(outcome.names)}: {v.offered} offered, {end}"
     if outcome.clean:
         return text
     faults = {"lost": v.lost, "twice": v.duplicated, "wrong": v.wrong, "alien": v.alien}
@@ -82,9 +88,9 @@ def markdown(made: Made, groups: Mapping[str, Sequence[Fault]]) -> str:
         rows = [_row(fault.name, made.alone(fault.name)) or _no_row(fault.name, made)
                 for fault in faults]  # fmt: skip
         if rows := [row for row in rows if row]:
-            parts += [f"## {group}", _table(rows)]
+            parts += [f"## {group.replace('_', ' ')}", _table(rows)]
     paired = [one for one in outcomes if len(one.names) > 1]
-    if row := _row("random pairs of the above", paired):
+    if row := _row("random pairs of these faults", paired):
         parts += ["## pairs", _table([row])]
     parts += ["## all", _table([_row("all", outcomes)])]
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
@@ -122,12 +128,13 @@ def _table(rows: Iterable[tuple[str, ...]]) -> str:
 
 def _circumstances(made: Made) -> str:
     bad = failed(made.outcomes)
-    result = "Every run passed." if not bad else f"{len(bad)} run(s) failed, listed below."
+    result = "Every run passed." if not bad else f"{len(bad)} run(s) failed. They are listed below."
     if unproven := [f"{name} ({why})" for name, why in made.unproven.items()]:
         result += (
             f" {len(unproven)} fault(s) were skipped and prove nothing: {'; '.join(unproven)}."
         )
     pairs = sum(len(one) > 1 for one in made.left_out)
+    left_out = f"{len(made.left_out) - pairs} of one fault, {pairs} of two"
     places = {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "seed": str(made.seed),
@@ -136,7 +143,7 @@ def _circumstances(made: Made) -> str:
         "libraries": f"boto3 {_version('boto3')}, peewee {_version('peewee')}",
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, "
         f"Python {platform.python_version()}",
-        "runs left out for want of time": f"{len(made.left_out) - pairs} alone, {pairs} pairs",
+        "runs not made for lack of time": left_out,
     }
     told = "".join(f"- {name}: {value}\n" for name, value in places.items())
     failures = "".join(f"\n```\n{line(one)}\n```\n" for one in bad)

@@ -39,7 +39,8 @@ class MemorySink:
         self.content_types[key] = content_type
         self.metadata[key] = dict(metadata)
         etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
-        return Receipt(key=key, size=len(data), etag=etag)
+        sha256 = hashlib.sha256(data).hexdigest()
+        return Receipt(key=key, size=len(data), etag=etag, sha256=sha256)
 
     def check(self) -> Probe:
         if self.failures:

@@ -39,7 +39,8 @@ class MemorySink:
         self.content_types[key] = content_type
         self.metadata[key] = dict(metadata)
         etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
-        return Receipt(key=key, size=len(data), etag=etag)
+        sha256 = hashlib.sha256(data).hexdigest()
+        return Receipt(key=key, size=len(data), etag=etag, sha256=sha256)
 
     def check(self) -> Probe:
         if self.failures:
@@ -65,8 +66,7 @@ class MemorySink:
 
 
 class FaultySink(MemorySink):
-    """Asks `fault` before each put; whatever it raises is what becomes of the put. `before` is
-    called while the put is under way."""
+    """Calls `before` and then `fault` in each put. What `fault` raises is the result of the put."""
 
     def __init__(self) -> None:
         super().__init__()

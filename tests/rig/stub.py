@@ -1,4 +1,4 @@
-"""A tiny HTTP server that answers as told and remembers what it was asked."""
+"""A tiny HTTP server. It gives the answers that a test sets and remembers the requests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LISTING = (
 
 @dataclass
 class Seen:
-    """One request as it came in; the names of `headers` are in small letters."""
+    """One request. The names of `headers` are in small letters."""
 
     method: str
     path: str
@@ -34,7 +34,7 @@ class Reply:
 
 
 def error(status: int, code: str, message: str = "as told", **more: str) -> Reply:
-    """An S3 error; `more` are further elements of its XML."""
+    """An S3 error. `more` are further elements of its XML."""
     fields = {"Code": code, "Message": message, **more}
     inner = "".join(f"<{name}>{escape(text)}</{name}>" for name, text in fields.items())
     return Reply(status, f'<?xml version="1.0"?><Error>{inner}</Error>'.encode())
@@ -46,10 +46,10 @@ class _Server(ThreadingHTTPServer):
 
 
 class Stub:
-    """Gives `replies` in their order, then `default`; without one, what a healthy S3 would say.
-    `refusals` are the answers to requests of which some header contains a text. Metadata of more
-    than `most_metadata` bytes is refused, counted as MinIO does, with the names of the headers.
-    """
+    """Gives `replies` in their order, then `default`. Without a default it answers as a healthy S3.
+
+    `refusals` are answers to requests of which a header contains a text. It refuses metadata of
+    more than `most_metadata` bytes, and counts the names of the headers as MinIO does."""
 
     def __init__(self, certificate: tuple[Path, Path] | None = None) -> None:
         self.reset()

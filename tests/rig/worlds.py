@@ -43,7 +43,7 @@ class Clock:
 
 @dataclass
 class World:
-    """A Frigate without its process: `database` and `clips` as it would leave them."""
+    """A Frigate without its process: `database` and `clips` are as Frigate leaves them."""
 
     folder: Path
     environ: dict[str, str] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class World:
         return settings.load(self.environ | environ)
 
     def mirror(self, sink: Sink, **options: Any) -> Mirror:
-        """A mirror of this world, in this process; whoever has it closes its ledger."""
+        """A mirror of this world in this process. The caller closes its ledger."""
         loaded = self.settings()
         return Mirror(loaded, sink, open_alone(loaded.state), **options)
 
@@ -79,7 +79,7 @@ class World:
         picture: bool = True,
         kind: str = "object",
     ) -> str:
-        """An event, its picture first and its row after it, as Frigate does; returns its id."""
+        """Makes an event as Frigate does, first its picture and then its row. Returns its id."""
         event_id = f"{started:.6f}-{len(self.pictures):06d}"
         self.pictures[event_id] = _picture(len(self.pictures))
         if picture:
@@ -89,7 +89,7 @@ class World:
         return event_id
 
     def events(self, ids: Iterable[tuple[str, float]], camera: str = "front_door") -> None:
-        """Rows alone, in one transaction."""
+        """Makes rows without pictures, in one transaction."""
         self._sql.execute("BEGIN")
         rows = ((one, camera, start, start + 5, '{"type": "object"}') for one, start in ids)
         self._sql.executemany(INSERT, rows)
@@ -99,20 +99,20 @@ class World:
         (self.clips / f"{camera}-{event_id}.jpg").write_bytes(self.pictures[event_id])
 
     def forget(self, event_id: str, camera: str = "front_door", *, row: bool = False) -> None:
-        """Delete an event's picture, and its row too if Frigate's retention is that far."""
+        """Deletes an event's picture, and with `row` its row, as Frigate's retention does."""
         (self.clips / f"{camera}-{event_id}.jpg").unlink()
         if row:
             self._sql.execute("DELETE FROM event WHERE id = ?", (event_id,))
 
     def end(self, event_id: str, ended: float) -> None:
-        """A manual event that had no duration ends."""
+        """Ends a manual event that had no duration."""
         self._sql.execute("UPDATE event SET end_time = ? WHERE id = ?", (ended, event_id))
 
     def rename_camera(self, event_id: str, camera: str) -> None:
         self._sql.execute("UPDATE event SET camera = ? WHERE id = ?", (camera, event_id))
 
     def without_snapshot(self, event_id: str) -> None:
-        """What Frigate's retention says in the row of an event whose picture it has deleted."""
+        """Changes the row as Frigate's retention does when it has deleted the event's picture."""
         self._sql.execute("UPDATE event SET has_snapshot = 0 WHERE id = ?", (event_id,))
 
     def artifact(self, event_id: str = "1705328962.500000-abcdef", **other: Any) -> Artifact:
@@ -131,13 +131,13 @@ class World:
         return Artifact(**values | other)
 
     def lines(self, name: str) -> list[list[str]]:
-        """The fields of each line of a state file, none where it is missing."""
+        """The fields of each line of a state file. None if the file is missing."""
         path = self.cache / name
         text = path.read_text() if path.exists() else ""
         return [line.split("\t") for line in text.splitlines()]
 
     def status(self) -> dict[str, Any]:
-        """The status document as it was written last, empty where there is none."""
+        """The last status document. Empty if there is none."""
         try:
             document: dict[str, Any] = json.loads((self.cache / ".s3_status.json").read_text())
         except FileNotFoundError:
@@ -146,12 +146,12 @@ class World:
 
 
 def _picture(number: int) -> bytes:
-    """A real picture; what follows its end-of-image marker makes each one different."""
+    """A real picture. The bytes after its end-of-image marker make each one different."""
     return PICTURES[number % len(PICTURES)].read_bytes() + b"%d" % number
 
 
 class Child:
-    """The mirror as Frigate's hook starts it: ids go down a pipe that is its stdin."""
+    """The mirror as Frigate's hook starts it. Its stdin is a pipe for ids."""
 
     def __init__(
         self,
@@ -181,18 +181,18 @@ class Child:
         os.write(self.pipe, f"{event_id}\n".encode())
 
     def close(self) -> None:
-        """Frigate stops."""
+        """Closes the pipe, as the end of Frigate does."""
         if self.pipe >= 0:
             os.close(self.pipe)
             self.pipe = -1
 
     def end(self) -> int:
-        """Close the pipe and wait; the exit code."""
+        """Closes the pipe and waits for the mirror's end. Returns the exit code."""
         self.close()
         return self.wait()
 
     def wait(self) -> int:
-        """Wait for its end; the exit code."""
+        """Waits for its end. Returns the exit code."""
         return self.process.wait(PATIENCE)
 
     def kill(self) -> None:
@@ -205,10 +205,12 @@ class Child:
         return self.log_path.read_text()
 
     def says(self, words: str) -> None:
-        """Wait until its log has these words."""
+        """Waits until its log has these words."""
 
         def said() -> bool:
-            ended = self.process.poll() is not None  # asked first: it may say them and end
+            ended = (
+                self.process.poll() is not None
+            )  # asked first, because it may log the words and end
             return words in self.log or ended
 
         until(said, lambda: f"{words}\n{self.log}")
@@ -225,7 +227,7 @@ def clean_environ() -> dict[str, str]:
 
 
 def command(world: World, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run one of the commands in this world, as a person would."""
+    """Runs a command in this world, as a person does."""
     return subprocess.run(
         [sys.executable, str(ROOT / "s3_snapshot_mirror.py"), *words],
         env=clean_environ() | world.environ | environ,

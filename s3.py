@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from frigate_mirror.sinks.s3.boto import Clients
 
 LIBRARIES = ("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six", "urllib3")
-for _name in LIBRARIES:  # imported when they are needed, but a missing one is reported at once
+for _name in ("boto3", "botocore"):  # imported when needed, but reported at once if missing
     if importlib.util.find_spec(_name) is None:
         raise ModuleNotFoundError(f"No module named {_name!r}", name=_name)
 

@@ -1,8 +1,6 @@
-"""The core of the mirror: everything that has no edge.
+"""The mirror. The modules at top level (`frigate_s3_patcher`, `s3`, `s3_snapshot_mirror`) use it.
 
-Knows nothing of boto3, of Frigate's Python code, or of the three top-level edges
-(`frigate_s3_patcher`, `s3`, `s3_snapshot_mirror`); they import this package, never the other
-way round.
+CONTRIBUTING.md says what each folder is for.
 """
 
 __version__ = "0.1.0"

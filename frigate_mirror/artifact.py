@@ -1,34 +1,58 @@
-"""Artifact: one file on its way to the destination. Knows nothing of who made the file."""
+"""Artifact: one file on its way to the destination."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from frigate_mirror.files import open_original
+
+
+def open_file(artifact: Artifact) -> BinaryIO:
+    """Opens an artifact whose origin is the path of a file. Raises OSError."""
+    return open_original(artifact.origin)
+
+
+Opener = Callable[["Artifact"], BinaryIO]
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One file of one event, on its way to one key.
+    """One file of one subject, on its way to one key.
 
-    `id` is `{kind}:{event id}`, the ledger's key; `started` the event's start and `size` the
-    file's size in bytes when it was seen; `metadata` is ready for the sink. `version` changes
-    whenever the file or what the event says of itself does; `flaw` says in a few words why the
-    bytes are not whole, and is empty where they are.
+    id            `{kind}:{subject id}`, the artifact's name in the ledger
+    started       Unix seconds at which the subject started
+    origin        where the bytes come from, in words that the kind understands; often a path
+    size          bytes that the file had when it was seen
+    metadata      object metadata, ready for the sink
+    version       changes whenever the file or its description changes
+    flaw          why the bytes are incomplete, in a few words; empty where they are complete
     """
 
     id: str
     camera: str
     started: float
     key: str
-    source: Path
+    origin: str
     size: int
     content_type: str
     metadata: Mapping[str, str]
     version: str = ""
     flaw: str = ""
+    opener: Opener = field(default=open_file, repr=False, compare=False)
+
+    def open(self) -> BinaryIO:
+        """Opens the bytes at their origin. Raises FileNotFoundError if they no longer exist, and
+        OSError for any other failure."""
+        return self.opener(self)
 
 
-def event_of(artifact: str) -> str:
-    """The event id in an artifact's id."""
-    return artifact.partition(":")[2]
+def subject_of(artifact_id: str) -> str:
+    """Returns the id of the subject that the artifact belongs to."""
+    return artifact_id.partition(":")[2]
+
+
+def kind_of(artifact_id: str) -> str:
+    """Returns the name of the artifact's kind."""
+    return artifact_id.partition(":")[0]

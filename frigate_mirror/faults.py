@@ -1,4 +1,4 @@
-"""What is wrong: the last error, and the troubles of the moment."""
+"""Faults: the last error, and the troubles of the moment."""
 
 from __future__ import annotations
 
@@ -10,25 +10,42 @@ log = logging.getLogger("frigate_s3")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """The last error: when (Unix seconds), what, and what the owner can do about it."""
+    """An error: when it happened (Unix seconds), what it was, and what the owner can do about
+    it."""
 
     at: float
     message: str
     hint: str
 
 
+class PartError(Exception):
+    """An error of one part of the mirror; `part` is the name of its trouble."""
+
+    part = ""
+
+
 class Troubles:
-    """What is wrong at the moment, by name; each is said once when it begins."""
+    """What is wrong at the moment, by name. Each trouble is logged once when it begins."""
 
     def __init__(self) -> None:
         self._now: dict[str, str] = {}
+        self._closed = False
+
+    def close(self) -> None:
+        """Ignores the errors of tasks that end after the mirror has stopped."""
+        self._closed = True
+
+    def meet(self, error: PartError) -> None:
+        """Notes an error as the trouble of its part."""
+        if not self._closed:
+            self.note(error.part, str(error))
 
     def note(self, name: str, trouble: str) -> None:
-        """`trouble` is what is wrong with `name` now; empty: nothing is, any more."""
+        """Notes what is wrong with `name` now. An empty text means that nothing is wrong."""
         if trouble and not self._now.get(name):
             log.warning("S3 snapshot mirror: %s", trouble)
         self._now[name] = trouble
 
     def all(self) -> list[str]:
-        # A copy first: another thread may note something new meanwhile.
+        # The copy guards against another thread that notes something meanwhile.
         return [trouble for trouble in list(self._now.values()) if trouble]

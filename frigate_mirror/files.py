@@ -1,4 +1,4 @@
-"""How this project reads and replaces files in folders where others can write too."""
+"""Reads and replaces files in folders that other programs can write to as well."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import BinaryIO
 
 
 def open_regular(path: Path | str) -> BinaryIO:
-    """Open a file for reading, but nothing that a name could have been swapped for: no link, no
-    pipe (which would block), no folder. Raises OSError."""
+    """Opens a regular file for reading. A link, a pipe (which would block) or a folder under this
+    name is refused. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -21,14 +21,26 @@ def open_regular(path: Path | str) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
+def open_original(path: str) -> BinaryIO:
+    """Opens a file of the recorder. Raises FileNotFoundError only if the file's folder is there,
+    because a missing folder means that its disk is away; raises OSError for any other failure."""
+    try:
+        return open_regular(path)
+    except FileNotFoundError:
+        folder = os.path.dirname(path)
+        if folder and not os.path.isdir(folder):
+            raise OSError(f"no folder {folder}") from None
+        raise
+
+
 @contextmanager
 def replacing(path: Path, mark: str = "") -> Iterator[BinaryIO]:
-    """A new file, readable by its owner only, that takes the place of `path` when all of it was
-    written. Raises OSError; whatever is raised, `path` is then as it was. Two processes that may
-    write the same `path` at once need a `mark` each."""
+    """Writes a new file, readable by its owner only, that replaces `path` once all of it is
+    written. After any exception `path` is as it was. Two processes that may write the same `path`
+    at the same time each need a `mark` of their own. Raises OSError."""
     partial = path.with_name(f"{path.name}{mark}.part")
     with suppress(FileNotFoundError):
-        partial.unlink()  # left by a crash, or a link that somebody laid there
+        partial.unlink()  # a crash left it, or somebody put a link there
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:

@@ -3,9 +3,9 @@
     {prefix}/{camera}/{date}/{event-id}-{timestamp}{ending}
     frigate/front_door/2024-01-15/1705329022.123456-abc123-20240115_143022.jpg
 
-A key is a pure function of the event and of two settings, never of the time of upload. Its ending
-names the kind of the file. Camera names that are no plain words are percent-encoded, so no name can
-leave the prefix.
+A key is a pure function of the event and of two settings; the time of upload plays no part. Its
+ending names the kind of the file. Camera names with unusual characters are percent-encoded, so that
+no name can leave the prefix.
 """
 
 from __future__ import annotations
@@ -25,23 +25,24 @@ ENDINGS = {
     CLIP: r"(?:-part-\d{4})?\.mp4",
     METADATA: r"\.json",
 }
-"""What a key ends with, for each kind of file of an event, as a regular expression."""
+"""What the key of each kind of file ends with, as a regular expression."""
 KINDS = frozenset(ENDINGS)
 _NAME = re.compile(
     r"(?P<event>.+)-(?P<stamp>\d{8}_\d{6})(?:"
     + "|".join(f"(?P<{kind}>{ending})" for kind, ending in ENDINGS.items())
     + ")"
 )
-_LATEST = 32_503_680_000  # the year 3000; beyond it a time is a fault, not an event
+_LATEST = 32_503_680_000  # the year 3000; a later time is a fault in the data
 
 
 class KeyFault(ValueError):
-    """No key can be made of these parts, or this key is none of ours."""
+    """These parts make no key, or the mirror cannot have written this key."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyParts:
-    """`started` is whole Unix seconds: a key has no fraction. `ending` begins after the time."""
+    """What a key is made of. `started` is whole Unix seconds, because a key has no fraction;
+    `ending` begins after the time."""
 
     prefix: str
     camera: str
@@ -56,18 +57,18 @@ class KeyParts:
 
 
 def is_event_id(text: str) -> bool:
-    """Whether `text` can stand in a key, a file name and a log line as it is. Frigate's own are
-    `{Unix time}-{6 letters or digits}`."""
+    """Returns whether `text` can stand unchanged in a key, a file name and a log line. Frigate's
+    own ids are `{Unix time}-{6 letters or digits}`."""
     return EVENT_ID.fullmatch(text) is not None
 
 
 def artifact_id(kind: str, event_id: str) -> str:
-    """The ledger's name for one file of an event."""
+    """Returns the ledger's name for one file of a subject."""
     return f"{kind}:{event_id}"
 
 
-def kind_of(key: str) -> str:
-    """The kind that a key's ending names; empty for a key that is none of ours."""
+def kind_in(key: str) -> str:
+    """Returns the kind that the ending of a key names, or an empty text if it names none."""
     match = _NAME.fullmatch(key.rpartition("/")[2])
     return (match.lastgroup or "") if match else ""
 
@@ -80,8 +81,8 @@ class KeyCodec:
     timezone: str = "UTC"
 
     def key(self, camera: str, event_id: str, started: float, ending: str) -> str:
-        """The key of an event's file; `started` is Unix seconds, `ending` as in ENDINGS. Raises
-        KeyFault."""
+        """Returns the key of an event's file. `started` is Unix seconds, `ending` matches one of
+        ENDINGS. Raises KeyFault."""
         if not is_event_id(event_id):
             raise KeyFault(f"event id {event_id!r} cannot stand in a key")
         if not 0 <= started < _LATEST:
@@ -96,8 +97,8 @@ class KeyCodec:
         return key
 
     def parse(self, key: str) -> KeyParts:
-        """The parts that `key` was made of. Raises KeyFault, also for a key that `key` would have
-        written otherwise."""
+        """Returns the parts that made `key`. Raises KeyFault for a key that `KeyCodec.key` would
+        not write in exactly this form."""
         head = f"{self.prefix}/" if self.prefix else ""
         pieces = key.removeprefix(head).split("/")
         match = _NAME.fullmatch(pieces[-1])
@@ -116,22 +117,23 @@ class KeyCodec:
         return KeyParts(self.prefix, camera, event_id, started, kind, ending)
 
     def _instant(self, local: datetime, event_id: str) -> int:
-        """Unix seconds of a local time. In the hour that a clock change repeats, the one nearer
-        to the time that Frigate's event id begins with."""
-        there = zone(self.timezone)
-        both = {int(local.replace(tzinfo=there, fold=fold).timestamp()) for fold in (0, 1)}
+        """Returns the Unix seconds of a local time. In the hour that a clock change repeats, it
+        chooses the instant that is nearer to the time in Frigate's event id."""
+        timezone = zone(self.timezone)
+        instants = {int(local.replace(tzinfo=timezone, fold=fold).timestamp()) for fold in (0, 1)}
         head = event_id.partition("-")[0]
         near = float(head) if re.fullmatch(r"\d+(\.\d+)?", head) else 0.0
-        return min(both, key=lambda second: abs(second - near))
+        return min(instants, key=lambda second: abs(second - near))
 
 
 def zone(name: str) -> tzinfo:
-    """The IANA time zone; UTC needs no database of them. Raises KeyError, ValueError, OSError."""
+    """Returns the IANA time zone of this name. UTC works without a time zone database. Raises
+    KeyError, ValueError, OSError."""
     return UTC if name == "UTC" else ZoneInfo(name)
 
 
 def quote_camera(camera: str) -> str:
-    """One path segment for any camera name; Frigate's own names stay as they are."""
+    """Returns the one path segment that stands for a camera name. Plain names stay as they are."""
     if not camera:
         raise KeyFault("the camera has no name")
     quoted = quote(camera, safe="", errors="surrogatepass")
@@ -139,5 +141,5 @@ def quote_camera(camera: str) -> str:
 
 
 def utc(seconds: float) -> str:
-    """Unix seconds as people read them: 2024-01-15T14:30:22Z."""
+    """Returns Unix seconds as people read them: 2024-01-15T14:30:22Z."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")[:19] + "Z"

@@ -1,7 +1,7 @@
-"""Object metadata, both ways, within S3's rules: ASCII header values, 2 KB of names and values in
-all (S3 user guide, "Working with object metadata").
+"""Object metadata, both ways, within S3's rules: values are ASCII, and all names and values
+together have at most 2 KB (S3 user guide, "Working with object metadata").
 
-A name in any script survives the round trip by percent-encoding, which leaves plain ASCII readable.
+Percent-encoding keeps names in any script, and leaves plain ASCII readable.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ LIMIT = 2048  # bytes of all names and values together
 OVERHEAD = len("x-amz-meta-")  # MinIO and rclone count it for each name, AWS does not
 _PLAIN = "".join(chr(c) for c in range(0x20, 0x7F) if chr(c) not in "%,?")
 _WORD = f"[{re.escape(_PLAIN.lstrip())}]+"
-_AS_IT_IS = re.compile(f"{_WORD}(?: {_WORD})*")  # nearly all there is
+_AS_IT_IS = re.compile(f"{_WORD}(?: {_WORD})*")  # nearly every value
 _FRAGILE_BLANK = re.compile(r"\A |(?<= ) | \Z")
 
 
 def encode(values: Mapping[str, str], zones: Sequence[str] = ()) -> dict[str, str]:
-    """Metadata of `values`, in their order of importance, and of `zones`.
+    """Returns the metadata for `values`, in their order of importance, and for `zones`.
 
-    What does not fit into 2 KB is left out, zones first, and `left-out` then names it.
+    What does not fit into 2 KB is left out, zones first; `left-out` names it.
     """
     encoded: dict[str, str] = {}
     left_out: list[str] = []
@@ -48,8 +48,8 @@ def encode(values: Mapping[str, str], zones: Sequence[str] = ()) -> dict[str, st
 
 
 def least(metadata: Mapping[str, str]) -> dict[str, str]:
-    """The least of what `encode` has made: `event-id`, and `left-out`, which names the rest. It is
-    for a service that allows less than 2 KB."""
+    """Returns the smallest useful part of what `encode` returned, for a service that allows less
+    than 2 KB: `event-id`, and `left-out`, which names the rest."""
     kept = {name: text for name, text in metadata.items() if name == "event-id"}
     names = [*metadata.keys() - {"event-id", "left-out"}, *metadata.get("left-out", "").split(",")]
     left_out = ",".join(sorted({name for name in names if name}))
@@ -57,15 +57,16 @@ def least(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def decode(metadata: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """The values and the zones that `encode` was given, as far as they fitted."""
+    """Returns the values and the zones that were given to `encode`, as far as they fitted."""
     values = {k: unquote(v) for k, v in metadata.items() if k not in ("zones", "left-out")}
     zones = [unquote(zone) for zone in metadata.get("zones", "").split(",") if zone]
     return values, zones
 
 
 def _quoted(text: str) -> str:
-    """Blanks stay readable, but at either end they would be trimmed and in a row folded, on the way
-    or in the request's signature; `=?` would be taken for a word encoded as RFC 2047 has it."""
+    """Percent-encodes a value. Single blanks within it stay readable. At either end they would be
+    trimmed, and several in a row folded, by a proxy or in the signature. `=?` would be taken for
+    the beginning of an encoded word (RFC 2047)."""
     if _AS_IT_IS.fullmatch(text):
         return text
     return _FRAGILE_BLANK.sub("%20", quote(text, safe=_PLAIN, errors="replace"))

@@ -1,13 +1,13 @@
-"""Spool: a second name for each file not yet uploaded, so that Frigate's retention cannot take it.
+"""Spool: the files of artifacts that are not uploaded yet, safe from the recorder's retention.
 
-A hard link costs no space until Frigate deletes its own name. Where links are not possible (another
-file system, exFAT, some network shares) the file is copied. All of it together is bounded; past the
-bound, and whenever the spool fails, the file is uploaded from where Frigate put it.
+A hard link costs no space until the recorder deletes its own name. Where links are not possible
+(another file system, exFAT, some network shares) the file is copied. The spool is bounded; when it
+is full, and whenever it fails, an artifact is uploaded from its origin.
 
-Beside each held file lies its description, a JSON document with all that is needed to upload it
-without any database.
+Beside each held file lies its description, a JSON document with all that is needed to upload the
+file without any database.
 
-The folder lies in Frigate's clips/cache, where 0.16 to 0.18 delete `clip_*.mp4` only
+The folder lies in Frigate's clips/cache, where Frigate 0.16 to 0.18 delete only `clip_*.mp4`
 (`frigate/record/cleanup.py`).
 """
 
@@ -25,21 +25,26 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from frigate_mirror.artifact import Artifact
 from frigate_mirror.files import open_regular, replacing
-from frigate_mirror.keys import is_event_id, kind_of
+from frigate_mirror.keys import is_event_id, kind_in
+from frigate_mirror.part import Part
 
 log = logging.getLogger("frigate_s3.spool")
-DESCRIPTION = "~.json"  # no event id can end so
+DESCRIPTION = "~.json"  # no subject id can end so
 LONGEST_DESCRIPTION = 65_536  # bytes
-_UNFIT = re.compile("[\0-\x1f\x7f\ud800-\udfff]")  # in no text that a header or SQLite can take
+DESCRIBED = tuple(
+    field.name for field in dataclasses.fields(Artifact) if field.name not in ("origin", "opener")
+)
 YOUNG = 3_600.0  # seconds that another process may take from holding a file to queueing it
+_UNFIT = re.compile("[\0-\x1f\x7f\ud800-\udfff]")  # neither a header nor SQLite takes these
 
 
-class Spool:
-    """The folder `folder`, holding at most `limit` bytes (0: nothing at all)."""
+class Spool(Part):
+    """The folder `folder`, which holds at most `limit` bytes. With a limit of 0 it holds nothing.
+    `clock` gives Unix seconds."""
 
     def __init__(self, folder: Path, limit: int, clock: Callable[[], float] = time.time) -> None:
         self._folder = folder
@@ -50,69 +55,74 @@ class Spool:
         self._versions: dict[str, str] = {}
         self._full = False
         self._broken = False
-        self._missed = limit > 0  # in an earlier life, for all we know
+        self._missed = limit > 0  # an earlier life may have missed some
         if limit:
             with suppress(OSError):
                 for entry in self._entries():
                     with suppress(OSError):
                         self._sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
         self._orphans = set(self._sizes)
-        self.bytes = sum(self._sizes.values())
-        """Bytes held, as if Frigate had deleted every one of the files."""
+        self._bytes = sum(self._sizes.values())  # as if the recorder had deleted its own copies
 
-    @property
-    def files(self) -> int:
-        return len(self._sizes)
-
-    @property
-    def trouble(self) -> str:
-        """Why files are not held at the moment; empty if they are."""
+    def troubles(self) -> list[str]:
+        """Returns why files cannot be held at the moment."""
         if self._full:
-            return "spool full, Frigate may delete pictures before they are uploaded"
-        return "spool cannot be written" if self._broken else ""
+            return ["spool full, Frigate may delete pictures before they are uploaded"]
+        return ["spool cannot be written"] if self._broken else []
+
+    def status(self) -> dict[str, Any]:
+        """Returns this part's piece of the status document."""
+        return {"spool_files": len(self._sizes), "spool_bytes": self._bytes}
 
     def path(self, artifact_id: str) -> str:
-        """Where the artifact's file is held, if it is. A text: making a Path costs more than some
-        of what is done with it."""
+        """Returns where the artifact's file lies if it is held."""
         return f"{self._folder}/{_name(artifact_id)}"
 
     def holds(self, artifact_id: str) -> bool:
         return _name(artifact_id) in self._sizes
 
     def lacks(self, artifact_id: str) -> bool:
-        """Whether the artifact's file is not held, though it could be."""
+        """Returns whether the artifact's file is not held although there is room for it."""
         return not self._full and not self.holds(artifact_id)
 
     def hold(self, artifact: Artifact) -> None:
-        """Keep the artifact's file until `release`. A failure is said once, never raised, and
+        """Keeps the artifact's file until `release`. A failure is logged once, never raised, and
         remembered for `recount`."""
         if not self._limit:
             return
         name, target = _name(artifact.id), self.path(artifact.id)
         with self._lock:
-            grown = self.bytes + artifact.size - self._sizes.get(name, 0)
+            grown = self._bytes + artifact.size - self._sizes.get(name, 0)
             if grown > self._limit:
                 self._missed = True
                 self._tell_full()
                 return
             try:
-                self._take(artifact.source, target)
+                original = artifact.open()
             except FileNotFoundError:
-                return  # deleted just now; the upload will find out
+                return  # the recorder has just deleted it; the upload will find out
+            except OSError as error:
+                self._missed = True
+                log.debug("S3 spool: cannot read %s: %s", artifact.origin, error)
+                return
+            try:
+                with original:
+                    self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    _link_or_copy(original, target)
             except OSError as error:
                 self._missed = True
                 self._tell_broken(artifact, error)
                 return
-            self.bytes, self._sizes[name] = grown, artifact.size
+            self._bytes, self._sizes[name] = grown, artifact.size
             self._versions[name] = artifact.version
             self._orphans.discard(name)
             self._broken = False
             self._describe(artifact, target)
 
     def _describe(self, artifact: Artifact, target: str) -> None:
-        """Without its description a held file can still be uploaded, while the ledger or Frigate
-        knows its event."""
-        document = json.dumps(dataclasses.asdict(artifact), default=str)
+        """Writes the description. Without it the held file can still be uploaded as long as the
+        ledger or the recorder knows its subject."""
+        document = json.dumps({name: getattr(artifact, name) for name in DESCRIBED}, default=dict)
         try:
             with replacing(Path(f"{target}{DESCRIPTION}"), f".{os.getpid()}") as file:
                 file.write(document.encode())
@@ -120,76 +130,69 @@ class Spool:
             self._tell_broken(artifact, error)
 
     def described(self, artifact_id: str) -> Artifact | None:
-        """The artifact of a held file, as its description has it; None where there is none that
-        fits."""
+        """Returns the artifact of a held file from its description, or None where no description
+        fits. Its origin is empty: other programs can write here, and must not choose a file."""
         path = self.path(artifact_id)
         try:
             size = os.lstat(path).st_size
             with open_regular(f"{path}{DESCRIPTION}") as file:
                 fields = json.loads(file.read(LONGEST_DESCRIPTION))
-            fields["source"], fields["size"] = Path(fields["source"]), size
-            artifact = Artifact(**fields)
+            known = {name: fields[name] for name in DESCRIBED} | {"origin": "", "size": size}
+            artifact = Artifact(**known)
         except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return None
         return artifact if _makes_sense(artifact, artifact_id) else None
 
-    def _take(self, source: Path, target: str) -> None:
-        try:
-            _link_or_copy(source, target)
-        except FileNotFoundError:  # the file, or our folder: to look first costs each of them
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _link_or_copy(source, target)
-
     def open(self, artifact: Artifact) -> BinaryIO:
-        """The artifact's bytes, from the spool or else from Frigate's own file. Raises OSError:
-        FileNotFoundError only when neither is there any more, though Frigate's folder is."""
-        trouble: OSError | None = None
+        """Opens the artifact's bytes, held or else at their origin. Raises FileNotFoundError only
+        if neither exists any more, and OSError for any other failure."""
         try:
-            return open_regular(self.path(artifact.id))
-        except FileNotFoundError:
-            pass
+            return self.open_held(artifact.id)
         except OSError as error:
             trouble = error
         try:
-            return open_regular(artifact.source)
+            return artifact.open()
         except FileNotFoundError:
-            if trouble is not None:
-                raise trouble from None  # it is still there, and may be readable later
-            if not artifact.source.parent.is_dir():
-                raise OSError(f"no folder {artifact.source.parent}") from None
+            if not isinstance(trouble, FileNotFoundError):
+                raise trouble from None  # the held file exists, and may be readable later
             raise
 
+    def open_held(self, artifact_id: str) -> BinaryIO:
+        """Opens the held file. Raises OSError."""
+        return open_regular(self.path(artifact_id))
+
     def release(self, artifact_id: str, version: str = "") -> None:
-        """Let go of the artifact's file: it is in the bucket, or never will be. With a `version`,
-        only if it is held in no other one: it may have been held anew this very moment."""
+        """Deletes the held file: its artifact is uploaded, or never will be. With a `version`, a
+        file that is held in another version stays: somebody may just have held it anew."""
         name = _name(artifact_id)
         with self._lock:
             if version and self._holds_another(artifact_id, version):
                 return
-            held = self._sizes.pop(name, 0)
+            size = self._sizes.pop(name, 0)
             self._versions.pop(name, "")
             self._orphans.discard(name)
-            self.bytes -= held
-            if held and self.bytes <= self._limit // 2:
+            self._bytes -= size
+            if size and self._bytes <= self._limit // 2:
                 self._full = False
-            # Whether or not it is in our books: another process may have held it (`backfill`).
+            # Another process (`backfill`) may have held it, so it need not be in our books.
             for path in (self.path(artifact_id), f"{self.path(artifact_id)}{DESCRIPTION}"):
                 with suppress(OSError):
                     os.unlink(path)
 
     def _holds_another(self, artifact_id: str, version: str) -> bool:
-        """Whether it is held in another version, by our books and by its description too: another
-        process may have held it since."""
+        """Returns whether both our books and the description name another version. Another process
+        may have held the file since we did."""
         if self._versions.get(_name(artifact_id), version) == version:
             return False
         described = self.described(artifact_id)
         return described is not None and described.version != version
 
     def recount(self) -> bool:
-        """Whether files should be held again: some could not be, or somebody has deleted some."""
+        """Returns whether files should be held again, because some could not be held or somebody
+        has deleted some."""
         with self._lock:
-            for name in self._sizes.keys() - self._there():
-                self.bytes -= self._sizes.pop(name)
+            for name in self._sizes.keys() - self._names():
+                self._bytes -= self._sizes.pop(name)
                 self._versions.pop(name, "")
                 self._orphans.discard(name)
                 self._missed = True
@@ -197,26 +200,24 @@ class Spool:
         return missed
 
     def orphan(self, artifact_id: str) -> None:
-        """The ledger could not be told of this file."""
+        """Notes that the ledger could not be told of this file."""
         with self._lock:
             self._orphans |= {_name(artifact_id)} & self._sizes.keys()
 
     @property
     def orphans(self) -> list[str]:
-        """Ids of the artifacts that the ledger may not know: their files were here at our start,
-        or it could not be told."""
+        """The ids of artifacts that the ledger may not know: their files were here at our start, or
+        the ledger could not be told of them."""
         return [name.replace("_", ":", 1) for name in sorted(self._orphans)]
 
     def sweep(self, keep: Callable[[str], float]) -> int:
-        """Remove orphans that are older than `keep(artifact id)` seconds, and older than what
-        another process may still be about to queue. Returns how many.
-
-        Never any other file: age alone says little, since clocks are set."""
+        """Deletes orphans that are older than `keep(artifact id)` seconds, and older than another
+        process needs to queue them. Returns how many. Any other file stays, because a clock that
+        was set can make any file look old."""
         removed = 0
         for artifact_id in self.orphans:
             with suppress(OSError):
-                held = os.lstat(self.path(artifact_id))
-                age = self._clock() - held.st_ctime
+                age = self._clock() - os.lstat(self.path(artifact_id)).st_ctime
                 half_a_copy = artifact_id.endswith(".part")
                 if age > YOUNG and (half_a_copy or age > keep(artifact_id)):
                     self.release(artifact_id)
@@ -224,7 +225,8 @@ class Spool:
         return removed
 
     def _entries(self) -> list[os.DirEntry[str]]:
-        """Those with a name of ours that are no folders: held files and halves of copies."""
+        """Returns the entries with a name of ours: held files and unfinished copies. Raises
+        OSError."""
         try:
             with os.scandir(self._folder) as entries:
                 return [
@@ -236,8 +238,9 @@ class Spool:
         except FileNotFoundError:
             return []
 
-    def _there(self) -> set[str]:
-        """Names of the files that are there; of all that should be, while nobody can tell."""
+    def _names(self) -> set[str]:
+        """Returns the names of the files in the folder, or the expected names if it cannot be
+        read."""
         try:
             return {entry.name for entry in self._entries()} if self._sizes else set()
         except OSError:
@@ -251,71 +254,77 @@ class Spool:
 
     def _tell_broken(self, artifact: Artifact, error: OSError) -> None:
         if not self._broken:
-            log.warning("S3 spool: cannot keep %s: %s", artifact.source.name, error)
+            log.warning("S3 spool: cannot keep %s: %s", artifact.key, error)
         self._broken = True
 
 
 def _name(artifact_id: str) -> str:
-    # Ids are checked (`keys.is_event_id`): no slash, no blank, and one colon.
+    # Ids are checked (`keys.is_event_id`): they have no slash, no blank and one colon.
     return artifact_id.replace(":", "_", 1)
 
 
 def _makes_sense(artifact: Artifact, artifact_id: str) -> bool:
-    """Whether a description is of this artifact and could have been written by the mirror."""
-    kind, _, event_id = artifact_id.partition(":")
+    """Returns whether a description belongs to this artifact and the mirror can have written it."""
+    kind, _, subject_id = artifact_id.partition(":")
     metadata = artifact.metadata
     texts = [artifact.camera, artifact.key, artifact.content_type, artifact.version, artifact.flaw]
     if isinstance(metadata, dict):
-        texts += [str(artifact.source), *metadata, *metadata.values()]
+        texts += [*metadata, *metadata.values()]
     return (
         artifact.id == artifact_id
         and all(isinstance(text, str) and not _UNFIT.search(text) for text in texts)
         and isinstance(artifact.started, float)
         and math.isfinite(artifact.started)
-        and kind_of(artifact.key) == kind
-        and f"/{event_id}-" in f"/{artifact.key}"
+        and kind_in(artifact.key) in ("", kind)
+        and f"/{subject_id}-" in f"/{artifact.key}"
         and isinstance(metadata, dict)
     )
 
 
-def _link_or_copy(source: Path, target: str) -> None:
-    """Give the file at `source` the name `target` too; what has that name already is replaced if
-    it is another file, or a copy of what the file was before it changed."""
+def _link_or_copy(original: BinaryIO, target: str) -> None:
+    """Gives an open file the name `target`. A file that has this name already is replaced, unless
+    it is the same file or an unchanged copy of it. Raises OSError."""
     try:
-        os.link(source, target, follow_symlinks=False)
+        _link(original, target)
         return
-    except FileNotFoundError:
-        raise
     except FileExistsError:
-        if _same(source, target):
+        if _same(original, target):
             return
-    except OSError:  # no links here
-        _copy(source, target)
+    except OSError:  # this file system has no links, or the bytes do not come from a file
+        _copy(original, target)
         return
     partial = f"{target}.{os.getpid()}.part"
     with suppress(FileNotFoundError):
         os.unlink(partial)
     try:
-        os.link(source, partial, follow_symlinks=False)
-    except FileNotFoundError:
-        raise
+        _link(original, partial)
     except OSError:
-        _copy(source, target)
+        _copy(original, target)
     else:
         os.replace(partial, target)
 
 
-def _same(source: Path, target: str) -> bool:
-    ours, theirs = os.lstat(target), os.lstat(source)
+def _link(original: BinaryIO, target: str) -> None:
+    """Links the open file itself, whatever its name means by now. Raises OSError."""
+    descriptor = original.fileno()
+    # Python follows the link in /proc only if a folder is given; an absolute path ignores it.
+    os.link(f"/proc/self/fd/{descriptor}", target, src_dir_fd=descriptor, follow_symlinks=True)
+
+
+def _same(original: BinaryIO, target: str) -> bool:
+    ours, theirs = os.lstat(target), os.fstat(original.fileno())
     if (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino):
         return True
     return (ours.st_size, ours.st_mtime_ns) == (theirs.st_size, theirs.st_mtime_ns)
 
 
-def _copy(source: Path, target: str) -> None:
-    with open_regular(source) as original, replacing(Path(target), f".{os.getpid()}") as copy:
+def _copy(original: BinaryIO, target: str) -> None:
+    """Copies what the file holds. The copy has the time of the original, so that `_same` knows it
+    again. Raises OSError."""
+    with replacing(Path(target), f".{os.getpid()}") as copy:
         shutil.copyfileobj(original, copy)
         copy.flush()
-        was = os.fstat(original.fileno())
-        os.utime(copy.fileno(), ns=(was.st_atime_ns, was.st_mtime_ns))
+        with suppress(OSError):  # bytes that do not come from a file have no time
+            status = os.fstat(original.fileno())
+            os.utime(copy.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
         os.fsync(copy.fileno())  # a power cut must not leave half a picture under its name

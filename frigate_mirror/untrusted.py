@@ -1,4 +1,4 @@
-"""Values from files that others can write too, and texts for a terminal made of them."""
+"""Checks values from files that other programs can write, and makes their texts safe to print."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import is_dataclass
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-LARGEST = 2**63  # numbers from here on, and what is no number, are none of ours
+LARGEST = 2**63  # the mirror never writes a number that is not below this
 
 
 def shaped(value: Any, kind: Any) -> Any:
@@ -41,7 +41,9 @@ def _is(value: Any, kind: Any) -> bool:
 
 
 def plain(text: str, longest: int = 500) -> str:
-    """`text` as one line that is safe on any terminal: nothing in it moves the cursor, changes
-    colours or turns the direction of writing. What is longer than `longest` is cut."""
+    """Returns `text` as one line of at most `longest` characters that is safe on any terminal: it
+    cannot move the cursor, change colours or turn the direction of writing."""
     cut = text if len(text) <= longest else f"{text[:longest]}..."
-    return "".join(one if one.isprintable() else " " if one.isspace() else "?" for one in cut)
+    return "".join(
+        letter if letter.isprintable() else " " if letter.isspace() else "?" for letter in cut
+    )

@@ -1,4 +1,4 @@
-"""The house's law, read from the source: who may know whom."""
+"""The rules of dependency, read from the source: which module may know which."""
 
 from __future__ import annotations
 
@@ -11,20 +11,39 @@ import pytest
 
 HERE = Path(__file__).resolve().parent.parent
 EDGES = {"frigate_s3_patcher", "s3", "s3_snapshot_mirror"}
-BOTO = "frigate_mirror/sinks/s3/boto.py"  # s3.py's other half, loaded when it is first wanted
+LEVELS = (
+    {"commands"},
+    {"process"},
+    {"mirror"},
+    {"intake", "upload", "report"},
+    {"ledger"},
+    {"sinks", "frigate", "sources"},
+    {"settings", "spool", "part", "catalog"},
+    {"artifact", "keys", "metadata", "files", "faults", "untrusted"},
+)
+"""The folders and single modules of the package, from the highest level to the lowest. Each may
+import from its own level and from those below it."""
+BOTO = "frigate_mirror/sinks/s3/boto.py"  # imported when it is first needed
+FRIGATE_DATABASE = "frigate_mirror/frigate/database.py"
+FRIGATE_TABLES = {"event"}
+KINDLESS = {"intake", "ledger", "spool", "upload"}
+"""What works for every kind of file, and therefore names none."""
+LOG_PREFIX = "s3 snapshot mirror"  # people search logs for it
 CORE = sorted((HERE / "frigate_mirror").rglob("*.py"))
 OURS = [*sorted(HERE.glob("*.py")), *CORE, HERE / "boot" / "sitecustomize.py"]
 NAMES = [str(path.relative_to(HERE)) for path in OURS]
-# And the boot file: the guard round the hook, the top of each own loop, an import at run time.
+TESTS = [str(path.relative_to(HERE)) for path in sorted((HERE / "tests").rglob("*.py"))]
+# The boot file may catch every exception, too.
 CATCH_ALL = {
     "frigate_s3_patcher.py": {"run", "handle_object_detection", "handle_external_detection",
                               "_keep", "exec_module"},
-    "frigate_mirror/process/system.py": {"_call"},
+    "frigate_mirror/process/rounds.py": {"_call"},
     "frigate_mirror/upload/uploader.py": {"_run"},
 }  # fmt: skip
 SQL = re.compile(
     r"\b(SELECT .* FROM|INSERT (OR \w+ )?INTO|UPDATE \w+ SET|DELETE FROM|CREATE \w+)\b", re.DOTALL
 )
+TABLE = re.compile(r"\b(?:FROM|INTO|JOIN|UPDATE|TABLE)\s+(\w+)")
 
 
 def tree_of(name: str) -> ast.Module:
@@ -32,6 +51,7 @@ def tree_of(name: str) -> ast.Module:
 
 
 def imports_of(name: str) -> set[str]:
+    """Returns the modules that a file imports, and the names that it imports from them, dotted."""
     found: set[str] = set()
     for node in ast.walk(tree_of(name)):
         if isinstance(node, ast.Import):
@@ -47,89 +67,81 @@ def roots_of(name: str) -> set[str]:
     return {one.partition(".")[0] for one in imports_of(name)}
 
 
-def texts_of(name: str) -> Iterator[str]:
-    """Every text in the code that is no docstring."""
-    tree = tree_of(name)
-    bare = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in bare:
-            yield node.value
-
-
 def importers(root: str) -> set[str]:
     return {name for name in NAMES if root in roots_of(name)}
 
 
-def test_the_law_looks_at_every_module() -> None:
+def texts_of(name: str) -> Iterator[str]:
+    """Yields every text in the code that is not a docstring. What an f-string computes becomes a
+    question mark."""
+    tree = tree_of(name)
+    bare = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            parts = (one.value if isinstance(one, ast.Constant) else "?" for one in node.values)
+            yield "".join(map(str, parts))
+        elif (
+            isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in bare
+        ):
+            yield node.value
+
+
+def sql_of(name: str) -> list[str]:
+    return [text for text in texts_of(name) if SQL.search(text)]
+
+
+def folder_of(name: str) -> str:
+    """Returns the folder of the package that a module stands in, or its own name if it stands in
+    none."""
+    parts = Path(name).with_suffix("").parts
+    return parts[1] if parts[0] == "frigate_mirror" and len(parts) > 1 else parts[0]
+
+
+def module_of(dotted: str) -> str:
+    """Returns the file of an imported module, or an empty text for a name within one."""
+    name = f"{dotted.replace('.', '/')}.py"
+    return name if name in NAMES else ""
+
+
+def arrows(level: Callable[[str], str]) -> dict[str, set[str]]:
+    """Returns who imports whom, by what `level` makes of a file's name."""
+    found: dict[str, set[str]] = {}
+    for name in NAMES:
+        below = {level(file) for one in imports_of(name) if (file := module_of(one))}
+        found.setdefault(level(name), set()).update(below - {level(name)})
+    return found
+
+
+def test_the_rules_look_at_every_module() -> None:
     expected = {
         "s3.py",
         "frigate_s3_patcher.py",
         "s3_snapshot_mirror.py",
         "boot/sitecustomize.py",
         "frigate_mirror/ledger/ledger.py",
-        "frigate_mirror/frigate/database.py",
+        FRIGATE_DATABASE,
     }
     assert expected <= set(NAMES)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("frigate_mirror/")])
-def test_the_core_knows_none_of_the_edges(name: str) -> None:
-    assert not roots_of(name) & (EDGES | {"sitecustomize"})
+# -- down only
 
 
-def test_only_the_bucket_edge_says_boto() -> None:
-    for root in ("boto3", "botocore", "s3transfer", "urllib3"):
-        assert importers(root) <= {BOTO}
-    assert "boto3" in roots_of(BOTO)
-    for name in NAMES:
-        if BOTO.replace("/", ".").removesuffix(".py") in imports_of(name):
-            assert name == "s3.py", "whoever else imports it loads boto3"
+def test_every_part_of_the_package_has_a_level() -> None:
+    parts = {folder_of(name) for name in NAMES if name.startswith("frigate_mirror/")}
+    assert parts - {"__init__"} == set().union(*LEVELS)
+    assert len(parts - {"__init__"}) == sum(map(len, LEVELS)), "each stands on one level"
 
 
-def test_only_the_host_edge_says_frigate() -> None:
-    assert importers("frigate") == set(), "even there it is found in sys.modules, not imported"
-    speakers = {name for name in NAMES for text in texts_of(name) if text.startswith("frigate.")}
-    assert speakers == {"frigate_s3_patcher.py", "boot/sitecustomize.py"}
-
-
-def test_the_host_edge_and_the_boot_file_need_nothing_but_python() -> None:
-    assert not roots_of("frigate_s3_patcher.py") & {"frigate_mirror", "sqlite3", "peewee", "s3"}
-    assert roots_of("boot/sitecustomize.py") <= {"os", "sys", "importlib", "sitecustomize"}
-
-
-def test_only_the_folder_of_frigate_reads_its_database() -> None:
-    assert importers("peewee") == {"frigate_mirror/frigate/database.py"}
-
-
-def test_only_the_folder_of_the_ledger_says_sql_about_our_state() -> None:
-    speakers = {name for name in NAMES for text in texts_of(name) if SQL.search(text)}
-    assert {folder_of(name) for name in speakers | importers("sqlite3")} == {"ledger"}
-
-
-def test_only_the_front_door_joins_core_and_bucket() -> None:
-    assert importers("s3") == {"s3_snapshot_mirror.py"}
-    assert importers("s3_snapshot_mirror") == set()
-
-
-def folder_of(name: str) -> str:
-    """The folder of the package that a module stands in, or for a shared word its own name."""
-    parts = Path(name).with_suffix("").parts
-    return parts[1] if parts[0] == "frigate_mirror" and len(parts) > 1 else parts[0]
-
-
-def module_of(dotted: str) -> str:
-    """The file of an imported module; empty for a name within one."""
-    name = f"{dotted.replace('.', '/')}.py"
-    return name if name in NAMES else ""
-
-
-def arrows(level: Callable[[str], str]) -> dict[str, set[str]]:
-    """Who imports whom, by what `level` makes of a file's name."""
-    found: dict[str, set[str]] = {}
-    for name in NAMES:
-        below = {level(file) for one in imports_of(name) if (file := module_of(one))}
-        found.setdefault(level(name), set()).update(below - {level(name)})
-    return found
+def test_dependencies_go_down_only() -> None:
+    level_of = {part: number for number, level in enumerate(LEVELS) for part in level}
+    upward = [
+        f"{part} imports {other}"
+        for part, below in arrows(folder_of).items()
+        for other in below
+        if part in level_of and other in level_of and level_of[other] < level_of[part]
+    ]
+    assert not upward
 
 
 @pytest.mark.parametrize("level", [str, folder_of], ids=["modules", "folders"])
@@ -141,11 +153,64 @@ def test_nothing_imports_itself_in_a_circle(level: Callable[[str], str]) -> None
         left = {name: below for name, below in left.items() if name not in ready}
 
 
-def test_the_commands_and_the_process_stand_above_all_others() -> None:
-    above = {"commands", "process", "mirror"}
-    for folder, below in arrows(folder_of).items():
-        if folder not in above | EDGES:
-            assert not below & above, folder
+# -- the edges
+
+
+def test_only_commands_import_the_files_at_the_top() -> None:
+    for edge in EDGES:
+        assert {folder_of(name) for name in importers(edge)} <= {"commands"}
+    assert importers("s3_snapshot_mirror") == set()
+    assert importers("sitecustomize") == {"boot/sitecustomize.py"}
+
+
+def test_only_one_module_imports_boto3() -> None:
+    for root in ("boto3", "botocore", "s3transfer", "urllib3"):
+        assert importers(root) <= {BOTO}
+    assert "boto3" in roots_of(BOTO)
+    for name in NAMES:
+        if BOTO.replace("/", ".").removesuffix(".py") in imports_of(name):
+            assert name == "s3.py", "any other importer loads boto3 where it is not needed"
+
+
+def test_only_the_hook_names_modules_of_frigate() -> None:
+    assert importers("frigate") == set(), "the hook finds them in sys.modules"
+    speakers = {name for name in NAMES for text in texts_of(name) if text.startswith("frigate.")}
+    assert speakers == {"frigate_s3_patcher.py", "boot/sitecustomize.py"}
+
+
+def test_the_hook_and_the_boot_file_need_nothing_but_python() -> None:
+    assert not roots_of("frigate_s3_patcher.py") & {"frigate_mirror", "sqlite3", "peewee", "s3"}
+    assert roots_of("boot/sitecustomize.py") <= {"os", "sys", "importlib", "sitecustomize"}
+
+
+# -- who knows which database
+
+
+def test_only_the_frigate_folder_reads_frigates_database() -> None:
+    assert importers("peewee") == {FRIGATE_DATABASE}
+    readers = {
+        name for name in NAMES for text in sql_of(name) if FRIGATE_TABLES & set(TABLE.findall(text))
+    }
+    assert readers == {FRIGATE_DATABASE}
+    for text in sql_of(FRIGATE_DATABASE):
+        assert set(TABLE.findall(text)) == FRIGATE_TABLES, "it says SQL about Frigate's tables only"
+
+
+def test_only_the_ledger_folder_says_sql_about_our_state() -> None:
+    speakers = {name for name in NAMES if sql_of(name)} | importers("sqlite3")
+    assert {folder_of(name) for name in speakers - {FRIGATE_DATABASE}} == {"ledger"}
+
+
+# -- what works for every kind of file
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if folder_of(name) in KINDLESS])
+def test_what_works_for_every_kind_of_file_names_none(name: str) -> None:
+    text = (HERE / name).read_text(encoding="utf-8").lower().replace(LOG_PREFIX, "")
+    assert "snapshot" not in text
+
+
+# -- form
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -177,7 +242,7 @@ def _catches_all(handler: ast.ExceptHandler) -> bool:
 
 
 def _raises(handler: ast.ExceptHandler) -> bool:
-    """Whether it only tidies up and lets the exception go on."""
+    """Returns whether the handler only tidies up and lets the exception go on."""
     last = handler.body[-1]
     return isinstance(last, ast.Raise) and last.exc is None
 
@@ -187,3 +252,23 @@ def test_nothing_swallows_every_exception_by_suppress() -> None:
         for node in ast.walk(tree_of(name)):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("suppress"):
                 assert not {ast.unparse(one) for one in node.args} & {"Exception", "BaseException"}
+
+
+# -- the tests
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__")
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_tests_use_no_private_names_of_the_lab_or_of_each_other(name: str) -> None:
+    nodes = list(ast.walk(tree_of(name)))
+    imports = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+    ours = [node for node in imports if (node.module or "").split(".")[0] in ("lab", "tests")]
+    used = {part for node in ours for part in (node.module or "").split(".")}
+    used |= {one.name for node in ours for one in node.names}
+    imported = {one.asname or one.name for node in ours for one in node.names}
+    attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
+    used |= {node.attr for node in attributes if ast.unparse(node.value) in imported}
+    assert not set(filter(is_private, used))

@@ -90,7 +90,7 @@ def test_every_sabotage_names_faults_and_tests_that_there_are() -> None:
     assert len(TABLE) >= 10
 
 
-TIMES = "tests/test_keys.py::test_times_are_told_as_people_read_them"
+TIMES = "tests/test_keys.py::test_times_are_written_as_people_read_them"
 NAMELESS = "tests/test_keys.py::test_a_camera_without_a_name_gets_no_key"
 
 

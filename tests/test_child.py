@@ -18,9 +18,11 @@ from typing import Any
 
 import pytest
 
-from frigate_mirror.ledger import places
+from frigate_mirror.ledger import lock
+from frigate_mirror.part import Task
 from frigate_mirror.process.child import EX_FAILED, Stop
-from frigate_mirror.process.system import Parent, Rounds
+from frigate_mirror.process.rounds import Rounds
+from frigate_mirror.sources.pipe import Pipe
 from frigate_mirror.upload import uploader
 from tests.rig import ROOT
 from tests.rig.processes import kill, marked, parents
@@ -76,8 +78,8 @@ def events(world: World, count: int, ago: float = 3.0) -> set[str]:
 
 
 @pytest.fixture
-def pipe() -> Iterator[tuple[Parent, Callable[[bytes], object], Callable[[], None]]]:
-    """A parent seen through a pipe, a way to write into it and one to close it."""
+def pipe() -> Iterator[tuple[Pipe, Callable[[bytes], object], Callable[[], None]]]:
+    """The pipe from the hook, with functions that write to it and that close it."""
     reading, writing = os.pipe()
     ends = [reading, writing]
 
@@ -85,38 +87,38 @@ def pipe() -> Iterator[tuple[Parent, Callable[[bytes], object], Callable[[], Non
         os.close(writing)
         ends.remove(writing)
 
-    yield Parent(reading, os.getppid()), lambda data: os.write(writing, data), close
+    yield Pipe(reading), lambda data: os.write(writing, data), close
     for end in ends:
         os.close(end)
 
 
 def test_ids_arrive_whole_however_the_pipe_cuts_them(pipe: Any) -> None:
-    parent, write, close = pipe
+    source, write, close = pipe
     write(b"1.5-abc\n2.5-")
-    assert parent.ids(1.0) == ["1.5-abc"]
+    assert source.ids(1.0) == ["1.5-abc"]
     write(b"def\n\n3.5-x\n4.5-cut")
     close()
-    assert parent.hung_up and not parent.gone  # there is still something to read
-    assert parent.ids(1.0) == ["2.5-def", "3.5-x"]
-    assert parent.ids(1.0) == [] and parent.gone
+    assert source.hung_up and not source.ended  # there is still something to read
+    assert source.ids(1.0) == ["2.5-def", "3.5-x"]
+    assert source.ids(1.0) == [] and source.ended
 
 
 def test_the_hooks_last_line_ends_it_while_a_forked_worker_holds_the_pipe_open(pipe: Any) -> None:
-    parent, write, _ = pipe
+    source, write, _ = pipe
     write(b"1.5-abc\n2.5-def\n\x04\n")
-    assert parent.ids(1.0) == ["1.5-abc", "2.5-def"]
-    assert parent.gone and not parent.dead
+    assert source.ids(1.0) == ["1.5-abc", "2.5-def"]
+    assert source.ended and not source.hung_up
 
 
 def test_bytes_without_an_end_do_not_pile_up(pipe: Any) -> None:
-    parent, write, _ = pipe
+    source, write, _ = pipe
     for _ in range(100):
         write(b"x" * 4096)
-        assert parent.ids(1.0) == []
+        assert source.ids(1.0) == []
     write(b"\n1.5-abc\n")
-    *begun, last = parent.ids(1.0)
+    *begun, last = source.ids(1.0)
     assert last == "1.5-abc" and sum(map(len, begun)) <= 2 * 4096
-    assert not parent.hung_up
+    assert not source.hung_up
 
 
 @pytest.mark.parametrize("who", ["a round", "an upload"])
@@ -124,14 +126,14 @@ def test_a_thread_without_memory_ends_the_mirror_and_nothing_else_does(
     who: str, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     stop, faults = Stop(), [ValueError("passing"), MemoryError("no more")]
-    monkeypatch.setattr(threading, "excepthook", stop.mourn)
+    monkeypatch.setattr(threading, "excepthook", stop.on_death)
 
     def task(*_: object) -> None:
         assert not stop.wanted
         raise faults.pop(0)
 
     if who == "a round":
-        thread: threading.Thread = Rounds("rounds", (0.0, task))
+        thread: threading.Thread = Rounds("rounds", Task("rounds", 0.0, task))
         thread.start()
     else:
         mirror = world.mirror(MemorySink())
@@ -153,7 +155,7 @@ def test_a_round_that_fails_is_said_and_called_again(caplog: pytest.LogCaptureFi
         called.append(time.monotonic())
         raise RuntimeError("a fault of ours")
 
-    rounds = Rounds("test", (0.01, task))
+    rounds = Rounds("test", Task("test", 0.01, task))
     rounds.start()
     until(lambda: len(called) >= 3)
     rounds.stop()
@@ -168,7 +170,7 @@ def test_a_round_that_fails_is_told_until_it_works_again() -> None:
         if faults:
             raise faults.pop()
 
-    rounds = Rounds("test", (0.01, task), told=lambda *words: told.append(words))
+    rounds = Rounds("test", Task("test", 0.01, task), on_result=lambda *words: told.append(words))
     rounds.start()
     until(lambda: len(told) >= 2)
     rounds.stop()
@@ -225,7 +227,7 @@ def test_what_no_hook_offered_is_swept_up_at_the_start_and_said_in_one_line(
     child = start()
     until(lambda: in_bucket(world, bucket, ids))
     assert child.end() == 0
-    assert "S3 sweep: 30 event(s) queued" in child.log
+    assert "S3 sweep: 30 file(s) queued" in child.log
     told = re.findall(r"S3 backlog: (\d+) picture\(s\) uploaded, (\d+) to go", child.log)
     assert sum(int(done) for done, _ in told) == 30 and told[-1][1] == "0"
     assert "S3 upload:" not in child.log
@@ -245,7 +247,7 @@ def test_who_finds_the_childs_lock_taken_learns_in_which_folder_its_ledger_is(
 ) -> None:
     child = start()
     child.says("started")
-    found = places.holder(world.settings().state)
+    found = lock.holder(world.settings().state)
     assert found.folder == world.state and str(child.process.pid) in found.name
     assert child.end() == 0
 
@@ -318,20 +320,14 @@ def test_an_upload_that_hangs_does_not_keep_it_past_its_drain(
     assert time.monotonic() - began < 7.0
 
 
-def test_frigates_database_is_let_go_before_the_drain_since_frigate_closes_it_soon(
+def test_frigates_database_is_open_only_while_it_is_read(
     world: World, start: Start, hole: str
 ) -> None:
-    def is_open() -> bool:
-        return world.database in open_files(child)
-
     events(world, 5)
-    child = start(S3_ENDPOINT_URL=hole, MIRROR_DRAIN_SECONDS="30")
+    child = start(S3_ENDPOINT_URL=hole)
     child.says("S3 sweep: 5")
-    assert is_open()
-    os.write(child.pipe, b"\x04\n")
-    child.says("stopping, up to 30 s")
-    until(lambda: not is_open())
-    assert child.process.poll() is None, "it drains"
+    until(lambda: world.database not in open_files(child))
+    assert child.process.poll() is None
 
 
 def test_a_killed_parent_ends_it_even_if_a_third_process_holds_the_pipe(
@@ -540,9 +536,9 @@ sys.stdin.read()
 # The mirror with less patience for threads that start than for a ledger that is locked.
 IMPATIENT = f"""
 import runpy, sys
-from frigate_mirror.process import system
-from frigate_mirror.ledger import connection
-system.START_WITHIN, connection.BUSY_SECONDS = 4, 6
+from frigate_mirror.process import rounds
+from frigate_mirror.ledger import database
+rounds.START_WITHIN, database.BUSY_SECONDS = 4, 6
 runpy.run_path({str(ROOT / "s3_snapshot_mirror.py")!r}, run_name="__main__")
 """
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from frigate_mirror.ledger.connection import RunLock
 from frigate_mirror.ledger.ledger import Ledger
+from frigate_mirror.ledger.lock import RunLock
 from frigate_mirror.ledger.rows import Counts, Priority
 from tests.rig import ROOT
 from tests.rig.servers import SECRET, Bucket, Moto
@@ -64,7 +64,7 @@ def mirror_all(world: World, count: int, log: str = "log") -> Child:
 def test_help_names_every_command_and_what_its_exit_means(world: World) -> None:
     shown = command(world, "--help")
     assert shown.returncode == 0
-    for words in (*COMMANDS, "exit 0 OK, 1 DEGRADED or UNKNOWN, 2 DOWN", "64", "70", "78"):
+    for words in (*COMMANDS, "1 for DEGRADED or UNKNOWN", "2 for DOWN", "64", "70", "78"):
         assert words in shown.stdout
 
 
@@ -273,7 +273,7 @@ def test_a_revived_picture_is_uploaded_by_the_mirror_that_runs(
 ) -> None:
     event_id = f"{time.time() - 60:.6f}-abcdef"
     bury(world, (event_id, "front_door"))
-    world.artifact(event_id).source.write_bytes(b"picture")
+    Path(world.artifact(event_id).origin).write_bytes(b"picture")
     child = Child(world)
     try:
         child.says("started")

@@ -319,10 +319,11 @@ processor.run()
 """
 WATCHER = """
 import os, sys
-from frigate_mirror.process.system import Parent
+from frigate_mirror.process.system import has_died
+from frigate_mirror.sources.pipe import Pipe
 with open({log!r}, "a") as log: log.write(str(__import__("os").getpid()) + "\\n")
-parent = Parent(0, int(os.environ["S3_MIRROR_PARENT"]))
-while not parent.gone: parent.ids(0.2)
+pipe, parent = Pipe(0), int(os.environ["S3_MIRROR_PARENT"])
+while not (pipe.ended or has_died(parent)): pipe.ids(0.2)
 """
 
 

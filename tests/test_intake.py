@@ -1,18 +1,23 @@
-"""Intake: every event with a picture becomes an artifact, however it came to be known."""
+"""Intake: every file of every event gets into the queue, whoever finds the event."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 
-from frigate_mirror.artifact import Artifact, event_of
+from frigate_mirror.artifact import Artifact, subject_of
+from frigate_mirror.catalog import CatalogError, Kind
 from frigate_mirror.faults import Troubles
-from frigate_mirror.frigate.database import Catalog, CatalogError, _Database
+from frigate_mirror.frigate.database import Event, FrigateDatabase, _Database
+from frigate_mirror.frigate.snapshots import Snapshots
 from frigate_mirror.intake import intake as intake_module
 from frigate_mirror.intake.intake import Intake
 from frigate_mirror.keys import KeyCodec
@@ -23,7 +28,13 @@ from tests.rig.worlds import DAY, NOW, Clock, World
 
 
 class Bench:
-    def __init__(self, folder: Path, batch: int = 50, world: World | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        batch: int = 50,
+        world: World | None = None,
+        more_kinds: Sequence[Kind[Event]] = (),
+    ) -> None:
         self.folder = folder
         self.world = world or World(folder)
         self.clock = Clock()
@@ -32,22 +43,27 @@ class Bench:
         self.troubles = Troubles()
         self.woken = 0
         self.intake = Intake(
-            Catalog(self.world.database, batch),
+            FrigateDatabase(self.world.database, batch),
+            [Snapshots(self.world.clips, KeyCodec("frigate")), *more_kinds],
             self.ledger,
             self.spool,
-            clips_dir=self.world.clips,
-            keys=KeyCodec("frigate"),
             troubles=self.troubles,
             wake=self.wake,
             clock=self.clock,
         )
 
     def again(self) -> Bench:
-        """A later life in the same world, whose ledger is lost."""
+        """Returns a later life in the same world, whose ledger is lost."""
         return Bench(self.folder, world=self.world)
 
     def wake(self) -> None:
         self.woken += 1
+
+    @property
+    def held(self) -> int:
+        """How many files the spool holds."""
+        files: int = self.spool.status()["spool_files"]
+        return files
 
     def sweep(self, days: float = 7.0) -> int:
         return self.intake.sweep(self.clock() - days * DAY)
@@ -74,16 +90,21 @@ def test_an_offered_event_is_queued_live_held_and_announced(bench: Bench) -> Non
     entry = bench.ledger.claim(NOW)
     assert entry is not None and entry.priority is Priority.LIVE
     assert entry.artifact.key == f"frigate/front_door/2024-01-15/{event_id}-20240115_143012.jpg"
-    assert entry.artifact.source.read_bytes() == bench.world.pictures[event_id]
-    assert (bench.spool.files, bench.woken) == (1, 1)
+    assert Path(entry.artifact.origin).read_bytes() == bench.world.pictures[event_id]
+    assert (bench.held, bench.woken) == (1, 1)
 
 
 def test_events_that_come_together_are_read_together(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reads: list[int] = []
+    reads: list[_Database] = []
     connect = _Database._connect
-    monkeypatch.setattr(_Database, "_connect", lambda self: (reads.append(1), connect(self))[1])
+
+    def counting(self: _Database) -> Any:
+        reads.append(self)
+        return connect(self)
+
+    monkeypatch.setattr(_Database, "_connect", counting)
     ids = [bench.world.event(started=NOW - n) for n in range(40)]
     assert bench.intake.offer(*ids[:20], "no id", "1.5-unknown", *ids[20:], ids[0])
     assert bench.priorities() == dict.fromkeys(ids, Priority.LIVE)
@@ -98,15 +119,15 @@ def test_an_event_offered_again_is_queued_once(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("words", ["", "../../etc/passwd", "a b", "x" * 200, "1\x1b[31m", "é"])
-def test_what_is_no_event_id_is_told_and_passed_over(
+def test_a_text_that_is_not_an_event_id_is_logged_and_ignored(
     bench: Bench, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert bench.intake.offer(words)
     assert bench.ledger.counts() == Counts()
-    assert "is no event id" in caplog.text and "\x1b" not in caplog.text
+    assert "is not an event id and is ignored" in caplog.text and "\x1b" not in caplog.text
 
 
-def test_an_event_that_goes_on_waits_for_its_end(bench: Bench) -> None:
+def test_an_event_is_queued_only_after_its_end(bench: Bench) -> None:
     running = bench.world.event(lasted=None)
     assert bench.intake.offer(running) and bench.sweep() == 0
     assert bench.ledger.counts() == Counts()
@@ -117,7 +138,9 @@ def test_a_manual_event_without_an_end_is_queued(bench: Bench) -> None:
     assert bench.ledger.counts() == Counts(pending=1)
 
 
-def test_a_sweep_finds_what_no_hook_offered_the_recent_ones_live(bench: Bench) -> None:
+def test_a_sweep_finds_events_that_no_hook_offered_and_queues_recent_ones_live(
+    bench: Bench,
+) -> None:
     new = bench.world.event(started=NOW - 100)
     old = bench.world.event(started=NOW - 3 * DAY)
     assert bench.sweep() == 2
@@ -141,9 +164,7 @@ def test_events_older_than_the_window_are_left_alone(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7, 50])
-def test_the_batch_size_bounds_a_read_and_never_what_is_mirrored(
-    tmp_path: Path, batch: int
-) -> None:
+def test_the_batch_size_limits_a_read_but_not_what_is_mirrored(tmp_path: Path, batch: int) -> None:
     bench = Bench(tmp_path / "bench", batch)
     # Many at the very same moment, as when cameras see a thing together.
     wanted = {bench.world.event(f"cam{n}", NOW - 50 + n // 10) for n in range(30)}
@@ -169,7 +190,7 @@ def test_a_picture_that_is_written_late_is_looked_for_and_found(bench: Bench) ->
     assert bench.priorities() == {event_id: Priority.LIVE}
 
 
-def test_a_picture_that_never_comes_is_given_up_in_the_end(bench: Bench) -> None:
+def test_after_a_quarter_of_an_hour_a_missing_picture_is_given_up(bench: Bench) -> None:
     bench.intake.offer(bench.world.event(started=NOW - 10, picture=False))
     bench.tend_for(600.0)
     assert bench.ledger.counts() == Counts(waiting=1)
@@ -178,7 +199,7 @@ def test_a_picture_that_never_comes_is_given_up_in_the_end(bench: Bench) -> None
     assert bench.sweep() == 0
 
 
-def test_an_old_event_without_a_picture_is_looked_for_once_more_only(bench: Bench) -> None:
+def test_the_picture_of_an_old_event_is_looked_for_only_once_more(bench: Bench) -> None:
     bench.world.event(started=NOW - DAY, picture=False)
     bench.sweep()
     bench.tend_for(3.0)
@@ -213,7 +234,7 @@ def test_many_waiting_pictures_do_not_hold_up_a_live_one(
 
 
 @pytest.mark.parametrize("camera", ["../evil", "a/b", "..", "", "é" * 400])
-def test_a_camera_that_can_name_no_file_harms_no_other(bench: Bench, camera: str) -> None:
+def test_a_camera_that_can_name_no_file_does_not_disturb_another(bench: Bench, camera: str) -> None:
     bench.world.event(camera, NOW - 60, picture=False)
     good = bench.world.event("front_door", NOW - 50)
     bench.sweep()
@@ -221,7 +242,7 @@ def test_a_camera_that_can_name_no_file_harms_no_other(bench: Bench, camera: str
     assert good in bench.priorities()
 
 
-def test_an_unreadable_database_is_told_once_and_stops_a_round_of_offers(
+def test_an_unreadable_database_is_logged_once_and_the_offer_says_that_it_failed(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench.world.database.rename(bench.world.database.with_name("away.db"))
@@ -231,7 +252,7 @@ def test_an_unreadable_database_is_told_once_and_stops_a_round_of_offers(
     assert bench.troubles.all()
 
 
-def test_a_ledger_that_takes_nothing_lets_the_sweep_find_it_later(
+def test_an_event_that_the_ledger_could_not_take_is_found_by_a_later_sweep(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     event_id = bench.world.event()
@@ -245,7 +266,7 @@ def test_a_ledger_that_takes_nothing_lets_the_sweep_find_it_later(
     assert bench.sweep() == 1 and event_id in bench.priorities()
 
 
-def test_a_picture_that_the_ledger_could_not_take_outlives_frigates_own(
+def test_a_picture_that_the_ledger_could_not_take_survives_frigates_deletion(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     event_id = bench.world.event()
@@ -281,16 +302,16 @@ def test_pictures_that_only_the_spool_still_has_survive_the_loss_of_the_ledger(
     for entry in after:
         assert entry is not None
         with again.spool.open(entry.artifact) as file:
-            assert file.read() == bench.world.pictures[event_of(entry.artifact.id)]
+            assert file.read() == bench.world.pictures[subject_of(entry.artifact.id)]
 
 
-def test_the_look_at_the_spool_is_taken_again_until_the_database_can_be_read(bench: Bench) -> None:
+def test_the_spool_is_adopted_as_soon_as_the_database_can_be_read(bench: Bench) -> None:
     event_id = bench.world.event()
     bench.intake.offer(event_id)
     bench.world.forget(event_id)
     again = bench.again()
     for one in bench.folder.glob("spool/*~.json"):
-        one.unlink()  # a picture that the first edition held
+        one.unlink()  # an earlier edition held pictures without descriptions
     away = bench.world.database.rename(bench.world.database.with_name("away.db"))
     with pytest.raises(CatalogError):
         again.intake.hold()
@@ -304,7 +325,7 @@ def test_a_picture_that_could_not_be_held_is_held_by_a_later_sweep(bench: Bench)
     in_the_way.write_text("no folder")
     event_id = bench.world.event()
     bench.intake.offer(event_id)
-    assert bench.spool.files == 0
+    assert bench.held == 0
     bench.intake.hold()
     in_the_way.unlink()
     bench.intake.hold()
@@ -315,7 +336,7 @@ def test_a_picture_that_could_not_be_held_is_held_by_a_later_sweep(bench: Bench)
         assert file.read() == bench.world.pictures[event_id]
 
 
-def test_what_is_uploaded_while_it_is_held_again_leaves_nothing_in_the_spool(
+def test_a_picture_that_is_uploaded_while_it_is_held_again_leaves_the_spool(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     event_id = bench.world.event()
@@ -329,7 +350,7 @@ def test_what_is_uploaded_while_it_is_held_again_leaves_nothing_in_the_spool(
 
     monkeypatch.setattr(bench.spool, "hold", and_meanwhile_it_is_uploaded)
     bench.intake.hold()
-    assert (bench.spool.files, bench.ledger.counts()) == (0, Counts(uploaded=1))
+    assert (bench.held, bench.ledger.counts()) == (0, Counts(uploaded=1))
 
 
 def test_the_spooled_picture_of_a_dead_letter_survives_a_second_offer(bench: Bench) -> None:
@@ -337,10 +358,10 @@ def test_the_spooled_picture_of_a_dead_letter_survives_a_second_offer(bench: Ben
     bench.intake.offer(event_id)
     bench.ledger.bury(f"snapshot:{event_id}", "too large", NOW)
     bench.intake.offer(event_id)
-    assert bench.spool.files == 1
+    assert bench.held == 1
 
 
-# -- pictures that are not whole, or change
+# -- pictures that are incomplete, or change
 
 
 def half(bench: Bench, event_id: str) -> None:
@@ -355,7 +376,7 @@ def upload(bench: Bench) -> None:
         bench.spool.release(one.id)
 
 
-def test_half_a_picture_is_waited_for_until_it_is_whole(bench: Bench) -> None:
+def test_an_incomplete_picture_waits_until_it_is_complete(bench: Bench) -> None:
     event_id = bench.world.event(started=NOW - 10)
     half(bench, event_id)
     bench.intake.offer(event_id)
@@ -367,7 +388,7 @@ def test_half_a_picture_is_waited_for_until_it_is_whole(bench: Bench) -> None:
     assert entry.artifact.size == len(bench.world.pictures[event_id])
 
 
-def test_half_a_picture_that_stays_so_is_uploaded_and_told(
+def test_a_picture_that_stays_incomplete_is_uploaded_with_a_warning(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     event_id = bench.world.event(started=NOW - 10)
@@ -381,7 +402,7 @@ def test_half_a_picture_that_stays_so_is_uploaded_and_told(
     assert caplog.text.count("breaks off after 600 bytes; uploaded as it is") == 1
 
 
-def test_half_a_picture_that_frigate_deletes_meanwhile_is_uploaded_from_the_spool(
+def test_an_incomplete_picture_that_frigate_deletes_meanwhile_is_uploaded_from_the_spool(
     bench: Bench,
 ) -> None:
     event_id = bench.world.event(started=NOW - 10)
@@ -395,7 +416,7 @@ def test_half_a_picture_that_frigate_deletes_meanwhile_is_uploaded_from_the_spoo
         assert len(file.read()) == 600
 
 
-def test_an_empty_picture_is_half_a_picture(bench: Bench) -> None:
+def test_an_empty_picture_is_incomplete(bench: Bench) -> None:
     event_id = bench.world.event(started=NOW - 10)
     (bench.world.clips / f"front_door-{event_id}.jpg").write_bytes(b"")
     bench.intake.offer(event_id)
@@ -412,7 +433,7 @@ def test_a_picture_that_changed_after_its_upload_goes_up_again_and_once_only(ben
     assert bench.intake.look_for_changes(ids) == 1
     assert list(bench.priorities()) == [ids[1]]
     upload(bench)
-    bench.ledger.release(f"snapshot:{ids[1]}")
+    bench.ledger.unclaim(f"snapshot:{ids[1]}")
     upload(bench)
     assert bench.intake.look_for_changes(ids) == 0
     stat = path.stat()
@@ -420,7 +441,7 @@ def test_a_picture_that_changed_after_its_upload_goes_up_again_and_once_only(ben
     assert bench.intake.look_for_changes(ids) == 1, "the same size at another time"
 
 
-def test_half_a_picture_never_takes_the_place_of_a_whole_one(bench: Bench) -> None:
+def test_an_incomplete_picture_never_replaces_a_complete_one(bench: Bench) -> None:
     event_id = bench.world.event(started=NOW - 10)
     bench.intake.offer(event_id)
     upload(bench)
@@ -428,7 +449,7 @@ def test_half_a_picture_never_takes_the_place_of_a_whole_one(bench: Bench) -> No
     assert bench.intake.look_for_changes([event_id]) == 0
     bench.world.write_picture(event_id)
     assert bench.intake.look_for_changes([event_id]) == 1
-    assert bench.spool.files == 1
+    assert bench.held == 1
 
 
 def test_a_manual_event_goes_up_again_with_its_end(bench: Bench) -> None:
@@ -436,7 +457,7 @@ def test_a_manual_event_goes_up_again_with_its_end(bench: Bench) -> None:
     bench.intake.offer(event_id)
     entry = bench.ledger.claim(NOW)
     assert entry is not None and "end-time" not in entry.artifact.metadata
-    bench.ledger.release(entry.artifact.id)
+    bench.ledger.unclaim(entry.artifact.id)
     upload(bench)
     bench.world.end(event_id, NOW)
     bench.intake.offer(event_id)
@@ -444,7 +465,7 @@ def test_a_manual_event_goes_up_again_with_its_end(bench: Bench) -> None:
     assert entry is not None and entry.artifact.metadata["end-time"] == repr(NOW)
 
 
-def test_a_picture_that_is_replaced_while_it_waits_is_uploaded_as_it_is_then(
+def test_a_picture_that_is_replaced_before_its_upload_is_uploaded_as_it_is_then(
     bench: Bench,
 ) -> None:
     event_id = bench.world.event(started=NOW - 10)
@@ -477,7 +498,7 @@ def test_an_event_that_can_have_no_key_is_a_dead_letter_and_nothing_stays_behind
     assert bench.troubles.all() == []
 
 
-def test_what_only_the_spool_knows_is_uploaded_as_it_was_queued(bench: Bench) -> None:
+def test_a_picture_that_only_the_spool_knows_is_uploaded_as_it_was_queued(bench: Bench) -> None:
     ids = [bench.world.event("garage", NOW - 10 - n) for n in range(3)]
     bench.intake.offer(*ids)
     before = {entry.artifact.id: entry.artifact for entry in claims(bench)}
@@ -485,14 +506,15 @@ def test_what_only_the_spool_knows_is_uploaded_as_it_was_queued(bench: Bench) ->
         bench.world.forget(one, "garage", row=True)
     again = bench.again()
     again.intake.hold()
-    assert {entry.artifact.id: entry.artifact for entry in claims(again)} == before
+    after = {entry.artifact.id: entry.artifact for entry in claims(again)}
+    assert after == {name: replace(one, origin="") for name, one in before.items()}
 
 
 def claims(bench: Bench) -> list[Entry]:
     return list(iter(lambda: bench.ledger.claim(bench.clock.now), None))
 
 
-def test_while_the_ledger_takes_nothing_every_picture_is_held_all_the_same(
+def test_every_picture_is_held_even_while_the_ledger_cannot_be_written(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     offered = [bench.world.event(started=NOW - 60 - n) for n in range(5)]
@@ -507,28 +529,33 @@ def test_while_the_ledger_takes_nothing_every_picture_is_held_all_the_same(
         assert not bench.intake.offer(*offered)
         with pytest.raises(LedgerError):
             bench.sweep()
-    assert bench.spool.files == 10
+    assert bench.held == 10
     for event_id in offered + others:
         bench.world.forget(event_id, row=True)
     bench.intake.hold()
     assert bench.priorities().keys() == {*offered, *others}
 
 
-def test_a_description_can_only_lead_to_a_file_of_frigates(bench: Bench, tmp_path: Path) -> None:
+def test_a_description_can_lead_to_no_other_file_than_the_held_one(
+    bench: Bench, tmp_path: Path
+) -> None:
     event_id = bench.world.event(started=NOW - 60)
     bench.intake.offer(event_id)
     bench.world.forget(event_id, row=True)
     secret = tmp_path / "secret"
     secret.write_text("secret")
     description = Path(f"{bench.spool.path(f'snapshot:{event_id}')}~.json")
-    fields = json.loads(description.read_text()) | {"source": str(secret)}
+    fields = json.loads(description.read_text()) | {"origin": str(secret), "source": str(secret)}
     description.write_text(json.dumps(fields))
     later = bench.again()
     later.intake.hold()
     entry = later.ledger.claim(NOW)
-    assert entry is not None and entry.artifact.source == bench.world.clips / "secret"
+    assert entry is not None and entry.artifact.origin == ""
     with later.spool.open(entry.artifact) as file:
         assert file.read() == bench.world.pictures[event_id]
+    later.spool.release(entry.artifact.id)
+    with pytest.raises(FileNotFoundError):
+        later.spool.open(entry.artifact)
 
 
 def test_a_held_version_that_the_ledger_does_not_know_is_uploaded_though_an_earlier_one_was(
@@ -547,7 +574,7 @@ def test_a_held_version_that_the_ledger_does_not_know_is_uploaded_though_an_earl
     assert entry is not None and entry.artifact.version == held.artifact.version
 
 
-def test_what_an_earlier_edition_uploaded_costs_the_daily_look_nothing_twice(
+def test_uploads_of_an_earlier_edition_are_recognised_and_not_uploaded_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = [bench.world.event(started=NOW - 60 - n) for n in range(3)]
@@ -563,3 +590,102 @@ def test_what_an_earlier_edition_uploaded_costs_the_daily_look_nothing_twice(
     bench.world.pictures[ids[0]] += b"more"
     bench.world.write_picture(ids[0])
     assert bench.intake.look_for_changes(ids) == 1
+
+
+# -- two kinds
+
+
+class Notes:
+    """A toy kind beside the snapshots: one JSON document about each event, made in memory."""
+
+    name = "metadata"
+
+    def is_final(self, event: Event) -> bool:
+        return event.ended is not None
+
+    def find(self, event: Event, held: str) -> Artifact | None:
+        return Artifact(
+            id=f"metadata:{event.id}",
+            camera=event.camera,
+            started=event.started,
+            key=KeyCodec("frigate").key(event.camera, event.id, event.started, ".json"),
+            origin=event.label,
+            size=len(event.label),
+            content_type="application/json",
+            metadata={},
+            version=event.label,
+            opener=self.open,
+        )
+
+    def flaw(self, file: BinaryIO) -> str:
+        return ""
+
+    def why_unseen(self, event: Event) -> str:
+        return ""
+
+    def open(self, artifact: Artifact) -> BinaryIO:
+        return BytesIO(artifact.origin.encode())
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Bench:
+    """A bench that mirrors snapshots and notes."""
+    return Bench(tmp_path / "both", more_kinds=[Notes()])
+
+
+def ids_in(bench: Bench) -> set[str]:
+    """Returns the ids of the artifacts in the queue."""
+    return {entry.artifact.id for entry in claims(bench)}
+
+
+def test_with_two_kinds_an_offered_event_queues_and_holds_a_file_of_each(both: Bench) -> None:
+    event_id = both.world.event(started=NOW - 10)
+    assert both.intake.offer(event_id)
+    entries = {entry.artifact.id: entry for entry in claims(both)}
+    assert entries.keys() == {f"snapshot:{event_id}", f"metadata:{event_id}"}
+    assert {entry.priority for entry in entries.values()} == {Priority.LIVE}
+    both.world.forget(event_id)
+    contents = {"snapshot": both.world.pictures[event_id], "metadata": b"person"}
+    for kind, wanted in contents.items():
+        with both.spool.open_held(f"{kind}:{event_id}") as file:
+            assert file.read() == wanted
+
+
+def test_with_two_kinds_a_sweep_finds_the_files_that_only_one_kind_lacks(both: Bench) -> None:
+    swept = both.world.event(started=NOW - 3 * DAY)
+    known = both.world.event(started=NOW - 2 * DAY)
+    both.ledger.add_settled(
+        [(f"snapshot:{known}", "front_door", "k", NOW - DAY, NOW, "uploaded", 5, "")]
+    )
+    assert both.sweep() == 3
+    assert ids_in(both) == {f"snapshot:{swept}", f"metadata:{swept}", f"metadata:{known}"}
+    assert both.sweep() == 0
+
+
+def test_with_two_kinds_each_file_is_queued_when_it_is_final(both: Bench) -> None:
+    event_id = both.world.event(started=NOW - 10, lasted=None, kind="api")
+    both.intake.offer(event_id)
+    assert ids_in(both) == {f"snapshot:{event_id}"}
+    both.world.end(event_id, NOW)
+    both.intake.offer(event_id)
+    assert f"metadata:{event_id}" in ids_in(both)
+
+
+def test_with_two_kinds_a_missing_file_holds_up_no_other(both: Bench) -> None:
+    event_id = both.world.event(started=NOW - 10, picture=False)
+    both.intake.offer(event_id)
+    assert both.ledger.counts() == Counts(pending=1, waiting=1)
+    both.tend_for(1000.0)
+    assert both.ledger.counts() == Counts(pending=1, gone=1)
+
+
+def test_an_artifact_of_a_kind_that_is_no_longer_mirrored_is_uploaded_from_the_spool(
+    both: Bench,
+) -> None:
+    event_id = both.world.event(started=NOW - 10)
+    both.intake.offer(event_id)
+    without = both.again()
+    without.intake.hold()
+    assert ids_in(without) == {f"snapshot:{event_id}", f"metadata:{event_id}"}
+    with without.spool.open_held(f"metadata:{event_id}") as file:
+        assert file.read() == b"person"

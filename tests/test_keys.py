@@ -1,4 +1,4 @@
-"""Keys: from the event to the key and back, whatever the names; never outside the prefix."""
+"""Keys: every event and its key translate both ways, and no key leaves its prefix."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from frigate_mirror.keys import (
     KeyFault,
     KeyParts,
     is_event_id,
-    kind_of,
+    kind_in,
     utc,
 )
 
@@ -52,7 +52,7 @@ FILES = [
 
 @unhurried
 @given(prefixes, st.sampled_from(ZONES), cameras, moments, tails, st.sampled_from(FILES))
-def test_key_and_event_translate_both_ways(
+def test_a_key_is_read_back_as_the_event_that_made_it(
     prefix: str, zone: str, camera: str, started: float, tail: str, file: tuple[str, str]
 ) -> None:
     codec, event_id = KeyCodec(prefix, zone), f"{started!r}-{tail}"
@@ -84,7 +84,7 @@ def test_no_key_leaves_its_prefix_or_grows_too_long(
 
 @unhurried
 @given(st.text(max_size=200))
-def test_what_is_no_key_of_ours_is_a_fault_and_nothing_else(text: str) -> None:
+def test_any_other_text_is_a_key_fault(text: str) -> None:
     for key in (text, f"p/{text}", f"p/cam/2024-01-15/{text}.jpg"):
         try:
             parts = KeyCodec("p").parse(key)
@@ -127,7 +127,7 @@ def test_the_hour_that_a_clock_change_repeats_is_told_apart_by_the_event_id(star
     assert codec.parse(key).started == started
 
 
-def test_a_time_that_a_clock_change_leaves_out_is_no_key() -> None:
+def test_a_key_with_a_time_that_a_clock_change_skips_is_refused() -> None:
     with pytest.raises(KeyFault):
         KeyCodec("p", "Europe/Berlin").parse("p/c/2024-03-31/1-a-20240331_023000.jpg")
 
@@ -160,7 +160,7 @@ def test_utc_needs_no_database_of_time_zones(monkeypatch: pytest.MonkeyPatch) ->
         "p/c/0001-01-01/1-a-00010101_000000.jpg",
     ],
 )
-def test_a_key_that_would_have_been_written_otherwise_is_none_of_ours(key: str) -> None:
+def test_a_key_that_the_mirror_would_have_written_differently_is_refused(key: str) -> None:
     for zone in ZONES:
         with pytest.raises(KeyFault):
             KeyCodec("p", zone).parse(key)
@@ -183,7 +183,7 @@ def test_an_id_that_frigate_makes_of_any_float_is_an_event_id(number: float, tai
 
 
 @pytest.mark.parametrize("started", [-1.0, math.nan, math.inf, 32_503_680_000.0])
-def test_a_start_time_that_is_none_gets_no_key(started: float) -> None:
+def test_an_impossible_start_time_gets_no_key(started: float) -> None:
     with pytest.raises(KeyFault):
         KeyCodec("p").key("c", "1-a", started, ".jpg")
 
@@ -224,20 +224,20 @@ def test_different_cameras_have_different_keys() -> None:
     assert len(made) == len(cameras)
 
 
-def test_times_are_told_as_people_read_them() -> None:
+def test_times_are_written_as_people_read_them() -> None:
     assert utc(1705329022.9) == "2024-01-15T14:30:22Z"
 
 
 @pytest.mark.parametrize(("kind", "ending"), FILES)
 def test_a_key_names_the_kind_of_its_file(kind: str, ending: str) -> None:
     key = KeyCodec("p").key("c", "1-a", 1.0, ending)
-    assert kind_of(key) == KeyCodec("p").parse(key).kind == kind
+    assert kind_in(key) == KeyCodec("p").parse(key).kind == kind
     assert KeyCodec("p").parse(key).artifact_id == f"{kind}:1-a"
 
 
-def test_a_key_with_an_unknown_ending_is_none_of_ours() -> None:
+def test_a_key_with_an_unknown_ending_is_refused() -> None:
     for ending in (".gif", ".jpg.part", "-thumb.mp4", "-part-1.mp4", ""):
         key = f"p/c/1970-01-01/1-a-19700101_000001{ending}"
-        assert kind_of(key) == ""
+        assert kind_in(key) == ""
         with pytest.raises(KeyFault):
             KeyCodec("p").parse(key)

@@ -1,9 +1,10 @@
-"""The ledger: what comes in stays until it is settled, in the right order, whatever fails."""
+"""The ledger: it forgets nothing that is not uploaded, and gives it out in the right order."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import os
 import resource
 import shutil
@@ -16,15 +17,16 @@ from pathlib import Path
 
 import pytest
 
-from frigate_mirror.artifact import Artifact
+from frigate_mirror.artifact import Artifact, subject_of
 from frigate_mirror.ledger import schema
-from frigate_mirror.ledger.connection import LedgerBusy, LedgerDamaged, LedgerNewer, RunLock
+from frigate_mirror.ledger.database import LedgerBusy, LedgerDamaged, LedgerNewer
 from frigate_mirror.ledger.ledger import Ledger, LedgerError
+from frigate_mirror.ledger.lock import RunLock
 from frigate_mirror.ledger.rows import Counts, Priority, Settled
 
 ONE = Artifact(
     "snapshot:1705329022.5-abcdef", "front_door", 1705329022.5, "front_door/k.jpg",
-    Path("/clips/a.jpg"), 9, "image/jpeg", {"label": "person"},
+    "/clips/a.jpg", 9, "image/jpeg", {"label": "person"},
 )  # fmt: skip
 LIVE, RETRY, BACKLOG = Priority
 
@@ -57,13 +59,13 @@ def test_an_artifact_comes_back_from_the_queue_as_it_went_in(
         assert (entry.priority, entry.tries, entry.attempts, entry.added) == (priority, 0, 0, 10.0)
 
 
-def test_what_is_queued_again_has_all_its_tries_and_is_new(tmp_path: Path) -> None:
+def test_an_artifact_that_is_queued_again_has_all_its_tries_and_a_new_date(tmp_path: Path) -> None:
     with contextlib.closing(Ledger(tmp_path / "ledger.db")) as ledger:
         ledger.add(ONE, LIVE, 1.0)
         ledger.claim(1.0)
         ledger.defer(ONE.id, 2.0, "refused", charged=True)
         ledger.lose(ONE.id, "no file", 3.0)
-        ledger.release(ONE.id)
+        ledger.unclaim(ONE.id)
         assert ledger.add(ONE, LIVE, 5.0)
         first = ledger.claim(5.0)
     with contextlib.closing(Ledger(tmp_path / "ledger.db")) as ledger:
@@ -72,24 +74,24 @@ def test_what_is_queued_again_has_all_its_tries_and_is_new(tmp_path: Path) -> No
     assert second == first
 
 
-def test_nobody_claims_what_another_has_not_released_yet(ledger: Ledger) -> None:
+def test_an_artifact_that_another_thread_has_claimed_is_not_claimed(ledger: Ledger) -> None:
     ledger.add(ONE, LIVE, 1.0)
     assert ledger.claim(1.0) is not None
-    # Another thread has given it up, and has not come to release it.
-    ledger._store.change("UPDATE artifact SET state = 'gone'", ())
+    # Another thread has given it up, and has not unclaimed it yet.
+    ledger._database.change("UPDATE artifact SET state = 'gone'", ())
     assert ledger.add(ONE, LIVE, 2.0)
     assert ledger.claim(2.0) is None
-    ledger.release(ONE.id)
+    ledger.unclaim(ONE.id)
     assert claim_all(ledger, 2.0) == ["1705329022.5-abcdef"]
 
 
-def test_a_live_one_is_not_due_while_the_clock_is_set_back(ledger: Ledger) -> None:
+def test_a_live_artifact_is_not_due_while_the_clock_is_set_back(ledger: Ledger) -> None:
     ledger.add(ONE, LIVE, 50.0)
     assert ledger.claim(49.0) is None
     assert claim_all(ledger, 50.0) == ["1705329022.5-abcdef"]
 
 
-def test_what_is_known_is_not_added_again(ledger: Ledger) -> None:
+def test_a_known_artifact_is_not_added_again(ledger: Ledger) -> None:
     assert ledger.add(ONE, LIVE, 1.0)
     assert not ledger.add(ONE, BACKLOG, 2.0)
     ledger.settle([Settled(3.0, ONE.id, ONE.key)])
@@ -97,7 +99,7 @@ def test_what_is_known_is_not_added_again(ledger: Ledger) -> None:
     assert ledger.counts() == Counts(uploaded=1)
 
 
-def test_live_ones_go_before_retries_and_retries_before_the_backlog(ledger: Ledger) -> None:
+def test_live_artifacts_go_before_retries_and_retries_before_the_backlog(ledger: Ledger) -> None:
     for name, priority, at in [
         ("old-backlog", BACKLOG, 1), ("old-live", LIVE, 2), ("retry", LIVE, 3),
         ("new-live", LIVE, 4), ("new-backlog", BACKLOG, 5),
@@ -108,7 +110,7 @@ def test_live_ones_go_before_retries_and_retries_before_the_backlog(ledger: Ledg
     assert claim_all(ledger, 9.0) == order
 
 
-def test_what_is_not_due_is_left_alone_and_announced(ledger: Ledger) -> None:
+def test_an_artifact_is_not_claimed_before_it_is_due(ledger: Ledger) -> None:
     ledger.add(ONE, LIVE, 1.0)
     ledger.defer(ONE.id, 50.0, "busy", charged=False)
     assert ledger.claim(49.0) is None
@@ -117,7 +119,9 @@ def test_what_is_not_due_is_left_alone_and_announced(ledger: Ledger) -> None:
     assert ledger.next_due() is None
 
 
-def test_after_a_crash_what_was_claimed_is_pending_again(ledger: Ledger, tmp_path: Path) -> None:
+def test_after_a_crash_a_claimed_artifact_can_be_claimed_again(
+    ledger: Ledger, tmp_path: Path
+) -> None:
     ledger.add(ONE, LIVE, 1.0)
     assert ledger.claim(1.0) and ledger.claim(1.0) is None
     after = Ledger(tmp_path / "ledger.db", alone=False)
@@ -125,7 +129,7 @@ def test_after_a_crash_what_was_claimed_is_pending_again(ledger: Ledger, tmp_pat
     after.close()
 
 
-def test_a_charged_deferral_costs_a_try_and_any_other_none(ledger: Ledger) -> None:
+def test_only_a_charged_deferral_costs_a_try(ledger: Ledger) -> None:
     ledger.add(ONE, LIVE, 1.0)
     ledger.defer(ONE.id, 1.0, "busy", charged=False)
     ledger.defer(ONE.id, 1.0, "too large", charged=True)
@@ -134,11 +138,11 @@ def test_a_charged_deferral_costs_a_try_and_any_other_none(ledger: Ledger) -> No
     assert (entry.priority, entry.tries, entry.attempts) == (RETRY, 1, 2)
 
 
-def test_a_dead_letter_lives_again_with_all_its_tries(ledger: Ledger) -> None:
+def test_a_revived_dead_letter_has_all_its_tries(ledger: Ledger) -> None:
     ledger.add(ONE, LIVE, 1.0)
     ledger.bury(ONE.id, "too large", 2.0)
     assert ledger.claim(3.0) is None and ledger.counts().failed == 1
-    [letter] = ledger.settled("failed")
+    [letter] = ledger.dead_letters()
     assert letter == Settled(2.0, ONE.id, ONE.key, 1, "too large")
     assert ledger.revive(now=4.0) == 1
     entry = ledger.claim(4.0)
@@ -152,7 +156,7 @@ def test_a_dead_letter_lives_again_with_all_its_tries(ledger: Ledger) -> None:
     ("1.5-abc", "garage", set()),
     ("abc", "", set()),
 ])  # fmt: skip
-def test_dead_letters_live_again_by_event_and_by_camera(
+def test_dead_letters_are_revived_by_event_and_by_camera(
     ledger: Ledger, event: str, camera: str, revived: set[str]
 ) -> None:
     for name, place in [("1.5-a_c", "door"), ("1.5-abc", "door"), ("2.5-xyz", "garage")]:
@@ -162,14 +166,14 @@ def test_dead_letters_live_again_by_event_and_by_camera(
     assert set(claim_all(ledger, 3.0)) == revived
 
 
-def test_a_dead_letter_of_a_state_file_has_to_be_looked_for(ledger: Ledger) -> None:
+def test_a_revived_dead_letter_from_a_state_file_waits_for_its_file(ledger: Ledger) -> None:
     ledger.add_settled([(ONE.id, "front_door", ONE.key, 5.0, 6.0, "failed", 0, "why")])
     assert ledger.revive(now=7.0) == 1
     assert ledger.claim(7.0) is None
     assert ledger.waiting(7.0, 10) == [(ONE.id, "front_door", 5.0, 0)]
 
 
-def test_a_file_that_comes_late_is_queued(ledger: Ledger) -> None:
+def test_an_artifact_that_waited_for_its_file_is_queued(ledger: Ledger) -> None:
     ledger.wait(ONE.id, "front_door", ONE.started, due=2.0)
     assert ledger.counts().waiting == 1 and ledger.waiting(1.9, 10) == []
     assert ledger.add(ONE, LIVE, 3.0)
@@ -177,7 +181,9 @@ def test_a_file_that_comes_late_is_queued(ledger: Ledger) -> None:
     assert entry is not None and entry.artifact == ONE and entry.attempts == 0
 
 
-def test_the_service_back_hastens_all_but_the_charged(ledger: Ledger) -> None:
+def test_after_an_outage_all_artifacts_without_a_charged_try_are_due_at_once(
+    ledger: Ledger,
+) -> None:
     for name, charged in [("held-up", False), ("at-fault", True)]:
         ledger.add(named(name), LIVE, 1.0)
         ledger.defer(f"snapshot:{name}", 500.0, "x", charged=charged)
@@ -185,7 +191,7 @@ def test_the_service_back_hastens_all_but_the_charged(ledger: Ledger) -> None:
     assert claim_all(ledger, 2.0) == ["held-up"]
 
 
-def test_a_clock_set_back_by_years_holds_nothing_up(ledger: Ledger) -> None:
+def test_a_clock_that_is_set_back_by_years_delays_nothing(ledger: Ledger) -> None:
     year = 365 * 86_400.0
     ledger.add(named("queued-then"), LIVE, 30 * year)
     ledger.add(named("put-off-now"), LIVE, 1.0)
@@ -197,20 +203,20 @@ def test_a_clock_set_back_by_years_holds_nothing_up(ledger: Ledger) -> None:
     assert len(ledger.waiting(1.0, 10)) == 1
 
 
-def test_what_was_queued_meanwhile_is_not_given_up_for_want_of_a_file(ledger: Ledger) -> None:
+def test_an_artifact_that_was_queued_meanwhile_is_not_given_up(ledger: Ledger) -> None:
     ledger.wait(ONE.id, ONE.camera, ONE.started, due=1.0)
     assert ledger.add(ONE, LIVE, 2.0)
     ledger.give_up(ONE.id, "no snapshot file", 3.0)
     assert ledger.counts() == Counts(pending=1)
 
 
-def test_a_clock_set_back_by_a_minute_holds_nothing_new_up(ledger: Ledger) -> None:
+def test_a_clock_that_is_set_back_by_a_minute_delays_no_new_artifact(ledger: Ledger) -> None:
     ledger.add(ONE, LIVE, 60.0)
     ledger.mend_clock(1.0, 601.0)
     assert ledger.claim(1.0) is not None
 
 
-def test_pruning_forgets_what_is_settled_and_old_and_nothing_else(ledger: Ledger) -> None:
+def test_pruning_forgets_only_rows_that_are_settled_and_old(ledger: Ledger) -> None:
     for name, started in [("done", 10.0), ("done-new", 99.0), ("dead", 10.0), ("dying", 60.0),
                           ("pending", 1.0)]:  # fmt: skip
         ledger.add(named(name, started=started), LIVE, 1.0)
@@ -231,7 +237,7 @@ def test_pruning_goes_on_past_its_first_page(ledger: Ledger) -> None:
     assert ledger.prune(2.0, 2.0) == (2500, 0)
 
 
-def test_settled_artifacts_are_taken_over_once(ledger: Ledger) -> None:
+def test_settled_artifacts_of_an_earlier_life_are_added_once(ledger: Ledger) -> None:
     rows = [
         (f"snapshot:{n}", "c", f"k/{n}", float(n % 7), 5.0, "uploaded", 0, "") for n in range(2500)
     ]
@@ -239,7 +245,7 @@ def test_settled_artifacts_are_taken_over_once(ledger: Ledger) -> None:
     assert ledger.add_settled(rows) == 2499
     assert ledger.add_settled(rows) == 0
     assert ledger.counts() == Counts(pending=1, uploaded=2499)
-    listed = [one.id for one in ledger.settled("uploaded", page=100)]
+    listed = [one.id for one in ledger.uploaded(page=100)]
     assert len(listed) == len(set(listed)) == 2499
 
 
@@ -252,7 +258,7 @@ def test_unknown_ids_come_back_in_their_order(ledger: Ledger) -> None:
     assert ledger.unknown([]) == []
 
 
-def test_ids_between_which_lie_a_thousand_others_are_found_all_the_same(ledger: Ledger) -> None:
+def test_ids_are_found_among_a_thousand_others(ledger: Ledger) -> None:
     between = ((f"snapshot:5-{n}", "c", "k", 1.0, 5.0, "uploaded", 0, "") for n in range(1000))
     ledger.add_settled(between)
     ledger.add(named("9"), LIVE, 1.0)
@@ -274,10 +280,10 @@ QUESTIONS: dict[str, Callable[[Ledger], object]] = {
 
 
 @pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
-def test_a_question_about_the_queue_costs_the_same_however_long_it_is(
+def test_a_query_of_the_queue_costs_the_same_however_long_the_queue_is(
     ledger: Ledger, question: Callable[[Ledger], object]
 ) -> None:
-    with ledger._store.writing() as sql:
+    with ledger._database.writing() as sql:
         for state in ("pending", "waiting"):
             sql.executemany(
                 """INSERT INTO artifact (id, camera, started, state, priority, due, added)
@@ -291,13 +297,13 @@ def test_a_question_about_the_queue_costs_the_same_however_long_it_is(
         nonlocal steps
         steps += 100
 
-    ledger._store._sql.set_progress_handler(count, 100)
+    ledger._database._sql.set_progress_handler(count, 100)
     question(ledger)
-    ledger._store._sql.set_progress_handler(None, 0)
-    assert steps < 2000, "of SQLite's machine; a look at each row takes 5,000 and more"
+    ledger._database._sql.set_progress_handler(None, 0)
+    assert steps < 2000, "steps of SQLite; to look at each row takes 5,000 and more"
 
 
-def test_a_span_is_counted_alone(ledger: Ledger) -> None:
+def test_a_span_is_counted_by_itself(ledger: Ledger) -> None:
     for name, started in [("in", 10.0), ("in-dead", 19.0), ("before", 9.0), ("at-end", 20.0)]:
         ledger.add(named(name, started=started), LIVE, 1.0)
     ledger.bury("snapshot:in-dead", "no", 1.0)
@@ -315,7 +321,7 @@ def test_the_file_is_wanted_until_the_artifact_is_in_the_bucket(ledger: Ledger) 
     assert not ledger.wants_file(ONE.id)
 
 
-def test_what_is_in_the_queue_is_read_in_pages_and_only_what_is_wanted(ledger: Ledger) -> None:
+def test_the_queue_is_read_in_pages_and_only_where_wanted(ledger: Ledger) -> None:
     names = [f"{n}-a" for n in range(7)]
     for name in names:
         ledger.add(named(name), LIVE, 1.0 if name < "3" else 2.0)
@@ -325,7 +331,9 @@ def test_what_is_in_the_queue_is_read_in_pages_and_only_what_is_wanted(ledger: L
     assert list(found) == expected
 
 
-def test_a_failed_settling_settles_nothing_and_keeps_all_claimed(tmp_path: Path) -> None:
+def test_settling_that_fails_changes_nothing_and_keeps_all_artifacts_claimed(
+    tmp_path: Path,
+) -> None:
     ledger = Ledger(tmp_path / "ledger.db")
     for name in ("a", "b"):
         ledger.add(named(name), LIVE, 1.0)
@@ -338,7 +346,7 @@ def test_a_failed_settling_settles_nothing_and_keeps_all_claimed(tmp_path: Path)
     ledger.close()
 
 
-def test_a_closed_ledger_says_so_as_a_ledger_error(ledger: Ledger) -> None:
+def test_a_closed_ledger_raises_a_ledger_error(ledger: Ledger) -> None:
     ledger.close()
     with pytest.raises(LedgerError):
         ledger.claim(1.0)
@@ -359,7 +367,7 @@ def test_a_file_that_is_no_database_is_damaged(tmp_path: Path, content: bytes) -
         "DROP TABLE artifact",
     ],
 )
-def test_a_word_in_it_that_makes_no_sense_is_damage(tmp_path: Path, statement: str) -> None:
+def test_a_ledger_with_nonsense_in_it_is_damaged(tmp_path: Path, statement: str) -> None:
     path = tmp_path / "ledger.db"
     with contextlib.closing(Ledger(path)) as opened:
         opened.add(ONE, LIVE, 1.0)
@@ -369,9 +377,7 @@ def test_a_word_in_it_that_makes_no_sense_is_damage(tmp_path: Path, statement: s
 
 
 @pytest.mark.parametrize("text", ["{", "[]x", ""])
-def test_a_row_that_cannot_be_read_is_damage_and_stops_no_other_ledger(
-    tmp_path: Path, text: str
-) -> None:
+def test_a_row_that_cannot_be_read_is_damage(tmp_path: Path, text: str) -> None:
     path = tmp_path / "ledger.db"
     opened = Ledger(path)
     opened.add(ONE, BACKLOG, 1.0)
@@ -384,7 +390,7 @@ def test_a_row_that_cannot_be_read_is_damage_and_stops_no_other_ledger(
     opened.close()
 
 
-def test_a_state_that_is_no_word_of_ours_is_damage_while_open_too(tmp_path: Path) -> None:
+def test_an_unknown_state_is_damage_in_an_open_ledger_too(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     with contextlib.closing(Ledger(path)) as opened:
         opened.add(ONE, LIVE, 1.0)
@@ -396,25 +402,25 @@ def test_a_state_that_is_no_word_of_ours_is_damage_while_open_too(tmp_path: Path
 
 
 @pytest.mark.parametrize("at", ["1e300", "'never'", "x'00'"])
-def test_a_time_that_no_line_can_be_written_of_is_damage(tmp_path: Path, at: str) -> None:
+def test_a_time_that_cannot_be_written_is_damage(tmp_path: Path, at: str) -> None:
     path = tmp_path / "ledger.db"
     with contextlib.closing(Ledger(path)) as opened:
         opened.add(ONE, LIVE, 1.0)
         opened.settle([Settled(2.0, ONE.id, ONE.key)])
         scribble(path, f"UPDATE artifact SET settled = {at}")
         with pytest.raises(LedgerDamaged):
-            list(opened.settled("uploaded"))
+            list(opened.uploaded())
 
 
 def scribble(path: Path, statement: str) -> None:
-    """Change the ledger past everything that would keep it from nonsense."""
+    """Changes the ledger without the checks of its tables."""
     with contextlib.closing(sqlite3.connect(path)) as raw:
         raw.execute("PRAGMA ignore_check_constraints = ON")
         raw.execute(statement)
         raw.commit()
 
 
-def test_what_an_owner_added_to_it_is_no_damage(tmp_path: Path) -> None:
+def test_a_view_or_statistics_that_the_owner_added_are_no_damage(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     with contextlib.closing(Ledger(path)) as opened:
         opened.add(ONE, LIVE, 1.0)
@@ -424,7 +430,7 @@ def test_what_an_owner_added_to_it_is_no_damage(tmp_path: Path) -> None:
         assert opened.claim(1.0) is not None
 
 
-def test_an_event_that_changed_while_its_file_was_waited_for_is_claimed_as_it_is_now(
+def test_an_artifact_that_changed_while_it_waited_for_its_file_is_claimed_as_it_is_now(
     ledger: Ledger,
 ) -> None:
     ledger.wait(ONE.id, "porch", ONE.started + 1, due=2.0)
@@ -455,7 +461,7 @@ def test_a_log_that_was_cut_while_open_is_damage(tmp_path: Path) -> None:
         ) as second:  # which has no page in memory yet
             os.truncate(tmp_path / "ledger.db-wal", 5000)
             with pytest.raises(LedgerDamaged, match="I/O error"):
-                list(second.settled("uploaded"))
+                list(second.uploaded())
 
 
 @pytest.mark.parametrize("spare", [0, 1, 2])
@@ -474,7 +480,7 @@ def test_too_many_open_files_are_no_damage(tmp_path: Path, spare: int) -> None:
     assert not isinstance(raised.value, LedgerDamaged)
 
 
-def test_a_ledger_is_its_owners_only(ledger: Ledger, tmp_path: Path) -> None:
+def test_only_the_owner_can_read_a_ledger(ledger: Ledger, tmp_path: Path) -> None:
     ledger.add(ONE, LIVE, 1.0)
     files = list(tmp_path.iterdir())
     assert len(files) == 3  # with the write-ahead log and its index
@@ -504,12 +510,22 @@ OLD = Path(__file__).resolve().parent / "fixtures" / "ledger-1.db"
 state. It took a clip that it found in the bucket for a snapshot."""
 
 
+OLD_2 = OLD.with_name("ledger-2.db")
+"""A ledger of version 2: four artifacts in the queue, one of them changed after its upload; two
+uploaded ones, one of them with a flaw that is acknowledged; and one of each other state."""
+
+
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
     return Path(shutil.copyfile(OLD, tmp_path / "ledger.db"))
 
 
-def test_a_ledger_of_the_first_edition_keeps_its_queue_and_all_it_knows(old: Path) -> None:
+@pytest.fixture
+def old_2(tmp_path: Path) -> Path:
+    return Path(shutil.copyfile(OLD_2, tmp_path / "ledger.db"))
+
+
+def test_a_ledger_of_the_first_version_keeps_every_row(old: Path) -> None:
     with contextlib.closing(Ledger(old)) as ledger:
         assert ledger.counts() == Counts(
             waiting=1, pending=4, uploaded=4, failed=1, lost=1, gone=1, retrying=2
@@ -532,40 +548,71 @@ def test_a_clip_that_the_first_edition_took_for_a_snapshot_is_a_clip(old: Path) 
         assert ledger.unknown([f"snapshot:{event}", f"clip:{event}"]) == [f"snapshot:{event}"]
 
 
-def test_a_migration_that_fails_changes_nothing(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = old.read_bytes()
+def test_a_ledger_of_the_second_version_keeps_every_row(old_2: Path) -> None:
+    before = rows_of(old_2)
+    with contextlib.closing(Ledger(old_2)) as ledger:
+        assert ledger.counts() == Counts(
+            waiting=1, pending=4, uploaded=2, failed=1, lost=1, gone=1, retrying=1, acknowledged=1
+        )
+        assert ledger.note("window") == "kept"
+    after = rows_of(old_2)
+    assert [row.pop("digest") for row in after] == [None] * 10
+    assert [row | {"source": row.pop("origin")} for row in after] == before
 
-    def half(sql: sqlite3.Connection) -> None:
-        sql.execute("DELETE FROM artifact")
-        raise sqlite3.OperationalError("disk full")
 
-    monkeypatch.setitem(schema.STEPS, 1, half)
-    with pytest.raises(LedgerError):
-        Ledger(old)
-    monkeypatch.undo()
-    with contextlib.closing(sqlite3.connect(old)) as raw:
-        assert raw.execute("PRAGMA user_version").fetchone() == (1,)
-    assert len(before) == old.stat().st_size
-    with contextlib.closing(Ledger(old)) as ledger:
+def test_the_queue_of_a_ledger_of_the_second_version_keeps_its_origin_and_order(
+    old_2: Path,
+) -> None:
+    with contextlib.closing(Ledger(old_2)) as ledger:
+        entries = list(iter(lambda: ledger.claim(1705329300.0), None))
+    assert [entry.artifact.id[-1] for entry in entries] == ["2", "0", "1", "3"]
+    for entry in entries:
+        name = f"front_door-{subject_of(entry.artifact.id)}.jpg"
+        assert entry.artifact.origin == f"/media/frigate/clips/{name}"
+        assert entry.artifact.metadata["label"] == "person"
+
+
+def rows_of(path: Path) -> list[dict[str, object]]:
+    with contextlib.closing(sqlite3.connect(path)) as raw:
+        raw.row_factory = sqlite3.Row
+        return [dict(row) for row in raw.execute("SELECT * FROM artifact ORDER BY id")]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_migration_that_fails_changes_nothing(
+    version: int, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path: Path = request.getfixturevalue({1: "old", 2: "old_2"}[version])
+    before = rows_of(path)
+    with monkeypatch.context() as patch:
+        patch.setitem(schema.CHANGED, version, {"origin": "no_such_column"})
+        with pytest.raises(LedgerError):
+            Ledger(path)
+    with contextlib.closing(sqlite3.connect(path)) as raw:
+        assert raw.execute("PRAGMA user_version").fetchone() == (version,)
+    assert rows_of(path) == before
+    with contextlib.closing(Ledger(path)) as ledger:
         assert ledger.counts().pending == 4
 
 
-def test_a_column_more_in_a_later_version_is_a_step_like_any_other(
-    old: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_a_column_that_a_later_version_adds_is_added_to_every_older_ledger(
+    version: int, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def one_more(sql: sqlite3.Connection) -> None:
-        sql.execute("ALTER TABLE artifact ADD COLUMN colour TEXT")
-
+    path: Path = request.getfixturevalue({1: "old", 2: "old_2", 3: "old_2"}[version])
+    if version == 3:
+        Ledger(path).close()
     name = "    acknowledged INTEGER"
     monkeypatch.setattr(schema, "DDL", schema.DDL.replace(name, f"    colour TEXT,\n{name}"))
-    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
-    monkeypatch.setitem(schema.STEPS, schema.VERSION - 1, one_more)
-    with contextlib.closing(Ledger(old)) as ledger:
+    monkeypatch.setattr(schema, "VERSION", 4)
+    monkeypatch.setitem(schema.CHANGED, 3, {})
+    with contextlib.closing(Ledger(path)) as ledger:
         assert ledger.counts().pending == 4
         assert ledger.claim(1705329150.0) is not None
-        with contextlib.closing(Ledger(old.with_name("new.db"))) as new:  # in another order
-            assert new.take_over(old) == 5
+        with contextlib.closing(Ledger(path.with_name("new.db"))) as new:
+            assert new.take_over(path) == 5
             assert new.counts() == ledger.counts()
+    assert "colour" in rows_of(path)[0]
 
 
 def test_a_newer_ledger_is_kept_as_it_is_and_refused_with_what_to_do(tmp_path: Path) -> None:
@@ -591,7 +638,7 @@ def test_a_command_beside_a_running_mirror_makes_no_ledger(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-# Holds SQLite's locks on the shared memory of a database as who recovers it after a crash does.
+# Holds the locks on a database's shared memory that SQLite holds while it recovers it.
 RECOVERS = """
 import fcntl, sys
 shared = open(sys.argv[1], "w+b")
@@ -603,10 +650,10 @@ sys.stdin.read()
 """
 
 
-def test_a_ledger_that_another_process_recovers_at_this_moment_is_busy_and_not_broken(
+def test_a_ledger_that_another_process_is_recovering_is_busy_and_not_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frigate_mirror.ledger.connection.BUSY_SECONDS", 0)
+    monkeypatch.setattr("frigate_mirror.ledger.database.BUSY_SECONDS", 0)
     Ledger(tmp_path / "ledger.db").close()
     with subprocess.Popen(
         [sys.executable, "-c", RECOVERS, str(tmp_path / "ledger.db-shm")],
@@ -622,7 +669,7 @@ def test_a_ledger_that_another_process_recovers_at_this_moment_is_busy_and_not_b
 
 @pytest.fixture
 def with_a_damaged_page(tmp_path: Path) -> Path:
-    """A ledger that was closed in good order and that the disk has hurt since."""
+    """A ledger that was closed in good order and damaged by the disk afterwards."""
     path = tmp_path / "ledger.db"
     with contextlib.closing(Ledger(path)) as ledger:
         rows = [
@@ -649,7 +696,7 @@ def test_a_ledger_that_was_closed_in_good_order_is_opened_without_reading_all_of
     Ledger(with_a_damaged_page).close()
 
 
-def test_a_new_version_of_what_is_uploaded_goes_up_again(ledger: Ledger) -> None:
+def test_a_new_version_of_an_uploaded_artifact_is_queued(ledger: Ledger) -> None:
     ledger.add(named("a", version="1"), LIVE, 1.0)
     ledger.claim(1.0)
     ledger.settle([Settled(2.0, "snapshot:a", "k/a", version="1")])
@@ -671,7 +718,7 @@ def test_a_version_that_came_during_its_upload_stays_in_the_queue(ledger: Ledger
     assert ledger.counts() == Counts(uploaded=1)
 
 
-def test_a_new_version_whose_file_is_gone_leaves_the_earlier_one_uploaded_and_is_told(
+def test_a_lost_new_version_leaves_the_earlier_one_uploaded_with_a_flaw(
     ledger: Ledger,
 ) -> None:
     ledger.add(named("a", version="1"), LIVE, 1.0)
@@ -679,14 +726,14 @@ def test_a_new_version_whose_file_is_gone_leaves_the_earlier_one_uploaded_and_is
     ledger.add(named("a", version="2"), LIVE, 3.0)
     ledger.lose("snapshot:a", "deleted", 4.0)
     assert ledger.counts() == Counts(uploaded=1, flawed=1)
-    [told] = ledger.dead_letters()
-    assert told.error == "only an earlier version is in the bucket: deleted"
+    [letter] = ledger.dead_letters()
+    assert letter.error == "only an earlier version is in the bucket: deleted"
     ledger.add(named("a", version="3"), LIVE, 5.0)
     ledger.settle([Settled(6.0, "snapshot:a", "k/a", version="3")])
     assert ledger.counts() == Counts(uploaded=1)
 
 
-def test_what_was_uploaded_before_versions_were_kept_goes_up_again_by_its_size(
+def test_an_upload_older_than_versions_is_repeated_if_the_size_differs(
     ledger: Ledger,
 ) -> None:
     for name, size in (("same", 9), ("other", 8), ("unknown", 0)):
@@ -698,7 +745,7 @@ def test_what_was_uploaded_before_versions_were_kept_goes_up_again_by_its_size(
     assert added == ["other"]
 
 
-def test_what_is_lost_is_a_dead_letter_until_it_is_acknowledged(ledger: Ledger) -> None:
+def test_a_lost_artifact_counts_until_it_is_acknowledged(ledger: Ledger) -> None:
     ledger.add(ONE, LIVE, 1.0)
     ledger.lose(ONE.id, "deleted before it could be uploaded", 2.0)
     assert ledger.counts() == Counts(lost=1)
@@ -714,7 +761,7 @@ def test_what_is_lost_is_a_dead_letter_until_it_is_acknowledged(ledger: Ledger) 
     assert ledger.counts() == Counts(pending=1, retrying=1)
 
 
-def test_what_was_uploaded_although_it_was_not_whole_is_told_until_acknowledged(
+def test_an_upload_with_a_flaw_counts_until_it_is_acknowledged(
     ledger: Ledger,
 ) -> None:
     ledger.add(named("a", flaw="breaks off"), LIVE, 1.0)
@@ -726,21 +773,23 @@ def test_what_was_uploaded_although_it_was_not_whole_is_told_until_acknowledged(
     assert ledger.counts() == Counts(uploaded=1, acknowledged=1)
 
 
-def test_dead_letters_are_kept_for_as_long_as_was_said(ledger: Ledger) -> None:
+def test_dead_letters_are_kept_until_their_own_bound(ledger: Ledger) -> None:
     ledger.add(ONE, LIVE, ONE.started)
     ledger.lose(ONE.id, "deleted", ONE.started)
     assert ledger.prune(ONE.started + 100, ONE.started) == (0, 0)
     assert ledger.prune(ONE.started + 100, ONE.started + 1) == (1, 1)
 
 
-def test_what_was_settled_lately_is_remembered_however_old_its_event(ledger: Ledger) -> None:
+def test_a_row_that_was_settled_lately_is_kept_however_old_its_event(ledger: Ledger) -> None:
     ledger.add(named("old", started=1.0), LIVE, 1.0)
     ledger.settle([Settled(100.0, "snapshot:old", "k/old")])
     assert ledger.prune(100.0, 100.0) == (0, 0)
     assert ledger.prune(101.0, 100.0) == (1, 0)
 
 
-def test_what_the_bucket_has_no_more_is_lost_until_it_is_uploaded_again(ledger: Ledger) -> None:
+def test_an_upload_that_vanished_from_the_bucket_is_lost_until_it_is_queued_again(
+    ledger: Ledger,
+) -> None:
     ledger.add(ONE, LIVE, 1.0)
     ledger.settle([Settled(2.0, ONE.id, ONE.key)])
     assert ledger.uploaded_keys(0.0, 2e9, 10) == [(ONE.id, ONE.key, ONE.size)]
@@ -751,7 +800,7 @@ def test_what_the_bucket_has_no_more_is_lost_until_it_is_uploaded_again(ledger: 
     assert ledger.counts() == Counts(pending=1)
 
 
-def test_what_vanished_from_the_bucket_counts_though_its_flaw_was_acknowledged(
+def test_an_upload_that_vanished_counts_even_if_its_flaw_was_acknowledged(
     ledger: Ledger,
 ) -> None:
     ledger.add(named("a", flaw="breaks off"), LIVE, 1.0)
@@ -768,7 +817,7 @@ def test_an_event_that_can_have_no_key_is_a_dead_letter_with_the_reason(ledger: 
     assert (letter.error, letter.at, letter.key) == ("names no file", 2.0, "")
 
 
-def test_another_ledger_is_taken_over_with_all_it_knows(ledger: Ledger, tmp_path: Path) -> None:
+def test_everything_in_another_ledger_is_taken_over(ledger: Ledger, tmp_path: Path) -> None:
     path = tmp_path / "other.db"
     with contextlib.closing(Ledger(path)) as other:
         for name in ("new", "ours-uploaded", "theirs-uploaded", "waited-for", "failed"):
@@ -785,7 +834,7 @@ def test_another_ledger_is_taken_over_with_all_it_knows(ledger: Ledger, tmp_path
     assert ledger.take_over(path) == 0
 
 
-def test_a_lock_in_a_folder_that_cannot_be_written_counts_all_the_same(tmp_path: Path) -> None:
+def test_a_lock_file_that_cannot_be_written_can_be_locked(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     first, second = RunLock(path), RunLock(path)
     assert first.acquire()
@@ -840,7 +889,7 @@ def acknowledged_at(ledger: Ledger, at: float) -> None:
          "waited for"],
 )  # fmt: skip
 @pytest.mark.parametrize("ours", ["earlier", "later"])
-def test_of_two_ledgers_that_know_an_artifact_the_later_one_is_right(
+def test_of_two_ledgers_that_know_an_artifact_the_later_row_wins(
     tmp_path: Path,
     ours: str,
     earlier: Callable[[Ledger], None],
@@ -858,7 +907,7 @@ def test_of_two_ledgers_that_know_an_artifact_the_later_one_is_right(
         assert ledger.counts() == counts
 
 
-def test_a_dead_letter_whose_file_is_not_found_again_is_a_dead_letter_again(
+def test_a_revived_artifact_whose_file_is_not_found_is_a_dead_letter_again(
     ledger: Ledger,
 ) -> None:
     vanished_at(ledger, 3.0)
@@ -869,7 +918,7 @@ def test_a_dead_letter_whose_file_is_not_found_again_is_a_dead_letter_again(
     assert [one.error for one in ledger.dead_letters()] == ["no snapshot file"]
 
 
-def test_of_an_earlier_version_in_the_bucket_nobody_claims_to_know_the_size(
+def test_the_size_of_an_earlier_version_in_the_bucket_is_unknown(
     ledger: Ledger,
 ) -> None:
     changed_at(ledger, 3.0)
@@ -878,7 +927,125 @@ def test_of_an_earlier_version_in_the_bucket_nobody_claims_to_know_the_size(
     assert ledger.add(named("a", version="2"), LIVE, 5.0), "its file came back"
 
 
-def test_the_size_of_what_was_uploaded_is_known_even_if_it_changed_meanwhile(
+def digests(ledger: Ledger) -> dict[str, object]:
+    """The digest of each row, by the name of its artifact."""
+    return {str(row["id"]).partition(":")[2]: row["digest"] for row in rows_of(ledger.path)}
+
+
+def test_the_digest_of_an_upload_is_stored_until_the_upload_is_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with contextlib.closing(Ledger(path)) as ledger:
+        ledger.add(named("a", started=1.0), LIVE, 1.0)
+        ledger.add(named("unknown", started=1.0), LIVE, 1.0)
+        ledger.settle([Settled(2.0, "snapshot:a", "k/a", digest="aa" * 32),
+                       Settled(2.0, "snapshot:unknown", "k/unknown")])  # fmt: skip
+        assert digests(ledger) == {"a": "aa" * 32, "unknown": None}
+    with contextlib.closing(Ledger(path)) as ledger:  # which a restart does not change
+        assert not ledger.add(named("a", started=1.0), BACKLOG, 3.0)
+        assert ledger.prune(2.0, 2.0) == (0, 0)
+        assert digests(ledger)["a"] == "aa" * 32
+        with contextlib.closing(Ledger(tmp_path / "other.db")) as other:
+            other.take_over(path)
+            assert digests(other)["a"] == "aa" * 32
+        assert ledger.prune(3.0, 3.0) == (2, 0)
+        assert digests(ledger) == {}
+
+
+def test_a_digest_is_that_of_the_version_in_the_ledger_or_unknown(ledger: Ledger) -> None:
+    ledger.add(named("a", version="1"), LIVE, 1.0)
+    ledger.add(named("a", version="2"), LIVE, 2.0)
+    ledger.settle([Settled(3.0, "snapshot:a", "k/a", version="1", digest="11" * 32)])
+    assert digests(ledger) == {"a": None}
+    ledger.settle([Settled(4.0, "snapshot:a", "k/a", version="2", digest="22" * 32)])
+    assert digests(ledger) == {"a": "22" * 32}
+    ledger.add(named("a", version="3"), LIVE, 5.0)
+    ledger.lose("snapshot:a", "deleted", 6.0)
+    assert digests(ledger) == {"a": None}, "nobody knows which version the bucket holds"
+
+
+def test_an_artifact_from_the_ledger_is_opened_by_the_ledgers_opener(tmp_path: Path) -> None:
+    def opener(artifact: Artifact) -> io.BytesIO:
+        return io.BytesIO(f"bytes from {artifact.origin}".encode())
+
+    with contextlib.closing(Ledger(tmp_path / "ledger.db")) as ledger:
+        ledger.opener = opener
+        ledger.add(named("a", origin="somewhere"), LIVE, 1.0)
+        [artifact] = ledger.pending(lambda artifact_id: True)
+        entry = ledger.claim(1.0)
+    assert entry is not None
+    for opened in (artifact, entry.artifact):
+        assert opened.open().read() == b"bytes from somewhere"
+
+
+def test_uploads_whose_commit_ends_in_an_error_stay_claimed(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a second commit of the same uploads could unclaim a claim of another thread."""
+    ledger.add(ONE, LIVE, 1.0)
+    ledger.claim(1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger._database, "select", raise_ledger_error)
+        with pytest.raises(LedgerError):
+            ledger.settle([Settled(2.0, ONE.id, ONE.key)])
+    assert ledger.claimed == 1 and ledger.counts() == Counts(uploaded=1)
+    assert ledger.settle([Settled(2.0, ONE.id, ONE.key)]) == set()
+    assert ledger.claimed == 0 and ledger.counts() == Counts(uploaded=1)
+
+
+def raise_ledger_error(*_: object) -> None:
+    raise LedgerError("read ledger.db: disk I/O error")
+
+
+def rejected(ledger: Ledger, at: float) -> None:
+    ledger.add(named("a"), LIVE, at)
+    ledger.bury("snapshot:a", "too large", at)
+
+
+def revived_and_rejected_again(ledger: Ledger) -> None:
+    ledger.revive(now=8.0)
+    ledger.bury("snapshot:a", "too large", 9.0)
+
+
+def flawed(ledger: Ledger) -> None:
+    ledger.add(named("b", flaw="breaks off"), LIVE, 7.0)
+    ledger.settle([Settled(8.0, "snapshot:b", "k/b")])
+
+
+TOKEN_CHANGES: dict[str, Callable[[Ledger], object]] = {
+    "one comes": lambda ledger: ledger.refuse("snapshot:b", "c", 1.0, "no key", 8.0),
+    "one with a flaw comes": flawed,
+    "one goes": lambda ledger: ledger.revive(now=8.0),
+    "one is forgotten": lambda ledger: ledger.prune(2e9, 2e9),
+    "one is acknowledged": lambda ledger: ledger.acknowledge(),
+    "one is revived and rejected again": revived_and_rejected_again,
+}
+
+
+@pytest.mark.parametrize("change", TOKEN_CHANGES.values(), ids=TOKEN_CHANGES)
+def test_the_token_of_the_dead_letters_changes_with_them(
+    ledger: Ledger, change: Callable[[Ledger], object]
+) -> None:
+    rejected(ledger, 1.0)
+    before = ledger.dead_letters_token()
+    change(ledger)
+    assert ledger.dead_letters_token() != before
+
+
+def test_the_token_of_the_dead_letters_stays_while_only_other_artifacts_change(
+    ledger: Ledger,
+) -> None:
+    rejected(ledger, 1.0)
+    before = ledger.dead_letters_token()
+    ledger.add(named("b", flaw="breaks off"), LIVE, 7.0)
+    ledger.add(named("c"), LIVE, 7.0)
+    ledger.defer("snapshot:c", 9.0, "busy", charged=True)
+    ledger.settle([Settled(8.0, "snapshot:c", "k/c")])
+    ledger.wait("snapshot:d", "c", 1.0, 9.0)
+    ledger.give_up("snapshot:d", "no snapshot file", 9.0)
+    assert ledger.dead_letters_token() == before
+
+
+def test_the_size_in_the_ledger_is_that_of_the_uploaded_bytes(
     ledger: Ledger,
 ) -> None:
     ledger.add(named("a", version="1"), LIVE, 1.0)
@@ -886,7 +1053,7 @@ def test_the_size_of_what_was_uploaded_is_known_even_if_it_changed_meanwhile(
     assert ledger.uploaded_keys(0.0, 2e9, 10) == [("snapshot:a", "k/a", 77)]
 
 
-def test_what_was_uploaded_before_versions_were_kept_is_recognised_by_its_size(
+def test_an_upload_older_than_versions_is_recognised_by_its_size(
     ledger: Ledger,
 ) -> None:
     for name, size in (("same", 9), ("other", 8), ("unknown", 0)):
@@ -897,7 +1064,7 @@ def test_what_was_uploaded_before_versions_were_kept_is_recognised_by_its_size(
     assert known == {"snapshot:same": "1", "snapshot:other": "", "snapshot:unknown": "1"}
 
 
-def test_a_version_that_no_ledger_can_have_is_damage(tmp_path: Path) -> None:
+def test_an_impossible_version_number_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     Ledger(path).close()
     for version in (2_097_666, -5):

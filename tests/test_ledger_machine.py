@@ -32,7 +32,7 @@ class Row:
     due: float = 0.0
     tries: int = 0
     attempts: int = 0
-    has_source: bool = True
+    has_origin: bool = True
     settled: float = 0.0
     was_dead: bool = False
 
@@ -62,9 +62,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def add(self, one: str, priority: Priority) -> None:
         self.now += 1
         row = self.rows.get(one)
-        artifact = Artifact(
-            one, CAMERAS[one], STARTED[one], f"k/{one}", Path("/a"), 1, "image/jpeg", {}
-        )
+        artifact = Artifact(one, CAMERAS[one], STARTED[one], f"k/{one}", "/a", 1, "image/jpeg", {})
         added = self.ledger.add(artifact, priority, self.now)
         assert added == (row is None or row.state in ("waiting", "gone", "lost"))
         if added:
@@ -76,7 +74,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger.wait(one, CAMERAS[one], STARTED[one], due, looks)
         row = self.rows.get(one)
         if row is None:
-            self.rows[one] = Row("waiting", 0, due, 0, looks, has_source=False)
+            self.rows[one] = Row("waiting", 0, due, 0, looks, has_origin=False)
         elif row.state == "waiting":
             row.due, row.attempts = due, looks
 
@@ -86,7 +84,7 @@ class LedgerMachine(RuleBasedStateMachine):
         rows = [(one, CAMERAS[one], "k", STARTED[one], self.now, state, 0, "") for one in some]
         assert self.ledger.add_settled(rows) == len(new)
         for one in new:
-            self.rows[one] = Row(state, 2, self.now, has_source=False, settled=self.now)
+            self.rows[one] = Row(state, 2, self.now, has_origin=False, settled=self.now)
             if state == "uploaded":
                 self.uploaded.add(one)
 
@@ -117,7 +115,7 @@ class LedgerMachine(RuleBasedStateMachine):
         some = data.draw(st.lists(claimed, min_size=1, unique=True))
         self.ledger.settle([Settled(self.now, one, "k") for one in some])
         for one in some:
-            self.rows[one] = Row("uploaded", has_source=False, settled=self.now)
+            self.rows[one] = Row("uploaded", has_origin=False, settled=self.now)
             self.claimed.discard(one)
             self.uploaded.add(one)
 
@@ -129,7 +127,7 @@ class LedgerMachine(RuleBasedStateMachine):
         row = self.rows[one]
         row.due, row.attempts, row.tries = self.now + after, row.attempts + 1, row.tries + charged
         row.priority = max(row.priority, 1)
-        self.release_one(one)
+        self.unclaim_one(one)
 
     @precondition(lambda self: self.claimed)
     @rule(data=st.data(), gone=st.booleans())
@@ -143,16 +141,17 @@ class LedgerMachine(RuleBasedStateMachine):
             self.ledger.bury(one, "x", self.now)
             row.state, row.tries, row.attempts = "failed", row.tries + 1, row.attempts + 1
         row.settled = self.now
-        self.release_one(one)
+        self.unclaim_one(one)
 
     @precondition(lambda self: self.claimed)
     @rule(data=st.data())
-    def release(self, data: st.DataObject) -> None:
-        self.release_one(data.draw(st.sampled_from(sorted(self.claimed))))
+    def unclaim(self, data: st.DataObject) -> None:
+        self.unclaim_one(data.draw(st.sampled_from(sorted(self.claimed))))
 
-    def release_one(self, one: str) -> None:
-        assert self.ledger.claimed == len(self.claimed)  # whatever was decided, it is still held
-        self.ledger.release(one)
+    def unclaim_one(self, one: str) -> None:
+        # Whatever was decided about it, it is claimed until here.
+        assert self.ledger.claimed == len(self.claimed)
+        self.ledger.unclaim(one)
         self.claimed.discard(one)
 
     @rule(event=st.sampled_from(["", "1", "5"]), camera=st.sampled_from(["", "door", "yard"]))
@@ -165,7 +164,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.ledger.revive(event, camera, self.now) == len(chosen)
         for one in chosen:
             row = self.rows[one]
-            row.state = "pending" if row.has_source else "waiting"
+            row.state = "pending" if row.has_origin else "waiting"
             row.was_dead = True
             row.priority, row.due, row.tries, row.attempts = 1, self.now, 0, 0
 
@@ -242,7 +241,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_uploaded_stay_uploaded(self) -> None:
-        assert {one.id for one in self.ledger.settled("uploaded", page=3)} == self.uploaded
+        assert {one.id for one in self.ledger.uploaded(page=3)} == self.uploaded
 
     @invariant()
     def the_next_due_is_announced(self) -> None:

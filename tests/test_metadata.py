@@ -1,4 +1,4 @@
-"""Metadata: any script there and back, in ASCII, in 2 KB, and as headers leave it."""
+"""Metadata: text in any script becomes ASCII headers of at most 2 KB, and is read back the same."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_names_in_any_script_survive_the_round_trip(
 @unhurried
 @given(st.dictionaries(st.sampled_from(NAMES), st.text(max_size=700), max_size=7),
        st.lists(st.text(max_size=300), max_size=30))  # fmt: skip
-def test_all_of_it_fits_into_2_kb_and_what_does_not_is_named(
+def test_metadata_fits_into_2_kb_and_names_what_was_left_out(
     values: dict[str, str], zones: list[str]
 ) -> None:
     encoded = encode(values, zones)
@@ -55,7 +55,7 @@ def test_all_of_it_fits_into_2_kb_and_what_does_not_is_named(
     assert ("zones" in left_out) == (len(kept_zones) < len([zone for zone in zones if zone]))
 
 
-def test_metadata_of_any_length_is_used_up_to_2_kb_and_no_further() -> None:
+def test_metadata_uses_nearly_all_of_the_2_kb_and_no_more() -> None:
     short = dict.fromkeys(NAMES, "x")
     sizes = [size_of(encode(short | {"sub-label": "x" * n}, ["yard"])) for n in range(1, LIMIT)]
     assert max(sizes) <= LIMIT
@@ -64,7 +64,7 @@ def test_metadata_of_any_length_is_used_up_to_2_kb_and_no_further() -> None:
 
 @unhurried
 @given(values_of, st.lists(texts, max_size=5))
-def test_no_header_on_the_way_would_trim_fold_or_decode_a_value(
+def test_no_value_is_changed_by_trimming_folding_or_decoding_of_headers(
     values: dict[str, str], zones: list[str]
 ) -> None:
     for text in encode(values, zones).values():
@@ -84,26 +84,26 @@ def test_a_zone_with_a_comma_stays_one_zone() -> None:
     assert decode(encode({}, ["a,b", "c"])) == ({}, ["a,b", "c"])
 
 
-def test_the_zones_go_first_when_there_is_no_room() -> None:
+def test_zones_are_left_out_first_when_there_is_no_room() -> None:
     encoded = encode({"event-id": "1-a", "sub-label": "x" * 1900}, ["near", "z" * 100, "far"])
     assert encoded["sub-label"] == "x" * 1900
     assert decode(encoded)[1] == ["near"]
     assert encoded["left-out"] == "zones"
 
 
-def test_a_value_too_long_makes_room_for_the_next() -> None:
+def test_a_value_that_is_too_long_is_left_out_and_the_next_one_is_kept() -> None:
     encoded = encode({"event-id": "1-a", "label": "日" * 300, "score": "0.9"})
     assert encoded == {"event-id": "1-a", "score": "0.9", "left-out": "label"}
 
 
 @pytest.mark.parametrize("broken", ["\ud800", "a\udcffb"])
-def test_half_a_character_is_no_fault(broken: str) -> None:
+def test_half_a_character_is_replaced_by_a_question_mark(broken: str) -> None:
     assert decode(encode({"camera": broken}))[0]["camera"] == broken.replace("\ud800", "?").replace(
         "\udcff", "?"
     )
 
 
-def test_nothing_of_an_event_is_no_metadata() -> None:
+def test_empty_values_make_no_metadata() -> None:
     assert encode({"sub-label": "", "end-time": ""}, [""]) == {}
 
 

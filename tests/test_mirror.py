@@ -18,7 +18,6 @@ import pytest
 
 from frigate_mirror.ledger.ledger import Ledger, LedgerError
 from frigate_mirror.ledger.rows import Counts
-from frigate_mirror.process import child
 from frigate_mirror.sinks.sink import Misconfigured, Receipt, Rejected, Stored, Unavailable
 from tests.rig.sinks import FaultySink
 from tests.rig.waiting import until
@@ -46,8 +45,8 @@ class Bench:
             pass
 
     def round(self) -> None:
-        self.mirror.housekeep()
-        self.mirror.tend()
+        self.mirror.sweep.sweep()
+        self.mirror.sweep.tend()
         self.drain()
 
     def keys_of(self, ids: set[str]) -> set[str]:
@@ -120,7 +119,7 @@ def test_a_lost_ledger_comes_back_from_the_state_files_without_one_put_again(
     for _ in range(10):
         bench.clock.now += 600.0
         bench.round()
-    bench.mirror.write_status()
+    bench.mirror.reporter.write()
     puts = len(bench.sink.puts)
     bench.mirror.ledger.close()
     for path in bench.world.state.glob("ledger*"):
@@ -138,7 +137,7 @@ def test_what_vanished_from_the_bucket_is_a_dead_letter_in_a_rebuilt_ledger_too(
     event_id = bench.world.event()
     bench.round()
     bench.mirror.ledger.vanished([f"snapshot:{event_id}"], "not in the bucket", NOW + 60)
-    bench.mirror.write_status()
+    bench.mirror.reporter.write()
     bench.mirror.ledger.close()
     bench.mirror.ledger.path.unlink()
     bench.open()
@@ -149,7 +148,7 @@ def test_a_ledger_lost_in_an_outage_costs_no_picture_that_frigate_has_deleted_si
     bench: Bench,
 ) -> None:
     ids = {bench.world.event(started=NOW - n * 60) for n in range(20)}
-    bench.mirror.housekeep()
+    bench.mirror.sweep.sweep()
     for event_id in ids:
         bench.world.forget(event_id)
         bench.world.without_snapshot(event_id)
@@ -159,12 +158,12 @@ def test_a_ledger_lost_in_an_outage_costs_no_picture_that_frigate_has_deleted_si
     bench.open()
     bench.round()
     assert bench.keys_of(ids) == ids
-    assert bench.mirror.spool.files == 0
+    assert bench.mirror.spool.status()["spool_files"] == 0
 
 
 def test_a_held_picture_is_kept_as_long_as_anybody_may_want_it(bench: Bench) -> None:
     pending = bench.world.event(started=NOW - 60)
-    bench.mirror.housekeep()
+    bench.mirror.sweep.sweep()
     spool = bench.world.settings().state.spool_dir
     for name in ("snapshot_1-unknown", "snapshot_2-uploaded"):
         (spool / name).write_bytes(b"picture")
@@ -176,7 +175,7 @@ def test_a_held_picture_is_kept_as_long_as_anybody_may_want_it(bench: Bench) -> 
     for days, expected in left.items():
         later = time.time() + days * DAY
         bench.mirror.spool._clock = lambda later=later: later  # type: ignore[misc]
-        bench.mirror.prune()
+        bench.mirror.pruning.prune()
         held = sorted(path.name for path in spool.iterdir() if "~" not in path.name)
         assert held == [f"snapshot_{n}" for n in expected]
 
@@ -185,9 +184,11 @@ def test_the_spool_holds_as_many_megabytes_as_the_owner_allows_to_the_byte(tmp_p
     bench = Bench(tmp_path / "bench", MIRROR_SPOOL_LIMIT_MB="1")
     for size in (600_000, 400_000):
         hold_a_picture_of(bench, size)
-    assert (bench.mirror.spool.bytes, bench.mirror.spool.trouble) == (1_000_000, "")
+    assert bench.mirror.spool.status()["spool_bytes"] == 1_000_000
+    assert bench.mirror.spool.troubles() == []
     hold_a_picture_of(bench, 20_000)
-    assert bench.mirror.spool.bytes == 1_000_000 and "full" in bench.mirror.spool.trouble
+    assert bench.mirror.spool.status()["spool_bytes"] == 1_000_000
+    assert "full" in bench.mirror.spool.troubles()[0]
 
 
 def hold_a_picture_of(bench: Bench, size: int) -> None:
@@ -229,10 +230,10 @@ def test_pruning_follows_the_window_with_a_margin_in_ledger_and_file(bench: Benc
     bench.clock.now += 3.9 * DAY  # its start is long past the window, its upload inside the margin
     bench.world.event(started=bench.clock.now - 60)
     bench.round()
-    bench.mirror.prune()
+    bench.mirror.pruning.prune()
     assert bench.mirror.ledger.counts() == Counts(uploaded=2)
     bench.clock.now += 0.2 * DAY
-    bench.mirror.prune()
+    bench.mirror.pruning.prune()
     assert bench.mirror.ledger.counts() == Counts(uploaded=1)
     assert len(bench.world.lines(".s3_uploaded_events")) == 1
     bench.round()
@@ -246,9 +247,9 @@ def test_what_is_pending_is_never_pruned_however_old(bench: Bench) -> None:
     for event_id in ids:
         bench.world.forget(event_id, row=True)
     bench.clock.now += 400 * DAY
-    bench.mirror.prune()
+    bench.mirror.pruning.prune()
     bench.sink.fault = lambda key: None
-    bench.mirror.check()
+    bench.mirror.checks.check()
     bench.drain()
     assert bench.keys_of(ids) == ids
 
@@ -266,12 +267,12 @@ def test_a_clock_that_jumps_by_years_and_back_loses_nothing(bench: Bench, years:
     bench.sink.fault = lambda key: unavailable()
     assert bench.mirror.intake.offer(meanwhile)
     bench.round()
-    bench.mirror.prune()
+    bench.mirror.pruning.prune()
     bench.clock.now -= years * 365 * DAY
     after = bench.world.event(started=NOW - 20)
     bench.sink.fault = lambda key: None
     bench.clock.now += 60.0
-    bench.mirror.check()
+    bench.mirror.checks.check()
     bench.round()
     bench.clock.now += 600.0  # the longest that a pause can be
     bench.round()
@@ -295,11 +296,11 @@ def test_a_check_that_may_not_list_is_a_remark_while_puts_get_through(
     bench.round()
     with check_says(bench.sink, DENIED):
         for _ in range(3):
-            bench.mirror.check()
-    assert not bench.mirror.service.down
+            bench.mirror.checks.check()
+    assert not bench.mirror.breaker.down
     assert bench.mirror.status().health == "DEGRADED"
     assert caplog.text.count("s3:ListBucket") == 1
-    bench.mirror.check()
+    bench.mirror.checks.check()
     assert bench.mirror.status().health == "OK"
 
 
@@ -310,13 +311,13 @@ def test_a_check_that_may_not_list_does_not_keep_puts_from_ending_an_outage(benc
     bench.sink.fault = lambda key: unavailable()
     with check_says(bench.sink, DENIED):
         bench.round()
-        assert bench.mirror.service.down
+        assert bench.mirror.breaker.down
         bench.sink.fault = lambda key: None
         for _ in range(100):
             bench.clock.now += 1.0
-            bench.mirror.check()
+            bench.mirror.checks.check()
             bench.round()
-    assert bench.keys_of(ids) == ids and not bench.mirror.service.down
+    assert bench.keys_of(ids) == ids and not bench.mirror.breaker.down
 
 
 def test_an_outage_shows_before_the_next_event_and_ends_with_the_next_check(
@@ -325,10 +326,10 @@ def test_an_outage_shows_before_the_next_event_and_ends_with_the_next_check(
     caplog.set_level(logging.INFO)
     with check_says(bench.sink, Unavailable("list: ConnectTimeout")):
         for _ in range(5):
-            bench.mirror.check()
+            bench.mirror.checks.check()
             bench.clock.now += 60.0
     assert bench.mirror.status().health == "DOWN"
-    bench.mirror.check()
+    bench.mirror.checks.check()
     assert bench.mirror.status().health == "OK"
     told = [record.getMessage() for record in caplog.records]
     assert [line for line in told if "service" in line] == [
@@ -345,7 +346,7 @@ def test_a_bucket_that_was_emptied_is_told_within_a_day_and_that_it_is_mended_so
 
     def troubles_after(hours: float) -> int:
         now[0] += hours * 3600.0
-        bench.mirror.verify()
+        bench.mirror.checks.verify()
         return sum("are missing in the bucket" in one for one in bench.mirror.status().troubles)
 
     bench.world.event()
@@ -371,7 +372,7 @@ def test_the_statistics_line_has_exactly_its_form(
         bench.world.event(started=NOW - n)
     bench.round()
     caplog.clear()
-    bench.mirror.tell()
+    bench.mirror.reporter.log_line()
     [line] = [record.getMessage() for record in caplog.records]
     assert STATS.fullmatch(line)
     assert line == (
@@ -387,10 +388,10 @@ def test_a_backlog_is_told_in_summary_lines_only(
     for n in range(40):
         bench.world.event(started=NOW - DAY - n)
     bench.round()
-    bench.mirror.sum_up()
-    bench.mirror.sum_up()
+    bench.mirror.uploader.sum_up()
+    bench.mirror.uploader.sum_up()
     assert [record.getMessage() for record in caplog.records] == [
-        "S3 sweep: 40 event(s) queued that no hook had offered",
+        "S3 sweep: 40 file(s) queued that no hook had offered",
         "S3 backlog: 40 picture(s) uploaded, 0 to go",
     ]
 
@@ -401,7 +402,7 @@ def test_the_file_of_dead_letters_follows_the_ledger(bench: Bench) -> None:
     for _ in range(5):
         bench.round()
         bench.clock.now += 600.0
-    bench.mirror.write_status()
+    bench.mirror.reporter.write()
     [fields] = bench.world.lines(".s3_failed_events")
     assert fields[1] == f"snapshot:{dead}" and fields[3:] == [
         "3",
@@ -413,7 +414,7 @@ def test_the_file_of_dead_letters_follows_the_ledger(bench: Bench) -> None:
     for _ in range(5):
         bench.round()
         bench.clock.now += 600.0
-    bench.mirror.write_status()  # their number is the same, they are not
+    bench.mirror.reporter.write()  # their number is the same, they are not
     assert [fields[1] for fields in bench.world.lines(".s3_failed_events")] == [f"snapshot:{other}"]
 
 
@@ -422,7 +423,7 @@ def live_for(bench: Bench, days: float) -> None:
     end = bench.clock.now + days * DAY
     while bench.clock.now < end:
         bench.clock.now = min(end, bench.clock.now + DAY)
-        bench.mirror.housekeep()
+        bench.mirror.sweep.sweep()
 
 
 def test_a_dead_letter_is_kept_for_ninety_days_and_its_end_is_told(
@@ -434,10 +435,10 @@ def test_a_dead_letter_is_kept_for_ninety_days_and_its_end_is_told(
         bench.clock.now += 600.0
         bench.round()
     live_for(bench, 89.9)
-    bench.mirror.prune()
+    bench.mirror.pruning.prune()
     assert bench.mirror.ledger.counts().failed == 1 and "forgotten" not in caplog.text
     bench.clock.now += 0.2 * DAY
-    bench.mirror.prune()
+    bench.mirror.pruning.prune()
     assert bench.mirror.ledger.counts() == Counts()
     assert "1 failed picture(s) older than 90 days are forgotten" in caplog.text
 
@@ -446,7 +447,7 @@ def test_the_status_names_the_last_error_and_what_to_do_about_it(bench: Bench) -
     bench.world.event()
     bench.sink.fault = lambda key: reject()
     bench.round()
-    bench.mirror.write_status()
+    bench.mirror.reporter.write()
     error = bench.world.status()["last_error"]
     assert (error["message"], error["hint"]) == ("put k: EntityTooLarge", "it is too large")
 
@@ -456,26 +457,25 @@ def test_the_status_names_the_newer_of_two_errors_wherever_each_was_met(bench: B
         bench.clock.now += 600.0
         if newer == "ConnectTimeout":
             with check_says(bench.sink, Unavailable("list: ConnectTimeout")):
-                bench.mirror.check()
+                bench.mirror.checks.check()
         else:
             bench.sink.fault = lambda key: reject()
             bench.world.event()
-            bench.mirror.check()
+            bench.mirror.checks.check()
             bench.round()
         error = bench.mirror.status().last_error
         assert error is not None and newer in error.message
 
 
 def test_once_the_status_says_stopped_no_late_round_says_otherwise(bench: Bench) -> None:
-    bench.mirror.write_status()
+    bench.mirror.reporter.write()
     bench.mirror.stop(drain=0.0)
-    bench.mirror.write_status()
+    bench.mirror.reporter.write()
     assert bench.world.status()["stopped"] is True
 
 
 def test_memory_stays_flat_over_ten_thousand_events(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "many", MIRROR_BATCH_SIZE="500", MIRROR_SPOOL_LIMIT_MB="0")
-    bench.mirror.catalog.stay_open()
     bench.mirror.uploader._sink = sink = ForgetfulSink()
     bench.mirror.uploader._on_settled = lambda done: None  # its cost is the disk's, not memory
     picture = bench.world.folder / "picture.jpg"
@@ -509,8 +509,9 @@ class ForgetfulSink(FaultySink):
 
 def test_stopping_drains_what_is_due_within_its_time(bench: Bench) -> None:
     ids = {bench.world.event(started=NOW - n) for n in range(40)}
-    bench.mirror.housekeep()
-    bench.mirror.start()
+    bench.mirror.sweep.sweep()
+    bench.mirror.hasten()
+    bench.mirror.start_threads()
     bench.mirror.stop(drain=10.0)
     assert bench.keys_of(ids) == ids
 
@@ -519,7 +520,8 @@ def test_stopping_does_not_wait_for_a_bucket_that_is_down(bench: Bench) -> None:
     bench.world.event()
     bench.sink.fault = lambda key: refuse()
     bench.round()
-    bench.mirror.start()
+    bench.mirror.hasten()
+    bench.mirror.start_threads()
     began = time.monotonic()
     bench.mirror.stop(drain=10.0)
     assert time.monotonic() - began < 3.0
@@ -530,18 +532,19 @@ def refuse() -> None:
     raise Misconfigured("put k: AccessDenied", hint="allow s3:PutObject")
 
 
-def test_stopping_lets_go_of_an_upload_that_hangs(bench: Bench) -> None:
-    let_go = threading.Event()
-    bench.sink.before = lambda key: let_go.wait(20.0) and None
+def test_stopping_abandons_an_upload_that_hangs(bench: Bench) -> None:
+    go_on = threading.Event()
+    bench.sink.before = lambda key: go_on.wait(20.0) and None
     bench.world.event()
-    bench.mirror.housekeep()
-    bench.mirror.start()
+    bench.mirror.sweep.sweep()
+    bench.mirror.hasten()
+    bench.mirror.start_threads()
     until(lambda: bench.mirror.ledger.claimed == 1)
     began = time.monotonic()
     bench.mirror.stop(drain=0.3)
     assert time.monotonic() - began < 3.0
-    let_go.set()
-    bench.mirror.uploader.join(5.0)
+    go_on.set()
+    bench.mirror.uploader.stop(5.0)
 
 
 def test_lines_that_a_full_disk_kept_out_of_the_state_file_come_later(bench: Bench) -> None:
@@ -552,7 +555,7 @@ def test_lines_that_a_full_disk_kept_out_of_the_state_file_come_later(bench: Ben
     bench.world.cache.joinpath(".s3_uploaded_events").rmdir()
     bench.world.event(started=NOW - 30)
     bench.round()
-    bench.mirror.prune()
+    bench.mirror.pruning.prune()
     assert len(bench.world.lines(".s3_uploaded_events")) == 2
     assert bench.mirror.status().health == "OK"
 
@@ -562,8 +565,8 @@ def test_a_round_that_is_late_says_nothing_of_a_ledger_that_is_closed(
 ) -> None:
     bench.mirror.stop(drain=0.0)
     bench.mirror.ledger.close()
-    bench.mirror.housekeep()
-    bench.mirror.tend()
+    bench.mirror.sweep.sweep()
+    bench.mirror.sweep.tend()
     assert caplog.text == ""
 
 
@@ -588,22 +591,22 @@ def test_a_ledger_damaged_while_open_is_noticed(bench: Bench) -> None:
     with path.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * (path.stat().st_size - 4096))
-    bench.mirror.housekeep()
+    bench.mirror.sweep.sweep()
     assert bench.mirror.ledger.damaged
 
 
-def test_the_child_forgets_none_of_what_is_to_be_done_now_and_then(bench: Bench) -> None:
-    rounds = child._rounds(bench.mirror, bench.world.settings())
-    found = {task.__name__ for one in rounds for _, task in one._tasks}
-    assert found == {
+def test_the_child_does_every_task_of_every_part(bench: Bench) -> None:
+    names = {task.run.__name__ for task in bench.mirror.tasks()}
+    assert names == {
         "tend",
-        "write_status",
-        "sum_up",
-        "housekeep",
+        "sweep",
+        "look_again",
         "tidy",
         "check",
         "verify",
-        "tell",
+        "sum_up",
+        "write",
+        "log_line",
     }
 
 
@@ -613,7 +616,8 @@ def test_what_an_outage_held_up_in_an_earlier_life_is_due_at_the_start(bench: Be
     bench.round()
     assert bench.mirror.ledger.next_due() > bench.clock.now
     bench.mirror.uploader.start = lambda threads: None
-    bench.mirror.start()
+    bench.mirror.hasten()
+    bench.mirror.start_threads()
     assert bench.mirror.ledger.next_due() == bench.clock.now
 
 
@@ -622,39 +626,39 @@ def test_what_an_outage_held_up_in_an_earlier_life_is_due_at_the_start(bench: Be
 
 def test_what_was_lost_is_listed_and_keeps_health_from_ok_until_it_is_back(bench: Bench) -> None:
     event_id = bench.world.event(started=NOW - 60)
-    bench.mirror.check()
+    bench.mirror.checks.check()
     bench.sink.fault = lambda key: unavailable()
     bench.round()
     bench.mirror.spool.release(f"snapshot:{event_id}")
     bench.world.forget(event_id)
     bench.sink.fault = lambda key: None
-    bench.mirror.check()
+    bench.mirror.checks.check()
     bench.clock.now += 600.0
     bench.round()
     status = bench.mirror.status()
     assert status.health == "DEGRADED" and "1 picture(s) were lost" in status.reasons[0]
     assert "Failed Events: 1, Health: DEGRADED" in status.line()
-    bench.mirror.write_status()
+    bench.mirror.reporter.write()
     [line] = bench.world.lines(".s3_failed_events")
     assert line[1] == f"snapshot:{event_id}"
     assert line[-1] == "deleted before it could be uploaded"
     bench.world.write_picture(event_id)
     bench.mirror.ledger.revive(now=bench.clock.now)
     bench.round()
-    bench.mirror.write_status()
+    bench.mirror.reporter.write()
     assert bench.mirror.status().health == "OK"
     assert bench.world.lines(".s3_failed_events") == []
 
 
 def test_a_lost_picture_that_comes_back_by_itself_is_uploaded(bench: Bench) -> None:
     event_id = bench.world.event(started=NOW - 60)
-    bench.mirror.housekeep()
+    bench.mirror.sweep.sweep()
     bench.mirror.spool.release(f"snapshot:{event_id}")
     bench.world.forget(event_id)
     bench.drain()
     assert bench.mirror.ledger.counts() == Counts(lost=1)
     bench.world.write_picture(event_id)
-    bench.mirror.prune()
+    bench.mirror.sweep.look_again()
     bench.drain()
     assert bench.mirror.ledger.counts() == Counts(uploaded=1)
 
@@ -663,15 +667,15 @@ def test_dead_letters_that_nobody_heard_of_are_forgotten_with_a_line_after_90_da
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     event_id = bench.world.event(started=NOW - 60)
-    bench.mirror.housekeep()
+    bench.mirror.sweep.sweep()
     bench.mirror.spool.release(f"snapshot:{event_id}")
     bench.world.forget(event_id, row=True)
     bench.drain()
     live_for(bench, 89.9)
-    bench.mirror.prune()
+    bench.mirror.pruning.prune()
     assert bench.mirror.ledger.counts() == Counts(lost=1)
     bench.clock.now += 0.2 * DAY
-    bench.mirror.prune()
+    bench.mirror.pruning.prune()
     assert bench.mirror.ledger.counts() == Counts()
     assert "1 failed picture(s) older than 90 days are forgotten" in caplog.text
 
@@ -713,14 +717,14 @@ def test_events_from_before_a_clock_jumped_from_1970_are_found_without_a_hook(
     bench.round()
     assert bench.keys_of({first, *unseen}) == {first, *unseen}
     bench.clock.now += 3 * DAY
-    bench.mirror.prune()
+    bench.mirror.pruning.prune()
     bench.round()
     assert len(bench.sink.puts) == 4
 
 
 def test_before_the_bucket_has_answered_health_is_unknown(bench: Bench) -> None:
     assert bench.mirror.status().health == "UNKNOWN"
-    bench.mirror.check()
+    bench.mirror.checks.check()
     assert bench.mirror.status().health == "OK"
 
 
@@ -731,23 +735,23 @@ def test_pictures_that_vanish_from_the_bucket_are_told_until_they_are_back(
     monkeypatch.setattr("frigate_mirror.mirror.time.monotonic", lambda: now[0])
     for n in range(4):
         bench.world.event(started=NOW - 60 - n)
-    bench.mirror.verify()  # nobody has answered yet
+    bench.mirror.checks.verify()  # nobody has answered yet
     bench.round()
     objects = dict(bench.sink.objects)
-    bench.mirror.verify()
+    bench.mirror.checks.verify()
     assert bench.mirror.status().health == "OK"
     bench.sink.objects.clear()
     now[0] += DAY - 1
-    bench.mirror.verify()
+    bench.mirror.checks.verify()
     assert bench.mirror.status().health == "OK", "once a day is enough"
     now[0] += 2
-    bench.mirror.verify()
+    bench.mirror.checks.verify()
     [reason] = bench.mirror.status().reasons
     assert "4 of the newest 4 uploaded pictures are missing in the bucket" in reason
     assert "backfill --verify" in reason
     bench.sink.objects = objects
     now[0] += 3601
-    bench.mirror.verify()
+    bench.mirror.checks.verify()
     assert bench.mirror.status().health == "OK"
 
 
@@ -760,15 +764,15 @@ def test_a_listing_that_fails_takes_nothing_back_and_is_soon_tried_again(
     bench.round()
     real = bench.sink.list
     bench.sink.list = refuse_to_list  # type: ignore[method-assign]
-    bench.mirror.verify()
+    bench.mirror.checks.verify()
     bench.sink.list = real  # type: ignore[method-assign]
     bench.sink.objects.clear()
     now[0] += 61
-    bench.mirror.verify()
+    bench.mirror.checks.verify()
     assert "missing in the bucket" in bench.mirror.status().reasons[0]
     bench.sink.list = refuse_to_list  # type: ignore[method-assign]
     now[0] += 61
-    bench.mirror.verify()
+    bench.mirror.checks.verify()
     assert "missing in the bucket" in bench.mirror.status().reasons[0]
 
 
@@ -777,7 +781,7 @@ def test_a_bucket_that_may_not_be_listed_is_not_called_empty(bench: Bench) -> No
     bench.round()
     bench.sink.objects.clear()
     real, bench.sink.list = bench.sink.list, refuse_to_list  # type: ignore[method-assign]
-    bench.mirror.verify()
+    bench.mirror.checks.verify()
     assert bench.mirror.status().health == "OK"
     bench.sink.list = real  # type: ignore[method-assign]
 
@@ -790,7 +794,7 @@ def refuse_to_list(prefix: str) -> Iterator[Stored]:
 def test_a_round_that_fails_for_a_reason_nobody_foresaw_keeps_health_from_ok(
     bench: Bench,
 ) -> None:
-    bench.mirror.check()
+    bench.mirror.checks.check()
     bench.mirror.note_task("housekeep", "ValueError: embedded null byte")
     assert bench.mirror.status().health == "DEGRADED"
     assert "housekeep" in bench.mirror.status().reasons[0]
@@ -807,7 +811,7 @@ def test_while_the_ledger_cannot_be_written_the_sweep_holds_what_it_finds(
         raise LedgerError("write ledger.db: database or disk is full")
 
     with monkeypatch.context() as patch:
-        for name in ("add", "mend_clock", "take_note"):
+        for name in ("add", "mend_clock", "set_note"):
             patch.setattr(bench.mirror.ledger, name, full)
         bench.round()
         assert "disk is full" in bench.mirror.status().reasons[0]
@@ -831,9 +835,9 @@ def test_a_retry_that_finds_nothing_does_not_make_a_loss_good(bench: Bench) -> N
 def test_a_bucket_that_was_emptied_is_noticed(bench: Bench) -> None:
     bench.world.event()
     bench.round()
-    bench.mirror.check()
+    bench.mirror.checks.check()
     bench.sink.objects.clear()
-    bench.mirror.verify()
+    bench.mirror.checks.verify()
     assert bench.mirror.status().health == "DEGRADED"
     assert "1 of the newest 1 uploaded pictures are missing in" in bench.mirror.status().reasons[0]
 
@@ -848,5 +852,5 @@ def test_a_bucket_that_may_not_be_listed_is_not_said_to_be_emptied(
         raise DENIED
 
     monkeypatch.setattr(bench.sink, "list", refused)
-    bench.mirror.verify()
+    bench.mirror.checks.verify()
     assert bench.mirror.status().health == "OK"

@@ -17,8 +17,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from frigate_mirror.commands import doctor
-from frigate_mirror.commands.doctor import NOTE
+from frigate_mirror.commands import check
+from frigate_mirror.commands.check import NOTE
 from frigate_mirror.settings import settings
 from s3 import S3Sink
 from tests.rig import ROOT
@@ -183,6 +183,6 @@ def test_the_doctor_still_says_that_the_key_can_delete_where_that_only_hides_an_
 ) -> None:
     bucket: Bucket = request.getfixturevalue(kind)
     loaded = settings.load(bucket.environ).s3
-    finding = doctor.deletion(S3Sink(loaded, bucket.environ, attempts=1), loaded)
+    finding = check.deletion(S3Sink(loaded, bucket.environ, attempts=1), loaded)
     assert finding.grade == NOTE and "can delete" in finding.what
-    assert len(versions(bucket, doctor.BAIT_NAME)) == 1
+    assert len(versions(bucket, check.BAIT_NAME)) == 1

@@ -1,4 +1,4 @@
-"""What a child process does first: it lets go of what it inherited, and starts its threads."""
+"""A child process closes what it inherited, starts its threads, and calls its tasks."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import sys
 
 import pytest
 
-from frigate_mirror.process.system import Rounds
+from frigate_mirror.part import Task
+from frigate_mirror.process.rounds import Rounds
 from tests.rig import ROOT
 from tests.rig.waiting import PATIENCE, until
 
-# Opens files below and above the usual limits, lets go, and tells what is open then, and up to
-# which numbers the C library was asked to close.
-LETS_GO = """
+# Opens files below and above the usual limits, closes all inherited files, and prints which files
+# are open then, and up to which numbers the C library was asked to close.
+CLOSES_ALL = """
 import json, os
 from frigate_mirror.process import system
 
@@ -33,7 +34,7 @@ def listdir(folder):
 os.closerange, os.listdir = closerange, listdir
 mine = [os.open("/dev/null", os.O_RDONLY) for _ in range(300)]
 mine.append(os.dup2(mine[0], 900))
-system.let_go()
+system.close_inherited_files()
 os.listdir = listing
 still = []
 for one in (0, 1, 2, *mine):
@@ -51,7 +52,7 @@ def test_every_inherited_descriptor_is_closed_without_going_through_all_possible
     hidden: list[str],
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", f"HIDDEN = {hidden!r}{LETS_GO}"],
+        [sys.executable, "-c", f"HIDDEN = {hidden!r}{CLOSES_ALL}"],
         cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -64,7 +65,9 @@ def test_a_round_is_called_at_once_and_then_not_before_it_is_due_again() -> None
     hourly: list[str] = []
     often: list[str] = []
     rounds = Rounds(
-        "test", (3600.0, lambda: hourly.append("called")), (0.01, lambda: often.append("called"))
+        "test",
+        Task("test", 3600.0, lambda: hourly.append("called")),
+        Task("test", 0.01, lambda: often.append("called")),
     )
     rounds.start()
     until(lambda: len(often) >= 4)
@@ -75,10 +78,10 @@ def test_a_round_is_called_at_once_and_then_not_before_it_is_due_again() -> None
 
 def test_a_thread_that_never_starts_ends_the_process_which_tells_where_it_waited() -> None:
     program = (
-        "import threading\nfrom frigate_mirror.process import system\n"
-        "system.START_WITHIN = 0.5\n"
+        "import threading\nfrom frigate_mirror.process import rounds\n"
+        "rounds.START_WITHIN = 0.5\n"
         "def stuck(): threading.Event().wait()\n"
-        "system.start_all(stuck)\nprint('started')"
+        "rounds.start_all(stuck)\nprint('started')"
     )
     done = started(program)
     assert (done.returncode, done.stdout) == (1, "")
@@ -87,9 +90,9 @@ def test_a_thread_that_never_starts_ends_the_process_which_tells_where_it_waited
 
 def test_after_all_have_started_the_process_may_take_its_time() -> None:
     program = (
-        "import threading\nfrom frigate_mirror.process import system\n"
-        "system.START_WITHIN = 2.0\n"
-        "system.start_all(threading.Thread(target=print).start)\n"
+        "import threading\nfrom frigate_mirror.process import rounds\n"
+        "rounds.START_WITHIN = 2.0\n"
+        "rounds.start_all(threading.Thread(target=print).start)\n"
         "threading.Event().wait(2.5)"
     )
     done = started(program)

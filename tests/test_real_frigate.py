@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from frigate_mirror.process.system import END
+from frigate_mirror.sources.pipe import END
 from tests.rig import ROOT
 
 SOURCE = os.environ.get("FRIGATE_SRC", "")

@@ -29,7 +29,7 @@ class Shortage:
             raise FAULT
 
 sys.meta_path.insert(0, Shortage)
-sink = S3Sink(settings.load(os.environ), os.environ, attempts=1)
+sink = S3Sink(settings.load(os.environ).s3, os.environ, attempts=1)
 for Shortage.unfindable in MODULES:
     try:
         sink.put("k", io.BytesIO(b"x"), content_type="image/jpeg", metadata={})

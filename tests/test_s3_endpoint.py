@@ -34,7 +34,7 @@ def url_of_boto(environ: dict[str, str]) -> str:
         asked.append(request.url)
         raise SinkError("enough")
 
-    loaded = settings.load(environ)
+    loaded = settings.load(environ).s3
     keys = (loaded.access_key, loaded.secret_key, loaded.session_token)
     clients = boto.connect(loaded, keys, 1)
     clients.patient.meta.events.register("before-send.s3", stop)
@@ -44,7 +44,7 @@ def url_of_boto(environ: dict[str, str]) -> str:
 
 
 def url_of_ours(environ: dict[str, str]) -> str | None:
-    endpoint = endpoint_of(settings.load(environ), {})
+    endpoint = endpoint_of(settings.load(environ).s3, {})
     if endpoint is None:
         return None
     scheme = "https" if endpoint.secure else "http"
@@ -97,7 +97,7 @@ def test_a_region_of_another_partition_is_left_to_boto3(region: str) -> None:
     "AWS_NOT_YET_INVENTED",
 ])  # fmt: skip
 def test_a_variable_that_may_change_a_request_leaves_it_to_boto3(name: str) -> None:
-    loaded = settings.load(environ_for("http://localhost:9"))
+    loaded = settings.load(environ_for("http://localhost:9")).s3
     assert endpoint_of(loaded, {name: "x"}) is None
 
 
@@ -106,7 +106,7 @@ def test_a_variable_that_may_change_a_request_leaves_it_to_boto3(name: str) -> N
     "HTTPS_PROXY", "NO_PROXY",
 ])  # fmt: skip
 def test_a_variable_that_changes_no_request_keeps_the_direct_way_open(name: str) -> None:
-    assert endpoint_of(settings.load(environ_for("http://localhost:9")), {name: "x"})
+    assert endpoint_of(settings.load(environ_for("http://localhost:9")).s3, {name: "x"})
 
 
 @pytest.mark.parametrize("hosts, needless", [
@@ -114,26 +114,26 @@ def test_a_variable_that_changes_no_request_keeps_the_direct_way_open(name: str)
     ("s3.example.com:9000", True), ("example.org", False), ("", False),
 ])  # fmt: skip
 def test_a_host_in_no_proxy_is_reached_the_direct_way(hosts: str, needless: bool) -> None:
-    loaded = settings.load(environ_for("http://s3.example.com:9000"))
+    loaded = settings.load(environ_for("http://s3.example.com:9000")).s3
     endpoint = endpoint_of(loaded, {"ALL_PROXY": "http://proxy:3128", "NO_PROXY": hosts})
     assert (endpoint is not None) == needless
 
 
 def test_an_empty_variable_in_lower_case_removes_the_proxy() -> None:
-    loaded = settings.load(environ_for("http://s3.example.com:9000"))
+    loaded = settings.load(environ_for("http://s3.example.com:9000")).s3
     assert endpoint_of(loaded, {"http_proxy": "", "HTTP_PROXY": "http://proxy:3128"})
 
 
 @pytest.mark.parametrize("name", ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"])
 def test_an_aws_file_is_left_to_boto3(tmp_path: Path, name: str) -> None:
-    loaded = settings.load(environ_for("http://localhost:9"))
+    loaded = settings.load(environ_for("http://localhost:9")).s3
     assert endpoint_of(loaded, {name: str(tmp_path / "none"), "HOME": "/nowhere"})
     (tmp_path / "file").write_text("[default]\ns3 =\n  use_accelerate_endpoint = true\n")
     assert endpoint_of(loaded, {name: str(tmp_path / "file")}) is None
 
 
 def test_an_https_endpoint_has_a_certificate_file_and_a_default_port() -> None:
-    endpoint = endpoint_of(settings.load(environ_for("https://s3.example.com")), {})
+    endpoint = endpoint_of(settings.load(environ_for("https://s3.example.com")).s3, {})
     assert endpoint is not None
     assert endpoint.ca_file is not None
     assert Path(endpoint.ca_file).is_file()

@@ -32,13 +32,15 @@ from botocore.httpsession import URLLib3Session
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frigate_mirror.commands import doctor
-from frigate_mirror.commands.doctor import NOTE, OK
-from frigate_mirror.frigate.database import _COLUMNS, _event_of
-from frigate_mirror.ledger.rebuild import open_ledger
+from frigate_mirror.commands import check
+from frigate_mirror.commands.check import NOTE, OK
+from frigate_mirror.frigate.database import COLUMNS, event_of
+from frigate_mirror.frigate.snapshots import Snapshots
+from frigate_mirror.keys import KeyCodec
+from frigate_mirror.ledger.repair import open_ledger
 from frigate_mirror.ledger.rows import Counts, Priority, Settled
 from frigate_mirror.ledger.statefiles import StateFile
-from frigate_mirror.report import health
+from frigate_mirror.report import status
 from frigate_mirror.settings import settings
 from frigate_mirror.settings.settings import S3Settings
 from frigate_mirror.sinks.s3.codes import CODES, classify
@@ -61,7 +63,7 @@ ACCESS, SECRET = "NEEDLEACCESS7QKXW", "needle/secret+7Q=kXw/hay&stack"
 TOKEN = "needle/token+7Q=kXw/session"
 LOOSE_ACCESS, LOOSE_SECRET = "LOOSEACCESS7QKXW", "loose/secret+7Q=kXw"
 BAIT = ".s3-mirror-check-delete"
-COLUMNS = ["label", "sub_label", "end_time", "top_score", "zones", "has_snapshot", "data"]
+OPTIONAL = ["label", "sub_label", "end_time", "top_score", "zones", "has_snapshot", "data"]
 
 pytestmark = pytest.mark.usefixtures("no_aws_of_the_host")
 
@@ -300,9 +302,9 @@ def failing(request: pytest.FixtureRequest, stub: Stub, server: SeaweedFS) -> Fa
 def what_the_doctor_says(world: World) -> Iterator[str]:
     loaded = world.settings().s3
     sink = S3Sink(loaded, world.environ, attempts=1)
-    yield str(doctor.credentials(loaded))
-    yield from map(str, doctor.bucket(sink, loaded, put=True))
-    yield str(doctor.deletion(sink, loaded))
+    yield str(check.credentials(loaded))
+    yield from map(str, check.bucket(sink, loaded, put=True))
+    yield str(check.deletion(sink, loaded))
 
 
 @pytest.mark.parametrize(
@@ -327,7 +329,7 @@ def test_no_secret_is_found_in_what_a_failing_run_says_and_leaves(
             child.kill()
     assert "FAULT" in said and "unproven" in said
     assert failing.word in child.log and failing.word in said
-    said += health.report(world.status(), time.time())
+    said += status.report(world.status(), time.time())
     assert "last error" in said
     assert any((world.cache / ".s3_spool").iterdir())
     found = everything_under(world.folder) | {"doctor": said.encode()}
@@ -537,7 +539,7 @@ def test_only_the_object_that_was_put_for_it_is_ever_tried(
     sink = MemorySink()
     sink.deletable = deletable
     sink.objects = {"a/b/picture.jpg": b"kept"}
-    finding = doctor.deletion(sink, loaded(S3_PATH_PREFIX=prefix))
+    finding = check.deletion(sink, loaded(S3_PATH_PREFIX=prefix))
     assert finding.grade == grade and words in finding.what
     assert (sink.puts, sink.deletes) == ([bait], [bait])
     assert sink.objects["a/b/picture.jpg"] == b"kept"
@@ -546,7 +548,7 @@ def test_only_the_object_that_was_put_for_it_is_ever_tried(
 def test_where_the_object_cannot_be_put_nothing_is_tried_and_nothing_claimed() -> None:
     sink = MemorySink()
     sink.failures = [Misconfigured("put: AccessDenied", code="AccessDenied", hint="allow it")]
-    finding = doctor.deletion(sink, loaded())
+    finding = check.deletion(sink, loaded())
     assert (finding.grade, finding.advice, sink.deletes) == (NOTE, "allow it", [])
     assert finding.what == "right to delete: unproven: put: AccessDenied"
 
@@ -734,14 +736,14 @@ texts = st.text(max_size=20)
 values = st.none() | st.integers() | st.floats() | texts | st.binary(max_size=20)
 rows = st.fixed_dictionaries(
     {"id": texts, "camera": texts, "start_time": st.sampled_from([math.inf, "inf", 1]) | values},
-    optional={name: values | st.integers(10**300, 10**400) for name in COLUMNS},
+    optional={name: values | st.integers(10**300, 10**400) for name in OPTIONAL},
 )
 
 
 @given(rows | st.dictionaries(st.sampled_from(["id", "camera", "start_time"]), values))
 def test_any_row_of_frigates_is_an_event_that_makes_sense_or_none(row: dict[str, Any]) -> None:
-    found = _event_of(tuple(row.get(name) for name in _COLUMNS))
+    found = event_of(tuple(row.get(name) for name in COLUMNS))
     if found is not None:
         assert isinstance(found.id, str) and isinstance(found.camera, str)
         assert math.isfinite(found.started)
-        assert found.picture_is_final in (True, False)
+        assert Snapshots(Path("/"), KeyCodec("")).is_final(found) in (True, False)

@@ -1,9 +1,10 @@
-"""Spool: what waits for its upload outlives Frigate's retention, within bounds."""
+"""Spool: a file that waits for its upload survives Frigate's retention, within a limit."""
 
 from __future__ import annotations
 
 import dataclasses
 import errno
+import io
 import json
 import logging
 import math
@@ -11,12 +12,13 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
-from frigate_mirror.artifact import Artifact
+from frigate_mirror.artifact import Artifact, Opener, open_file
 from frigate_mirror.spool import Spool
 
 PICTURE = b"\xff\xd8" + b"picture" * 100
@@ -35,15 +37,26 @@ def spool(clips: Path) -> Spool:
 
 
 def artifact(clips: Path, event_id: str = "1-a", data: bytes = PICTURE) -> Artifact:
-    source = clips / f"cam-{event_id}.jpg"
-    source.write_bytes(data)
-    return of(source, event_id, len(data))
+    path = clips / f"cam-{event_id}.jpg"
+    path.write_bytes(data)
+    return of(path, event_id, len(data))
 
 
-def of(source: Path, event_id: str = "1-a", size: int = len(PICTURE)) -> Artifact:
+def of(path: Path, event_id: str = "1-a", size: int = len(PICTURE)) -> Artifact:
     return Artifact(
-        f"snapshot:{event_id}", "cam", 1.0, f"cam/{event_id}.jpg", source, size, "image/jpeg", {}
+        f"snapshot:{event_id}", "cam", 1.0, f"cam/{event_id}.jpg", str(path), size, "image/jpeg", {}
     )
+
+
+def original(one: Artifact) -> Path:
+    """Returns the path of Frigate's own file."""
+    return Path(one.origin)
+
+
+def held(spool: Spool) -> tuple[int, int]:
+    """Returns how many files the spool holds, and their bytes."""
+    status = spool.status()
+    return status["spool_files"], status["spool_bytes"]
 
 
 def content(spool: Spool, one: Artifact) -> bytes:
@@ -60,19 +73,21 @@ def test_a_held_picture_survives_frigates_deletion_and_costs_no_space(
 ) -> None:
     one = artifact(clips)
     spool.hold(one)
-    assert one.source.stat().st_nlink == 2
-    one.source.unlink()
+    assert original(one).stat().st_nlink == 2
+    original(one).unlink()
     assert content(spool, one) == PICTURE
-    assert (spool.files, spool.bytes) == (1, len(PICTURE))
-    assert spool.trouble == ""
+    assert held(spool) == (1, len(PICTURE))
+    assert spool.troubles() == []
 
 
-def test_released_it_is_gone_and_frigates_own_file_is_not(spool: Spool, clips: Path) -> None:
+def test_a_release_deletes_the_held_file_and_leaves_frigates_own_file(
+    spool: Spool, clips: Path
+) -> None:
     one = artifact(clips)
     spool.hold(one)
     spool.release(one.id)
     spool.release(one.id)
-    assert (spool.files, spool.bytes, one.source.stat().st_nlink) == (0, 0, 1)
+    assert (held(spool), original(one).stat().st_nlink) == ((0, 0), 1)
     assert content(spool, one) == PICTURE
 
 
@@ -80,8 +95,8 @@ def test_holding_twice_counts_once(spool: Spool, clips: Path) -> None:
     one = artifact(clips)
     spool.hold(one)
     spool.hold(one)
-    assert (spool.files, spool.bytes) == (1, len(PICTURE))
-    assert one.source.stat().st_nlink == 2, "still a link, not a copy over it"
+    assert held(spool) == (1, len(PICTURE))
+    assert original(one).stat().st_nlink == 2, "still a link, not a copy over it"
 
 
 def test_the_spool_is_for_its_owner_only(spool: Spool, clips: Path) -> None:
@@ -89,19 +104,21 @@ def test_the_spool_is_for_its_owner_only(spool: Spool, clips: Path) -> None:
     assert (clips / "cache/.s3_spool").stat().st_mode & 0o777 == 0o700
 
 
-def test_what_was_never_held_is_read_from_frigates_own_file(spool: Spool, clips: Path) -> None:
+def test_a_picture_that_was_never_held_is_read_from_frigates_own_file(
+    spool: Spool, clips: Path
+) -> None:
     assert content(spool, artifact(clips)) == PICTURE
 
 
-def test_a_picture_deleted_before_it_was_held_is_not_found_and_no_trouble(
+def test_a_picture_that_was_deleted_before_it_was_held_is_not_found_and_no_trouble(
     spool: Spool, clips: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     one = artifact(clips)
-    one.source.unlink()
+    original(one).unlink()
     spool.hold(one)
     with pytest.raises(FileNotFoundError):
         spool.open(one)
-    assert (spool.files, spool.trouble, warnings(caplog)) == (0, "", 0)
+    assert (held(spool), spool.troubles(), warnings(caplog)) == ((0, 0), [], 0)
 
 
 def test_while_frigates_folder_is_away_nothing_counts_as_deleted(spool: Spool, clips: Path) -> None:
@@ -115,22 +132,23 @@ def test_while_frigates_folder_is_away_nothing_counts_as_deleted(spool: Spool, c
 # -- the bound
 
 
-def test_past_its_bound_it_holds_no_more_and_says_so_once(
+def test_at_its_limit_it_holds_no_more_and_logs_that_once(
     clips: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spool = Spool(clips / "spool", 3 * len(PICTURE))
     all_of_them = [artifact(clips, f"{n}-a") for n in range(6)]
     for one in all_of_them:
         spool.hold(one)
-    assert (spool.files, spool.bytes) == (3, 3 * len(PICTURE))
-    assert "full" in spool.trouble
+    assert held(spool) == (3, 3 * len(PICTURE))
+    [trouble] = spool.troubles()
+    assert "full" in trouble
     assert warnings(caplog) == 1
     assert [content(spool, one) for one in all_of_them] == [PICTURE] * 6
     spool.hold(all_of_them[0])
-    assert spool.files == 3, "what is held already needs no room"
+    assert held(spool)[0] == 3, "a file that is held already needs no room"
 
 
-def test_room_that_comes_and_goes_is_not_told_each_time(
+def test_a_spool_that_stays_nearly_full_logs_that_once(
     clips: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spool = Spool(clips / "spool", 4 * len(PICTURE))
@@ -144,15 +162,15 @@ def test_room_that_comes_and_goes_is_not_told_each_time(
     assert warnings(caplog) == 1
     for one in all_of_them:
         spool.release(one.id)
-    assert (spool.bytes, spool.trouble) == (0, "")
+    assert (held(spool), spool.troubles()) == ((0, 0), [])
 
 
-def test_a_bound_of_nothing_switches_it_off(clips: Path) -> None:
+def test_a_limit_of_0_switches_it_off(clips: Path) -> None:
     spool = Spool(clips / "spool", 0)
     one = artifact(clips)
     spool.hold(one)
     assert not (clips / "spool").exists()
-    assert (content(spool, one), spool.trouble) == (PICTURE, "")
+    assert (content(spool, one), spool.troubles()) == (PICTURE, [])
 
 
 def test_a_spool_opened_again_knows_what_it_holds(spool: Spool, clips: Path) -> None:
@@ -160,15 +178,15 @@ def test_a_spool_opened_again_knows_what_it_holds(spool: Spool, clips: Path) -> 
     spool.hold(one)
     spool.hold(other)
     again = Spool(clips / "cache/.s3_spool", 10_000)
-    assert (again.files, again.bytes) == (2, len(PICTURE) + 50)
+    assert held(again) == (2, len(PICTURE) + 50)
     again.release(one.id)
-    assert (again.files, again.bytes) == (1, 50)
+    assert held(again) == (1, 50)
 
 
 # -- what a crash left behind
 
 
-def test_what_nobody_wants_is_swept_away_once_it_is_old(clips: Path) -> None:
+def test_a_sweep_deletes_old_files_that_nobody_wants(clips: Path) -> None:
     clock = [0.0]
     before = Spool(clips / "spool", 10_000)
     kept, orphan = artifact(clips, "1-a_b"), artifact(clips, "2-b_c")
@@ -182,7 +200,7 @@ def test_what_nobody_wants_is_swept_away_once_it_is_old(clips: Path) -> None:
         asked.append(artifact_id)
         return math.inf if artifact_id == kept.id else 7200.0
 
-    clock[0] = orphan.source.stat().st_ctime + 3599
+    clock[0] = original(orphan).stat().st_ctime + 3599
     assert (spool.sweep(keep), asked) == (0, [])
     clock[0] += 2
     assert spool.sweep(keep) == 1, "half a copy"
@@ -191,10 +209,10 @@ def test_what_nobody_wants_is_swept_away_once_it_is_old(clips: Path) -> None:
     assert set(asked) == {"snapshot:1-a_b", "snapshot:2-b_c"}
     names = sorted(path.name for path in (clips / "spool").iterdir())
     assert names == ["snapshot_1-a_b", "snapshot_1-a_b~.json"]
-    assert (spool.files, spool.bytes) == (1, len(PICTURE))
+    assert held(spool) == (1, len(PICTURE))
 
 
-def test_what_was_held_since_the_start_is_never_swept_however_the_clock_is_set(
+def test_a_sweep_keeps_what_was_held_since_the_start_whatever_the_clock_says(
     clips: Path,
 ) -> None:
     one = artifact(clips)
@@ -212,7 +230,7 @@ def test_there_is_nothing_to_sweep_without_a_folder(spool: Spool) -> None:
 # -- what could not be held
 
 
-def test_a_file_that_could_not_be_held_is_remembered_until_somebody_asks(clips: Path) -> None:
+def test_a_file_that_could_not_be_held_is_remembered_until_the_next_recount(clips: Path) -> None:
     spool = Spool(clips / "spool", 10_000)
     assert spool.recount(), "an earlier life may have missed some"
     assert not spool.recount()
@@ -226,7 +244,7 @@ def test_a_file_that_could_not_be_held_is_remembered_until_somebody_asks(clips: 
     assert not spool.lacks(one.id) and not spool.recount()
 
 
-def test_a_spool_that_somebody_has_emptied_knows_it(spool: Spool, clips: Path) -> None:
+def test_a_recount_notices_deleted_files(spool: Spool, clips: Path) -> None:
     one, other = artifact(clips, "1-a"), artifact(clips, "2-b")
     for each in (one, other):
         spool.hold(each)
@@ -234,10 +252,10 @@ def test_a_spool_that_somebody_has_emptied_knows_it(spool: Spool, clips: Path) -
     (clips / "cache/.s3_spool/snapshot_1-a").unlink()
     assert spool.recount()
     assert (spool.lacks(one.id), spool.lacks(other.id)) == (True, False)
-    assert (spool.files, spool.bytes) == (1, len(PICTURE))
+    assert held(spool) == (1, len(PICTURE))
 
 
-def test_a_spool_that_cannot_be_looked_at_has_lost_nothing(
+def test_a_recount_of_a_folder_that_cannot_be_read_changes_nothing(
     spool: Spool, clips: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool.hold(artifact(clips))
@@ -249,10 +267,10 @@ def test_a_spool_that_cannot_be_looked_at_has_lost_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", fail)
         assert not spool.recount()
-    assert (spool.files, spool.bytes) == (1, len(PICTURE))
+    assert held(spool) == (1, len(PICTURE))
 
 
-def test_a_full_spool_lacks_nothing_that_it_could_hold(clips: Path) -> None:
+def test_a_full_spool_lacks_nothing_until_there_is_room_again(clips: Path) -> None:
     spool = Spool(clips / "spool", len(PICTURE))
     first, second = artifact(clips, "1-a"), artifact(clips, "2-b")
     spool.recount()
@@ -263,7 +281,7 @@ def test_a_full_spool_lacks_nothing_that_it_could_hold(clips: Path) -> None:
     assert spool.lacks(second.id) and spool.recount()
 
 
-def test_without_a_bound_to_fill_nothing_is_ever_missed(clips: Path) -> None:
+def test_with_a_limit_of_0_nothing_counts_as_missed(clips: Path) -> None:
     spool = Spool(clips / "spool", 0)
     spool.hold(artifact(clips))
     assert not spool.recount()
@@ -288,17 +306,17 @@ def test_across_file_systems_it_is_copied(spool: Spool, elsewhere: Path) -> None
     one = artifact(elsewhere)
     spool.hold(one)
     spool.hold(one)
-    one.source.unlink()
+    original(one).unlink()
     assert content(spool, one) == PICTURE
-    assert (spool.files, spool.bytes, spool.trouble) == (1, len(PICTURE), "")
+    assert (held(spool), spool.troubles()) == ((1, len(PICTURE)), [])
 
 
 def test_a_copy_never_follows_a_link(spool: Spool, elsewhere: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("not yours")
     (elsewhere / "link.jpg").symlink_to(tmp_path / "secret")
     spool.hold(of(elsewhere / "link.jpg"))
-    assert spool.files == 0
-    assert not list((tmp_path / "clips/cache/.s3_spool").iterdir())
+    assert held(spool) == (0, 0)
+    assert list(tmp_path.glob("clips/cache/.s3_spool/*")) == []
 
 
 def test_threads_that_copy_the_same_picture_leave_it_whole(spool: Spool, elsewhere: Path) -> None:
@@ -309,7 +327,7 @@ def test_threads_that_copy_the_same_picture_leave_it_whole(spool: Spool, elsewhe
         thread.start()
     for thread in threads:
         thread.join()
-    assert (content(spool, one), spool.files, spool.bytes) == (big, 1, len(big))
+    assert (content(spool, one), held(spool)) == (big, (1, len(big)))
 
 
 # -- what may have been swapped in
@@ -318,8 +336,8 @@ def test_threads_that_copy_the_same_picture_leave_it_whole(spool: Spool, elsewhe
 def test_a_link_swapped_in_is_never_read(spool: Spool, clips: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("not yours")
     one = artifact(clips)
-    one.source.unlink()
-    one.source.symlink_to(tmp_path / "secret")
+    original(one).unlink()
+    original(one).symlink_to(tmp_path / "secret")
     for _ in range(2):
         with pytest.raises(OSError, match="symbolic links"):
             spool.open(one)
@@ -331,13 +349,13 @@ def test_a_pipe_or_a_folder_swapped_in_is_refused_and_not_waited_for(
 ) -> None:
     for make in (os.mkfifo, os.mkdir):
         one = artifact(clips, make.__name__)
-        one.source.unlink()
-        make(one.source)
+        original(one).unlink()
+        make(original(one))
         with pytest.raises(OSError, match="no regular file"):
             spool.open(one)
 
 
-def test_a_spool_file_that_cannot_be_read_is_made_up_for_by_frigates_own(
+def test_frigates_own_file_is_read_if_the_held_file_cannot_be_read(
     spool: Spool, clips: Path
 ) -> None:
     one = artifact(clips)
@@ -346,7 +364,7 @@ def test_a_spool_file_that_cannot_be_read_is_made_up_for_by_frigates_own(
     held.unlink()
     held.mkdir()
     assert content(spool, one) == PICTURE
-    one.source.unlink()
+    original(one).unlink()
     with pytest.raises(OSError, match="no regular file"):
         spool.open(one)
 
@@ -354,7 +372,7 @@ def test_a_spool_file_that_cannot_be_read_is_made_up_for_by_frigates_own(
 # -- a spool that cannot be written
 
 
-def test_without_a_spool_pictures_are_read_where_they_lie_and_it_is_said_once(
+def test_without_a_spool_pictures_are_read_from_frigates_files_and_that_is_logged_once(
     clips: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (clips / "cache").write_text("a file where a folder should be")
@@ -363,11 +381,85 @@ def test_without_a_spool_pictures_are_read_where_they_lie_and_it_is_said_once(
     for one in both:
         spool.hold(one)
     assert [content(spool, one) for one in both] == [PICTURE] * 2
-    assert spool.trouble == "spool cannot be written"
+    assert spool.troubles() == ["spool cannot be written"]
     assert warnings(caplog) == 1
     (clips / "cache").unlink()
     spool.hold(both[0])
-    assert (spool.trouble, spool.files) == ("", 1)
+    assert (spool.troubles(), held(spool)) == ([], (1, len(PICTURE)))
+
+
+# -- which bytes are held
+
+
+def open_and_then(change: Callable[[Path], None]) -> Opener:
+    """Returns an opener that changes the file's name right after it has opened the file."""
+
+    def opener(one: Artifact) -> BinaryIO:
+        file = open_file(one)
+        change(original(one))
+        return file
+
+    return opener
+
+
+def test_the_opened_file_itself_is_linked_even_if_its_name_is_replaced_meanwhile(
+    spool: Spool, clips: Path, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("not yours")
+
+    def by_a_file(path: Path) -> None:
+        path.rename(path.with_suffix(".moved"))
+        path.write_text("another picture")
+
+    def by_a_link(path: Path) -> None:
+        path.rename(path.with_suffix(".moved"))
+        path.symlink_to(secret)
+
+    for replace in (by_a_file, by_a_link):
+        one = artifact(clips, replace.__name__)
+        inode = original(one).stat().st_ino
+        spool.hold(dataclasses.replace(one, opener=open_and_then(replace)))
+        with spool.open_held(one.id) as file:
+            assert (os.fstat(file.fileno()).st_ino, file.read()) == (inode, PICTURE)
+
+
+def test_a_file_that_was_deleted_after_it_was_opened_is_copied(spool: Spool, clips: Path) -> None:
+    one = artifact(clips)
+    spool.hold(dataclasses.replace(one, opener=open_and_then(Path.unlink)))
+    assert not original(one).exists()
+    assert (content(spool, one), held(spool)) == (PICTURE, (1, len(PICTURE)))
+
+
+def test_bytes_that_do_not_come_from_a_file_are_copied(spool: Spool, clips: Path) -> None:
+    answers = [b"first answer", b"second answer"]
+    one = dataclasses.replace(
+        of(clips, size=12), origin="https://frigate/api", opener=lambda _: io.BytesIO(answers[0])
+    )
+    spool.hold(one)
+    assert (content(spool, one), held(spool)) == (b"first answer", (1, 12))
+    answers.pop(0)
+    spool.hold(dataclasses.replace(one, size=13))
+    assert (content(spool, one), held(spool)) == (b"second answer", (1, 13))
+    assert spool.troubles() == []
+    spool.release(one.id)
+    assert list(Path(spool.path(one.id)).parent.iterdir()) == []
+
+
+def test_an_origin_that_fails_while_it_is_copied_leaves_nothing_behind(
+    spool: Spool, clips: Path
+) -> None:
+    class Fails(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+    spool.recount()
+    one = dataclasses.replace(of(clips), opener=lambda _: Fails())
+    spool.hold(one)
+    assert held(spool) == (0, 0)
+    assert list(Path(spool.path(one.id)).parent.iterdir()) == []
+    assert spool.troubles() == ["spool cannot be written"]
+    assert spool.recount(), "it is to be held again"
 
 
 # -- descriptions
@@ -386,9 +478,9 @@ def described(clips: Path) -> tuple[Spool, Artifact, Path]:
     return spool, one, clips / "spool" / "snapshot_1.5-abc~.json"
 
 
-def test_a_held_file_says_all_that_is_needed_to_upload_it(clips: Path) -> None:
+def test_a_description_has_all_that_is_needed_to_upload_the_held_file(clips: Path) -> None:
     spool, one, _ = described(clips)
-    assert spool.described(one.id) == one
+    assert spool.described(one.id) == dataclasses.replace(one, origin="")
     assert Spool(clips / "spool", 10_000).orphans == [one.id]
     spool.release(one.id)
     assert list((clips / "spool").iterdir()) == []
@@ -398,13 +490,13 @@ def test_a_held_file_says_all_that_is_needed_to_upload_it(clips: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [("id", "snapshot:2.5-abc"), ("key", "elsewhere.jpg"), ("key", 5), ("started", "x"),
-     ("metadata", {"a": 1}), ("metadata", []), ("camera", None), ("more", "x"), ("source", None),
+     ("metadata", {"a": 1}), ("metadata", []), ("camera", None),
      ("key", "p/cam/1970-01-01/1.5-abc-19700101_000001.mp4"), ("started", float("nan")),
-     ("camera", "\ud800"), ("version", "\ud800"), ("source", "/clips/a\0b"),
+     ("camera", "\ud800"), ("version", "\ud800"),
      ("content_type", "image/jpeg\r\nx: y"), ("metadata", {"a": "b\r\nx: y"}),
      ("metadata", {"a\n": "b"})],
 )  # fmt: skip
-def test_a_description_that_could_not_be_the_mirrors_own_is_none(
+def test_a_description_that_the_mirror_cannot_have_written_is_ignored(
     clips: Path, field: str, value: object
 ) -> None:
     spool, one, path = described(clips)
@@ -412,17 +504,34 @@ def test_a_description_that_could_not_be_the_mirrors_own_is_none(
     assert spool.described(one.id) is None
 
 
+def test_a_description_never_gives_an_origin(clips: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("not yours")
+    spool, one, path = described(clips)
+    fields = json.loads(path.read_text())
+    assert "origin" not in fields and str(clips) not in path.read_text()
+    more = {"origin": str(secret), "source": str(secret), "opener": "open"}
+    path.write_text(json.dumps(fields | more))
+    found = spool.described(one.id)
+    assert found is not None and found.origin == ""
+    assert content(spool, found) == PICTURE
+    original(one).unlink()
+    Path(spool.path(one.id)).unlink()
+    with pytest.raises(FileNotFoundError):
+        spool.open(found)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "5", "[" * 60_000, "\0", "x" * 100_000])
-def test_a_description_that_is_damaged_is_none(clips: Path, text: str) -> None:
+def test_a_damaged_description_is_ignored(clips: Path, text: str) -> None:
     spool, one, path = described(clips)
     path.write_text(text)
     assert spool.described(one.id) is None
 
 
-def test_what_is_no_file_is_refused_without_keeping_it_open(spool: Spool, clips: Path) -> None:
+def test_a_pipe_is_refused_and_not_kept_open(spool: Spool, clips: Path) -> None:
     one = artifact(clips)
-    one.source.unlink()
-    os.mkfifo(one.source)
+    original(one).unlink()
+    os.mkfifo(original(one))
     before = set(os.listdir("/proc/self/fd"))
     for _ in range(3):
         with pytest.raises(OSError, match="no regular file"):
@@ -433,11 +542,11 @@ def test_what_is_no_file_is_refused_without_keeping_it_open(spool: Spool, clips:
 def test_a_copy_has_the_time_of_its_original(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "link", no_links)
     one = artifact(clips)
-    os.utime(one.source, ns=(5, 7))
+    os.utime(original(one), ns=(5, 7))
     spool = Spool(clips / "spool", 10_000)
     spool.hold(one)
     assert os.stat(spool.path(one.id)).st_mtime_ns == 7
-    one.source.write_bytes(b"changed")
+    original(one).write_bytes(b"changed")
     spool.hold(one)
     assert content(spool, one) == b"changed"
 
@@ -457,7 +566,7 @@ def no_links(*_: object, **__: object) -> None:
     raise OSError(errno.EPERM, "no links here")
 
 
-def test_a_name_that_is_none_of_ours_is_left_alone(spool: Spool, clips: Path) -> None:
+def test_files_with_other_names_are_left_alone(spool: Spool, clips: Path) -> None:
     folder = clips / "cache" / ".s3_spool"
     folder.mkdir(parents=True)
     for name in (b"~.json", b"snapshot_~.json", b"a b", b"snapshot_", b"snapshot_\xff", b"notes"):
@@ -465,7 +574,7 @@ def test_a_name_that_is_none_of_ours_is_left_alone(spool: Spool, clips: Path) ->
     assert Spool(folder, 10_000, clock=lambda: 2e10).orphans == []
 
 
-def test_what_is_held_anew_while_an_earlier_version_is_settled_stays_held(
+def test_a_file_that_is_held_anew_while_its_earlier_version_is_settled_stays_held(
     spool: Spool, clips: Path
 ) -> None:
     first = dataclasses.replace(artifact(clips), version="1")
@@ -477,7 +586,7 @@ def test_what_is_held_anew_while_an_earlier_version_is_settled_stays_held(
     assert not spool.holds(first.id)
 
 
-def test_what_another_process_holds_anew_is_released_by_its_own_version(
+def test_a_file_that_another_process_holds_anew_is_released_by_its_own_version(
     spool: Spool, clips: Path
 ) -> None:
     first = dataclasses.replace(artifact(clips), version="1", key="cam/1-a-20240115_143022.jpg")

@@ -1,29 +1,33 @@
-"""The uploader: from the ledger into the bucket, exactly when the bucket has said so."""
+"""The uploader: what it takes from the ledger, and when an artifact counts as uploaded."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
 import logging
 import math
 import random
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from frigate_mirror.artifact import Artifact
 from frigate_mirror.ledger.ledger import Ledger, LedgerError
-from frigate_mirror.ledger.rows import Counts, Priority, Settled
+from frigate_mirror.ledger.rows import Counts, Entry, Priority, Settled
 from frigate_mirror.sinks.sink import Misconfigured, Rejected, Unavailable
 from frigate_mirror.spool import Spool
 from frigate_mirror.upload import uploader
 from frigate_mirror.upload.backoff import Backoff
 from frigate_mirror.upload.bandwidth import Bandwidth
-from frigate_mirror.upload.commits import Settling
-from frigate_mirror.upload.outage import Service
+from frigate_mirror.upload.commits import Commits
+from frigate_mirror.upload.outage import CircuitBreaker
 from frigate_mirror.upload.uploader import Uploader
 from tests.rig.sinks import FaultySink
 from tests.rig.waiting import PATIENCE, until
@@ -40,7 +44,7 @@ class Bench:
         self.world = World(folder)
         self.clock = Clock()
         self.sink = FaultySink()
-        self.settled: list[Settled] = []
+        self.committed: list[Settled] = []
         self.number = 0
         self.open()
 
@@ -49,15 +53,15 @@ class Bench:
         chance = random.Random(1).random
         self.ledger = Ledger(self.world.folder / "ledger.db")
         self.spool = Spool(self.world.folder / "spool", 10**9)
-        self.service = Service(Backoff(1.0, 60.0, chance), self.clock)
+        self.breaker = CircuitBreaker(Backoff(1.0, 60.0, chance), self.clock)
         self.uploader = Uploader(
             self.ledger,
             self.spool,
             self.sink,
-            self.service,
+            self.breaker,
             backoff=Backoff(2.0, 600.0, chance),
             max_tries=3,
-            on_settled=self.settled.extend,
+            on_commit=self.committed.extend,
             clock=self.clock,
         )
 
@@ -67,12 +71,12 @@ class Bench:
         event_id = f"{NOW + self.number:.6f}-{self.number:06d}{name}"
         artifact = self.world.artifact(event_id)
         artifact = dataclasses.replace(artifact, size=len(data), key=f"front_door/{event_id}.jpg")
-        artifact.source.write_bytes(data)
+        Path(artifact.origin).write_bytes(data)
         self.spool.hold(artifact)
         assert self.ledger.add(artifact, priority, self.clock())
         return artifact.key
 
-    def source(self, key: str) -> Path:
+    def origin(self, key: str) -> Path:
         return self.world.clips / f"front_door-{Path(key).name}"
 
     def drain(self, most: int = 1000) -> int:
@@ -96,8 +100,7 @@ def running(bench: Bench) -> Iterator[Bench]:
     """With four threads."""
     bench.uploader.start(4)
     yield bench
-    bench.uploader.stop()
-    bench.uploader.join(5.0)
+    bench.uploader.stop(5.0)
 
 
 def raising(error: BaseException, only: str = "") -> Callable[..., None]:
@@ -111,33 +114,39 @@ def raising(error: BaseException, only: str = "") -> Callable[..., None]:
 def test_an_artifact_counts_as_uploaded_only_when_the_put_has_returned(bench: Bench) -> None:
     seen: list[tuple[Counts, int, list[Settled]]] = []
     bench.sink.before = lambda key: seen.append(
-        (bench.ledger.counts(), bench.uploader.tally.success, list(bench.settled))
+        (bench.ledger.counts(), bench.uploader.tally.success, list(bench.committed))
     )
     key = bench.add()
     assert bench.drain() == 1
     assert seen == [(Counts(pending=1), 0, [])]
     assert bench.ledger.counts() == Counts(uploaded=1)
-    assert [one.key for one in bench.settled] == [key]
+    assert [one.key for one in bench.committed] == [key]
     assert bench.sink.objects == {key: b"picture"}
 
 
-def test_a_held_file_is_let_go_only_when_the_ledger_has_committed(bench: Bench) -> None:
+def test_a_held_file_is_released_only_when_the_ledger_has_committed(bench: Bench) -> None:
     key = bench.add()
     other = sqlite3.connect(bench.ledger.path, isolation_level=None)
     other.execute("""CREATE TRIGGER full BEFORE UPDATE ON artifact
                      BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END""")
     bench.drain()
-    assert list(bench.sink.objects) == [key] and bench.settled == []
-    bench.source(key).unlink()
-    assert bench.spool.files == 1 and len(list((bench.world.folder / "spool").iterdir())) == 2
+    assert list(bench.sink.objects) == [key] and bench.committed == []
+    bench.origin(key).unlink()
+    assert names_in_spool(bench) == [key[:-4], f"{key[:-4]}~.json"]
     other.execute("DROP TRIGGER full")
     bench.drain()
-    assert [one.key for one in bench.settled] == [key]
-    assert bench.spool.files == 0 and not list((bench.world.folder / "spool").iterdir())
+    assert [one.key for one in bench.committed] == [key]
+    assert names_in_spool(bench) == []
     other.close()
 
 
-def test_a_crash_between_put_and_settling_costs_a_second_put_to_the_same_key(
+def names_in_spool(bench: Bench) -> list[str]:
+    """The held files and their descriptions, named as their keys are without the ending."""
+    names = sorted(path.name for path in (bench.world.folder / "spool").iterdir())
+    return [f"front_door/{name.removeprefix('snapshot_')}" for name in names]
+
+
+def test_a_crash_between_put_and_commit_costs_a_second_put_to_the_same_key(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = bench.add()
@@ -156,7 +165,9 @@ def test_a_crash_between_put_and_settling_costs_a_second_put_to_the_same_key(
     ConnectionResetError("reset"),
     RuntimeError("a fault of ours"),
 ], ids=lambda error: type(error).__name__)  # fmt: skip
-def test_what_is_not_the_artifacts_fault_costs_it_no_try(bench: Bench, error: Exception) -> None:
+def test_an_error_that_is_not_the_artifacts_fault_costs_it_no_try(
+    bench: Bench, error: Exception
+) -> None:
     key = bench.add()
     bench.sink.fault = raising(error)
     for _ in range(20):
@@ -182,14 +193,14 @@ def test_a_rejected_artifact_is_a_dead_letter_after_its_tries(
     assert [r.levelname for r in caplog.records if "for good after 3 tries" in r.message] == [
         "ERROR"
     ]
-    assert not bench.service.down
+    assert not bench.breaker.down
 
 
-def test_a_dead_letter_that_lives_again_is_uploaded_from_the_spool(bench: Bench) -> None:
+def test_a_revived_dead_letter_is_uploaded_from_the_spool(bench: Bench) -> None:
     key = bench.add()
     bench.sink.fault = raising(Rejected("put k: EntityTooLarge"))
     bench.pass_time(3600.0)
-    bench.source(key).unlink()
+    bench.origin(key).unlink()
     assert bench.spool.orphans == [], "none that the sweep could take"
     bench.sink.fault = lambda key: None
     bench.ledger.revive(now=bench.clock())
@@ -204,7 +215,7 @@ def test_a_dead_letter_that_lives_again_is_uploaded_from_the_spool(bench: Bench)
 def test_objects_that_always_fail_do_not_stop_the_others(
     bench: Bench, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bench.service.worked()  # it is known to let us in
+    bench.breaker.succeeded()  # it is known to let us in
     bench.sink.fault = raising(error, POISON)
     wanted = set()
     bench.add(name=POISON)
@@ -222,7 +233,7 @@ def test_objects_that_always_fail_do_not_stop_the_others(
 
 
 def test_a_poisoned_backlog_costs_the_others_no_more_than_a_few_puts(bench: Bench) -> None:
-    bench.service.worked()
+    bench.breaker.succeeded()
     bench.sink.fault = raising(Misconfigured("put k: AccessDenied"), POISON)
     for number in range(60):
         bench.add(BACKLOG, name=POISON if number % 6 == 0 else "")
@@ -257,10 +268,10 @@ def test_while_the_service_is_down_an_outage_of_eight_days_costs_few_puts_and_no
 
 def test_a_snapshot_that_frigate_deleted_is_uploaded_from_the_spool(bench: Bench) -> None:
     key = bench.add()
-    bench.source(key).unlink()
+    bench.origin(key).unlink()
     assert bench.drain() == 1
     assert bench.sink.objects == {key: b"picture"}
-    assert bench.spool.files == 0
+    assert bench.spool.status()["spool_files"] == 0
 
 
 def test_a_snapshot_deleted_before_it_was_held_is_not_retried(
@@ -268,7 +279,7 @@ def test_a_snapshot_deleted_before_it_was_held_is_not_retried(
 ) -> None:
     key = bench.add()
     bench.spool.release(f"snapshot:{Path(key).stem}")
-    bench.source(key).unlink()
+    bench.origin(key).unlink()
     assert bench.drain() == 1 and bench.drain() == 0
     assert bench.ledger.counts() == Counts(lost=1)
     assert caplog.text.count("is lost: deleted before it could be uploaded") == 1
@@ -278,8 +289,8 @@ def test_a_snapshot_deleted_before_it_was_held_is_not_retried(
 def test_a_picture_that_cannot_be_read_now_stays_in_the_queue(bench: Bench) -> None:
     key = bench.add()
     bench.spool.release(f"snapshot:{Path(key).stem}")
-    bench.source(key).unlink()
-    bench.source(key).mkdir()  # as little to be read as on a disk that fails
+    bench.origin(key).unlink()
+    bench.origin(key).mkdir()  # as little to be read as on a disk that fails
     bench.drain()
     assert bench.ledger.counts() == Counts(pending=1, retrying=1)
 
@@ -291,7 +302,7 @@ def test_a_missing_file_inside_the_sink_is_not_taken_for_the_picture(bench: Benc
     assert bench.ledger.counts().pending == 1
 
 
-def test_a_live_upload_is_told_with_its_camera_and_the_backlog_is_not(
+def test_a_live_upload_is_logged_with_its_camera_and_the_backlog_is_not(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -302,7 +313,7 @@ def test_a_live_upload_is_told_with_its_camera_and_the_backlog_is_not(
     assert line.startswith(f"S3 upload: front_door {live} 1 KB in ")
 
 
-def test_what_the_ledger_cannot_settle_is_not_put_again_but_settled_later(
+def test_an_upload_that_the_ledger_cannot_commit_is_committed_later_and_not_repeated(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     keys = {bench.add() for _ in range(5)}
@@ -312,31 +323,30 @@ def test_what_the_ledger_cannot_settle_is_not_put_again_but_settled_later(
         bench.drain()
         bench.drain()
         assert sorted(bench.sink.puts) == sorted(keys)
-        assert bench.ledger.counts() == Counts(pending=5) and bench.settled == []
+        assert bench.ledger.counts() == Counts(pending=5) and bench.committed == []
     assert caplog.text.count("database or disk is full") == 1
-    assert bench.uploader.tally.trouble
+    assert bench.uploader.troubles()
     bench.drain()
     assert bench.ledger.counts() == Counts(uploaded=5)
-    assert len(bench.sink.puts) == 5 and len(bench.settled) == 5
+    assert len(bench.sink.puts) == 5 and len(bench.committed) == 5
 
 
-def test_the_trouble_of_a_ledger_is_over_once_it_has_taken_everything(running: Bench) -> None:
+def test_the_trouble_of_the_ledger_ends_when_every_upload_is_committed(running: Bench) -> None:
     other = sqlite3.connect(running.ledger.path, isolation_level=None)
     other.execute("""CREATE TRIGGER full BEFORE UPDATE ON artifact
                      BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END""")
     key = running.add()
     running.uploader.wake()
-    until(lambda: "database or disk is full" in running.uploader.tally.trouble)
+    until(lambda: "database or disk is full" in "".join(running.uploader.troubles()))
     other.execute("DROP TRIGGER full")
     other.close()
-    until(lambda: running.uploader.wake() or running.settled)
-    running.uploader.stop()
-    running.uploader.join(PATIENCE)
-    assert [one.key for one in running.settled] == [key]
-    assert running.uploader.tally.trouble == ""
+    until(lambda: running.uploader.wake() or running.committed)
+    running.uploader.stop(PATIENCE)
+    assert [one.key for one in running.committed] == [key]
+    assert running.uploader.troubles() == []
 
 
-def test_the_pauses_of_an_artifact_grow_though_the_service_alone_is_at_fault(bench: Bench) -> None:
+def test_the_pauses_of_an_artifact_grow_even_if_only_the_service_is_at_fault(bench: Bench) -> None:
     bench.sink.fault = raising(Unavailable("put k: SlowDown"))
     bench.add()
     for _ in range(10):
@@ -361,7 +371,7 @@ def test_a_ledger_that_cannot_defer_loses_no_artifact(
     assert bench.ledger.counts() == Counts(uploaded=1)
 
 
-def test_uploads_that_cannot_be_settled_are_bounded(
+def test_the_number_of_uploads_that_cannot_be_committed_is_bounded(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("frigate_mirror.upload.commits.MOST", 3)
@@ -373,7 +383,7 @@ def test_uploads_that_cannot_be_settled_are_bounded(
 
 
 def commits(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many uploads each commit of the ledger has settled."""
+    """How many uploads each commit of the ledger took."""
     found: list[int] = []
     settle = bench.ledger.settle
     monkeypatch.setattr(
@@ -382,14 +392,16 @@ def commits(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
-def test_under_load_one_commit_settles_many(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_under_load_one_commit_serves_many_uploads(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("frigate_mirror.upload.commits.WITHIN", 1e9)
     found = commits(bench, monkeypatch)
     for _ in range(250):
         bench.add()
     bench.drain()
     assert found == [100, 100, 50]
-    assert len(bench.settled) == 250 and bench.spool.files == 0
+    assert len(bench.committed) == 250 and bench.spool.status()["spool_files"] == 0
 
 
 def test_an_upload_waits_for_its_commit_for_a_moment_at_most(
@@ -403,80 +415,249 @@ def test_an_upload_waits_for_its_commit_for_a_moment_at_most(
     assert found == [1, 1, 1, 1, 1]
 
 
-def test_whoever_has_uploaded_it_does_not_let_go_of_the_claim_of_another(bench: Bench) -> None:
-    bench.add()
-    entry = bench.ledger.claim(bench.clock())
-    assert entry is not None
-    settling = Settling(bench.ledger, bench.spool, lambda done: None)
-    settling.add(Settled(NOW, entry.artifact.id, entry.artifact.key))
-    settling.settle()  # by another thread
-    bench.ledger._store.change("DELETE FROM artifact", ())
-    assert bench.ledger.add(entry.artifact, LIVE, bench.clock())
-    assert bench.ledger.claim(bench.clock()) is not None
-    settling.let_go(entry.artifact.id)
-    assert bench.ledger.claimed == 1
-    settling.let_go(entry.artifact.id)
-    assert bench.ledger.claimed == 0
+def changed(bench: Bench, key: str, version: str) -> Artifact:
+    """Queues the artifact of this key again in a new version, with new bytes."""
+    artifact = bench.world.artifact(Path(key).stem, key=key, version=version)
+    origin = Path(artifact.origin)
+    origin.unlink(missing_ok=True)
+    origin.write_bytes(version.encode())
+    bench.spool.hold(artifact)
+    assert bench.ledger.add(artifact, LIVE, bench.clock())
+    return artifact
 
 
-def test_a_ledger_that_cannot_commit_is_not_asked_again_by_the_very_next_upload(
+def test_an_upload_that_another_thread_commits_leaves_the_next_claim_alone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frigate_mirror.upload.commits.WITHIN", 1e9)
+    key = bench.add()
+    claims: list[Entry | None] = []
+
+    def succeeded() -> bool:
+        """What other threads do before this one has ended its step."""
+        bench.uploader._commit()
+        changed(bench, key, "2")
+        claims.append(bench.ledger.claim(bench.clock()))
+        return False
+
+    monkeypatch.setattr(bench.breaker, "succeeded", succeeded)
+    assert bench.uploader.step()
+    [claim] = claims
+    assert claim is not None and claim.artifact.version == "2"
+    assert bench.ledger.claimed == 1, "the claim of the other thread"
+    assert not bench.uploader.step() and bench.sink.puts == [key]
+
+
+def test_artifacts_that_change_all_the_time_are_uploaded_once_in_each_version(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frigate_mirror.upload.commits.WITHIN", 0.0)
+    versions, under_way, twice, lock = Counter[str](), set[str](), list[str](), threading.Lock()
+
+    def begins(key: str) -> None:
+        with lock:
+            twice.extend(under_way & {key})
+            under_way.add(key)
+
+    def ends(key: str) -> None:
+        with lock:
+            under_way.discard(key)
+
+    def commits(batch: list[Settled]) -> None:
+        for upload in batch:
+            if versions[upload.key] < 20:
+                versions[upload.key] += 1
+                changed(bench, upload.key, str(versions[upload.key]))
+        bench.uploader.wake()
+
+    bench.sink.before, bench.sink.fault = begins, ends
+    bench.uploader._commits._on_commit = commits
+    keys = [bench.add() for _ in range(5)]
+    bench.uploader.start(6)
+    until(lambda: len(bench.sink.puts) >= 105 and bench.ledger.counts() == Counts(uploaded=5))
+    bench.uploader.stop(PATIENCE)
+    assert twice == []
+    assert Counter(bench.sink.puts) == dict.fromkeys(keys, 21)
+    assert set(bench.sink.objects.values()) == {b"20"}
+    assert bench.ledger.claimed == 0 and bench.spool.status()["spool_files"] == 0
+
+
+def test_the_digest_of_the_uploaded_bytes_is_stored(bench: Bench) -> None:
+    bench.add(data=b"these bytes")
+    bench.drain()
+    assert bench.committed[0].digest == hashlib.sha256(b"these bytes").hexdigest()
+    with contextlib.closing(sqlite3.connect(bench.ledger.path)) as raw:
+        digests = raw.execute("SELECT digest FROM artifact").fetchall()
+    assert digests == [(bench.committed[0].digest,)]
+
+
+def down(bench: Bench, failures: int = 1) -> str:
+    """Begins an outage that so many puts have met; returns the key of a backlog that waits."""
+    bench.sink.fault = raising(Misconfigured("put k: AccessDenied"))
+    key = bench.add(BACKLOG)
+    for _ in range(failures):
+        bench.clock.now += 600.0
+        bench.drain()
+    assert bench.breaker.down
+    return key
+
+
+def put_fails(error: BaseException) -> Callable[[Bench], None]:
+    return lambda bench: setattr(bench.sink, "fault", raising(error))
+
+
+def rejected_for_good(bench: Bench) -> None:
+    put_fails(Rejected("put k: EntityTooLarge"))(bench)
+    for _ in range(2):
+        bench.drain()
+        bench.clock.now += 600.0
+
+
+def file_is_gone(bench: Bench) -> None:
+    for folder in (bench.world.clips, bench.world.folder / "spool"):
+        for path in filter(Path.is_file, folder.iterdir()):
+            path.unlink()
+
+
+def cannot(name: str, error: BaseException, first: Callable[[Bench], None]) -> Any:
+    """The ledger fails to note what became of the upload."""
+
+    def fail(bench: Bench) -> None:
+        first(bench)
+        setattr(bench.ledger, name, raising(error))
+
+    return fail
+
+
+def spool_fails(error: BaseException) -> Callable[[Bench], None]:
+    return lambda bench: setattr(bench.spool, "open", raising(error))
+
+
+def probe_is_under_way(bench: Bench) -> None:
+    put_fails(Misconfigured("put k: AccessDenied"))(bench)
+    bench.drain()
+    bench.clock.now += 600.0
+    assert bench.breaker.permit() is not None
+
+
+FULL = LedgerError("write ledger.db: database or disk is full")
+FAILURES: dict[str, Callable[[Bench], None]] = {
+    "the service is unavailable": put_fails(Unavailable("put k: SlowDown")),
+    "the service refuses": put_fails(Misconfigured("put k: AccessDenied")),
+    "the artifact is rejected": put_fails(Rejected("put k: EntityTooLarge")),
+    "the artifact is rejected for good": rejected_for_good,
+    "reading fails during the put": put_fails(OSError("I/O error")),
+    "the put raises an unforeseen error": put_fails(RuntimeError("a fault of ours")),
+    "the process is interrupted": put_fails(KeyboardInterrupt()),
+    "the file is gone": file_is_gone,
+    "the file cannot be read": spool_fails(OSError("I/O error")),
+    "opening raises an unforeseen error": spool_fails(RuntimeError("a fault of ours")),
+    "it cannot be deferred": cannot("defer", FULL, put_fails(Unavailable("put k: SlowDown"))),
+    "it cannot be buried": cannot("bury", FULL, rejected_for_good),
+    "its loss cannot be noted": cannot("lose", FULL, file_is_gone),
+    "another thread probes the service": probe_is_under_way,
+}
+
+
+@pytest.mark.parametrize("fail", FAILURES.values(), ids=FAILURES)
+@pytest.mark.parametrize("outage", [False, True])
+def test_an_upload_that_fails_gives_back_its_claim_and_its_permit(
+    bench: Bench, fail: Callable[[Bench], None], outage: bool
+) -> None:
+    if outage:
+        down(bench)
+        bench.clock.now += 3600.0
+    else:
+        bench.add()
+    bench.sink.fault = lambda key: None
+    fail(bench)
+    claims, permits = count_calls(bench.ledger, "claim"), count_calls(bench.breaker, "permit")
+    with contextlib.suppress(RuntimeError, KeyboardInterrupt, LedgerError):
+        bench.uploader.step()
+    assert len(claims) == len(permits) == 1
+    assert bench.ledger.claimed == 0 and bench.sink.objects == {}
+    if fail is not probe_is_under_way:
+        bench.clock.now += 60.0  # the longest pause of the breaker
+        assert bench.breaker.permit() is not None
+
+
+def count_calls(owner: object, name: str) -> list[int]:
+    """Returns a list that grows with each call of the method."""
+    calls: list[int] = []
+    real = getattr(owner, name)
+
+    def counting(*values: Any, **named: Any) -> Any:
+        calls.append(1)
+        return real(*values, **named)
+
+    setattr(owner, name, counting)
+    return calls
+
+
+def test_after_a_failed_commit_the_next_upload_does_not_try_again_at_once(
     bench: Bench,
 ) -> None:
     now = [1000.0]
-    settling = Settling(bench.ledger, bench.spool, lambda done: None, clock=lambda: now[0])
-    settling.add(Settled(NOW, "snapshot:1-a", "k"))
+    commits = Commits(bench.ledger, bench.spool, lambda done: None, clock=lambda: now[0])
+    commits.add(Settled(NOW, "snapshot:1-a", "k"))
     now[0] += 0.1
-    assert settling.due
+    assert commits.due
     bench.ledger.close()  # as good as a full disk
     with pytest.raises(LedgerError):
-        settling.settle()
-    assert len(settling) == 1 and not settling.due
+        commits.commit()
+    assert len(commits) == 1 and not commits.due
     now[0] += 0.1
-    assert settling.due
+    assert commits.due
 
 
-def test_without_load_an_upload_is_settled_at_once(running: Bench) -> None:
+def test_without_load_an_upload_is_committed_at_once(running: Bench) -> None:
     for _ in range(5):
         key = running.add()
         running.uploader.wake()
-        until(lambda key=key: key in [one.key for one in running.settled])  # type: ignore[misc]
+        until(lambda key=key: key in [one.key for one in running.committed])  # type: ignore[misc]
     assert running.ledger.counts() == Counts(uploaded=5)
 
 
-def test_a_thread_that_stops_settles_what_it_has_uploaded(
+def test_a_thread_that_stops_commits_what_it_has_uploaded(
     running: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("frigate_mirror.upload.commits.WITHIN", 1e9)
-    running.sink.before = lambda key: running.uploader.stop()
+    begun = threading.Event()
+
+    def put(key: str) -> None:
+        begun.set()
+        until(lambda: running.uploader._stopping)
+
+    running.sink.before = put
     running.add()
     running.add()
     running.uploader.wake()
-    running.uploader.join(5.0)
+    assert begun.wait(PATIENCE)
+    running.uploader.stop(PATIENCE)
     assert running.ledger.counts().uploaded == len(running.sink.objects) > 0
 
 
 class Hanging:
-    """A sink in which every put of the backlog hangs until `let_go` is set."""
+    """A sink in which every put of the backlog hangs until `go_on` is set."""
 
     def __init__(self, bench: Bench, backlog: int) -> None:
         self.keys = {bench.add(BACKLOG) for _ in range(backlog)}
         self.begun: set[str] = set()
-        self.let_go = threading.Event()
+        self.go_on = threading.Event()
         bench.sink.before = self.put
 
     def put(self, key: str) -> None:
         if key in self.keys:
             self.begun.add(key)
-            assert self.let_go.wait(120.0)
+            assert self.go_on.wait(120.0)
 
 
 @pytest.fixture
 def far(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """An uploader whose threads look for work only when they are called."""
-    monkeypatch.setattr(uploader, "LONGEST_IDLE", 3600.0)
+    monkeypatch.setattr(uploader, "LONGEST_REST", 3600.0)
     yield bench
-    bench.uploader.stop()
-    bench.uploader.join(60.0)
+    bench.uploader.stop(60.0)
 
 
 def arrives(bench: Bench) -> None:
@@ -496,7 +677,7 @@ def test_live_events_are_uploaded_while_every_other_thread_hangs_in_the_backlog(
     for _ in range(20):
         arrives(far)
     assert len(hanging.begun) == threads, "the backlog never takes the threads of live events"
-    hanging.let_go.set()
+    hanging.go_on.set()
     until(lambda: len(far.sink.objects) == 40, 60.0)
 
 
@@ -510,48 +691,62 @@ def test_a_call_for_the_backlog_is_not_lost_on_threads_that_take_live_events_onl
         key = far.add(BACKLOG)
         far.uploader.wake()
         until(lambda key=key: key in far.sink.objects, 60.0)  # type: ignore[misc]
-    hanging.let_go.set()
+    hanging.go_on.set()
 
 
 def pauses(bench: Bench) -> list[float]:
     """What the service answers each time a thread that found nothing asks how long to rest."""
     asked: list[float] = []
-    pause = bench.service.pause
+    pause = bench.breaker.pause
 
     def noted() -> float:
         asked.append(pause())
         return asked[-1]
 
-    bench.service.pause = noted  # type: ignore[method-assign]
+    bench.breaker.pause = noted  # type: ignore[method-assign]
     return asked
 
 
-def test_a_live_thread_that_held_the_only_leave_calls_one_that_has_use_for_it(
-    far: Bench,
+def test_a_live_thread_with_nothing_to_upload_leaves_the_probe_to_the_others(bench: Bench) -> None:
+    key = down(bench)
+    bench.sink.fault = lambda key: None
+    bench.clock.now += 3600.0
+    permits = count_calls(bench.breaker, "permit")
+    assert not bench.uploader.step(LIVE) and permits == []
+    assert bench.uploader.step() and list(bench.sink.objects) == [key]
+
+
+OUTAGES: dict[str, Callable[[Bench], object]] = {
+    "the next probe has to wait": lambda bench: bench.breaker.pause() > 2.0,
+    "the next probe may begin": lambda bench: setattr(bench.clock, "now", bench.clock.now + 60.0),
+    "a probe is under way": lambda bench: (
+        setattr(bench.clock, "now", bench.clock.now + 60.0),
+        bench.breaker.permit(),
+    ),
+}
+
+
+@pytest.mark.parametrize("state", OUTAGES.values(), ids=OUTAGES)
+def test_threads_for_live_artifacts_with_nothing_to_do_in_an_outage_do_not_spin(
+    far: Bench, state: Callable[[Bench], object]
 ) -> None:
-    far.sink.fault = raising(Misconfigured("put k: AccessDenied"))
-    key = far.add(BACKLOG)
-    far.drain()
-    assert far.service.down
-    far.sink.fault = lambda key: None
-    far.clock.now += 3600.0
-    leave, asked = far.service.admit(), pauses(far)
-    assert leave is not None
-    far.uploader.start(1)
-    until(lambda: asked.count(math.inf) == 1 + uploader.LIVE_THREADS, 60.0)
-    far.service.idle(leave)
-    assert not far.uploader.step(LIVE)
-    until(lambda: key in far.sink.objects, 60.0)
+    down(far, failures=8)
+    assert state(far) is not False
+    claims = count_calls(far.ledger, "claim")
+    far.uploader.start(0)
+    until(lambda: len(claims) == uploader.LIVE_THREADS)
+    threading.Event().wait(0.5)
+    assert len(claims) == uploader.LIVE_THREADS
 
 
-def test_one_call_gets_as_many_threads_up_as_there_is_work_for(far: Bench) -> None:
+def test_one_call_wakes_as_many_threads_as_there_is_work_for(far: Bench) -> None:
     asked = pauses(far)
     far.uploader.start(3)
     until(lambda: len(asked) == 3 + uploader.LIVE_THREADS, 60.0)
     hanging = Hanging(far, backlog=5)
     far.uploader.wake()
     until(lambda: len(hanging.begun) == 3, 60.0)
-    hanging.let_go.set()
+    hanging.go_on.set()
     until(lambda: len(far.sink.objects) == 5, 60.0)
 
 
@@ -562,11 +757,11 @@ def test_threads_for_live_events_hardly_ask_the_ledger_while_there_is_only_a_bac
     far.uploader.start(4)
     until(lambda: len(hanging.begun) == 4, 60.0)
     asked = count_queries(far, 1.0)
-    hanging.let_go.set()
+    hanging.go_on.set()
     assert asked <= 8
 
 
-def test_a_backlog_waits_for_its_turn_on_the_line_and_a_live_event_does_not(bench: Bench) -> None:
+def test_the_backlog_waits_for_bandwidth_and_a_live_artifact_does_not(bench: Bench) -> None:
     now = [1000.0]
     bench.uploader._bandwidth = Bandwidth(((0, 1000.0),), clock=lambda: now[0], minute=lambda: 0)
     backlog = [bench.add(BACKLOG, data=b"x" * 1000) for _ in range(3)]
@@ -574,36 +769,36 @@ def test_a_backlog_waits_for_its_turn_on_the_line_and_a_live_event_does_not(benc
     live = [bench.add(LIVE, data=b"x" * 1000) for _ in range(2)]
     assert bench.drain() == 2
     assert bench.sink.puts == [backlog[0], *reversed(live)]
-    assert bench.uploader._pause(BACKLOG) == 2.0, "and a call ends it sooner"
+    assert bench.uploader._rest(BACKLOG) == 2.0, "and a call ends it sooner"
     now[0] += 2.999
     assert bench.drain() == 0, "what is live is paid for too"
     now[0] += 0.002
     assert bench.drain() == 1
 
 
-def test_an_artifact_added_while_all_threads_are_idle_is_uploaded_at_once(far: Bench) -> None:
+def test_an_artifact_that_is_added_while_all_threads_rest_is_uploaded_at_once(far: Bench) -> None:
     far.uploader.start(4)
     for _ in range(20):
         arrives(far)
 
 
 def test_a_call_between_a_threads_last_look_and_its_rest_is_not_missed(bench: Bench) -> None:
-    calls, began = bench.uploader._calls[BACKLOG], time.monotonic()
+    calls, began = bench.uploader._calls, time.monotonic()
     bench.uploader.wake()
-    bench.uploader._rest(BACKLOG, calls, 5.0)
+    bench.uploader._wait(calls, 5.0)
     assert time.monotonic() - began < 2.5
 
 
 def test_a_slow_upload_holds_up_no_other(running: Bench) -> None:
-    slow, let_go = running.add(), threading.Event()
-    running.sink.before = lambda key: (key == slow and let_go.wait(10.0)) and None
+    slow, go_on = running.add(), threading.Event()
+    running.sink.before = lambda key: (key == slow and go_on.wait(10.0)) and None
     running.uploader.wake()
     until(lambda: running.ledger.claimed == 1)
     keys = {running.add() for _ in range(30)}
     running.uploader.wake()
     until(lambda: keys <= running.sink.objects.keys())
     assert slow not in running.sink.objects
-    let_go.set()
+    go_on.set()
     until(lambda: slow in running.sink.objects)
 
 
@@ -618,27 +813,27 @@ def count_queries(bench: Bench, seconds: float) -> int:
     return len(asked)
 
 
-def test_idle_threads_hardly_ask_the_ledger(running: Bench) -> None:
+def test_resting_threads_hardly_ask_the_ledger(running: Bench) -> None:
     assert count_queries(running, 1.0) <= 16
 
 
 def test_threads_that_wait_for_a_probe_do_not_spin(running: Bench) -> None:
-    let_go = threading.Event()
+    go_on = threading.Event()
     running.sink.fault = raising(Misconfigured("put k: AccessDenied"))
     running.add()
     running.uploader.wake()
-    until(lambda: running.service.down)
-    running.sink.before = lambda key: let_go.wait(10.0) and None
+    until(lambda: running.breaker.down)
+    running.sink.before = lambda key: go_on.wait(10.0) and None
     for _ in range(20):
         running.add()
     running.clock.now += 60.0
     running.uploader.wake()
-    until(lambda: running.service.pause() == float("inf"))
+    until(lambda: running.breaker.pause() == float("inf"))
     for _ in range(4):
         running.uploader.wake()
     asked = count_queries(running, 1.0)
-    let_go.set()
-    assert asked <= 16
+    go_on.set()
+    assert asked <= 40, "each of six threads twice for each call, and once more"
     assert len(running.sink.puts) <= 2
 
 
@@ -648,46 +843,45 @@ def test_threads_that_may_probe_and_have_nothing_to_try_do_not_spin(far: Bench) 
     far.drain()
     [entry] = iter(lambda: far.ledger.claim(math.inf), None)
     far.ledger.defer(entry.artifact.id, far.clock.now + 600.0, "AccessDenied", charged=False)
-    far.ledger.release(entry.artifact.id)
+    far.ledger.unclaim(entry.artifact.id)
     far.clock.now += 60.0  # the next probe could be made, and nothing is due
-    assert far.service.down and far.service.pause() == 0.0
+    assert far.breaker.down and far.breaker.pause() == 0.0
     far.uploader.start(2)
     assert count_queries(far, 1.0) <= 20
 
 
-def test_stopping_waits_for_the_upload_in_hand_but_not_for_ever(bench: Bench) -> None:
-    let_go = threading.Event()
-    bench.sink.before = lambda key: let_go.wait(10.0) and None
+def test_stopping_waits_a_bounded_time_for_uploads_that_are_under_way(bench: Bench) -> None:
+    go_on = threading.Event()
+    bench.sink.before = lambda key: go_on.wait(10.0) and None
     keys = [bench.add(BACKLOG) for _ in range(10)]
     bench.uploader.start(2)
     until(lambda: bench.ledger.claimed == 2)
     began = time.monotonic()
-    bench.uploader.stop()
-    bench.uploader.join(0.1)
+    bench.uploader.stop(0.1)
     assert time.monotonic() - began < 2.0
-    let_go.set()
-    bench.uploader.join(5.0)
+    go_on.set()
+    bench.uploader.stop(PATIENCE)
     assert len(bench.sink.objects) == 2 < len(keys)
     assert bench.ledger.counts() == Counts(pending=8, uploaded=2)
 
 
-def test_an_upload_that_outlasts_the_end_does_not_complain_of_a_closed_ledger(
+def test_an_upload_that_ends_after_the_stop_does_not_log_that_the_ledger_is_closed(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    let_go = threading.Event()
-    bench.sink.before = lambda key: let_go.wait(10.0) and None
+    go_on = threading.Event()
+    bench.sink.before = lambda key: go_on.wait(10.0) and None
     bench.add()
     bench.uploader.start(1)
     until(lambda: bench.sink.puts or bench.ledger.claimed)
-    bench.uploader.stop()
+    bench.uploader.stop(0.0)
     bench.ledger.close()
-    let_go.set()
-    bench.uploader.join(10.0)
+    go_on.set()
+    bench.uploader.stop(PATIENCE)
     assert len(bench.sink.objects) == 1
     assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
 
 
-def test_an_error_that_nobody_expected_ends_no_thread(
+def test_an_unforeseen_error_ends_no_thread(
     running: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in range(8):

@@ -1,4 +1,4 @@
-"""Which spans the sweep compares, whatever the clock does."""
+"""Window: which spans the sweep compares, also after the clock was set."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_window_goes_back_from_now(ledger: Ledger) -> None:
     assert window.spans(NOW + 60) == [(NOW + 60 - WEEK, math.inf)]
 
 
-def test_what_a_clock_that_jumps_ahead_leaves_behind_is_swept_as_long_as_the_window_is(
+def test_after_a_clock_jumps_ahead_the_time_before_the_jump_is_swept_for_the_length_of_a_window(
     ledger: Ledger,
 ) -> None:
     Window(ledger, WEEK).swept(300.0)  # 1970, and then a restart
@@ -42,13 +42,13 @@ def test_what_a_clock_that_jumps_ahead_leaves_behind_is_swept_as_long_as_the_win
     assert window.spans(NOW + WEEK + 1) == [(NOW + 1, math.inf)]
 
 
-def test_a_clock_set_back_needs_no_span_of_its_own(ledger: Ledger) -> None:
+def test_a_clock_that_is_set_back_adds_no_span(ledger: Ledger) -> None:
     window = Window(ledger, WEEK)
     window.swept(NOW)
     assert window.spans(300.0) == [(300.0 - WEEK, math.inf)]
 
 
-def test_the_span_behind_ends_where_the_window_begins(ledger: Ledger) -> None:
+def test_the_span_before_a_jump_ends_where_the_window_begins(ledger: Ledger) -> None:
     window = Window(ledger, WEEK)
     window.swept(NOW - WEEK - 10.0)
     assert window.spans(NOW) == [

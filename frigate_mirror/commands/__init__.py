@@ -1,1 +1,4 @@
-"""The commands, for people."""
+"""The commands of the mirror, one file each: `add_options` and `main`.
+
+`main` returns the exit code. Each command works beside a running mirror and without one.
+"""

@@ -1,4 +1,4 @@
-"""Points in time as people type them."""
+"""Moments: points in time as people type them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ _UNITS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0}
 
 
 def moment(text: str, now: float | None = None) -> float:
-    """Unix seconds of an ISO date or time (local unless it names a zone), or of `3d` ago."""
+    """Returns the Unix seconds of an ISO date or time (local unless it names a zone), or of a time
+    ago such as `3d`. Raises argparse.ArgumentTypeError."""
     ago = re.fullmatch(r"(\d{1,6})([dhm])", text)
     if ago:
         return (time.time() if now is None else now) - int(ago[1]) * _UNITS[ago[2]]
@@ -19,5 +20,5 @@ def moment(text: str, now: float | None = None) -> float:
         return datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError, OSError):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no date, no time and no 3d, 12h, 30m"
+            f"{text!r} is neither a date or time nor a time ago such as 3d, 12h, 30m"
         ) from None

@@ -1,31 +1,47 @@
-"""The settings as text: names for scripts, the table of the README, and JSON."""
+"""`settings`: every setting, for scripts and for the table of the README."""
 
 from __future__ import annotations
 
+import argparse
 import json
 
 from frigate_mirror.settings.settings import VARIABLES
 
+SHOWN = ("name", "aliases", "default", "about", "secret", "part")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    forms = parser.add_mutually_exclusive_group(required=True)
+    for option, form, about in (
+        ("--names", names, "each variable; after an older name a tab and the newer one"),
+        ("--table", table, "the table of the README, in Markdown"),
+        ("--json", as_json, "name, aliases, default, about, secret and part of each"),
+    ):
+        forms.add_argument(option, dest="form", action="store_const", const=form, help=about)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    print(arguments.form())
+    return 0
+
 
 def names() -> str:
-    """Every variable that the mirror reads, one a line. After an older name stand a tab and the
-    name that has taken its place."""
-    sources = [pair for one in VARIABLES.values() for pair in one.sources.items()]
+    """Returns every variable that the mirror reads, one a line. An older name is followed by a tab
+    and the name that has replaced it."""
+    sources = [pair for variable in VARIABLES.values() for pair in variable.sources.items()]
     return "\n".join(name if name == newer else f"{name}\t{newer}" for name, newer in sources)
 
 
 def table() -> str:
-    """The table of the README, in Markdown."""
+    """Returns the table of the README, in Markdown."""
     rows = ["| variable | default | what it is |", "|---|---|---|"]
-    for one in VARIABLES.values():
-        default = f"`{one.default}`" if one.default else "(none)"
-        rows.append(f"| `{one.name}` | {default} | {one.about} |")
+    for variable in VARIABLES.values():
+        default = f"`{variable.default}`" if variable.default else "(none)"
+        rows.append(f"| `{variable.name}` | {default} | {variable.about} |")
     return "\n".join(rows)
 
 
 def as_json() -> str:
-    """A list of all settings, an object each."""
-    told = ("name", "aliases", "default", "about", "secret", "part")
-    return json.dumps(
-        [{key: getattr(one, key) for key in told} for one in VARIABLES.values()], indent=1
-    )
+    """Returns a list of all settings, one object each."""
+    settings = [{key: getattr(one, key) for key in SHOWN} for one in VARIABLES.values()]
+    return json.dumps(settings, indent=1)

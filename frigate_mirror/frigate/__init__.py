@@ -1,1 +1,1 @@
-"""All that we know of Frigate: its database, and the files of an event."""
+"""All that the mirror knows of Frigate: its database, and the files of an event."""

@@ -1,7 +1,7 @@
-"""Whether a picture is whole, by its end mark or its own word on its length.
+"""Tells whether a picture is complete, by its end mark or by the length that it states.
 
-Frigate writes a picture under its final name, so one that is read at the wrong moment, or whose
-writer was killed, has only a part of its bytes.
+Frigate writes a picture under its final name. A picture that is read at the wrong moment, or whose
+writer was killed, therefore lacks its last bytes.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ TAIL = 4096  # bytes; other programs write their notes behind the end mark
 SCAN, END = b"\xff\xda", b"\xff\xd9"  # marks in a JPEG: its data begins, the picture ends
 
 
-def fault_of(file: BinaryIO) -> str:
-    """Why the picture in `file` is not whole, in a few words; empty if it is, or is of a form that
-    is not known here. Leaves `file` at its beginning. Raises OSError."""
+def flaw(file: BinaryIO) -> str:
+    """Returns why the picture in `file` is incomplete, in a few words. Returns an empty text if it
+    is complete or of an unknown form. Leaves `file` at its beginning. Raises OSError."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     head = file.read(HEAD)
@@ -26,20 +26,20 @@ def fault_of(file: BinaryIO) -> str:
     if not head.strip(b"\0"):
         return "the picture is empty"
     if head.startswith(b"\xff\xd8"):
-        whole = _ends(file, size)
+        complete = _ends(file, size)
     elif head.startswith(b"\x89PNG"):
-        whole = b"IEND\xaeB`\x82" in tail
+        complete = b"IEND\xaeB`\x82" in tail
     elif head.startswith(b"RIFF"):
-        whole = len(head) == HEAD and size >= 8 + int.from_bytes(head[4:8], "little")
-    else:  # the first bytes of one of these forms alone, or something else
-        whole = not any(start.startswith(head) for start in (b"\xff\xd8", b"\x89PNG", b"RIFF"))
+        complete = len(head) == HEAD and size >= 8 + int.from_bytes(head[4:8], "little")
+    else:  # another form, or only the first bytes of one of these
+        complete = not any(start.startswith(head) for start in (b"\xff\xd8", b"\x89PNG", b"RIFF"))
     file.seek(0)
-    return "" if whole else f"the picture breaks off after {size} bytes"
+    return "" if complete else f"the picture breaks off after {size} bytes"
 
 
 def _ends(jpeg: BinaryIO, size: int) -> bool:
-    """Whether the end mark stands behind the headers, which may hold a small picture of their own.
-    Within a picture's data it cannot stand: there each FF is followed by 00."""
+    """Returns whether the end mark stands behind the headers, which may hold a small picture of
+    their own. The mark cannot stand within a picture's data, where 00 follows each FF."""
     jpeg.seek(2)
     while len(header := jpeg.read(4)) == 4 and not header.startswith(SCAN):
         jpeg.seek(max(0, int.from_bytes(header[2:], "big") - 2), os.SEEK_CUR)

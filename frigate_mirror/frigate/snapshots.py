@@ -1,11 +1,11 @@
-"""Which files an event's snapshot is, and the artifact that it becomes.
+"""The kind `snapshot`: the picture that Frigate keeps of an event.
 
     Frigate to 0.17   clips/{camera}-{id}.jpg         (a -clean copy may lie beside it)
-    Frigate 0.18      clips/{camera}-{id}-clean.webp  and no .jpg, but for legacy events
+    Frigate 0.18      clips/{camera}-{id}-clean.webp  (.jpg only for events of older versions)
     before 0.17       the clean copy is a .png
 
-Read from Frigate v0.16.4, v0.17.2, v0.18.0-beta1 (frigate.util.file, frigate.track.tracked_object).
-The picture is mirrored as what it is; none is ever rendered or converted.
+This was read from Frigate v0.16.4, v0.17.2 and v0.18.0-beta1 (frigate.util.file,
+frigate.track.tracked_object). The picture is mirrored in the form that Frigate gave it.
 """
 
 from __future__ import annotations
@@ -13,107 +13,108 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 from frigate_mirror import metadata
-from frigate_mirror.artifact import Artifact
+from frigate_mirror.artifact import Artifact, open_file
 from frigate_mirror.files import open_regular
 from frigate_mirror.frigate import pictures
 from frigate_mirror.frigate.database import Event
 from frigate_mirror.keys import SNAPSHOT, KeyCodec, KeyFault, artifact_id, is_event_id
 
-_SNAPSHOT_FILES = (
+FORMS = (
     (".jpg", "image/jpeg"),
     ("-clean.webp", "image/webp"),
     ("-clean.png", "image/png"),
 )
-_HEADS = {b"RIFF": _SNAPSHOT_FILES[1], b"\x89PNG": _SNAPSHOT_FILES[2]}
+"""What a snapshot's file name ends with, and its content type, in the order of preference."""
+FIRST_BYTES = {b"RIFF": FORMS[1], b"\x89PNG": FORMS[2]}
 
 
-def snapshot_id(event_id: str) -> str:
-    return artifact_id(SNAPSHOT, event_id)
+class Snapshots:
+    """Finds the snapshots of events in the folder `clips`. See `catalog.Kind`."""
+
+    name = SNAPSHOT
+
+    def __init__(self, clips: Path, keys: KeyCodec) -> None:
+        self._clips = clips
+        self._keys = keys
+
+    def is_final(self, event: Event) -> bool:
+        """See `Kind.is_final`. Frigate writes the picture of a tracked object just before the event
+        ends, and the picture of any other event when the event starts."""
+        return event.has_snapshot and (event.ended is not None or not event.tracked)
+
+    def find(self, event: Event, held: str) -> Artifact | None:
+        """See `Kind.find`. Raises KeyFault also for a camera whose name leads out of the folder."""
+        if not is_event_id(event.id) or "/" in event.camera or "\0" in event.camera:
+            raise KeyFault(f"event {event.id!r} of camera {event.camera[:40]!r} names no file")
+        path = f"{self._clips}/{event.camera}-{event.id}"
+        found = _in_clips(path) or _in_spool(held)
+        if found is None:
+            return None
+        ending, content_type, status = found
+        suffix = f".{ending.rpartition('.')[2]}"
+        return Artifact(
+            id=artifact_id(SNAPSHOT, event.id),
+            camera=event.camera,
+            started=event.started,
+            key=self._keys.key(event.camera, event.id, event.started, suffix),
+            origin=f"{path}{ending}",
+            size=status.st_size,
+            content_type=content_type,
+            metadata=describe(event),
+            version=f"{status.st_size} {status.st_mtime_ns} {event.ended}",
+        )
+
+    def flaw(self, file: BinaryIO) -> str:
+        return pictures.flaw(file)
+
+    def why_unseen(self, event: Event) -> str:
+        for ending, _ in FORMS:
+            try:
+                os.lstat(f"{self._clips}/{event.camera}-{event.id}{ending}")
+            except (FileNotFoundError, ValueError):
+                continue
+            except OSError as error:
+                if error.errno != errno.ENAMETOOLONG:
+                    return f"{self._clips} cannot be looked at: {error.strerror}"
+        return "" if self._clips.is_dir() else f"no folder {self._clips}"
+
+    def open(self, artifact: Artifact) -> BinaryIO:
+        return open_file(artifact)
 
 
-def snapshot_of(event: Event, clips_dir: Path, keys: KeyCodec, held: str) -> Artifact | None:
-    """The artifact of the event's snapshot as it lies on disk now, None while no file is there.
-    `held` is where the spool would hold it: Frigate may have deleted its own since.
-
-    Raises KeyFault for an event that can have no key, or whose camera's name would lead out of
-    the clips folder.
-    """
-    if not is_event_id(event.id) or "/" in event.camera or "\0" in event.camera:
-        raise KeyFault(f"event {event.id!r} of camera {event.camera[:40]!r} names no file")
-    name = f"{event.camera}-{event.id}"
-    found = _as_frigate_wrote_it(f"{clips_dir}/{name}") or _as_it_is_held(held)
-    if found is None:
-        return None
-    ending, size, changed, content_type = found
-    source = clips_dir / f"{name}{ending}"
-    return Artifact(
-        id=snapshot_id(event.id),
-        camera=event.camera,
-        started=event.started,
-        key=keys.key(event.camera, event.id, event.started, f".{ending.rpartition('.')[2]}"),
-        source=source,
-        size=size,
-        content_type=content_type,
-        metadata=describe(event),
-        version=f"{size} {changed} {event.ended}",
-    )
+_Found = tuple[str, str, os.stat_result]
+"""The ending of the file's name, its content type, and its status."""
 
 
-def why_unseen(event: Event, clips_dir: Path) -> str:
-    """Why nobody can tell whether the event has a snapshot, as on a disk that fails; empty where it
-    is certain that there is none."""
-    for ending, _ in _SNAPSHOT_FILES:
-        try:
-            os.lstat(f"{clips_dir}/{event.camera}-{event.id}{ending}")
-        except (FileNotFoundError, ValueError):
-            continue
-        except OSError as error:
-            if error.errno != errno.ENAMETOOLONG:
-                return f"{clips_dir} cannot be looked at: {error.strerror}"
-    return "" if clips_dir.is_dir() else f"no folder {clips_dir}"
-
-
-def with_flaw(artifact: Artifact, held: str) -> Artifact:
-    """The artifact with what is wrong with its bytes, if they are not whole."""
-    for path in (artifact.source, held):
-        try:
-            with open_regular(path) as file:
-                return replace(artifact, flaw=pictures.fault_of(file))
-        except OSError:
-            continue
-    return artifact
-
-
-def _as_frigate_wrote_it(name: str) -> tuple[str, int, int, str] | None:
-    """Ending, bytes, time of the last change in nanoseconds, and content type of the first file
-    that the event has."""
-    for ending, content_type in _SNAPSHOT_FILES:
-        found = _regular_file(f"{name}{ending}")
-        if found is not None:
-            return ending, found.st_size, found.st_mtime_ns, content_type
+def _in_clips(path: str) -> _Found | None:
+    """Looks for the event's picture, in the order of preference."""
+    for ending, content_type in FORMS:
+        status = _regular_file(f"{path}{ending}")
+        if status is not None:
+            return ending, content_type, status
     return None
 
 
-def _as_it_is_held(held: str) -> tuple[str, int, int, str] | None:
-    """The same of a file whose name in the spool no longer tells what it is; its head does."""
-    found = _regular_file(held)
-    if found is None:
+def _in_spool(held: str) -> _Found | None:
+    """Detects the form of a held picture by its first bytes, because names in the spool have no
+    ending."""
+    status = _regular_file(held)
+    if status is None:
         return None
     try:
         with open_regular(held) as file:
-            head = file.read(4)
+            first = file.read(4)
     except OSError:
         return None
-    ending, content_type = _HEADS.get(head, _SNAPSHOT_FILES[0])
-    return ending, found.st_size, found.st_mtime_ns, content_type
+    return *FIRST_BYTES.get(first, FORMS[0]), status
 
 
 def describe(event: Event) -> dict[str, str]:
-    """The event as object metadata; times are Unix seconds."""
+    """Returns the event as object metadata; times are Unix seconds."""
     values = {
         "event-id": event.id,
         "camera": event.camera,
@@ -127,9 +128,9 @@ def describe(event: Event) -> dict[str, str]:
 
 
 def _regular_file(path: str) -> os.stat_result | None:
-    """None for nothing, a link, a pipe, a folder, a name too long."""
+    """Returns the status of a regular file, or None for anything else and for no file."""
     try:
-        found = os.lstat(path)
+        status = os.lstat(path)
     except (OSError, ValueError):  # ValueError: no file can have this name
         return None
-    return found if stat.S_ISREG(found.st_mode) else None
+    return status if stat.S_ISREG(status.st_mode) else None

@@ -1,1 +1,1 @@
-"""How events become artifacts in the queue."""
+"""Turns files of events into queued artifacts, and sweeps for those that nobody offered."""

@@ -1,9 +1,9 @@
-"""Which spans of time the sweep compares: the window that the owner chose, and what a clock that
-jumped ahead has left behind it.
+"""The spans of time that the sweep compares: the owner's window, and what a clock that jumped ahead
+has left behind it.
 
-A machine without a clock battery starts in 1970 or at some other time past. Events from before the
-jump have start times that no window reaches; so where the last sweep lies before the window, its
-neighbourhood is swept too.
+A machine without a clock battery starts in 1970 or at some other past time. Events from before the
+jump have start times that no window reaches. When the last sweep lies before the window, the time
+around that sweep is therefore compared as well.
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ import math
 
 from frigate_mirror.ledger.ledger import Ledger
 
-AROUND = 86_400.0  # seconds before and after a sweep that its neighbourhood has
+AROUND = 86_400.0  # seconds before and after the last sweep
 MOST = 10  # spans that are remembered
 Span = tuple[float, float]
 
 
 class Window:
-    """`length` is in seconds. Raises LedgerError."""
+    """The window of the last `length` seconds. Its methods raise LedgerError."""
 
     def __init__(self, ledger: Ledger, length: float) -> None:
         self._ledger = ledger
         self._length = length
 
     def spans(self, now: float) -> list[Span]:
-        """What to sweep now, as (since, until) in Unix seconds."""
+        """Returns what to sweep now, as (since, until) in Unix seconds."""
         since = now - self._length
         left = self._left_behind(now)
         last = float(self._ledger.note("swept") or now)
-        if last < since and not any(one <= last < until for one, until, _ in left):
+        if last < since and not any(start <= last < end for start, end, _ in left):
             self._ledger.keep_dead(last - AROUND, last + AROUND, now)
             left = [*left, (last - AROUND, last + AROUND, now + self._length)][-MOST:]
-            self._ledger.take_note("left behind", json.dumps(left))
-        return [*((one, min(until, since)) for one, until, _ in left), (since, math.inf)]
+            self._ledger.set_note("left behind", json.dumps(left))
+        return [*((start, min(end, since)) for start, end, _ in left), (since, math.inf)]
 
     def swept(self, now: float) -> None:
-        """All of it was compared."""
-        self._ledger.take_note("swept", repr(now))
+        """Notes that all spans were compared."""
+        self._ledger.set_note("swept", repr(now))
 
     def _left_behind(self, now: float) -> list[tuple[float, float, float]]:
-        """Spans as (since, until, when to forget it)."""
-        found: list[tuple[float, float, float]]
-        found = [tuple(one) for one in json.loads(self._ledger.note("left behind") or "[]")]
-        return [one for one in found if now <= one[2] <= now + self._length]
+        """Returns the remembered spans as (since, until, when to forget it)."""
+        spans: list[tuple[float, float, float]]
+        spans = [tuple(span) for span in json.loads(self._ledger.note("left behind") or "[]")]
+        return [span for span in spans if now <= span[2] <= now + self._length]

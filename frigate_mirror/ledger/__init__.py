@@ -1,1 +1,1 @@
-"""The ledger: queue, journal and dead letters, and where they are kept."""
+"""The ledger: queue, journal and dead letters; its folders, lock, state files and repair."""

@@ -1,4 +1,4 @@
-"""What the ledger's rows look like to everybody else."""
+"""The forms in which the ledger takes and gives its rows."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
-from pathlib import Path
 from typing import Any
 
-from frigate_mirror.artifact import Artifact
+from frigate_mirror.artifact import Artifact, Opener
 
-_FARTHEST = 6e10  # seconds, the year 3871: beyond it there is no date that could be written
+_FARTHEST = 6e10  # seconds, the year 3871; a later date cannot be written
 
 
 class Priority(IntEnum):
-    """The order in which what is due is claimed."""
+    """The order in which due artifacts are claimed."""
 
     LIVE = 0
     RETRY = 1
@@ -24,8 +23,8 @@ class Priority(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An artifact in the queue. `tries` are charged to it, `attempts` counts all puts; `added`
-    is Unix seconds."""
+    """An artifact in the queue. `attempts` counts all puts, `tries` only those that count against
+    the artifact; `added` is Unix seconds."""
 
     artifact: Artifact
     priority: Priority
@@ -35,36 +34,38 @@ class Entry:
 
 
 def row_of(artifact: Artifact) -> tuple[Any, ...]:
-    """The artifact as columns of the ledger."""
+    """Returns the artifact as columns of the ledger."""
     a = artifact
-    return (a.id, a.camera, float(a.started), a.key, str(a.source), a.size, a.content_type,
+    return (a.id, a.camera, float(a.started), a.key, a.origin, a.size, a.content_type,
             json.dumps(dict(a.metadata)), a.version, a.flaw)  # fmt: skip
 
 
-def entry_of(row: tuple[Any, ...]) -> Entry:
-    """The entry in a row of `schema.COLUMNS`. Raises TypeError or ValueError for a row that is
-    not as it was written."""
+def entry_of(row: tuple[Any, ...], opener: Opener) -> Entry:
+    """Returns the entry in a row of `schema.COLUMNS`. Raises TypeError or ValueError for a row that
+    the ledger cannot have written."""
     *own, priority, tries, attempts, added = row
-    artifact_id, camera, started, key, source, size, content_type, text, version, flaw = own
+    artifact_id, camera, started, key, origin, size, content_type, text, version, flaw = own
     artifact = Artifact(
         artifact_id,
         camera,
         started,
         key,
-        Path(source),
+        str(origin or ""),
         size,
         content_type,
         metadata=json.loads(text),
         version=version or "",
         flaw=flaw,
+        opener=opener,
     )
     return Entry(artifact, Priority(priority), int(tries), int(attempts), float(added))
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A line of the state files: when (Unix seconds), which artifact, which key, why. `version`
-    and `size` are those of what was uploaded; a size of 0 is unknown."""
+    """The fate of an artifact, and a line of the state files: when (Unix seconds), which artifact,
+    which key, why. `version`, `size` and `digest` (SHA-256 in hex) are those of the uploaded bytes;
+    a size of 0 and an empty digest are unknown."""
 
     at: float
     id: str
@@ -73,12 +74,13 @@ class Settled:
     error: str = ""
     version: str = ""
     size: int = 0
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many artifacts are in each state. `failed` and `lost` leave out those that the owner
-    has acknowledged; `flawed` counts uploaded ones whose bytes were not whole, or of which a later
+    """How many artifacts are in each state. `failed` and `lost` leave out those that the owner has
+    acknowledged. `flawed` counts uploaded artifacts whose bytes are incomplete or of which a later
     version was lost."""
 
     waiting: int = 0
@@ -93,8 +95,8 @@ class Counts:
 
 
 def settled_of(row: tuple[Any, ...]) -> Settled:
-    """The line that a row (settled, id, key, tries, error) is. Raises TypeError or ValueError for
-    one that can be none."""
+    """Returns the fate in a row (settled, id, key, tries, error). Raises TypeError or ValueError
+    for a row that the ledger cannot have written."""
     at, artifact_id, key, tries, error = row
     at = float(at or 0.0)
     if not abs(at) < _FARTHEST:
@@ -103,5 +105,5 @@ def settled_of(row: tuple[Any, ...]) -> Settled:
 
 
 def counts_of(rows: Iterable[tuple[Any, Any]]) -> Counts:
-    """How many artifacts are in each state. Raises TypeError for a word that is none."""
+    """Returns how many artifacts are in each state. Raises TypeError for an unknown state."""
     return Counts(**dict(rows))

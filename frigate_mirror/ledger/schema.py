@@ -1,18 +1,17 @@
 """The ledger's tables, the steps that bring an older ledger up to date, and the queue's statements.
 
-Each question by when something is due names its index: left to itself SQLite prefers the one of
-the states, and reads the whole queue where a few rows are wanted.
+Each query by due time names its index. Otherwise SQLite prefers the index of the states, and reads
+the whole queue to find a few rows.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 
-from frigate_mirror.keys import kind_of
+from frigate_mirror.keys import kind_in
 
-VERSION = 2
-_DDL_2 = """
+VERSION = 3
+DDL = """
 CREATE TABLE artifact (
     id           TEXT PRIMARY KEY,
     camera       TEXT NOT NULL,
@@ -26,12 +25,13 @@ CREATE TABLE artifact (
     added        REAL NOT NULL CHECK (typeof(added) = 'real'),
     settled      REAL,
     key          TEXT,
-    source       TEXT,
+    origin       TEXT,
     size         INTEGER NOT NULL DEFAULT 0,
     content_type TEXT,
     metadata     TEXT,
     version      TEXT,
     flaw         TEXT NOT NULL DEFAULT '',
+    digest       TEXT,
     error        TEXT,
     acknowledged INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
@@ -41,56 +41,44 @@ CREATE INDEX artifact_added ON artifact (added) WHERE state = 'pending';
 CREATE INDEX artifact_state ON artifact (state, started);
 CREATE INDEX artifact_dead ON artifact (started, id)
     WHERE state IN ('failed', 'lost') OR flaw != '';
-CREATE TABLE note (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS note (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
-DDL = _DDL_2
-"""The tables of VERSION; those of an older one stay as they were, for the step that leads to it.
+"""The tables of VERSION.
 
-`version` and `flaw` are those of `Artifact`: of what was uploaded last, or is in the queue. `flaw`
-of an uploaded row may also say that a later version was lost.
-`settled` of a pending row says that an earlier version of it is in the bucket. `note` remembers
-single values by their names."""
+`version` and `flaw` are those of the `Artifact` that is in the queue or was uploaded last. The
+`flaw` of an uploaded row may also say that a later version was lost. `settled` of a pending row
+says that an earlier version is in the bucket. `digest` is the SHA-256, in hex, of the bytes that
+were uploaded. `note` remembers single values by their names."""
 
-
-def _from_1(sql: sqlite3.Connection) -> None:
-    """Version 1 had a checksum in each row, called what was lost `gone`, and took every object
-    that `rebuild` found in the bucket for a snapshot."""
-    sql.execute("ALTER TABLE artifact RENAME TO old")
-    for (index,) in sql.execute(
-        "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = 'old' AND sql NOT NULL"
-    ).fetchall():
-        sql.execute(f'DROP INDEX "{index}"')
-    execute_all(sql, _DDL_2)
-    same = """camera, started, priority, due, tries, attempts, added, settled, key, source, size,
-              content_type, metadata, error"""
-    sql.create_function("true_id", 2, _true_id, deterministic=True)
-    sql.execute(f"""
-        INSERT OR IGNORE INTO artifact (id, state, {same})
-        SELECT true_id(id, key),
-            CASE WHEN state = 'gone' AND key IS NOT NULL THEN 'lost' ELSE state END, {same}
-        FROM old""")
-    sql.execute("DROP TABLE old")
-
-
-def _true_id(artifact_id: str, key: str | None) -> str:
-    """The id with the kind that its key names."""
-    kind, _, event_id = artifact_id.partition(":")
-    return f"{kind_of(key or '') or kind}:{event_id}"
-
-
-STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _from_1}
-"""Each makes of a ledger of its version one of the next, within a transaction of the caller's."""
+CHANGED: dict[int, dict[str, str]] = {
+    1: {
+        "id": "true_id(id, key)",
+        "state": "CASE WHEN state = 'gone' AND key IS NOT NULL THEN 'lost' ELSE state END",
+        "origin": "source",
+    },
+    2: {"origin": "source"},
+}
+"""For each older version, the columns of today that the migration does not copy from the column of
+the same name, and the SQL that computes them from an old row. Version 1 called a lost artifact
+`gone`, and gave every object that `rebuild` found in the bucket the same kind."""
 
 
 def migrate(sql: sqlite3.Connection, found: int) -> None:
-    """Bring a ledger of version `found` up to VERSION, 0 being an empty file: all of it or, on any
-    exception, nothing."""
+    """Brings a ledger of version `found` up to VERSION in one transaction. Version 0 is an empty
+    file. The old rows are copied into the tables of today."""
     sql.execute("BEGIN IMMEDIATE")
     try:
-        if found == 0:
-            execute_all(sql, DDL)
-        for version in range(found or VERSION, VERSION):
-            STEPS[version](sql)
+        if found:
+            sql.execute("ALTER TABLE artifact RENAME TO old")
+            for (index,) in sql.execute(
+                """SELECT name FROM sqlite_master
+                   WHERE type = 'index' AND tbl_name = 'old' AND sql NOT NULL"""
+            ).fetchall():
+                sql.execute(f'DROP INDEX "{index}"')
+        for statement in filter(str.strip, DDL.split(";")):  # executescript would commit first
+            sql.execute(statement)
+        if found:
+            _copy_rows(sql, CHANGED[found])
         sql.execute(f"PRAGMA user_version = {VERSION}")
         sql.execute("COMMIT")
     except BaseException:
@@ -99,22 +87,35 @@ def migrate(sql: sqlite3.Connection, found: int) -> None:
         raise
 
 
-def execute_all(sql: sqlite3.Connection, script: str) -> None:
-    """As `executescript`, which would commit first."""
-    for statement in filter(str.strip, script.split(";")):
-        sql.execute(statement)
+def _copy_rows(sql: sqlite3.Connection, changed: dict[str, str]) -> None:
+    """Copies every column that the old and the new table have in common, and those in `changed`."""
+    sql.create_function("true_id", 2, _true_id, deterministic=True)
+    old, new = (
+        {name for _, name, *_ in sql.execute(f"PRAGMA table_info({table})")}
+        for table in ("old", "artifact")
+    )
+    values = {name: name for name in new & old} | changed
+    names, expressions = ", ".join(values), ", ".join(values.values())
+    sql.execute(f"INSERT OR IGNORE INTO artifact ({names}) SELECT {expressions} FROM old")
+    sql.execute("DROP TABLE old")
+
+
+def _true_id(artifact_id: str, key: str | None) -> str:
+    """Returns the id with the kind that its key names."""
+    kind, _, event_id = artifact_id.partition(":")
+    return f"{kind_in(key or '') or kind}:{event_id}"
 
 
 COLUMNS = (
-    "id, camera, started, key, source, size, content_type, metadata, version, flaw, "
+    "id, camera, started, key, origin, size, content_type, metadata, version, flaw, "
     "priority, tries, attempts, added"
 )
-ALL_COLUMNS = f"{COLUMNS}, state, due, settled, error, acknowledged"
+ALL_COLUMNS = f"{COLUMNS}, state, due, settled, digest, error, acknowledged"
 CHECK_COLUMNS = f"SELECT {ALL_COLUMNS} FROM artifact LIMIT 0"
 TAKE_OVER = f"""INSERT OR IGNORE INTO artifact ({ALL_COLUMNS})
                 SELECT {ALL_COLUMNS} FROM other.artifact"""
 ADD = """
-    INSERT INTO artifact (id, camera, started, key, source, size, content_type, metadata, version,
+    INSERT INTO artifact (id, camera, started, key, origin, size, content_type, metadata, version,
                           flaw, priority, due, added, state)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12, 'pending')
     ON CONFLICT (id) DO UPDATE SET
@@ -122,13 +123,14 @@ ADD = """
         state = 'pending', due = excluded.due, added = excluded.added, tries = 0, attempts = 0,
         error = NULL, acknowledged = 0,
         priority = excluded.priority, camera = excluded.camera, started = excluded.started,
-        key = excluded.key, source = excluded.source, size = excluded.size,
+        key = excluded.key, origin = excluded.origin, size = excluded.size,
         content_type = excluded.content_type, metadata = excluded.metadata,
         version = excluded.version, flaw = excluded.flaw
     WHERE state IN ('waiting', 'gone', 'lost')
        OR state IN ('pending', 'uploaded') AND version != excluded.version
        OR state = 'uploaded' AND version IS NULL AND size NOT IN (0, excluded.size)"""
-"""A row whose version is unknown was uploaded before versions were kept; its size may be known."""
+"""Queues an artifact. A row without a version was uploaded before versions were kept; its size may
+be known."""
 
 OUTDATED = """
     SELECT id FROM (SELECT ours.id AS id,
@@ -143,14 +145,14 @@ OUTDATED = """
     WHERE empty > their_empty
        OR empty = their_empty AND (vague > their_vague OR vague = their_vague
            AND (their_time > at OR their_time = at AND their_weight > weight))"""
-"""The ids of those rows of which an attached ledger, called `other`, has a later one. A row without
-a file yields to one with a file, and one without a version, as it comes from a state file, to one
-with a version. Of two rows of the same moment the uploaded one counts as the later, and then the
-acknowledged one."""
+"""The ids of rows for which the attached ledger `other` has a later row. A row without a file
+yields to a row with a file, and a row without a version, as a state file gives it, to a row with a
+version. Of two rows of the same moment, the uploaded one counts as later, then the acknowledged
+one."""
 
 DEAD = """artifact INDEXED BY artifact_dead
           WHERE (state IN ('failed', 'lost') OR flaw != '') AND state != 'pending'"""
-"""Dead letters, and what is in the bucket with a flaw."""
+"""Dead letters, and uploaded artifacts with a flaw."""
 _QUEUE = "artifact INDEXED BY artifact_queue"
 _DUE = f"""SELECT id FROM {_QUEUE}
            WHERE state = 'pending' AND priority = ? AND due <= ? ORDER BY due """

@@ -1,11 +1,11 @@
-"""The two text files that people read and back up, kept from the ledger:
+"""The two text files that people read and back up, kept in step with the ledger:
 
-    .s3_uploaded_events   2024-01-15T14:31:03Z <tab> snapshot:<event id> <tab> <key>
+    .s3_uploaded_events   2024-01-15T14:31:03Z <tab> <kind>:<event id> <tab> <key>
     .s3_failed_events     the same <tab> <tries> <tab> <last error>
 
-The first is appended to, a line an artifact in one write; both are replaced atomically when the
-ledger forgets old rows. A lost ledger is rebuilt from them. A damaged line is counted, said and
-passed over; it costs one upload of the same bytes to the same key.
+Uploads are appended to the first file, one line each. Both files are replaced atomically when the
+ledger forgets old rows. A lost ledger is rebuilt from them. A damaged line is counted, logged and
+left out; the same bytes are then uploaded to the same key once more.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from datetime import datetime
 from pathlib import Path
 
 from frigate_mirror.files import open_regular, replacing
-from frigate_mirror.keys import KINDS, artifact_id, is_event_id, kind_of, utc
+from frigate_mirror.keys import KINDS, artifact_id, is_event_id, kind_in, utc
+from frigate_mirror.ledger.ledger import Ledger
 from frigate_mirror.ledger.rows import Settled
+from frigate_mirror.part import Part
 
 log = logging.getLogger("frigate_s3.state")
 _LONGEST_LINE = 8192
-NO_KEY = "-"  # of an event that can have none
+NO_KEY = "-"  # stands for the key of a subject that can have none
 _LONGEST_ERROR = 1000
 _LINE = re.compile(
     rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)\t(([a-z]+):([^\t\n]+))\t([^\t\n]+)"
@@ -34,19 +36,54 @@ _LINE = re.compile(
 )
 
 
+class StateFiles(Part):
+    """Both files of a running mirror."""
+
+    def __init__(self, ledger: Ledger, uploaded: Path, failed: Path) -> None:
+        self._ledger = ledger
+        self._uploaded = StateFile(uploaded, with_errors=False)
+        self._failed = StateFile(failed, with_errors=True)
+        self._lines_missing = False
+        self._written: object = None
+
+    def troubles(self) -> list[str]:
+        return [file.trouble for file in (self._uploaded, self._failed) if file.trouble]
+
+    def add(self, batch: list[Settled]) -> None:
+        """Appends what was uploaded. Lines that cannot be written now follow with `rewrite`."""
+        self._uploaded.append(batch)
+        self._lines_missing |= bool(self._uploaded.trouble)
+
+    def rewrite(self, *, forgotten: bool) -> None:
+        """Replaces the file of uploads if the ledger has forgotten some or lines are missing in the
+        file. Raises LedgerError."""
+        if forgotten or self._lines_missing:
+            self._uploaded.replace(self._ledger.uploaded())
+            self._lines_missing = bool(self._uploaded.trouble)
+
+    def refresh(self) -> None:
+        """Replaces the file of dead letters if they have changed. Raises LedgerError."""
+        token = self._ledger.dead_letters_token()
+        if token != self._written:
+            self._failed.replace(self._ledger.dead_letters())
+            if not self._failed.trouble:
+                self._written = token
+
+
 class StateFile:
-    """One of the two files. A failed write is said once and remembered in `trouble`; the ledger
-    still knows all, and `replace` mends the file."""
+    """One of the two files. A failed write is logged once and kept in `trouble`. The ledger still
+    knows everything, and `replace` repairs the file."""
 
     def __init__(self, path: Path, *, with_errors: bool) -> None:
         self.path = path
         self.trouble = ""
         self._with_errors = with_errors
-        self._turn = threading.Lock()  # a line appended during a replacement must not get lost
+        self._turn = threading.Lock()  # a replacement must not lose a line that is appended to it
 
     def append(self, done: Iterable[Settled]) -> None:
-        """Add a line for each. Lines of one call appear together or, on a full disk, in part."""
-        data = b"".join(self._line(one) for one in done)
+        """Adds a line for each. The lines of one call appear together or, on a full disk, in
+        part."""
+        data = b"".join(self._line(line) for line in done)
         try:
             with self._turn:
                 _append(self.path, data)
@@ -55,10 +92,11 @@ class StateFile:
             self._failed(error)
 
     def replace(self, rows: Iterable[Settled]) -> None:
-        """Write the file anew. What `rows` raises passes, and the file stays as it was."""
+        """Writes the file anew. An exception that `rows` raises passes, and leaves the file as it
+        was."""
         try:
             with self._turn, replacing(self.path) as file:
-                file.writelines(self._line(one) for one in rows)
+                file.writelines(self._line(line) for line in rows)
                 file.flush()
                 os.fsync(file.fileno())
             self.trouble = ""
@@ -66,14 +104,14 @@ class StateFile:
             self._failed(error)
 
     def read(self) -> Iterator[Settled]:
-        """Every line that can be understood; the others are summed up in one warning."""
+        """Yields every line that makes sense. One warning sums up the others."""
         damaged = 0
         try:
             with open_regular(self.path) as file:
                 while raw := file.readline(_LONGEST_LINE):
-                    one = _parse(raw)
-                    if one is not None:
-                        yield one
+                    line = _parse(raw)
+                    if line is not None:
+                        yield line
                     elif raw.strip():
                         damaged += 1
         except FileNotFoundError:
@@ -81,12 +119,12 @@ class StateFile:
         except OSError as error:
             log.warning("S3 state: cannot read %s: %s", self.path, error)
         if damaged:
-            log.warning("S3 state: %d damaged line(s) in %s passed over", damaged, self.path)
+            log.warning("S3 state: %d damaged line(s) in %s left out", damaged, self.path)
 
-    def _line(self, one: Settled) -> bytes:
-        fields = [utc(one.at), one.id, one.key or NO_KEY]
+    def _line(self, line: Settled) -> bytes:
+        fields = [utc(line.at), line.id, line.key or NO_KEY]
         if self._with_errors:
-            fields += [str(one.tries), " ".join(one.error.split())[:_LONGEST_ERROR]]
+            fields += [str(line.tries), " ".join(line.error.split())[:_LONGEST_ERROR]]
         return ("\t".join(fields) + "\n").encode("utf-8", "backslashreplace")
 
     def _failed(self, error: OSError) -> None:
@@ -96,15 +134,16 @@ class StateFile:
 
 
 def _append(path: Path, data: bytes) -> None:
-    """Write `data` at the end; a line that an earlier write left unfinished is marked so."""
+    """Writes `data` at the end. A line that an earlier write left unfinished is marked so that half
+    a key does not pass for a whole one."""
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     file = os.open(path, flags, 0o600)
     try:
-        found = os.fstat(file)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "no regular file")
-        if found.st_size and os.pread(file, 1, found.st_size - 1) != b"\n":
-            data = b"\tcut short\n" + data  # lest half a key passes for a whole one
+        if status.st_size and os.pread(file, 1, status.st_size - 1) != b"\n":
+            data = b"\tcut short\n" + data
         if os.write(file, data) != len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     finally:
@@ -112,23 +151,23 @@ def _append(path: Path, data: bytes) -> None:
 
 
 def _parse(raw: bytes) -> Settled | None:
-    """A line's entry. The key repeats the event's id, so a flipped bit cannot name another event.
-    It also names the kind, and there it is right: the first edition took for snapshots whatever it
-    found in a bucket."""
+    """Returns what a line says, or None if it is damaged. The key repeats the subject's id, so that
+    a flipped bit cannot name another subject. It also names the kind, and there it is right: the
+    first edition gave every object that it found in a bucket the same kind."""
     match = _LINE.fullmatch(raw)
     if match is None:
         return None
     try:
-        at, _, kind, event_id, key, tries, error = (
+        at, _, kind, subject_id, key, tries, error = (
             (field or b"").decode("utf-8") for field in match.groups()
         )
         when = datetime.fromisoformat(at).timestamp()
     except ValueError:
         return None
-    if kind not in KINDS or not is_event_id(event_id):
+    if not is_event_id(subject_id):
         return None
     if key == NO_KEY:
         key = ""
-    elif f"/{event_id}-" not in f"/{key}" or not kind_of(key):
+    elif f"/{subject_id}-" not in f"/{key}" or (kind in KINDS and not kind_in(key)):
         return None
-    return Settled(when, artifact_id(kind_of(key) or kind, event_id), key, int(tries or 0), error)
+    return Settled(when, artifact_id(kind_in(key) or kind, subject_id), key, int(tries or 0), error)

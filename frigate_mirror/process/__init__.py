@@ -1,1 +1,1 @@
-"""The child process, its parent, signals."""
+"""The child process: its life, its recurring tasks, what it asks of the operating system."""

@@ -9,31 +9,32 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from frigate_mirror.ledger import places, rebuild
-from frigate_mirror.ledger.connection import LedgerBusy, LedgerError
-from frigate_mirror.ledger.places import StateLock
-from frigate_mirror.mirror import Mirror
-from frigate_mirror.process.system import Parent, Rounds, start_all
-from frigate_mirror.report import health
-from frigate_mirror.settings.settings import Settings, StateSettings
+from frigate_mirror.ledger import folders, repair
+from frigate_mirror.ledger.database import LedgerBusy, LedgerError
+from frigate_mirror.ledger.lock import StateLock, holder
+from frigate_mirror.mirror import Mirror, of_frigate
+from frigate_mirror.process.rounds import rounds_of, start_all
+from frigate_mirror.process.system import has_died
+from frigate_mirror.report import status
+from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sinks.sink import Sink
+from frigate_mirror.sources.pipe import Pipe
 
-# Python loads this module when it first encodes a host name. If there is no memory at that moment,
-# it remembers for ever that there is no such module.
+# Python loads this module when it first encodes a host name. If memory is short at that moment, it
+# remembers for ever that the module does not exist.
 assert encodings.idna
 
 log = logging.getLogger("frigate_s3")
 EX_OK, EX_FAILED = 0, 1
-STATUS_EVERY, SUM_UP_EVERY, TEND_EVERY, TIDY_LOOK, VERIFY_LOOK = 5.0, 60.0, 1.0, 10.0, 1.0
 
 
 class Stop:
-    """Whether to stop, because a signal said so or because a thread died.
+    """Whether to stop, because a signal says so or because a thread has died.
 
-    It is no Event: the main thread, in which Python calls the signal's function, may be holding
-    the Event's lock at that moment.
+    A threading.Event will not do: Python calls a signal's function in the main thread, which may
+    hold the Event's lock at that moment.
     """
 
     wanted = False
@@ -42,121 +43,119 @@ class Stop:
     def __call__(self, *_: object) -> None:
         self.wanted = True
 
-    def mourn(self, death: threading.ExceptHookArgs) -> None:
-        """Threads only die of MemoryError. After one, Python 3.11 was seen to call the wrong
-        functions, so the process ends, and whoever started it starts a new one."""
+    def on_death(self, death: threading.ExceptHookArgs) -> None:
+        """Threads only die of MemoryError. The process then ends, and its keeper starts a new one,
+        because Python 3.11 was seen to call wrong functions after a MemoryError."""
         self.wanted, self.status = True, EX_FAILED
         log.error("S3 snapshot mirror ends, to be started anew: %r", death.exc_value)
 
 
+@dataclass
+class Frigate:
+    """The process that started this one, and the pipe from its hook."""
+
+    pipe: Pipe
+    pid: int
+    stop: Stop = field(default_factory=Stop)
+
+    @property
+    def leaves(self) -> bool:
+        """Whether Frigate ends or wants this process to end, whatever is still in the pipe."""
+        return self.stop.wanted or self.pipe.hung_up or self.pipe.ended or has_died(self.pid)
+
+
 def serve(settings: Settings, sink: Sink, versions: dict[str, str]) -> int:
-    """Mirrors until Frigate closes our stdin, is gone, or a signal says to stop; returns the exit
-    code."""
-    stop = Stop()
+    """Mirrors until Frigate closes our stdin, dies, or sends a signal; returns the exit code."""
+    pid = int(os.environ.get("S3_MIRROR_PARENT", os.getppid()))
+    frigate = Frigate(Pipe(sys.stdin.fileno()), pid)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    threading.excepthook = stop.mourn
-    parent = Parent(sys.stdin.fileno(), int(os.environ.get("S3_MIRROR_PARENT", os.getppid())))
-    state = settings.state
-    lock = StateLock(state)
+        signal.signal(number, frigate.stop)
+    threading.excepthook = frigate.stop.on_death
+    lock, own = StateLock(settings.state), settings.state
     try:
-        if not _take_turn(lock, parent, stop, state):
+        if not _take_turn(lock, frigate, settings):
             return EX_OK
-        found = _opened(state, parent, stop)
-        lock.sign(found.folder)
+        state = _open_ledger(frigate, settings)
+        lock.sign(state.folder)
     except (LedgerError, OSError) as error:
         log.error("S3 snapshot mirror cannot start: %s", error)
-        health.tell_why_not(f"the mirror cannot start: {error}", state.status_path)
+        status.tell_why_not(f"the mirror cannot start: {error}", own.status_path)
         return EX_FAILED
-    mirror = Mirror(settings, sink, found, versions=versions)
-    _mirror_until(parent, stop, mirror, settings)
+    mirror = of_frigate(settings, sink, state, versions=versions)
+    _mirror_until_the_end(frigate, mirror, settings)
     ledger = mirror.ledger
     ledger.close()
     if ledger.damaged:
-        log.error("S3 ledger damaged, kept as %s", rebuild.put_aside(ledger.path))
+        log.error("S3 ledger damaged, kept as %s", repair.put_aside(ledger.path))
     lock.release()
-    return EX_FAILED if ledger.damaged else stop.status
+    return EX_FAILED if ledger.damaged else frigate.stop.status
 
 
-def _take_turn(lock: StateLock, parent: Parent, stop: Stop, state: StateSettings) -> bool:
-    """Waits for an earlier mirror to finish its drain; False if Frigate ends before that."""
+def _take_turn(lock: StateLock, frigate: Frigate, settings: Settings) -> bool:
+    """Waits until an earlier mirror has drained; returns False if Frigate ends before that."""
     told = ""
     while not lock.acquire():
-        if parent.hung_up or stop.wanted:
+        if frigate.leaves:
             return False
-        told = _tell_who_has_it(state, told)
+        told = _tell_holder(settings, told)
         time.sleep(0.1)
     return True
 
 
-def _opened(state: StateSettings, parent: Parent, stop: Stop) -> places.State:
-    """The ledger, as soon as no other program has it locked. Raises LedgerError, OSError."""
-    told = False
-    while True:
-        try:
-            return places.open_alone(state)
-        except LedgerBusy as error:
-            if parent.hung_up or stop.wanted:
-                raise
-            if not told:
-                log.warning("S3 snapshot mirror waits for its ledger: %s", error)
-                health.tell_why_not(f"the mirror waits: {error}", state.status_path)
-            told = True
-
-
-def _tell_who_has_it(state: StateSettings, told: str) -> str:
-    """Says once who holds the lock. Another Frigate's mirror will not end soon: then our own status
-    has to say so too."""
-    holder = places.holder(state)
-    if holder.ours:
+def _tell_holder(settings: Settings, told: str) -> str:
+    """Says once who holds the lock. The mirror of another Frigate will not end soon, so the status
+    file says it, too."""
+    other = holder(settings.state)
+    if other.ours:
         words = "S3 snapshot mirror waits for an earlier one to end"
     else:
         words = (
-            f"S3 snapshot mirror waits: the state folder {holder.folder} is in use by "
-            f"{holder.name}, which mirrors another clips folder: set MIRROR_STATE_DIR to a folder "
+            f"S3 snapshot mirror waits: the state folder {other.folder} is in use by "
+            f"{other.name}, which mirrors another clips folder: set MIRROR_STATE_DIR to a folder "
             "of its own for each Frigate"
         )
     if words != told:
-        if not holder.ours:
-            health.tell_why_not(words, state.status_path)
-        log.log(logging.INFO if holder.ours else logging.ERROR, "%s", words)
+        if not other.ours:
+            status.tell_why_not(words, settings.state.status_path)
+        log.log(logging.INFO if other.ours else logging.ERROR, "%s", words)
     return words
 
 
-def _rounds(mirror: Mirror, settings: Settings) -> list[Rounds]:
-    """What is done now and then. The tasks of one thread wait for each other."""
-    rounds: dict[str, list[tuple[float, Callable[[], None]]]] = {
-        "pulse": [
-            (TEND_EVERY, mirror.tend),
-            (STATUS_EVERY, mirror.write_status),
-            (SUM_UP_EVERY, mirror.sum_up),
-        ],
-        "sweep": [(settings.sweep.interval, mirror.housekeep), (TIDY_LOOK, mirror.tidy)],
-        "check": [(settings.report.check_interval, mirror.check), (VERIFY_LOOK, mirror.verify)],
-        "stats": [(settings.report.stats_interval, mirror.tell)],
-    }
-    return [Rounds(name, *tasks, told=mirror.note_task) for name, tasks in rounds.items()]
+def _open_ledger(frigate: Frigate, settings: Settings) -> folders.State:
+    """Opens the ledger as soon as no other program has it locked. Raises LedgerError, OSError."""
+    told = False
+    while True:
+        try:
+            return folders.open_alone(settings.state)
+        except LedgerBusy as error:
+            if frigate.leaves:
+                raise
+            if not told:
+                log.warning("S3 snapshot mirror waits for its ledger: %s", error)
+                status.tell_why_not(f"the mirror waits: {error}", settings.state.status_path)
+            told = True
 
 
-def _mirror_until(parent: Parent, stop: Stop, mirror: Mirror, settings: Settings) -> None:
-    rounds = _rounds(mirror, settings)
+def _mirror_until_the_end(frigate: Frigate, mirror: Mirror, settings: Settings) -> None:
+    pipe, stop, page = frigate.pipe, frigate.stop, settings.sweep.batch_size
+    rounds = rounds_of(mirror.tasks(), mirror.note_task)
     log.info("S3 snapshot mirror started: bucket %s, %d threads, events of the last %g days",
              settings.s3.bucket, settings.upload.threads, settings.sweep.days)  # fmt: skip
-    mirror.catalog.stay_open()
     mirror.hasten()
-    start_all(mirror.start_threads, *(one.start for one in rounds))
-    while not (parent.gone or stop.wanted or mirror.ledger.damaged):
-        ids, page = parent.ids(timeout=0.5), settings.sweep.batch_size
-        if parent.gone:  # these are still offered
-            mirror.catalog.let_go()
+    start_all(mirror.start_threads, *(thread.start for thread in rounds))
+    while not (pipe.ended or has_died(frigate.pid) or stop.wanted or mirror.ledger.damaged):
+        ids = pipe.ids(timeout=0.5)
         for at in range(0, len(ids), page):
-            # A database that is locked or slow must not keep us from ending; the sweep finds them.
-            if stop.wanted or parent.dead or not mirror.intake.offer(*ids[at : at + page]):
+            # A locked or slow database must not delay our end; the sweep finds these events.
+            if (
+                stop.wanted
+                or has_died(frigate.pid)
+                or not mirror.intake.offer(*ids[at : at + page])
+            ):
                 break
-    mirror.catalog.let_go()
     log.info("S3 snapshot mirror stopping, up to %g s for what is under way",
              settings.upload.drain_seconds)  # fmt: skip
-    for one in rounds:
-        one.stop()
+    for thread in rounds:
+        thread.stop()
     mirror.stop(settings.upload.drain_seconds)
     log.info("S3 snapshot mirror stopped")

@@ -1,1 +1,1 @@
-"""What the owner sees: status and health."""
+"""What the owner sees: the status file, its health, the statistics line."""

@@ -1,1 +1,1 @@
-"""Destinations: the protocol, and what the S3 sink is made of."""
+"""Destinations: the protocol, and the parts of the S3 sink."""

@@ -1,1 +1,1 @@
-"""Uploading: threads, commits, bandwidth, outages, pauses."""
+"""Uploads: threads, commits, bandwidth, outages, checks."""

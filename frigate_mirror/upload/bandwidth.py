@@ -1,6 +1,6 @@
-"""Pace: how many bytes a second the uploads may send, by the hours of the owner's day.
+"""Bandwidth: how many bytes a second the uploads may send, by the hours of the owner's day.
 
-Live events pass this limit.
+Live artifacts are exempt from the limit.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from frigate_mirror.settings.parse import Timetable
 
 
 class Bandwidth:
-    """A bound that is kept between objects: each is sent at the line's own speed, and paid for
-    with a pause. `clock` gives monotonic seconds; `minute` the minute of the owner's day."""
+    """A limit that is kept between objects: each object goes out at full speed, and a pause after
+    it makes up for that. `clock` gives monotonic seconds, `minute` the minute of the owner's
+    day."""
 
     def __init__(
         self,
@@ -26,23 +27,23 @@ class Bandwidth:
         self._limits = limits
         self._clock = clock
         self._minute = minute
-        self._free = all(limit == math.inf for _, limit in limits)
+        self._unlimited = all(limit == math.inf for _, limit in limits)
         self._lock = threading.Lock()
-        self._paid_at = -math.inf
+        self._free_at = -math.inf
 
     def pause(self) -> float:
-        """Seconds until something that can wait may be sent."""
-        return max(0.0, self._paid_at - self._clock())
+        """Returns the seconds until something that can wait may be sent."""
+        return max(0.0, self._free_at - self._clock())
 
     def send(self, size: int) -> None:
-        """So many bytes are sent now, whether or not they should have waited."""
-        if self._free:  # to know the minute takes longer than all else here
+        """Notes that so many bytes are sent now, whether or not they should have waited."""
+        if self._unlimited:
             return
         with self._lock:
             now = self._clock()
-            self._paid_at = max(self._paid_at, now) + size / self._limit()
+            self._free_at = max(self._free_at, now) + size / self._limit()
 
     def _limit(self) -> float:
         minute = self._minute()
         past = [limit for since, limit in self._limits if since <= minute]
-        return past[-1] if past else self._limits[-1][1]
+        return past[-1] if past else self._limits[-1][1]  # yesterday's last entry still applies

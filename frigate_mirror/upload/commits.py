@@ -1,8 +1,8 @@
-"""Settling: what the bucket holds by now and the ledger does not know yet.
+"""Commits: uploads that the bucket holds and the ledger does not know yet.
 
-Under load one commit and one write to the state file serve all that was uploaded within a moment;
-without load, each upload's own. A kill or a power cut costs that moment's uploads once more, of the
-same bytes to the same keys.
+Under load, one commit and one write to the state file serve all uploads of a moment. Without load,
+each upload has its own. A kill or a power cut repeats the uploads of that moment: the same bytes go
+to the same keys.
 """
 
 from __future__ import annotations
@@ -20,67 +20,58 @@ AT_ONCE = 100
 MOST = 10_000
 
 
-class Settling:
-    """`on_settled` hears of every batch that the ledger took; `clock` gives monotonic seconds."""
+class Commits:
+    """Gathers uploads and commits them together. `on_commit` is called with every batch that the
+    ledger took; `clock` gives monotonic seconds."""
 
     def __init__(
         self,
         ledger: Ledger,
         spool: Spool,
-        on_settled: Callable[[list[Settled]], None],
+        on_commit: Callable[[list[Settled]], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger = ledger
         self._spool = spool
-        self._on_settled = on_settled
+        self._on_commit = on_commit
         self._clock = clock
-        self._done: dict[str, Settled] = {}
-        self._ours: set[str] = set()  # uploaded, and not let go by who uploaded it
+        self._uploaded: dict[str, Settled] = {}
         self._since = 0.0
         self._turn = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._done)
+        return len(self._uploaded)
 
     @property
     def due(self) -> bool:
-        """Whether it is time, though there is more to upload."""
-        return len(self._done) >= AT_ONCE or (
-            bool(self._done) and self._clock() - self._since >= WITHIN
+        """Whether the next commit should not wait, although more is being uploaded."""
+        return len(self._uploaded) >= AT_ONCE or (
+            bool(self._uploaded) and self._clock() - self._since >= WITHIN
         )
 
     @property
     def overfull(self) -> bool:
-        """Whether no more should be uploaded until the ledger takes something again."""
-        return len(self._done) >= MOST
+        """Whether uploads should wait until the ledger can be written again."""
+        return len(self._uploaded) >= MOST
 
-    def add(self, one: Settled) -> None:
+    def add(self, upload: Settled) -> None:
+        """Takes an upload, whose artifact stays claimed until the commit."""
         with self._turn:
-            if not self._done:
+            if not self._uploaded:
                 self._since = self._clock()
-            self._done[one.id] = one
-            self._ours.add(one.id)
+            self._uploaded[upload.id] = upload
 
-    def let_go(self, artifact_id: str) -> None:
-        """Unclaim it, unless it is uploaded: then its settling does. That may be done by now, and
-        somebody else may have claimed it again."""
+    def commit(self) -> None:
+        """Commits all uploads of all threads. Raises LedgerError; then all of them stay claimed,
+        and a later call commits them."""
         with self._turn:
-            if artifact_id in self._ours:
-                self._ours.discard(artifact_id)
-            else:
-                self._ledger.release(artifact_id)
-
-    def settle(self) -> None:
-        """Settle all, whoever uploaded it. Raises LedgerError; then all of it stays claimed, and
-        is settled later."""
-        with self._turn:
-            if not self._done:
+            if not self._uploaded:
                 return
-            batch = list(self._done.values())
-            self._since = self._clock()  # also where it fails: not at every upload again
+            batch = list(self._uploaded.values())
+            self._since = self._clock()  # after a failure, the next upload must not try at once
             wanted = self._ledger.settle(batch)
-            self._done.clear()
-        for one in batch:
-            if one.id not in wanted:
-                self._spool.release(one.id, one.version)
-        self._on_settled(batch)
+            self._uploaded.clear()
+        for upload in batch:
+            if upload.id not in wanted:
+                self._spool.release(upload.id, upload.version)
+        self._on_commit(batch)

@@ -1,8 +1,9 @@
-"""Ways to break the program on purpose, as programs of this kind are broken.
+"""The program broken on purpose, in ways in which programs of this kind are often broken.
 
-Each replaces texts. A text must stand in its file exactly once, or the proof fails. Each names the
-faults or tests that should notice, the likeliest first. A test has its pytest name:
-"tests/test_keys.py::test_such_and_such".
+Each row replaces exact texts; a text that does not stand in its file exactly once is an error. A
+row names the faults or tests that should notice, the likeliest one first. A test is named as in
+pytest: "tests/test_keys.py::test_such_and_such". The names of the rows complete the words "The
+program was broken so that ...", and stand in the published report.
 """
 
 from __future__ import annotations
@@ -14,15 +15,14 @@ from pathlib import Path
 
 from tests.rig import ROOT
 
-UPLOADER, LEDGER, MIRROR, EVENTS, ARTIFACTS, FILES, INTAKE, SPOOL = (
+UPLOADER, LEDGER, MIRROR, DATABASE, SNAPSHOTS, FILES, INTAKE, SWEEP, SPOOL, FOLDERS, STATUS = (
     f"frigate_mirror/{one}.py"
     for one in (
         "upload/uploader", "ledger/ledger", "mirror", "frigate/database", "frigate/snapshots",
-        "files", "intake/intake", "spool",
+        "files", "intake/intake", "intake/sweep", "spool", "ledger/folders", "report/status",
     )
 )  # fmt: skip
-STATE = "frigate_mirror/ledger/places.py"
-HOOK, SHORT = "frigate_s3_patcher.py", "frigate_mirror/sinks/s3/direct.py"
+HOOK, DIRECT = "frigate_s3_patcher.py", "frigate_mirror/sinks/s3/direct.py"
 LEFT_OUT = (".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "vendor")
 KILLS, LOST = "kill -9 at random moments", "success answer lost"
 
@@ -33,8 +33,8 @@ class PatchError(Exception):
 
 @dataclass(frozen=True)
 class Sabotage:
-    """`patches` are (file, old text, new text). `noticed_by` names faults, pairs of faults as
-    `A + B`, and tests."""
+    """One way to break the program. `patches` are (file, text, the text that replaces it).
+    `noticed_by` names faults, `A + B` for a pair, and tests."""
 
     name: str
     patches: tuple[tuple[str, str, str], ...]
@@ -46,67 +46,72 @@ def _one(name: str, file: str, old: str, new: str, *noticed_by: str) -> Sabotage
 
 
 TABLE = (
-    _one("settled before the put returns", UPLOADER,
+    _one("an upload is settled before the put returns", UPLOADER,
          "            receipt = self._sink.put(\n",
          "            self._ledger.settle([Settled(0.0, artifact.id, artifact.key,\n"
          "                                         version=artifact.version)])\n"
          "            receipt = self._sink.put(\n",
          "connection reset"),
     Sabotage("a crash forgets what was being uploaded", (
-        (LEDGER, "        self._claimed.add(artifact_id)\n",
-         "        self._claimed.add(artifact_id)\n"
-         "        self._store._sql.execute(\"UPDATE artifact SET state = 'failed' "
-         "WHERE id = ?\", (artifact_id,))\n"),
-        (LEDGER, '        change = """due = ?, error = ?,',
-         "        change = \"\"\"state = 'pending', due = ?, error = ?,"),
+        (LEDGER, "                        self._claimed.add(artifact_id)\n",
+         "                        self._claimed.add(artifact_id)\n"
+         "                        self._database._sql.execute(\"UPDATE artifact SET "
+         "state = 'failed' WHERE id = ?\", (artifact_id,))\n"),
+        (LEDGER, "            self._claimed.difference_update(artifact_ids)\n",
+         "            self._claimed.difference_update(artifact_ids)\n"
+         "            for one in artifact_ids:\n"
+         "                self._database._sql.execute(\"UPDATE artifact SET state = 'pending' "
+         "WHERE id = ? AND state = 'failed'\", (one,))\n"),
+        (LEDGER, 'self._decide(artifact_id, "pending", change, due,',
+         "self._decide(artifact_id, \"failed\", \"state = 'pending', \" + change, due,"),
     ), (f"{KILLS} + black hole", KILLS)),
-    _one("a sweep by a cursor that starts now", MIRROR,
-         "sum(self.intake.sweep(*span) for span in self.window.spans(now))",
-         "self.intake.sweep(getattr(self, 'cursor', now)); self.cursor = now",
+    _one("the sweep sees only events that start after the sweep before", SWEEP,
+         "sum(self._intake.sweep(*span) for span in self._window.spans(now))",
+         "self._intake.sweep(getattr(self, 'cursor', now)); self.cursor = now",
          "a library is missing", KILLS),
-    _one("no sweep: the hook is all there is", MIRROR,
-         "sum(self.intake.sweep(*span) for span in self.window.spans(now))", "0",
+    _one("there is no sweep, only the hook", SWEEP,
+         "sum(self._intake.sweep(*span) for span in self._window.spans(now))", "0",
          "a library is missing", KILLS),
     _one("an upload that failed is given up", UPLOADER,
          "        self._ledger.defer(entry.artifact.id, due, fault.message, charged=charged)\n",
          "        self._ledger.lose(entry.artifact.id, fault.message, due)\n",
          "connection reset"),
-    _one("an outage is charged to the pictures", UPLOADER,
+    _one("an outage costs the pictures their tries", UPLOADER,
          "        except Rejected as error:\n", "        except SinkError as error:\n",
          "503 SlowDown", "500 InternalError"),
-    _one("what is unknown counts as the picture's fault", "frigate_mirror/sinks/s3/codes.py",
+    _one("an unknown error counts as the picture's fault", "frigate_mirror/sinks/s3/codes.py",
          "    return Unavailable, hint\n", "    return Rejected, hint\n",
          "unheard-of code", "wrong XML"),
-    _one("no spool: retention is faster", SPOOL,
+    _one("nothing is held in the spool", SPOOL,
          "        if not self._limit:\n            return\n", "        return\n",
          "black hole", "1 KB/s"),
-    _one("the time of upload in the key", UPLOADER,
+    _one("the key contains the time of the upload", UPLOADER,
          "                artifact.key,\n                body,\n",
          "                f'-{time.time():.0f}.'.join(artifact.key.rsplit('.', 1)),\n"
          "                body,\n",
          LOST, KILLS),
-    _one("any success will do", "s3.py",
+    _one("any answer with status 200 counts as stored", "s3.py",
          "        if not etag:\n", "        if False:\n",
          "captive portal"),
-    Sabotage("no digest of the body", (
-        (SHORT, 'return {"ContentMD5": b64encode(body.md5).decode("ascii")}', "return {}"),
-        (SHORT, 'return {"ChecksumSHA256": b64encode(body.sha256).decode("ascii")}', "return {}"),
+    Sabotage("the body is sent without a digest", (
+        (DIRECT, 'return {"ContentMD5": b64encode(body.md5).decode("ascii")}', "return {}"),
+        (DIRECT, 'return {"ChecksumSHA256": b64encode(body.sha256).decode("ascii")}', "return {}"),
     ), ("corrupted body",)),
-    Sabotage("certificates are not looked at", (
+    Sabotage("certificates are not verified", (
         ("frigate_mirror/sinks/s3/boto.py", "verify=settings.ca_bundle or None,", "verify=False,"),
         ("frigate_mirror/sinks/s3/pool.py",
          "ssl.create_default_context(cafile=self.endpoint.ca_file)",
          "ssl._create_unverified_context()"),
     ), ("certificate nobody trusts", "certificate expired")),
-    _one("replaced credentials are not read", "s3.py",
+    _one("replaced credentials are never read", "s3.py",
          "if fresh.first == stale.first:\n", "if True:\n",
          "credentials rotated"),
-    _one("the drain settles everything", MIRROR,
-         "        self.uploader.join(max(0.0, until - time.monotonic()))\n",
-         "        self.uploader.join(max(0.0, until - time.monotonic()))\n"
-         "        self.ledger._store.change(\"UPDATE artifact SET state = 'uploaded'\", ())\n",
+    _one("the stop marks everything as uploaded", MIRROR,
+         "        self.uploader.stop(max(0.0, until - time.monotonic()))\n",
+         "        self.uploader.stop(max(0.0, until - time.monotonic()))\n"
+         "        self.ledger._database.change(\"UPDATE artifact SET state = 'uploaded'\", ())\n",
          "connection refused + clean stop"),
-    _one("at a start everything counts as uploaded", MIRROR,
+    _one("at the start everything counts as uploaded", MIRROR,
          "        self.uploader.start(self._settings.upload.threads)\n",
          "        self.uploader.start(self._settings.upload.threads)\n"
          "        ids = [one for page in self.catalog.window(0.0) for one in page]\n"
@@ -114,7 +119,7 @@ TABLE = (
          "'uploaded', 0, '') "
          "for one in ids)\n",
          "Frigate killed", KILLS),
-    _one("silence is waited for as long as the settings allow", "s3.py",
+    _one("a silent service is given up only after the settings' longest time", "s3.py",
          "silence = min(patience.silence, settings.read_timeout)",
          "silence = settings.read_timeout",
          "a kept connection dies silently"),
@@ -122,19 +127,20 @@ TABLE = (
          "source = Body(body)\n",
          "source = Body(__import__('io').BytesIO(body.read()[: 1 << 15]))\n",
          "SIGTERM"),
-    _one("the clean copy is taken for the snapshot", ARTIFACTS,
+    _one("the clean copy is taken for the snapshot", SNAPSHOTS,
          '    (".jpg", "image/jpeg"),\n    ("-clean.webp", "image/webp"),\n',
          '    ("-clean.webp", "image/webp"),\n    (".jpg", "image/jpeg"),\n',
          "SIGTERM", "clean stop", "SIGSTOP"),
     _one("keys leave out the prefix", "frigate_mirror/keys.py",
          "parts = [self.prefix, quote_camera(camera)", "parts = [quote_camera(camera)",
          "SIGTERM", "clean stop", "SIGSTOP"),
-    _one("Frigate's end is not noticed", "frigate_mirror/process/system.py",
-         "        return self._ended or self.dead\n", "        return False\n",
+    _one("Frigate's end is not noticed", "frigate_mirror/process/child.py",
+         "while not (pipe.ended or has_died(frigate.pid) or stop.wanted or ",
+         "while not ((pipe.ended and time.sleep(0.5)) or stop.wanted or ",
          "clean stop"),
-    _one("the hook has no last line", HOOK, "os.write(writing, END)", "pass",
+    _one("the hook does not write its last line", HOOK, "os.write(writing, END)", "pass",
          "event thread crashes under forks"),
-    _one("a fork of Frigate holds up the next start", HOOK,
+    _one("a forked process of Frigate delays the next start of the mirror", HOOK,
          "        child = os.posix_spawnp(",
          "        import subprocess as s\n"
          "        return s.Popen(command, stdin=reading, env=environment).wait()\n"
@@ -143,123 +149,125 @@ TABLE = (
     _one("Frigate waits for the mirror", HOOK,
          "        self._stopping.set()\n", "        self._stopping.set()\n        time.sleep(15)\n",
          "clean stop"),
-    _one("no thread is kept for live events", UPLOADER,
-         "LIVE_THREADS = 2 ", "LIVE_THREADS = 0 ",
+    _one("no thread is reserved for live events", UPLOADER,
+         "LIVE_THREADS = 2\n", "LIVE_THREADS = 0\n",
          "two uploads hang"),
     # -- the disk
     Sabotage("a row that the ledger refused counts as queued", (
         (LEDGER, "        row = (*row_of(artifact), priority, now)\n",
          "        self.__dict__.setdefault('seen', set()).add(artifact.id)\n"
          "        row = (*row_of(artifact), priority, now)\n"),
-        (LEDGER, "        return [one for one in artifact_ids if one not in known]",
+        (LEDGER, "        return [artifact_id for artifact_id in artifact_ids if ",
          "        known |= self.__dict__.get('seen', set())\n"
-         "        return [one for one in artifact_ids if one not in known]"),
+         "        return [artifact_id for artifact_id in artifact_ids if "),
     ), ("no space for the ledger", "no space at all")),
-    _one("the spool's file is forgotten", SPOOL,
-         "return open_regular(self.path(artifact.id))",
+    _one("a held file is never opened", SPOOL,
+         "return open_regular(self.path(artifact_id))",
          "raise FileNotFoundError",
          "black hole", "connection refused"),
-    _one("nobody asks what only the spool still has", ARTIFACTS,
-         " or _as_it_is_held(held)", "",
-         "tests/test_intake.py::test_the_look_at_the_spool_is_taken_again_until_the_database_can_be_read"),
+    _one("a picture that only the spool still holds is not found", SNAPSHOTS,
+         " or _in_spool(held)", "",
+         "tests/test_intake.py::test_the_spool_is_adopted_as_soon_as_the_database_can_be_read"),
     _one("a picture that cannot be read is given up", UPLOADER,
          "        except OSError as error:\n            self._unreadable(entry, error)\n"
-         "            return\n",
-         "        except OSError:\n            self._deleted(entry)\n            return\n",
+         "        else:\n",
+         "        except OSError:\n            self._lose(entry)\n        else:\n",
          "tests/test_uploader.py::test_a_picture_that_cannot_be_read_now_stays_in_the_queue"),
     # -- Frigate's database and its rows
-    _one("a missing column is asked for", EVENTS,
-         "return present.intersection(_COLUMNS)",
-         "return frozenset(_COLUMNS)",
+    _one("a read asks for a column that is missing", DATABASE,
+         "return present.intersection(COLUMNS)",
+         "return frozenset(COLUMNS)",
          "a column dropped and added"),
-    _one("a database that was away is not read again", EVENTS,
-         "                self._lost = True\n",
-         "                self._lost = True\n                self._path = Path('/nowhere')\n",
+    _one("a database that was away is never read again", DATABASE,
+         "            self._failed = True\n",
+         "            self._failed = True\n            self._path = Path('/nowhere')\n",
          "database replaced while open", "a needed column missing"),
-    _one("a JSON fault in one row ends the sweep", EVENTS,
+    _one("invalid JSON in one row ends the sweep", DATABASE,
          "    except (TypeError, ValueError, RecursionError):\n        value = None\n",
          "    except TypeError:\n        value = None\n",
          "malformed rows"),
     _one("a late picture is given up at once", INTAKE,
          "looks = FILE_LOOKS if priority is Priority.BACKLOG else 1", "looks = FILE_LOOKS",
          "tests/test_intake.py::test_a_picture_that_is_written_late_is_looked_for_and_found"),
-    _one("an event without an end is ignored", EVENTS,
-         "self.has_snapshot and (self.ended is not None or not self.tracked)",
-         "self.has_snapshot and self.ended is not None",
+    _one("an event without an end is ignored", SNAPSHOTS,
+         "event.has_snapshot and (event.ended is not None or not event.tracked)",
+         "event.has_snapshot and event.ended is not None",
          "times of any kind"),
-    _one("a tracked object is taken before its end", EVENTS,
-         "self.has_snapshot and (self.ended is not None or not self.tracked)",
-         "self.has_snapshot",
+    _one("the picture of a tracked object is taken before its event has ended", SNAPSHOTS,
+         "event.has_snapshot and (event.ended is not None or not event.tracked)",
+         "event.has_snapshot",
          "times of any kind"),
     # -- names
-    Sabotage("links are followed", (
-        (ARTIFACTS, "        found = os.lstat(path)\n", "        found = os.stat(path)\n"),
+    Sabotage("symbolic links are followed", (
+        (SNAPSHOTS, "        status = os.lstat(path)\n", "        status = os.stat(path)\n"),
         (FILES, "os.O_RDONLY | os.O_NOFOLLOW | ", "os.O_RDONLY | "),
     ), ("links and pipes for pictures",)),
-    _one("pipes are waited for", FILES, "os.O_NOFOLLOW | os.O_NONBLOCK | ", "os.O_NOFOLLOW | ",
+    _one("opening a named pipe waits for its writer", FILES,
+         "os.O_NOFOLLOW | os.O_NONBLOCK | ", "os.O_NOFOLLOW | ",
          "tests/test_spool.py::test_a_pipe_or_a_folder_swapped_in_is_refused_and_not_waited_for"),
-    _one("a slash in a camera's name is allowed", ARTIFACTS,
+    _one("a slash in a camera's name is allowed", SNAPSHOTS,
          ' or "/" in event.camera or ', " or ",
          "camera names that lead outside"),
-    _one("raw names in keys", "frigate_mirror/keys.py",
+    _one("keys contain camera names as they are", "frigate_mirror/keys.py",
          '    quoted = quote(camera, safe="", errors="surrogatepass")\n', "    quoted = camera\n",
          "cameras and labels of any name"),
-    _one("raw names in the log", UPLOADER,
+    _one("the log contains camera names as they are", UPLOADER,
          "camera, kb = quote_camera(artifact.camera), ",
          "camera, kb = artifact.camera, ",
          "cameras and labels of any name"),
     # -- what hides
-    _one("every object of an event is taken for its snapshot", "frigate_mirror/ledger/rebuild.py",
+    _one("every object of an event is taken for its snapshot", "frigate_mirror/ledger/repair.py",
          "        yield (parts.artifact_id, ", "        yield (f'snapshot:{parts.event_id}', ",
          "objects of other kinds, ledger lost"),
-    _one("a newer ledger counts as damaged", "frigate_mirror/ledger/connection.py",
+    _one("a newer ledger counts as damaged", "frigate_mirror/ledger/database.py",
          "            raise LedgerNewer(\n", "            raise LedgerDamaged(\n",
          "a ledger of a newer version"),
-    _one("the queue of an older ledger is left behind", "frigate_mirror/ledger/schema.py",
-         '        FROM old""")', "        FROM old WHERE state != 'pending'\"\"\")",
+    _one("the migration leaves out the queue of an older ledger", "frigate_mirror/ledger/schema.py",
+         'FROM old")', "FROM old WHERE state != 'pending'\")",
          "a ledger of the first version, with pending pictures"),
-    _one("the ledger in the other place is out of sight", STATE,
+    _one("the ledger in the other state folder is ignored", FOLDERS,
          "        if folder == state.folder or not os.path.exists(other):\n", "        if True:\n",
          "state folder read-only for one life, in an outage",
          "the ledger becomes read-only with pending pictures"),
-    _one("a command makes the ledger of a running mirror anew", STATE,
+    _one("a command replaces the ledger of a running mirror", FOLDERS,
          "        ledger = Ledger(folder / LEDGER_NAME, alone=False)\n",
          "        ledger = _open_in(folder, settings)\n",
-         "tests/test_state.py::test_a_command_beside_a_running_mirror_never_puts_its_ledger_aside"),
-    _one("what was uploaded is never looked at again", MIRROR,
-         "changed = self.intake.look_for_changes(recent)", "changed = 0",
+         "tests/test_folders.py::test_a_command_beside_a_running_mirror_never_puts_its_ledger_aside"),
+    _one("the last hour's events are never compared with what was uploaded", SWEEP,
+         "changed = self._intake.look_for_changes(recent)", "changed = 0",
          "a picture written anew after its upload"),
-    _one("a verified bucket is compared only", "frigate_mirror/commands/commands.py",
+    _one("`backfill --verify` compares and uploads nothing", "frigate_mirror/commands/backfill.py",
          "    again = mirror.intake.look_for_files(absent)\n", "    again = len(absent)\n",
          "bucket emptied, then verified"),
-    _one("nobody is told of an emptied bucket", MIRROR,
+    _one("the status does not say that the bucket was emptied", "frigate_mirror/upload/checks.py",
          'self._troubles.note("bucket", trouble if missing else "")',
          'self._troubles.note("bucket", "")',
          "bucket emptied between two lives"),
-    _one("a clock that jumps leaves events behind", "frigate_mirror/intake/window.py",
+    _one("events from before a jump of the clock are never swept",
+         "frigate_mirror/intake/window.py",
          "        if last < since and not any(", "        if last < 0 and not any(",
          "the clock jumps from 1970 to now"),
-    _one("what is lost is no reason", "frigate_mirror/report/health.py",
+    _one("losses do not change the health", STATUS,
          '            (self.counts.lost, "were lost"),\n', "",
          "spool full while retention takes pictures"),
-    _one("what is lost is no failed event", "frigate_mirror/report/health.py",
+    _one("the statistics line leaves out what was lost", STATUS,
          "{self.counts.failed + self.counts.lost}", "{self.counts.failed}",
          "spool full while retention takes pictures"),
-    _one("dead letters keep health from OK for ever", LEDGER,
+    _one("acknowledged dead letters still keep health from OK", LEDGER,
          "SET acknowledged = 1 WHERE", "SET acknowledged = acknowledged WHERE",
          "spool full while retention takes pictures",
          "refused for good, then acknowledged or tried again"),
     # -- the hook
-    _one("the hook remembers ids", HOOK,
+    _one("the hook keeps every id in memory", HOOK,
          "        if self._writing < 0:\n            return\n",
          "        self.__dict__.setdefault('ids', []).append(event_id)\n"
          "        if self._writing < 0:\n            return\n",
          "100,000 calls of the hook"),
-    _one("the hook prints", HOOK,
+    _one("the hook prints to the standard output", HOOK,
          "        if self._writing < 0:\n            return\n",
          "        print(event_id)\n        if self._writing < 0:\n            return\n",
          "behind the hook: no start"),
-    _one("the hook waits for a full pipe", HOOK,
+    _one("the hook waits while the pipe is full", HOOK,
          "        os.set_blocking(self._writing, False)\n", "",
          "100,000 calls of the hook"),
 )  # fmt: skip

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from frigate_mirror.artifact import Artifact
-from frigate_mirror.frigate.snapshots import snapshot_id
-from frigate_mirror.ledger.places import open_alone
-from frigate_mirror.mirror import Mirror
+from frigate_mirror.keys import artifact_id
+from frigate_mirror.ledger.folders import open_alone
+from frigate_mirror.mirror import Mirror, of_frigate
 from frigate_mirror.settings import settings
 from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sinks.sink import Sink
@@ -43,7 +43,7 @@ class Clock:
 
 @dataclass
 class World:
-    """A Frigate without its process: `database` and `clips` are as Frigate leaves them."""
+    """A Frigate without its process: `database` and `clips` as it would leave them."""
 
     folder: Path
     environ: dict[str, str] = field(default_factory=dict)
@@ -66,9 +66,10 @@ class World:
         return settings.load(self.environ | environ)
 
     def mirror(self, sink: Sink, **options: Any) -> Mirror:
-        """A mirror of this world in this process. The caller closes its ledger."""
+        """Returns a mirror of this world that runs in this process. The caller closes its
+        ledger."""
         loaded = self.settings()
-        return Mirror(loaded, sink, open_alone(loaded.state), **options)
+        return of_frigate(loaded, sink, open_alone(loaded.state), **options)
 
     def event(
         self,
@@ -79,7 +80,7 @@ class World:
         picture: bool = True,
         kind: str = "object",
     ) -> str:
-        """Makes an event as Frigate does, first its picture and then its row. Returns its id."""
+        """Makes an event as Frigate does, its picture first and then its row. Returns its id."""
         event_id = f"{started:.6f}-{len(self.pictures):06d}"
         self.pictures[event_id] = _picture(len(self.pictures))
         if picture:
@@ -89,7 +90,7 @@ class World:
         return event_id
 
     def events(self, ids: Iterable[tuple[str, float]], camera: str = "front_door") -> None:
-        """Makes rows without pictures, in one transaction."""
+        """Makes rows of events without pictures, in one transaction."""
         self._sql.execute("BEGIN")
         rows = ((one, camera, start, start + 5, '{"type": "object"}') for one, start in ids)
         self._sql.executemany(INSERT, rows)
@@ -99,7 +100,7 @@ class World:
         (self.clips / f"{camera}-{event_id}.jpg").write_bytes(self.pictures[event_id])
 
     def forget(self, event_id: str, camera: str = "front_door", *, row: bool = False) -> None:
-        """Deletes an event's picture, and with `row` its row, as Frigate's retention does."""
+        """Deletes an event's picture and, with `row`, its row, as Frigate's retention does."""
         (self.clips / f"{camera}-{event_id}.jpg").unlink()
         if row:
             self._sql.execute("DELETE FROM event WHERE id = ?", (event_id,))
@@ -112,18 +113,19 @@ class World:
         self._sql.execute("UPDATE event SET camera = ? WHERE id = ?", (camera, event_id))
 
     def without_snapshot(self, event_id: str) -> None:
-        """Changes the row as Frigate's retention does when it has deleted the event's picture."""
+        """Notes in the row that the event has no snapshot, as Frigate's retention does when it
+        deletes a picture."""
         self._sql.execute("UPDATE event SET has_snapshot = 0 WHERE id = ?", (event_id,))
 
     def artifact(self, event_id: str = "1705328962.500000-abcdef", **other: Any) -> Artifact:
-        """An artifact of an event that needs no row."""
+        """Returns the artifact of an event. The event needs no row."""
         camera = other.get("camera", "front_door")
         values: dict[str, Any] = {
-            "id": snapshot_id(event_id),
+            "id": artifact_id("snapshot", event_id),
             "camera": camera,
             "started": float(event_id.split("-")[0]),
             "key": f"{camera}/2024-01-15/{event_id}-20240115_142922.jpg",
-            "source": self.clips / f"{camera}-{event_id}.jpg",
+            "origin": f"{self.clips}/{camera}-{event_id}.jpg",
             "size": 3,
             "content_type": "image/jpeg",
             "metadata": {"camera": camera},
@@ -131,13 +133,13 @@ class World:
         return Artifact(**values | other)
 
     def lines(self, name: str) -> list[list[str]]:
-        """The fields of each line of a state file. None if the file is missing."""
+        """Returns the fields of each line of a state file. There are none if it is missing."""
         path = self.cache / name
         text = path.read_text() if path.exists() else ""
         return [line.split("\t") for line in text.splitlines()]
 
     def status(self) -> dict[str, Any]:
-        """The last status document. Empty if there is none."""
+        """Returns the status document that was written last, or an empty one."""
         try:
             document: dict[str, Any] = json.loads((self.cache / ".s3_status.json").read_text())
         except FileNotFoundError:
@@ -146,12 +148,12 @@ class World:
 
 
 def _picture(number: int) -> bytes:
-    """A real picture. The bytes after its end-of-image marker make each one different."""
+    """Returns a real picture. The bytes after its end mark make each picture different."""
     return PICTURES[number % len(PICTURES)].read_bytes() + b"%d" % number
 
 
 class Child:
-    """The mirror as Frigate's hook starts it. Its stdin is a pipe for ids."""
+    """The mirror as Frigate's hook starts it, with a pipe for event ids as its stdin."""
 
     def __init__(
         self,
@@ -181,18 +183,18 @@ class Child:
         os.write(self.pipe, f"{event_id}\n".encode())
 
     def close(self) -> None:
-        """Closes the pipe, as the end of Frigate does."""
+        """Closes the pipe, as Frigate does when it stops."""
         if self.pipe >= 0:
             os.close(self.pipe)
             self.pipe = -1
 
     def end(self) -> int:
-        """Closes the pipe and waits for the mirror's end. Returns the exit code."""
+        """Closes the pipe and waits for the end of the process. Returns its exit code."""
         self.close()
         return self.wait()
 
     def wait(self) -> int:
-        """Waits for its end. Returns the exit code."""
+        """Waits for the end of the process. Returns its exit code."""
         return self.process.wait(PATIENCE)
 
     def kill(self) -> None:
@@ -205,12 +207,10 @@ class Child:
         return self.log_path.read_text()
 
     def says(self, words: str) -> None:
-        """Waits until its log has these words."""
+        """Waits until the log contains these words."""
 
         def said() -> bool:
-            ended = (
-                self.process.poll() is not None
-            )  # asked first, because it may log the words and end
+            ended = self.process.poll() is not None  # asked first: it may say them and end
             return words in self.log or ended
 
         until(said, lambda: f"{words}\n{self.log}")
@@ -218,7 +218,7 @@ class Child:
 
 
 def clean_environ() -> dict[str, str]:
-    """The environment without settings that would leak into a world."""
+    """Returns the environment without the settings that would change a world."""
     return {
         k: v
         for k, v in os.environ.items()
@@ -227,7 +227,7 @@ def clean_environ() -> dict[str, str]:
 
 
 def command(world: World, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command in this world, as a person does."""
+    """Runs a command in this world, as a person would."""
     return subprocess.run(
         [sys.executable, str(ROOT / "s3_snapshot_mirror.py"), *words],
         env=clean_environ() | world.environ | environ,

@@ -97,14 +97,14 @@ def _rewrite_as_first_version(world: World) -> None:
 
 
 def _rows_of(path: Path) -> list[dict[str, Any]]:
-    """The ledger's rows by column, with the columns that it has today."""
+    """Returns the ledger's rows by the names of today's columns."""
     with closing(sqlite3.connect(path)) as ledger:
         ledger.row_factory = sqlite3.Row
         return [dict(row) for row in ledger.execute("SELECT * FROM artifact")]
 
 
 def _as_first_version(row: Mapping[str, Any]) -> dict[str, Any]:
-    found = {name: row.get(name) for name in COLUMNS}
+    found = {name: row.get(name) for name in COLUMNS} | {"source": row["origin"]}
     if found["state"] not in STATES:  # of what version 1 did not know it had said: no file
         found["state"] = "gone"
     if found["state"] == "pending":

@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frigate_mirror.faults import Fault, Troubles
-from frigate_mirror.ledger.connection import RunLock, held
+from frigate_mirror.ledger.lock import RunLock, is_locked
 from frigate_mirror.ledger.rows import Counts
-from frigate_mirror.report import health
-from frigate_mirror.report.health import DEGRADED, DOWN, OK, UNKNOWN, Status, report, span
+from frigate_mirror.report import status as report_status
+from frigate_mirror.report.status import DEGRADED, DOWN, OK, UNKNOWN, WORDS, Status, report, span
 
 NOW = 1_705_329_063.0
 GOOD = Status(
@@ -47,7 +47,7 @@ GOOD = Status(
 
 
 AND = ": see .s3_failed_events; `retry` once the cause is gone, or `acknowledge`"
-NO_BUCKET = "the bucket cannot be reached or does not let us in"
+NO_BUCKET = "the bucket cannot be reached or denies access"
 
 
 @pytest.fixture
@@ -116,8 +116,8 @@ def test_what_is_lost_counts_among_the_failed_events() -> None:
 
 def test_the_document_is_written_and_read_back(path: Path) -> None:
     written = status(last_error=Fault(NOW - 5, "no such bucket", "make it"))
-    health.write(written.document() | {"stopped": False}, path)
-    document = health.read(path, NOW + 60)
+    report_status.write(written.document() | {"stopped": False}, path)
+    document = report_status.read(path, NOW + 60)
     assert document == json.loads(json.dumps(written.document())) | {"stopped": False}
     assert document["counts"]["uploaded"] == 1523
     assert document["last_error"] == {"at": NOW - 5, "message": "no such bucket", "hint": "make it"}
@@ -125,8 +125,8 @@ def test_the_document_is_written_and_read_back(path: Path) -> None:
 
 def test_the_status_file_is_for_its_owner_only_and_leaves_nothing_beside_it(path: Path) -> None:
     path.with_name(f"{path.name}.part").write_text("left by a crash")
-    health.write(GOOD.document(), path)
-    health.write(GOOD.document(), path)
+    report_status.write(GOOD.document(), path)
+    report_status.write(GOOD.document(), path)
     assert path.stat().st_mode & 0o777 == 0o600
     assert [one.name for one in path.parent.iterdir()] == [path.name]
 
@@ -136,36 +136,36 @@ def test_a_link_laid_in_its_way_is_not_followed(path: Path) -> None:
     victim.write_text("precious")
     path.with_name(f"{path.name}.part").symlink_to(victim)
     path.symlink_to(victim)
-    health.write(GOOD.document(), path)
+    report_status.write(GOOD.document(), path)
     assert victim.read_text() == "precious"
-    assert health.read(path, NOW)["health"] == OK
+    assert report_status.read(path, NOW)["health"] == OK
 
 
 def test_a_reader_never_sees_half_a_document(path: Path) -> None:
-    health.write(GOOD.document(), path)
+    report_status.write(GOOD.document(), path)
     seen: set[str] = set()
     ended = threading.Event()
 
     def look() -> None:
         while not ended.is_set():
-            seen.add(health.read(path, NOW)["health"])
+            seen.add(report_status.read(path, NOW)["health"])
 
     reader = threading.Thread(target=look)
     reader.start()
     for _ in range(200):
-        health.write(GOOD.document(), path)
+        report_status.write(GOOD.document(), path)
     ended.set()
     reader.join()
     assert seen == {OK}
 
 
 def test_what_cannot_be_written_is_an_error_and_leaves_the_old_document(path: Path) -> None:
-    health.write(GOOD.document(), path)
+    report_status.write(GOOD.document(), path)
     with pytest.raises(TypeError):
-        health.write({"health": object()}, path)
-    assert health.read(path, NOW)["health"] == OK
+        report_status.write({"health": object()}, path)
+    assert report_status.read(path, NOW)["health"] == OK
     with pytest.raises(OSError, match="Not a directory"):
-        health.write(GOOD.document(), path / "deeper")
+        report_status.write(GOOD.document(), path / "deeper")
 
 
 @pytest.mark.parametrize(
@@ -175,17 +175,17 @@ def test_what_cannot_be_written_is_an_error_and_leaves_the_old_document(path: Pa
 def test_a_document_from_another_time_means_that_the_mirror_does_not_run(
     path: Path, at: float, word: str
 ) -> None:
-    health.write(GOOD.document(), path)
-    document = health.read(path, at)
+    report_status.write(GOOD.document(), path)
+    document = report_status.read(path, at)
     assert document["health"] == word
     if word == DOWN:
-        assert document["reasons"][0].startswith("the mirror is not running: its last word is")
+        assert document["reasons"][0].startswith("the mirror is not running: its last status is")
         assert document["counts"]["uploaded"] == 1523, "what was known then is still told"
 
 
 def test_a_mirror_that_was_stopped_is_down(path: Path) -> None:
-    health.write(GOOD.document() | {"stopped": True}, path)
-    document = health.read(path, NOW)
+    report_status.write(GOOD.document() | {"stopped": True}, path)
+    document = report_status.read(path, NOW)
     assert (document["health"], document["reasons"]) == (
         DOWN,
         ["the mirror was stopped with Frigate"],
@@ -202,10 +202,10 @@ def state(tmp_path: Path) -> Path:
 def test_a_mirror_that_has_let_go_of_its_lock_is_down_at_once(path: Path, state: Path) -> None:
     lock = RunLock(state / "mirror.lock")
     assert lock.acquire()
-    health.write(status(paths={"state": str(state)}).document(), path)
-    assert health.read(path, NOW + 7)["health"] == OK
+    report_status.write(status(paths={"state": str(state)}).document(), path)
+    assert report_status.read(path, NOW + 7)["health"] == OK
     lock.release()
-    document = health.read(path, NOW + 7)
+    document = report_status.read(path, NOW + 7)
     assert document["health"] == DOWN
     assert document["reasons"] == ["the mirror is not running: it died in the last 7 s"]
     assert document["counts"]["uploaded"] == 1523, "what was known then is still told"
@@ -219,14 +219,14 @@ def test_asking_for_the_lock_does_not_keep_a_mirror_from_taking_it(state: Path) 
 
     def ask() -> None:
         while not over.wait(0.001):
-            held(state / "mirror.lock")
+            is_locked(state / "mirror.lock")
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     try:
         for _ in range(500):
             assert lock.acquire()
-            assert held(state / "mirror.lock") is True
+            assert is_locked(state / "mirror.lock") is True
             lock.release()
     finally:
         over.set()
@@ -243,13 +243,13 @@ def test_without_a_lock_file_to_ask_the_age_of_the_status_counts(
     path: Path, state: Path, lay: Any
 ) -> None:
     lay(state / "mirror.lock")
-    health.write(status(paths={"state": str(state)}).document(), path)
-    assert health.read(path, NOW + 60)["health"] == OK
-    assert health.read(path, NOW + 61)["health"] == DOWN
+    report_status.write(status(paths={"state": str(state)}).document(), path)
+    assert report_status.read(path, NOW + 60)["health"] == OK
+    assert report_status.read(path, NOW + 61)["health"] == DOWN
 
 
 def test_without_a_status_file_the_mirror_never_ran_here(path: Path) -> None:
-    document = health.read(path, NOW)
+    document = report_status.read(path, NOW)
     assert document["health"] == DOWN
     assert document["reasons"] == [f"the mirror has never run here: no status file ({path})"]
 
@@ -271,7 +271,7 @@ GARBAGE = [
     json.dumps(GOOD.document() | {"written_at": -(10**400)}).encode(),
     json.dumps(GOOD.document() | {"written_at": float("nan")}).encode(),
     json.dumps({k: v for k, v in GOOD.document().items() if k != "counts"}).encode(),
-    json.dumps(GOOD.document()).encode() + b" " * health.LARGEST_DOCUMENT,
+    json.dumps(GOOD.document()).encode() + b" " * report_status.LARGEST_DOCUMENT,
     json.dumps(GOOD.document() | {"health": "FINE"}).encode(),
     json.dumps(GOOD.document() | {"reasons": "none"}).encode(),
     json.dumps(GOOD.document() | {"written_at": True}).encode(),
@@ -287,7 +287,7 @@ GARBAGE = [
 @pytest.mark.parametrize("raw", GARBAGE, ids=range(len(GARBAGE)))
 def test_a_garbled_status_file_is_down_and_can_be_told(path: Path, raw: bytes) -> None:
     path.write_bytes(raw)
-    document = health.read(path, NOW)
+    document = report_status.read(path, NOW)
     assert document["health"] == DOWN
     assert report(document, NOW).startswith("S3 mirror: DOWN\n  because      ")
 
@@ -295,14 +295,14 @@ def test_a_garbled_status_file_is_down_and_can_be_told(path: Path, raw: bytes) -
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
 def test_what_stands_in_its_place_is_down_and_not_waited_for(path: Path, make: Any) -> None:
     make(path)
-    assert health.read(path, NOW)["health"] == DOWN
+    assert report_status.read(path, NOW)["health"] == DOWN
 
 
 def test_a_file_of_100_megabytes_is_not_read(path: Path) -> None:
-    health.write(GOOD.document(), path)
+    report_status.write(GOOD.document(), path)
     os.truncate(path, 100_000_000)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert "too large" in health.read(path, NOW)["reasons"][0]
+    assert "too large" in report_status.read(path, NOW)["reasons"][0]
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000, "kilobytes"
 
 
@@ -363,9 +363,9 @@ def test_whatever_json_lies_there_is_told_without_an_error_and_without_control_c
     path = tmp_path_factory.getbasetemp() / "hostile.json"
     path.write_text(json.dumps(document))
     for moment in (now, NOW):
-        found = health.read(path, moment)
+        found = report_status.read(path, moment)
         lines = report(found, moment).split("\n")
-        assert lines[0].removeprefix("S3 mirror: ") in health.WORDS
+        assert lines[0].removeprefix("S3 mirror: ") in WORDS
         assert all(line.isprintable() and len(line) < 600 for line in lines)
         assert len(lines) < 40
         assert json.loads(json.dumps(found, allow_nan=False)) == found
@@ -378,29 +378,29 @@ def test_whatever_bytes_lie_there_are_told_as_down(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "hostile.json"
     path.write_bytes(raw)
-    assert report(health.read(path, NOW), NOW).startswith("S3 mirror: DOWN\n")
+    assert report(report_status.read(path, NOW), NOW).startswith("S3 mirror: DOWN\n")
 
 
 def test_no_text_of_a_hostile_document_can_forge_a_line_or_reach_the_terminal(path: Path) -> None:
     hostile = {"mirror": "\x1b[32m0.1\r\nS3 mirror: OK\u202e"}
-    health.write(status(versions=hostile).document(), path)
-    last = report(health.read(path, NOW), NOW).splitlines()[-1]
+    report_status.write(status(versions=hostile).document(), path)
+    last = report(report_status.read(path, NOW), NOW).splitlines()[-1]
     assert last == "  versions     mirror ?[32m0.1  S3 mirror: OK?"
 
 
 def test_of_the_paths_in_it_only_those_are_kept_that_can_be_paths(path: Path) -> None:
     paths = {"database": "/config/frigate.db", "state": "state", "a": "/a\x1b[2J", "b": "/b\0"}
-    health.write(status(paths=paths).document(), path)
-    assert health.read(path, NOW)["paths"]["database"] == "/config/frigate.db"
+    report_status.write(status(paths=paths).document(), path)
+    assert report_status.read(path, NOW)["paths"]["database"] == "/config/frigate.db"
 
 
 def test_why_no_mirror_runs_is_told_until_one_does(path: Path) -> None:
-    health.tell_why_not("the state folder is another's\x1b[2J", path)
-    document = health.read(path)
+    report_status.tell_why_not("the state folder is another's\x1b[2J", path)
+    document = report_status.read(path)
     assert document["health"] == DOWN and document["reasons"][0].startswith("the state folder")
     assert "\x1b" not in report(document, NOW)
-    health.write(GOOD.document(), path)
-    assert health.read(path, NOW)["health"] == OK
+    report_status.write(GOOD.document(), path)
+    assert report_status.read(path, NOW)["health"] == OK
 
 
 # -- for people
@@ -418,7 +418,7 @@ def test_the_report_tells_what_an_owner_wants_to_know() -> None:
             "S3 mirror: OK",
             "  bucket       pictures at AWS, up for 1 h",
             "  in bucket    1523, the last one 1 min 1 s ago",
-            "  on the way   5, of them to be tried again 2; 1 without a picture yet",
+            "  waiting      5 (retrying 2); 1 without a picture yet",
             "  behind by    12 s",
             "  failed       0 for good, 0 lost; 4 had no file",
             "  spool        5 files, 1.2 MB",
@@ -431,7 +431,7 @@ def test_the_report_tells_what_an_owner_wants_to_know() -> None:
 def test_the_report_of_an_outage_says_what_happened_and_what_to_do() -> None:
     fault = Fault(NOW - 30, "list bucket pictures: access denied", "grant s3:ListBucket")
     lines = told(status(service_down=True, last_success=None, last_error=fault).document())
-    assert lines["because"] == "the bucket cannot be reached or does not let us in"
+    assert lines["because"] == "the bucket cannot be reached or denies access"
     assert lines["bucket"].endswith("down for 1 h")
     assert lines["in bucket"].endswith("the last one never")
     assert lines["last error"] == "30 s ago: list bucket pictures: access denied"

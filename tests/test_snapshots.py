@@ -1,17 +1,19 @@
-"""Artifacts: which file an event's snapshot is, and what is never taken for one."""
+"""Snapshots: which file is an event's snapshot, when it is final, and which files are refused."""
 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from frigate_mirror.artifact import Artifact, event_of
+from frigate_mirror.artifact import Artifact, kind_of, subject_of
 from frigate_mirror.frigate.database import Event
-from frigate_mirror.frigate.snapshots import describe, snapshot_id, snapshot_of
-from frigate_mirror.keys import KeyCodec, KeyFault
+from frigate_mirror.frigate.snapshots import Snapshots, describe
+from frigate_mirror.keys import KeyCodec, KeyFault, artifact_id
 from frigate_mirror.metadata import decode
 
 ID = "1705329022.123456-abc123"
@@ -41,8 +43,12 @@ def lay(clips: Path, *endings: str, camera: str = "front_door") -> None:
         (clips / f"{camera}-{ID}{ending}").write_bytes(b"picture" + ending.encode())
 
 
+def snapshots(clips: Path) -> Snapshots:
+    return Snapshots(clips, KeyCodec("p"))
+
+
 def found(clips: Path, event: Event = EVENT) -> Artifact | None:
-    return snapshot_of(event, clips, KeyCodec("p"), clips / "held")
+    return snapshots(clips).find(event, f"{clips}/held")
 
 
 @pytest.mark.parametrize(
@@ -62,7 +68,7 @@ def test_the_snapshot_is_the_file_that_this_version_of_frigate_wrote(
     lay(clips, *endings)
     artifact = found(clips)
     assert artifact is not None
-    assert artifact.source == clips / f"front_door-{ID}{taken}"
+    assert artifact.origin == f"{clips}/front_door-{ID}{taken}"
     assert artifact.size == len("picture" + taken)
     assert artifact.content_type == content_type
     ext = taken.rpartition(".")[2]
@@ -86,7 +92,7 @@ def test_without_a_file_there_is_no_artifact(clips: Path) -> None:
         (b"", ".jpg", "image/jpeg"),
     ],
 )
-def test_what_only_the_spool_still_has_is_the_artifact_that_it_was(
+def test_a_snapshot_that_only_the_spool_still_holds_is_found_as_the_same_artifact(
     clips: Path, data: bytes, ending: str, content_type: str
 ) -> None:
     original = clips / f"front_door-{ID}{ending}"
@@ -97,7 +103,7 @@ def test_what_only_the_spool_still_has_is_the_artifact_that_it_was(
     assert found(clips) == before
 
 
-def test_a_link_in_the_spool_is_no_picture(clips: Path, tmp_path: Path) -> None:
+def test_a_link_in_the_spool_is_no_snapshot(clips: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("not yours")
     (clips / "held").symlink_to(tmp_path / "secret")
     assert found(clips) is None
@@ -112,7 +118,7 @@ def test_a_link_is_never_followed(clips: Path, tmp_path: Path) -> None:
     assert artifact is not None and artifact.content_type == "image/webp"
 
 
-def test_a_pipe_or_a_folder_is_no_picture(clips: Path) -> None:
+def test_a_pipe_or_a_folder_is_no_snapshot(clips: Path) -> None:
     os.mkfifo(clips / f"front_door-{ID}.jpg")
     (clips / f"front_door-{ID}-clean.webp").mkdir()
     assert found(clips) is None
@@ -135,7 +141,9 @@ def test_an_odd_camera_name_still_finds_its_picture_inside(clips: Path, camera: 
     lay(clips, ".jpg", camera=camera)
     artifact = found(clips, dataclasses.replace(EVENT, camera=camera))
     assert artifact is not None
-    assert artifact.source.parent == clips
+    assert Path(artifact.origin).parent == clips
+    with snapshots(clips).open(artifact) as file:
+        assert file.read() == b"picture.jpg"
     assert KeyCodec("p").parse(artifact.key).camera == camera
 
 
@@ -145,12 +153,12 @@ def test_a_camera_of_which_no_file_can_exist_has_no_artifact(clips: Path, camera
 
 
 @pytest.mark.parametrize("event_id", ["../../x", "a/b", "", "a\nb", "x" * 100])
-def test_an_event_id_that_is_none_is_refused(clips: Path, event_id: str) -> None:
+def test_an_id_that_cannot_be_an_event_id_is_refused(clips: Path, event_id: str) -> None:
     with pytest.raises(KeyFault):
         found(clips, dataclasses.replace(EVENT, id=event_id))
 
 
-def test_the_metadata_tells_the_event() -> None:
+def test_the_metadata_describes_the_event() -> None:
     values, zones = decode(describe(EVENT))
     assert values == {
         "event-id": ID,
@@ -164,10 +172,81 @@ def test_the_metadata_tells_the_event() -> None:
     assert zones == ["yard", "Straße"]
 
 
-def test_what_an_event_does_not_have_is_left_away() -> None:
+def test_the_metadata_leaves_out_what_the_event_does_not_have() -> None:
     bare = dataclasses.replace(EVENT, ended=None, score=None, sub_label="", zones=())
     assert set(describe(bare)) == {"event-id", "camera", "label", "start-time"}
 
 
 def test_an_artifacts_id_is_its_kind_and_its_event() -> None:
-    assert event_of(snapshot_id(ID)) == ID
+    made = artifact_id("snapshot", ID)
+    assert (kind_of(made), subject_of(made)) == ("snapshot", ID)
+
+
+@pytest.mark.parametrize(
+    ("changes", "final"),
+    [
+        ({}, True),
+        ({"ended": None}, False),
+        ({"ended": 99_999_999_999.0}, True),
+        ({"ended": 1.0}, True),
+        ({"has_snapshot": False}, False),
+        ({"ended": None, "tracked": False}, True),
+        ({"ended": None, "tracked": False, "has_snapshot": False}, False),
+    ],
+)
+def test_a_snapshot_is_final_once_its_event_has_ended_or_at_once_if_the_event_is_not_tracked(
+    clips: Path, changes: dict[str, Any], final: bool
+) -> None:
+    assert snapshots(clips).is_final(dataclasses.replace(EVENT, **changes)) is final
+
+
+def test_the_version_changes_with_the_file_and_with_the_end_of_the_event(clips: Path) -> None:
+    lay(clips, ".jpg")
+    first = found(clips)
+    assert first is not None and found(clips) == first
+    ended_later = found(clips, dataclasses.replace(EVENT, ended=1705329031.0))
+    path = Path(first.origin)
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    touched = found(clips)
+    path.write_bytes(b"a longer picture")
+    longer = found(clips)
+    versions = {one.version for one in (first, ended_later, touched, longer) if one}
+    assert len(versions) == 4
+
+
+def test_an_opened_snapshot_is_the_file_in_the_clips_folder(clips: Path) -> None:
+    lay(clips, "-clean.webp")
+    artifact = found(clips)
+    assert artifact is not None
+    for opened in (artifact.open, lambda: snapshots(clips).open(artifact)):
+        with opened() as file:
+            assert file.read() == b"picture-clean.webp"
+    Path(artifact.origin).unlink()
+    with pytest.raises(FileNotFoundError):
+        snapshots(clips).open(artifact)
+
+
+def test_while_the_clips_folder_is_away_nobody_can_tell_whether_a_snapshot_exists(
+    clips: Path,
+) -> None:
+    assert snapshots(clips).why_unseen(EVENT) == ""
+    clips.rename(clips.with_name("away"))
+    assert snapshots(clips).why_unseen(EVENT) == f"no folder {clips}"
+
+
+def test_while_the_disk_fails_nobody_can_tell_whether_a_snapshot_exists(
+    clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: str) -> os.stat_result:
+        raise OSError(errno.EIO, "Input/output error", path)
+
+    monkeypatch.setattr(os, "lstat", fail)
+    why = snapshots(clips).why_unseen(EVENT)
+    assert why == f"{clips} cannot be looked at: Input/output error"
+
+
+@pytest.mark.parametrize("camera", ["x" * 4096, "\ud800", "a\0b"])
+def test_it_is_certain_that_a_camera_of_which_no_file_can_exist_has_no_snapshot(
+    clips: Path, camera: str
+) -> None:
+    assert snapshots(clips).why_unseen(dataclasses.replace(EVENT, camera=camera)) == ""

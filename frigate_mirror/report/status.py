@@ -1,15 +1,14 @@
-"""Health: what the owner sees, as one line, one document, one word.
+"""Status: what the owner sees, as one word, one line, one document.
 
-OK        everything that should be in the bucket is, or is on its way
-DEGRADED  it still uploads, but something was lost, failed, or is in danger
+OK        everything that should be in the bucket is there or on its way
+DEGRADED  the mirror uploads, but something was lost, failed, or is in danger
 UNKNOWN   the bucket has not answered yet
-DOWN      the bucket cannot be reached or does not let us in
+DOWN      the bucket cannot be reached or denies access, or no mirror runs
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,20 +18,19 @@ from typing import Any
 
 from frigate_mirror.faults import Fault
 from frigate_mirror.files import open_regular, replacing
-from frigate_mirror.ledger.connection import held
+from frigate_mirror.ledger.lock import is_locked
 from frigate_mirror.ledger.rows import Counts
 from frigate_mirror.settings.settings import LOCK_NAME
 from frigate_mirror.untrusted import plain, shaped
 
-log = logging.getLogger("frigate_s3")
 BEHIND_TOO_FAR = 900.0  # seconds that the oldest artifact may be pending
-STALE_AFTER = 60.0  # seconds without a new status after which the mirror counts as not running
-LARGEST_DOCUMENT = 256 * 1024  # bytes; some thousand are usual
-MOST_REASONS = 20  # that are told to people
+STALE_AFTER = 60.0  # seconds; a mirror with an older status counts as not running
+LARGEST_DOCUMENT = 256 * 1024  # bytes; a usual one has a few thousand
+MOST_REASONS = 20  # people see no more than these
 OK, DEGRADED, DOWN, UNKNOWN = WORDS = "OK", "DEGRADED", "DOWN", "UNKNOWN"
 NOT_RUNNING = "not running"
 _TO_RETRY = "see .s3_failed_events; `retry` once the cause is gone, or `acknowledge`"
-_TO_KNOW = "see .s3_failed_events, then `acknowledge`"  # a retry would bring nothing new
+_TO_KNOW = "see .s3_failed_events, then `acknowledge`"  # a retry would change nothing
 
 
 class _NotRunning(Exception):
@@ -41,7 +39,8 @@ class _NotRunning(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Everything about the mirror at one moment. Times are Unix seconds, `behind` is seconds."""
+    """The mirror at one moment. Times are Unix seconds; `behind` is how many seconds the oldest
+    artifact has been in the queue. Each part of the mirror gives its own fields."""
 
     written_at: float
     started_at: float
@@ -64,10 +63,10 @@ class Status:
 
     @property
     def reasons(self) -> list[str]:
-        """Why the health is not OK, a sentence each."""
+        """Why the health is not OK, one sentence each."""
         reasons = list(self.troubles)
         if self.service_down:
-            reasons.insert(0, "the bucket cannot be reached or does not let us in")
+            reasons.insert(0, "the bucket cannot be reached or denies access")
         if self.behind > BEHIND_TOO_FAR:
             reasons.append(f"the oldest picture has been waiting for {span(self.behind)}")
         for count, fate in (
@@ -90,7 +89,7 @@ class Status:
         return DEGRADED if self.reasons else OK
 
     def line(self) -> str:
-        """The statistics line; people grep for it, so its form is fixed."""
+        """Returns the statistics line. Its form is fixed, because people search logs for it."""
         return (
             f"S3 Upload Stats - Success: {self.success}, Failed: {self.failed}, "
             f"Retry Queue: {self.counts.retrying}, Tracked Events: {self.counts.uploaded}, "
@@ -98,29 +97,31 @@ class Status:
         )
 
     def document(self) -> dict[str, Any]:
+        """Returns the status document, which `read` understands."""
         document: dict[str, Any] = {"health": self.health, "reasons": self.reasons}
         return document | asdict(self)
 
 
 def write(document: Mapping[str, Any], path: Path) -> None:
-    """Replace the status file atomically. Raises OSError."""
+    """Replaces the status file atomically. Raises OSError."""
     with replacing(path) as file:
         file.write(json.dumps(document, indent=1, sort_keys=True).encode())
 
 
 def tell_why_not(reason: str, path: Path) -> None:
-    """Write into the status file why no mirror runs; where it cannot be written, the log has it."""
+    """Writes into the status file why no mirror runs. If the file cannot be written, the log still
+    says it."""
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         write({NOT_RUNNING: reason}, path)
 
 
 def read(path: Path, now: float | None = None) -> dict[str, Any]:
-    """Returns the status document. Of one that is missing, unreadable or stale, or whose mirror
-    has ended, it says DOWN, and why.
+    """Returns the status document. If it is missing, unreadable or stale, or if its mirror has
+    ended, the returned document says DOWN and why.
 
-    Others can write into the folder of the status file, so nothing in it is believed: the document
-    has the fields of `Status` with values of their types, and nothing else.
+    Other programs can write to the folder of the status file. The returned document therefore has
+    only the fields of `Status`, with values of the right types.
     """
     try:
         document = _trusted(path)
@@ -134,7 +135,7 @@ def read(path: Path, now: float | None = None) -> dict[str, Any]:
     if document["stopped"]:
         reason = "the mirror was stopped with Frigate"
     elif age > STALE_AFTER:
-        reason = f"the mirror is not running: its last word is {span(age)} old"
+        reason = f"the mirror is not running: its last status is {span(age)} old"
     elif _lock_is_free(document["paths"]):
         reason = f"the mirror is not running: it died in the last {span(age)}"
     else:
@@ -143,9 +144,8 @@ def read(path: Path, now: float | None = None) -> dict[str, Any]:
 
 
 def _trusted(path: Path) -> dict[str, Any]:
-    """The document in a file that anybody may have written. Raises _NotRunning for one that says
-    why no mirror runs; OSError, ValueError or RecursionError for one that no mirror of this version
-    can have written."""
+    """Reads a file that any program may have written. Raises _NotRunning if it says why no mirror
+    runs; OSError, ValueError or RecursionError if no mirror of this version can have written it."""
     with open_regular(path) as file:
         raw = file.read(LARGEST_DOCUMENT + 1)
     if len(raw) > LARGEST_DOCUMENT:
@@ -163,8 +163,8 @@ def _trusted(path: Path) -> dict[str, Any]:
         raise ValueError(f"another version of the mirror wrote it ({error})") from error
     if found.get("health") not in WORDS:
         raise ValueError("it names no health")
-    # A path is used as one, and told in messages.
-    paths = {name: one for name, one in document["paths"].items() if _is_path(one)}
+    # Paths are opened, and shown in messages.
+    paths = {name: path for name, path in document["paths"].items() if _is_path(path)}
     more = {"health": found["health"], "stopped": found.get("stopped") is True, "paths": paths}
     return document | more
 
@@ -174,8 +174,8 @@ def _is_path(text: str) -> bool:
 
 
 def _lock_is_free(paths: Mapping[str, str]) -> bool:
-    """Whether it is certain that no mirror runs, since the lock that it would hold is free."""
-    return "state" in paths and held(Path(paths["state"]) / LOCK_NAME) is False
+    """Returns whether the lock that a running mirror holds is certainly free."""
+    return "state" in paths and is_locked(Path(paths["state"]) / LOCK_NAME) is False
 
 
 def _down(reason: str, path: Path) -> dict[str, Any]:
@@ -183,7 +183,7 @@ def _down(reason: str, path: Path) -> dict[str, Any]:
 
 
 def report(document: Mapping[str, Any], now: float) -> str:
-    """Returns the status document, as `read` returned it, as lines for people at a terminal."""
+    """Returns the status document, as `read` returned it, as text for a terminal."""
     lines = [f"S3 mirror: {document['health']}"]
     lines += [f"  because      {reason}" for reason in document["reasons"][:MOST_REASONS]]
     if "counts" in document:
@@ -200,7 +200,7 @@ def _details(document: Mapping[str, Any], now: float) -> list[str]:
         f"  bucket       {target.get('bucket', '?')} at {target.get('endpoint', '?')}, {state} "
         f"{span(now - document['service_since'])}",
         f"  in bucket    {counts['uploaded']}, the last one {_ago(document['last_success'], now)}",
-        f"  on the way   {counts['pending']}, of them to be tried again {counts['retrying']}; "
+        f"  waiting      {counts['pending']} (retrying {counts['retrying']}); "
         f"{counts['waiting']} without a picture yet",
         f"  behind by    {span(document['behind'])}",
         f"  failed       {counts['failed']} for good, {counts['lost']} lost; "
@@ -219,12 +219,12 @@ def _details(document: Mapping[str, Any], now: float) -> list[str]:
 
 
 def _ago(at: float | None, now: float) -> str:
-    """How long ago `at` was, in words."""
+    """Returns in words how long ago `at` was."""
     return "never" if at is None else f"{span(now - at)} ago"
 
 
 def span(seconds: float) -> str:
-    """A length of time in its two largest units: 3 d 4 h, 12 min 5 s."""
+    """Returns a length of time in its two largest units: 3 d 4 h, 12 min 5 s."""
     left = max(0, round(seconds))
     parts: list[str] = []
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):

@@ -1,4 +1,4 @@
-"""Whether the bucket still holds what was uploaded to it."""
+"""Presence compares the ledger with the bucket's listing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_nothing_is_missing_while_the_bucket_lists_all_of_it(
     assert presence.missing(ledger, sink, 0.0, math.inf, -1) == (12, [])
 
 
-def test_what_is_not_listed_or_has_another_size_is_missing(
+def test_an_upload_that_is_not_listed_or_has_another_size_is_missing(
     ledger: Ledger, sink: MemorySink
 ) -> None:
     del sink.objects[KEYS[5]]
@@ -51,20 +51,20 @@ def test_what_is_not_listed_or_has_another_size_is_missing(
     assert (looked, sorted(missing)) == (12, ["snapshot:5-a", "snapshot:7-a"])
 
 
-def test_only_the_newest_of_the_span_are_looked_at(ledger: Ledger, sink: MemorySink) -> None:
+def test_only_the_newest_uploads_of_the_span_are_compared(ledger: Ledger, sink: MemorySink) -> None:
     sink.objects.clear()
     looked, missing = presence.missing(ledger, sink, 2.0, 10.0, 3)
     assert (looked, sorted(missing)) == (3, ["snapshot:7-a", "snapshot:8-a", "snapshot:9-a"])
 
 
-def test_a_size_that_nobody_knows_is_no_difference(ledger: Ledger, sink: MemorySink) -> None:
+def test_an_unknown_size_is_no_difference(ledger: Ledger, sink: MemorySink) -> None:
     ledger.add_settled([("snapshot:99-a", "c", "p/c/d/99-a-20240115_143022.jpg", 9.0, 1.0,
                          "uploaded", 0, "")])  # fmt: skip
     sink.objects["p/c/d/99-a-20240115_143022.jpg"] = b"whatever"
     assert presence.missing(ledger, sink, 0.0, math.inf, -1) == (13, [])
 
 
-def test_what_lies_behind_the_end_of_a_listing_that_is_too_long_is_not_called_missing(
+def test_an_upload_after_the_end_of_a_shortened_listing_is_not_missing(
     ledger: Ledger, sink: MemorySink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence, "LONGEST_LISTING", 1)
@@ -72,12 +72,12 @@ def test_what_lies_behind_the_end_of_a_listing_that_is_too_long_is_not_called_mi
     assert presence.missing(ledger, sink, 0.0, math.inf, 12) == (12, ["snapshot:0-a"])
 
 
-def test_what_is_uploaded_again_while_the_bucket_is_listed_is_not_missing(
+def test_an_upload_that_is_repeated_while_the_bucket_is_listed_is_not_missing(
     ledger: Ledger, sink: MemorySink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key, artifact_id, listed = KEYS[5], "snapshot:5-a", sink.list
-    source = Path("/clips/cam2-5-a.jpg")
-    changed = Artifact(artifact_id, "cam2", 5.0, key, source, 4, "image/jpeg", {}, "2")
+    origin = "/clips/cam2-5-a.jpg"
+    changed = Artifact(artifact_id, "cam2", 5.0, key, origin, 4, "image/jpeg", {}, "2")
 
     def list_late(prefix: str) -> Iterator[Stored]:
         sink.objects[key] = b"abcd"

@@ -13,8 +13,8 @@ from typing import BinaryIO
 
 import pytest
 
-from frigate_mirror.commands import doctor
-from frigate_mirror.commands.doctor import FAULT, NOTE, OK, Finding, seam_fault
+from frigate_mirror.commands import check
+from frigate_mirror.commands.check import FAULT, NOTE, OK, Finding, seam_fault
 from frigate_mirror.settings import settings
 from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sinks.sink import Misconfigured, Probe, Receipt, Unavailable
@@ -73,14 +73,14 @@ def faults(findings: Iterator[Finding]) -> list[Finding]:
 
 def test_a_misspelt_variable_is_noticed_with_the_name_that_was_meant() -> None:
     environ = {"S3_BUKET": "x", "S3_BUCKET": "y", "PATH": "/bin", "S3_ACCESS_KEY_FILE": "/k"}
-    (finding,) = doctor.misspelt(environ)
+    (finding,) = check.misspelt(environ)
     assert finding == Finding(
-        NOTE, "S3_BUKET is set, but means nothing here", "did you mean S3_BUCKET?"
+        NOTE, "S3_BUKET is set, but is not a setting", "did you mean S3_BUCKET?"
     )
 
 
 def test_a_variable_like_no_other_is_noticed_too_and_its_value_never_told() -> None:
-    (finding,) = doctor.misspelt({"S3_QQQQ_XYZZY": "hidden"})
+    (finding,) = check.misspelt({"S3_QQQQ_XYZZY": "hidden"})
     assert finding.advice == "no setting has this name"
     assert "hidden" not in str(finding)
 
@@ -90,19 +90,19 @@ def test_no_variable_of_ours_counts_as_misspelt() -> None:
     assert {"S3_UPLOAD_THREADS", "S3_SECRET_KEY_FILE"} < set(names)
     own = ["S3_MIRROR_INIT", "S3_MIRROR_FRIGATE", "S3_MIRROR_PARENT"]
     frigates = ["FRIGATE_RTSP_PASSWORD"]
-    assert list(doctor.misspelt(dict.fromkeys([*names, *own, *frigates], "x"))) == []
+    assert list(check.misspelt(dict.fromkeys([*names, *own, *frigates], "x"))) == []
 
 
 @pytest.mark.parametrize("name", ["MIRROR_UPLOAD_THREAD", "S3_UPLOAD_THREAD"])
 def test_the_name_that_was_meant_is_told_as_it_is_today(name: str) -> None:
-    (finding,) = doctor.misspelt({name: "8"})
+    (finding,) = check.misspelt({name: "8"})
     assert finding.advice == "did you mean MIRROR_UPLOAD_THREADS?"
 
 
 def test_it_says_where_the_key_comes_from_and_never_the_key(place: Path) -> None:
     keys = {"S3_ACCESS_KEY": "AKIDhidden", "S3_SECRET_KEY": "hidden"}
     told = [
-        str(doctor.credentials(loaded(place, **environ).s3))
+        str(check.credentials(loaded(place, **environ).s3))
         for environ in ({}, keys, {**keys, "S3_SESSION_TOKEN": "hidden"})
     ]
     assert "standard AWS chain" in told[0]
@@ -115,14 +115,14 @@ def test_it_says_where_the_key_comes_from_and_never_the_key(place: Path) -> None
 
 
 def test_a_sound_place_has_no_fault_and_nothing_is_left_in_it(place: Path) -> None:
-    assert grades(doctor.paths(loaded(place))) == [OK] * 5
+    assert grades(check.paths(loaded(place))) == [OK] * 5
     files = [path.name for path in place.rglob("*") if path.is_file()]
     assert files == ["frigate.db"]
 
 
 def test_every_place_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    found = faults(doctor.paths(loaded(tmp_path, MIRROR_STATE_DIR=f"{tmp_path}/file/state")))
+    found = faults(check.paths(loaded(tmp_path, MIRROR_STATE_DIR=f"{tmp_path}/file/state")))
     assert len(found) == 3
     assert "frigate.db: " in found[0].what and "FRIGATE_DB_PATH" in found[0].advice
     assert "Not a directory" in found[1].what and "MIRROR_STATE_DIR" in found[1].advice
@@ -131,7 +131,7 @@ def test_every_place_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
 
 def test_a_database_that_is_none_is_a_fault(place: Path) -> None:
     (place / "frigate.db").write_bytes(b"garbage" * 1000)
-    (finding,) = faults(doctor.paths(loaded(place)))
+    (finding,) = faults(check.paths(loaded(place)))
     assert str(place / "frigate.db") in finding.what
 
 
@@ -139,13 +139,13 @@ def test_ledgers_in_two_places_are_both_named(place: Path) -> None:
     for folder in loaded(place).state.dirs:
         folder.mkdir(parents=True)
         (folder / "ledger.db").touch()
-    [found] = [one for one in doctor.paths(loaded(place)) if one.grade == NOTE]
+    [found] = [one for one in check.paths(loaded(place)) if one.grade == NOTE]
     assert all(str(folder) in found.what for folder in loaded(place).state.dirs)
 
 
 def test_a_folder_that_cannot_be_written_is_a_fault(place: Path) -> None:
     (place / "clips/cache").write_text("a file where a folder should be")
-    (finding,) = faults(doctor.paths(loaded(place)))
+    (finding,) = faults(check.paths(loaded(place)))
     assert finding.what.startswith(f"cannot write {place}/clips/cache (state files)")
 
 
@@ -156,13 +156,13 @@ def test_without_hard_links_it_remarks_that_pictures_are_copied(
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
-    *_, last = doctor.paths(loaded(place))
+    *_, last = check.paths(loaded(place))
     assert last.grade == NOTE
     assert "no hard links here (Operation not permitted)" in last.what
 
 
 def test_without_a_spool_links_do_not_matter(place: Path) -> None:
-    assert grades(doctor.paths(loaded(place, MIRROR_SPOOL_LIMIT_MB="0"))) == [OK] * 4
+    assert grades(check.paths(loaded(place, MIRROR_SPOOL_LIMIT_MB="0"))) == [OK] * 4
 
 
 # -- the bucket
@@ -188,7 +188,7 @@ class ListOnly(MemorySink):
 
 def test_a_sound_bucket_has_no_fault_and_the_right_to_put_is_proven(place: Path) -> None:
     sink = MemorySink()
-    found = list(doctor.bucket(sink, loaded(place, S3_PATH_PREFIX="a/b").s3, put=True))
+    found = list(check.bucket(sink, loaded(place, S3_PATH_PREFIX="a/b").s3, put=True))
     assert grades(iter(found)) == [OK] * 3
     assert "bucket pictures at AWS us-east-1" in found[0].what
     assert list(sink.objects) == ["a/b/.s3-mirror-check"]
@@ -197,13 +197,13 @@ def test_a_sound_bucket_has_no_fault_and_the_right_to_put_is_proven(place: Path)
 
 def test_without_a_prefix_the_proof_lies_at_the_top(place: Path) -> None:
     sink = MemorySink()
-    list(doctor.bucket(sink, loaded(place).s3, put=True))
+    list(check.bucket(sink, loaded(place).s3, put=True))
     assert list(sink.objects) == [".s3-mirror-check"]
 
 
 def test_a_right_that_was_not_tried_is_said_to_be_unproven(place: Path) -> None:
     sink = MemorySink()
-    *_, last = doctor.bucket(sink, loaded(place).s3, put=False)
+    *_, last = check.bucket(sink, loaded(place).s3, put=False)
     assert (last.grade, sink.puts) == (NOTE, [])
     assert "unproven" in last.what
 
@@ -213,7 +213,7 @@ def test_a_bucket_that_fails_is_told_with_both_faults_and_hints(place: Path) -> 
     down = Unavailable("connect: timed out", code="ConnectTimeout", hint="look at the network")
     sink.failures = [down, down]
     found = faults(
-        doctor.bucket(sink, loaded(place, S3_ENDPOINT_URL="http://nas:9000").s3, put=True)
+        check.bucket(sink, loaded(place, S3_ENDPOINT_URL="http://nas:9000").s3, put=True)
     )
     assert [one.advice for one in found] == ["look at the network"] * 2
     assert found[0].what == "bucket pictures at http://nas:9000: connect: timed out"
@@ -221,7 +221,7 @@ def test_a_bucket_that_fails_is_told_with_both_faults_and_hints(place: Path) -> 
 
 
 def test_a_key_that_may_list_and_not_put_is_a_fault(place: Path) -> None:
-    (finding,) = faults(doctor.bucket(ListOnly(), loaded(place).s3, put=True))
+    (finding,) = faults(check.bucket(ListOnly(), loaded(place).s3, put=True))
     assert (finding.what, finding.advice) == (
         "right to put: put: access denied",
         "grant s3:PutObject",
@@ -244,7 +244,7 @@ def test_a_key_that_may_list_and_not_put_is_a_fault(place: Path) -> None:
 def test_a_clock_is_graded_by_what_s3_lets_pass(
     place: Path, skew: float | None, grade: str
 ) -> None:
-    found = list(doctor.bucket(Skewed(skew), loaded(place).s3, put=False))
+    found = list(check.bucket(Skewed(skew), loaded(place).s3, put=False))
     assert found[1].grade == grade
     assert found[1].what.startswith("clock:")
 
@@ -263,9 +263,9 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_a_frigate_that_the_hook_fits_is_named_with_its_version(source: Path) -> None:
-    running = doctor.frigate({"health": "OK"}, source, SEAM)
+    running = check.frigate({"health": "OK"}, source, SEAM)
     assert running == Finding(OK, "Frigate 0.17.2-abc1234: the hook fits, and the mirror runs")
-    assert doctor.frigate({"health": "DOWN"}, source, SEAM).what.endswith("the hook fits")
+    assert check.frigate({"health": "DOWN"}, source, SEAM).what.endswith("the hook fits")
 
 
 @pytest.mark.parametrize("version", [None, "", "VERSION = None", b"\xff\xfe"])
@@ -274,13 +274,13 @@ def test_without_a_frigate_nothing_is_claimed(source: Path, version: str | bytes
     path.unlink()
     if version is not None:
         path.write_bytes(version if isinstance(version, bytes) else version.encode())
-    assert doctor.frigate({}, source, SEAM).grade == NOTE
+    assert check.frigate({}, source, SEAM).grade == NOTE
 
 
 def test_a_frigate_that_the_hook_does_not_fit_is_a_fault_with_what_was_found(source: Path) -> None:
     text = MAINTAINER.replace("event_type: str, camera: str", "event_type, camera, frame_name")
     (source / "frigate/events/maintainer.py").write_text(text)
-    finding = doctor.frigate({}, source, SEAM)
+    finding = check.frigate({}, source, SEAM)
     assert finding.grade == FAULT
     assert finding.what == (
         "Frigate 0.17.2-abc1234: handle_object_detection(self, event_type, camera, frame_name, "
@@ -291,7 +291,7 @@ def test_a_frigate_that_the_hook_does_not_fit_is_a_fault_with_what_was_found(sou
 
 def test_a_frigate_with_a_module_for_manual_events_is_too_old(source: Path) -> None:
     (source / "frigate/events/external.py").write_text("")
-    assert "expected Frigate 0.16 or later" in doctor.frigate({}, source, SEAM).what
+    assert "expected Frigate 0.16 or later" in check.frigate({}, source, SEAM).what
 
 
 def seam_of(path: Path, text: str | bytes) -> str:
@@ -345,7 +345,7 @@ def test_every_finding_is_said_as_it_is_made_and_the_faults_are_counted() -> Non
     said: list[str] = []
     findings = [Finding(OK, "a"), Finding(FAULT, "b", "mend b"), Finding(NOTE, "c", "see c"),
                 Finding(FAULT, "d")]  # fmt: skip
-    assert doctor.tell(iter(findings), said.append) == 2
+    assert check.tell(iter(findings), said.append) == 2
     assert "\n".join(said) == textwrap.dedent("""\
         ok     a
         FAULT  b
@@ -358,5 +358,5 @@ def test_every_finding_is_said_as_it_is_made_and_the_faults_are_counted() -> Non
 
 def test_without_a_fault_that_is_what_it_says() -> None:
     out = io.StringIO()
-    assert doctor.tell(iter([Finding(NOTE, "x")]), lambda line: print(line, file=out)) == 0
+    assert check.tell(iter([Finding(NOTE, "x")]), lambda line: print(line, file=out)) == 0
     assert out.getvalue().endswith("no fault found\n")

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from frigate_mirror.artifact import Artifact
 from frigate_mirror.keys import KeyCodec
-from frigate_mirror.ledger import rebuild
-from frigate_mirror.ledger.connection import LedgerDamaged
+from frigate_mirror.ledger import repair
+from frigate_mirror.ledger.database import LedgerDamaged
 from frigate_mirror.ledger.ledger import Ledger, LedgerError
-from frigate_mirror.ledger.rebuild import from_listing
+from frigate_mirror.ledger.repair import from_listing
 from frigate_mirror.ledger.rows import Counts, Priority, Settled
 from frigate_mirror.ledger.statefiles import StateFile
 from frigate_mirror.sinks.sink import Stored
@@ -29,8 +29,8 @@ NOW = 1_705_330_000.0
 def artifact(number: int) -> Artifact:
     event_id = f"17053290{number:02}.5-abc{number:03}"
     key = f"frigate/door/2024-01-15/{event_id}-20240115_143022.jpg"
-    source = Path(f"/clips/door-{event_id}.jpg")
-    return Artifact(f"snapshot:{event_id}", "door", 1705329000.5 + number, key, source, 9 + number,
+    origin = f"/clips/door-{event_id}.jpg"
+    return Artifact(f"snapshot:{event_id}", "door", 1705329000.5 + number, key, origin, 9 + number,
                     "image/jpeg", {"event-id": event_id, "label": "person"})  # fmt: skip
 
 
@@ -39,7 +39,7 @@ UPLOADED, PENDING = list(ALL)[:15], list(ALL)[15:]
 
 
 class House:
-    """A ledger with its state files, and what became of the artifacts in it."""
+    """A ledger with its state files, and the artifacts that were sent from it."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "ledger.db"
@@ -48,7 +48,7 @@ class House:
         self.sent: list[Artifact] = []
 
     def open(self) -> Ledger:
-        return rebuild.open_ledger(self.path, self.uploaded, self.failed)
+        return repair.open_ledger(self.path, self.uploaded, self.failed)
 
     def fill(self) -> None:
         with contextlib.closing(self.open()) as ledger:
@@ -73,10 +73,10 @@ class House:
                     self.sent.append(entry.artifact)
                     self.settle(ledger, [entry.artifact.id])
                 ledger.counts()
-                self.uploaded.replace(ledger.settled("uploaded"))
+                self.uploaded.replace(ledger.uploaded())
         except LedgerDamaged:
             with contextlib.suppress(FileNotFoundError):
-                rebuild.put_aside(self.path)
+                repair.put_aside(self.path)
             return False
         return True
 
@@ -115,12 +115,12 @@ def test_a_page_damaged_in_a_crash_costs_no_picture(hurt: object, seed: int) -> 
 
 
 def crash(path: Path) -> None:
-    """As a process leaves it that did not close it."""
+    """Leaves the ledger as a process does that did not close it."""
     with contextlib.closing(sqlite3.connect(path)) as sql, sql:
         sql.execute("INSERT INTO note VALUES ('open', '')")
 
 
-def test_what_was_uploaded_since_is_not_uploaded_again(house: House) -> None:
+def test_after_the_loss_of_the_ledger_no_upload_is_repeated(house: House) -> None:
     assert house.live(ALL)
     house.sent.clear()
     house.path.write_bytes(b"no database at all, but long enough to look like one")
@@ -131,18 +131,18 @@ def test_only_the_newest_damaged_ledgers_are_kept(house: House) -> None:
     kept = []
     for number in range(5):
         house.path.write_text(f"{number}")
-        kept.append(rebuild.put_aside(house.path))
+        kept.append(repair.put_aside(house.path))
     assert house.put_aside() == sorted(one.name for one in kept[-3:])
     assert [(one / "ledger.db").read_text() for one in kept[-3:]] == ["2", "3", "4"]
 
 
-def test_a_clock_set_back_does_not_make_the_newest_the_oldest(
+def test_a_damaged_ledger_is_the_newest_even_if_the_clock_was_set_back(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for now in (5000.0, 4000.0, 3000.0, 2000.0):
         monkeypatch.setattr("time.time", lambda now=now: now)
         house.path.write_text(f"{now:g}")
-        newest = rebuild.put_aside(house.path)
+        newest = repair.put_aside(house.path)
     assert newest.is_dir() and (newest / "ledger.db").read_text() == "2000"
     assert len(house.put_aside()) == 3
 
@@ -162,7 +162,7 @@ def test_a_folder_in_the_place_of_one_of_its_files_is_put_aside(house: House, en
 def test_a_ledger_that_is_put_aside_was_closed_before(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else its end would take away the files of the new one, which lie under the same names."""
+    """Closing it later would delete files of the new ledger, which have the same names."""
     closed: list[Ledger] = []
     real = Ledger.close
 
@@ -180,7 +180,7 @@ def test_a_ledger_that_is_put_aside_was_closed_before(
     assert len(closed) == 2
 
 
-def test_what_else_lies_in_the_bucket_for_an_event_is_not_taken_for_its_snapshot() -> None:
+def test_each_object_of_an_event_is_listed_as_the_kind_that_its_key_names() -> None:
     head = "p/door/2024-01-15/1705329022.5-abc-20240115_143022"
     endings = (".mp4", "-thumb.webp", "-thumb.jpg", ".json", "-part-0001.mp4", ".gif", ".webp")
     listing = [Stored(f"{head}{ending}", 9, NOW) for ending in endings]

@@ -1,4 +1,4 @@
-"""How much of the machine and of the line the uploads may take."""
+"""Bandwidth limits the bytes that uploads send per second."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Now:
         ("23:00,off 8:00,1", ((480, 1.0), (1380, math.inf))),
     ],
 )
-def test_a_bound_is_bytes_a_second_or_a_timetable_of_them(
+def test_a_limit_is_bytes_a_second_or_a_timetable_of_them(
     text: str, limits: tuple[tuple[int, float], ...]
 ) -> None:
     assert parse.bandwidth(text) == limits
@@ -43,12 +43,12 @@ def test_a_bound_is_bytes_a_second_or_a_timetable_of_them(
     ["fast", "-1", "0", "1T", "24:00,1M", "08:60,1M", "08:00", "08:00,", "1M 2M",
      "08:00,1M 8:00,2M", "nan", "08:00,1M,2M", "1e9", "0.1"],
 )  # fmt: skip
-def test_what_is_no_bound_says_what_one_looks_like(text: str) -> None:
+def test_the_error_for_a_text_that_is_no_limit_shows_an_example(text: str) -> None:
     with pytest.raises(ValueError, match=r"08:00,512K"):
         parse.bandwidth(text)
 
 
-def test_what_is_sent_is_paid_for_with_a_pause() -> None:
+def test_a_pause_after_each_upload_keeps_the_limit() -> None:
     now = Now()
     line = now.bandwidth("1000")
     assert line.pause() == 0.0
@@ -62,7 +62,7 @@ def test_what_is_sent_is_paid_for_with_a_pause() -> None:
     assert line.pause() == pytest.approx(0.1), "a quiet time is no credit"
 
 
-def test_each_hour_has_the_bound_that_was_named_for_it() -> None:
+def test_each_hour_has_the_limit_of_the_timetable() -> None:
     now = Now()
     line = now.bandwidth("08:00,1000 20:00,off")
     for minute, pause in [(0, 0.0), (479, 0.0), (480, 1.0), (1199, 1.0), (1200, 0.0), (1439, 0.0)]:
@@ -72,7 +72,7 @@ def test_each_hour_has_the_bound_that_was_named_for_it() -> None:
         assert line.pause() == pause, minute
 
 
-def test_without_a_bound_nothing_waits() -> None:
+def test_without_a_limit_nothing_waits() -> None:
     line = Now().bandwidth("")
     line.send(10**12)
     assert line.pause() == 0.0

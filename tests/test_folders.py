@@ -1,4 +1,4 @@
-"""The places of the ledger: whichever is used, nothing that waits for upload is out of sight."""
+"""The state folders: whichever is used, nothing that waits for upload is out of sight."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from frigate_mirror.ledger import places
-from frigate_mirror.ledger.connection import LedgerBusy, LedgerNewer, held
+from frigate_mirror.ledger import folders
+from frigate_mirror.ledger.database import LedgerBusy, LedgerNewer
+from frigate_mirror.ledger.folders import open_alone
 from frigate_mirror.ledger.ledger import Ledger, LedgerError
-from frigate_mirror.ledger.places import StateLock, open_alone
+from frigate_mirror.ledger.lock import StateLock, holder, is_locked
 from frigate_mirror.ledger.rows import Counts, Priority, Settled
 from tests.rig.worlds import World
 
@@ -34,7 +35,7 @@ def ledger_in(world: World, place: int) -> Path:
 
 
 def leave(world: World, place: int, *names: str) -> None:
-    """What an earlier life left pending in one of the places."""
+    """Leaves pending artifacts of an earlier life in one of the folders."""
     path = ledger_in(world, place)
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(Ledger(path)) as ledger:
@@ -43,7 +44,7 @@ def leave(world: World, place: int, *names: str) -> None:
 
 
 @contextlib.contextmanager
-def found(world: World, **environ: str) -> Iterator[places.State]:
+def found(world: World, **environ: str) -> Iterator[folders.State]:
     opened = open_alone(world.settings(**environ).state)
     yield opened
     opened.ledger.close()
@@ -51,7 +52,7 @@ def found(world: World, **environ: str) -> Iterator[places.State]:
 
 @pytest.fixture
 def read_only(world: World) -> Iterator[Path]:
-    """The chosen folder on a file system that cannot be written, with all that it holds."""
+    """The chosen folder and its files, on a file system that cannot be written."""
     yield from mounted(world, "bind")
 
 
@@ -81,7 +82,7 @@ def test_the_chosen_folder_is_used_and_made_for_its_owner_only(world: World) -> 
     assert world.state.stat().st_mode & 0o777 == 0o700
 
 
-def test_what_waits_in_the_spare_place_goes_on_in_the_chosen_one(
+def test_the_queue_in_the_spare_folder_goes_on_in_the_chosen_one(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     leave(world, SPARE, "aaaaaa", "bbbbbb")
@@ -94,7 +95,9 @@ def test_what_waits_in_the_spare_place_goes_on_in_the_chosen_one(
     assert str(ledger_in(world, CHOSEN)) in line and str(ledger_in(world, SPARE)) in line
 
 
-def test_what_is_taken_over_is_durable_before_the_other_ledger_is_deleted(world: World) -> None:
+def test_rows_that_are_taken_over_are_durable_before_the_other_ledger_is_deleted(
+    world: World,
+) -> None:
     leave(world, SPARE, "aaaaaa", "bbbbbb")
     with found(world):
         # The file without its write-ahead log, as a power cut may leave it.
@@ -117,7 +120,7 @@ def test_a_ledger_that_was_taken_over_and_cannot_be_deleted_is_not_taken_over_ag
 
 
 @needs_root
-def test_what_waits_in_a_read_only_ledger_goes_on_in_the_spare_place(world: World) -> None:
+def test_the_queue_in_a_read_only_ledger_goes_on_in_the_spare_folder(world: World) -> None:
     leave(world, CHOSEN, "aaaaaa", "bbbbbb")
     for _ in mounted(world, "bind"):
         for _ in range(2):  # once taken over, not again
@@ -137,7 +140,7 @@ def test_what_waits_in_a_read_only_ledger_goes_on_in_the_spare_place(world: Worl
 
 
 @needs_root
-def test_what_a_crash_left_in_the_log_of_a_read_only_ledger_is_taken_over(world: World) -> None:
+def test_the_log_that_a_crash_left_beside_a_read_only_ledger_is_taken_over(world: World) -> None:
     path = ledger_in(world, CHOSEN)
     path.parent.mkdir(parents=True)
     crashed = Ledger(path)  # its write-ahead log is never brought into the file
@@ -149,7 +152,7 @@ def test_what_a_crash_left_in_the_log_of_a_read_only_ledger_is_taken_over(world:
 
 
 @needs_root
-def test_a_full_disk_at_the_start_is_no_reason_to_stand_still(world: World) -> None:
+def test_with_a_full_disk_at_the_start_the_spare_folder_is_used(world: World) -> None:
     for folder in mounted(world, "tmpfs"):
         leave(world, CHOSEN, "aaaaaa")
         with contextlib.suppress(OSError), (folder / "filler").open("wb") as file:
@@ -162,7 +165,7 @@ def test_a_full_disk_at_the_start_is_no_reason_to_stand_still(world: World) -> N
             assert opened.troubles
 
 
-def test_without_any_place_it_says_what_is_wrong_with_each(tmp_path: Path) -> None:
+def test_if_no_folder_can_be_used_the_error_says_why_for_each(tmp_path: Path) -> None:
     world = World(tmp_path / "world")
     for folder in world.settings().state.dirs:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -172,7 +175,7 @@ def test_without_any_place_it_says_what_is_wrong_with_each(tmp_path: Path) -> No
     assert all(str(folder) in str(raised.value) for folder in world.settings().state.dirs)
 
 
-def test_a_newer_ledger_is_refused_and_not_gone_round(world: World) -> None:
+def test_a_newer_ledger_is_refused_and_no_other_folder_is_used(world: World) -> None:
     leave(world, CHOSEN)
     with contextlib.closing(sqlite3.connect(ledger_in(world, CHOSEN))) as raw:
         raw.execute("PRAGMA user_version = 99")
@@ -180,7 +183,7 @@ def test_a_newer_ledger_is_refused_and_not_gone_round(world: World) -> None:
         open_alone(world.settings().state)
 
 
-def test_a_newer_ledger_in_the_other_place_is_told_and_kept(world: World) -> None:
+def test_a_newer_ledger_in_the_other_folder_is_a_trouble_and_is_kept(world: World) -> None:
     leave(world, SPARE)
     with contextlib.closing(sqlite3.connect(ledger_in(world, SPARE))) as raw:
         raw.execute("PRAGMA user_version = 99")
@@ -190,11 +193,11 @@ def test_a_newer_ledger_in_the_other_place_is_told_and_kept(world: World) -> Non
     assert ledger_in(world, SPARE).exists()
 
 
-def test_a_ledger_that_another_program_has_locked_is_not_given_up_for_the_spare_place(
+def test_a_ledger_that_another_program_has_locked_is_not_replaced_by_the_spare_folder(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave(world, CHOSEN, "aaaaaa")
-    monkeypatch.setattr("frigate_mirror.ledger.connection.BUSY_SECONDS", 0)
+    monkeypatch.setattr("frigate_mirror.ledger.database.BUSY_SECONDS", 0)
     with contextlib.closing(sqlite3.connect(ledger_in(world, CHOSEN))) as raw:
         raw.execute("BEGIN EXCLUSIVE")
         with pytest.raises(LedgerBusy):
@@ -202,7 +205,7 @@ def test_a_ledger_that_another_program_has_locked_is_not_given_up_for_the_spare_
     assert not ledger_in(world, SPARE).exists()
 
 
-def test_the_lock_holds_whichever_place_a_process_knows_of(world: World) -> None:
+def test_the_lock_covers_every_folder_that_two_processes_share(world: World) -> None:
     first = StateLock(world.settings().state)
     elsewhere = world.settings(MIRROR_STATE_DIR=str(world.folder / "elsewhere")).state
     second, third = StateLock(world.settings().state), StateLock(elsewhere)
@@ -214,17 +217,17 @@ def test_the_lock_holds_whichever_place_a_process_knows_of(world: World) -> None
     third.release()
 
 
-def test_who_cannot_have_the_lock_everywhere_keeps_it_nowhere(world: World) -> None:
+def test_a_process_that_cannot_take_every_lock_keeps_none(world: World) -> None:
     elsewhere = world.settings(MIRROR_STATE_DIR=str(world.folder / "elsewhere")).state
     first, second = StateLock(world.settings().state), StateLock(elsewhere)
     assert first.acquire()
     assert not second.acquire(), "they share the spare place"
-    assert held(world.folder / "elsewhere" / "mirror.lock") is False
+    assert is_locked(world.folder / "elsewhere" / "mirror.lock") is False
     first.release()
 
 
 @pytest.mark.parametrize("linked", [False, True])
-def test_one_folder_under_two_names_is_one_place(world: World, linked: bool) -> None:
+def test_one_folder_under_two_names_counts_once(world: World, linked: bool) -> None:
     spare = world.settings().state.dirs[SPARE]
     spare.mkdir(parents=True)
     named = world.folder / "link"
@@ -237,28 +240,28 @@ def test_one_folder_under_two_names_is_one_place(world: World, linked: bool) -> 
         assert len(settings.dirs) == 1
 
 
-def test_who_finds_the_lock_taken_learns_by_whom(world: World, tmp_path: Path) -> None:
+def test_a_taken_lock_says_who_holds_it(world: World, tmp_path: Path) -> None:
     lock = StateLock(world.settings().state)
     assert lock.acquire()
     lock.sign(world.state)
-    found = places.holder(world.settings().state)
+    found = holder(world.settings().state)
     assert found.ours and found.folder == world.state and str(os.getpid()) in found.name
     other = World(tmp_path / "other")
-    stranger = places.holder(other.settings(MIRROR_STATE_DIR=str(world.state)).state)
+    stranger = holder(other.settings(MIRROR_STATE_DIR=str(world.state)).state)
     assert not stranger.ours
     lock.release()
 
 
-def test_a_lock_that_is_signed_again_says_the_newer_word_only(world: World) -> None:
+def test_a_lock_that_is_signed_again_keeps_the_newer_signature_only(world: World) -> None:
     lock = StateLock(world.settings().state)
     assert lock.acquire()
     lock.sign(world.folder / "a folder with a name longer than the next one")
     lock.sign(world.state)
-    assert places.holder(world.settings().state).folder == world.state
+    assert holder(world.settings().state).folder == world.state
     lock.release()
 
 
-def test_a_lock_that_says_nonsense_is_held_by_somebody(world: World) -> None:
+def test_a_lock_with_nonsense_in_it_still_has_a_holder(world: World) -> None:
     world.state.mkdir(parents=True)
     for words in ("", "{", "[]", '{"pid": "x"}', '{"pid": 1, "host": 2, "clips": 3, "folder": 4}',
                   "[" * 4000, '{"pid": 1e999, "host": "", "clips": "", "folder": ""}',
@@ -266,10 +269,12 @@ def test_a_lock_that_says_nonsense_is_held_by_somebody(world: World) -> None:
                   r'{"pid": 1, "host": "\u001b[31m", "clips": "", "folder": "/a\u0000\ud800"}',
                   '{"pid": 1, "host": "", "clips": "", "folder": "/etc"}'):  # fmt: skip
         (world.state / "mirror.lock").write_text(words)
-        assert places.holder(world.settings().state).name.isprintable()
+        assert holder(world.settings().state).name.isprintable()
 
 
-def test_a_command_beside_a_running_mirror_opens_no_folder_but_the_mirrors(world: World) -> None:
+def test_a_command_beside_a_running_mirror_opens_no_folder_that_the_settings_do_not_name(
+    world: World,
+) -> None:
     lock = StateLock(world.settings().state)
     assert lock.acquire()
     leave(world, CHOSEN, "aaaaaa")
@@ -282,7 +287,7 @@ def test_a_command_beside_a_running_mirror_opens_no_folder_but_the_mirrors(world
 
 
 @needs_root
-def test_the_words_of_an_earlier_life_in_a_read_only_folder_mislead_no_command(
+def test_an_old_signature_in_a_read_only_folder_misleads_no_command(
     world: World,
 ) -> None:
     lock = StateLock(world.settings().state)
@@ -318,8 +323,8 @@ def in_another_process(clips: Path, world: World) -> Iterator[str]:
     code = """
 import os
 from frigate_mirror.settings import settings
-from frigate_mirror.ledger import places
-with places.opened(settings.load(os.environ).state) as (found, lock):
+from frigate_mirror.ledger import folders
+with folders.opened(settings.load(os.environ).state) as (found, lock):
     print(f"{found.ledger.counts().pending} pending, {'alone' if lock else 'beside'}")
 """
     done = subprocess.run(
@@ -334,7 +339,7 @@ def test_a_command_beside_a_running_mirror_never_puts_its_ledger_aside(world: Wo
     assert lock.acquire()
     lock.sign(world.state)
     (world.state / "ledger.db").write_bytes(b"no ledger" * 1000)
-    with pytest.raises(LedgerError, match="try again"), places.opened(world.settings().state):
+    with pytest.raises(LedgerError, match="try again"), folders.opened(world.settings().state):
         pass
     assert sorted(one.name for one in world.state.iterdir()) == ["ledger.db", "mirror.lock"]
     lock.release()

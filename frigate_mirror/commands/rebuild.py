@@ -1,0 +1,34 @@
+"""`rebuild`: tells the ledger what is in the bucket already, so that it is not uploaded again."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from frigate_mirror.commands.loading import EX_OK, complain, load
+from frigate_mirror.keys import KeyCodec
+from frigate_mirror.ledger import folders, repair
+from frigate_mirror.ledger.ledger import LedgerError
+from frigate_mirror.process import system
+from frigate_mirror.sinks.sink import SinkError
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """`rebuild` has no options."""
+
+
+def main(arguments: argparse.Namespace) -> int:
+    from s3 import S3Sink
+
+    settings = load()
+    system.set_up_logging("INFO")
+    prefix, keys = settings.s3.prefix, KeyCodec(settings.s3.prefix, settings.keys.timezone)
+    sink = S3Sink(settings.s3, os.environ)
+    try:
+        with folders.opened(settings.state) as (state, _):
+            listing = sink.list(f"{prefix}/" if prefix else "")
+            count = state.ledger.add_settled(repair.from_listing(listing, keys))
+    except (LedgerError, SinkError, OSError) as error:
+        return complain(str(error))
+    print(f"{count} picture(s) of the bucket are new in the ledger")
+    return EX_OK

@@ -1,0 +1,45 @@
+"""`run`: the child process that Frigate's hook starts."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+from frigate_mirror import __version__
+from frigate_mirror.commands.loading import EX_CONFIG, with_bucket
+from frigate_mirror.process import system
+from frigate_mirror.settings import settings
+
+log = logging.getLogger("frigate_s3")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """`run` has no options."""
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Mirrors the events whose ids come in on stdin, one a line, until stdin ends."""
+    system.close_inherited_files()
+    loaded = with_bucket(settings.load(os.environ))
+    system.lower_priority(loaded.process.niceness)
+    system.set_up_logging(loaded.report.log_level)
+    if not loaded.process.enabled:
+        log.info("S3 snapshot mirror not started: MIRROR_ENABLED is false")
+        return EX_CONFIG
+    from frigate_mirror.process.child import serve
+    from s3 import S3Sink
+
+    return serve(loaded, S3Sink(loaded.s3, os.environ), _versions())
+
+
+def _versions() -> dict[str, str]:
+    versions = {"mirror": __version__, "python": sys.version.split()[0]}
+    for package in ("boto3", "peewee"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "unknown"
+    return versions | {"frigate": os.environ.get("S3_MIRROR_FRIGATE", "unknown")}

@@ -1,0 +1,26 @@
+"""`status`: the mirror's health, and what it is based on."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+
+from frigate_mirror.report import status
+from frigate_mirror.settings import settings
+
+EXITS = {status.OK: 0, status.DEGRADED: 1, status.UNKNOWN: 1, status.DOWN: 2}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the whole status document")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    document = status.read(settings.load(os.environ).state.status_path)
+    if arguments.json:
+        print(json.dumps(document, indent=1))
+    else:
+        print(status.report(document, time.time()))
+    return EXITS[document["health"]]

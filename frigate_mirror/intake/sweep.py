@@ -1,0 +1,110 @@
+"""Sweep: compares the catalog with the ledger, so that a lost hint costs a minute and no file."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from frigate_mirror.catalog import Catalog, CatalogError
+from frigate_mirror.faults import Troubles
+from frigate_mirror.intake.intake import Intake
+from frigate_mirror.intake.window import Window
+from frigate_mirror.ledger.ledger import Ledger, LedgerError
+from frigate_mirror.part import Part, Task
+
+log = logging.getLogger("frigate_s3")
+TEND_EVERY = 1.0  # seconds
+HOUR, DAY = 3_600.0, 86_400.0
+CHANGES_AT_ONCE = 10_000  # subjects of the last hour that one sweep compares with their uploads
+
+
+class Sweep(Part):
+    """Sweeps the last `days` every `interval` seconds. `longest_pause` is the longest time, in
+    seconds, for which an artifact may be put off; `clock` gives Unix seconds."""
+
+    def __init__(
+        self,
+        intake: Intake[Any],
+        catalog: Catalog[Any],
+        ledger: Ledger,
+        window: Window,
+        *,
+        days: float,
+        interval: float,
+        longest_pause: float,
+        troubles: Troubles,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._intake = intake
+        self._catalog = catalog
+        self._ledger = ledger
+        self._window = window
+        self._days = days
+        self._interval = interval
+        self._longest_pause = longest_pause
+        self._troubles = troubles
+        self._clock = clock
+
+    def tasks(self) -> list[Task]:
+        return [
+            Task("pulse", TEND_EVERY, self.tend),
+            Task("sweep", self._interval, self.sweep),
+            Task("sweep", HOUR, self.look_again),
+        ]
+
+    def sweep(self) -> None:
+        """Repairs what a set clock did, then finds what no source offered and what the recorder
+        has changed since. Each step runs even if another fails, so that files are held while the
+        ledger cannot be written."""
+        now, sound = self._clock(), True
+        for step in (self._mend_clock, self._hold, self._compare, self._look_for_changes):
+            try:
+                step(now)
+            except (CatalogError, LedgerError) as error:
+                self._troubles.meet(error)
+                sound = False
+        if sound:
+            self._troubles.note("database", "")
+            self._troubles.note("ledger", "")
+
+    def tend(self) -> None:
+        """Looks again for files that were missing or incomplete."""
+        try:
+            self._intake.tend()
+        except (CatalogError, LedgerError) as error:
+            self._troubles.meet(error)
+
+    def look_again(self) -> None:
+        """Looks again for files that nobody found in the whole window."""
+        try:
+            self._intake.look_again(self._clock() - self._days * DAY)
+        except (CatalogError, LedgerError) as error:
+            self._troubles.meet(error)
+
+    def _mend_clock(self, now: float) -> None:
+        self._ledger.mend_clock(now, now + self._longest_pause)
+
+    def _hold(self, now: float) -> None:
+        self._intake.hold()
+
+    def _compare(self, now: float) -> None:
+        count = sum(self._intake.sweep(*span) for span in self._window.spans(now))
+        self._window.swept(now)
+        if count:
+            log.info("S3 sweep: %d file(s) queued that no hook had offered", count)
+
+    def _look_for_changes(self, now: float) -> None:
+        """Compares the subjects that ended in the last hour, and once a day all of the window."""
+        since = now - self._days * DAY
+        recent = self._catalog.ended_since(now - HOUR, since, CHANGES_AT_ONCE)
+        changed = self._intake.look_for_changes(recent)
+        last = float(self._ledger.note("changes") or -math.inf)
+        if not now - DAY < last <= now:  # a day has passed, or the clock was set back
+            pages = self._catalog.window(since, math.inf)
+            changed += sum(map(self._intake.look_for_changes, pages))
+            self._ledger.set_note("changes", repr(now))
+        if changed:
+            log.info("S3 sweep: %d file(s) that Frigate changed go up again", changed)

@@ -1,0 +1,70 @@
+"""Reporter: writes the status file, the file of dead letters and the statistics line."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from frigate_mirror.faults import Troubles
+from frigate_mirror.ledger.ledger import LedgerError
+from frigate_mirror.ledger.statefiles import StateFiles
+from frigate_mirror.part import Part, Task
+from frigate_mirror.report import status
+from frigate_mirror.report.status import Status
+
+log = logging.getLogger("frigate_s3")
+WRITE_EVERY = 5.0  # seconds
+
+
+class Reporter(Part):
+    """Reports what `look` returns; the statistics line comes every `stats_interval` seconds."""
+
+    def __init__(
+        self,
+        look: Callable[[], Status],
+        path: Path,
+        files: StateFiles,
+        *,
+        stats_interval: float,
+        troubles: Troubles,
+    ) -> None:
+        self._look = look
+        self._path = path
+        self._files = files
+        self._stats_interval = stats_interval
+        self._troubles = troubles
+        self._turn = threading.Lock()
+        self._stopped = False
+
+    def tasks(self) -> list[Task]:
+        return [
+            Task("pulse", WRITE_EVERY, self.write),
+            Task("stats", self._stats_interval, self.log_line),
+        ]
+
+    def log_line(self) -> None:
+        """Logs the statistics line."""
+        try:
+            log.info("%s", self._look().line())
+        except LedgerError as error:
+            self._troubles.meet(error)
+
+    def write(self, *, stopped: bool = False) -> None:
+        """Writes both files. A failure is noted, never raised. After the status says `stopped`, it
+        stays so."""
+        with self._turn:
+            if self._stopped:
+                return
+            self._stopped = stopped
+            try:
+                self._files.refresh()
+                status.write(self._look().document() | {"stopped": stopped}, self._path)
+                self._troubles.note("status", "")
+            except (LedgerError, OSError) as error:
+                self._troubles.note("status", f"status file cannot be written: {error}")
+
+    def finish(self) -> None:
+        self._troubles.close()
+        self.write(stopped=True)

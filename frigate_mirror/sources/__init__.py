@@ -1,0 +1,1 @@
+"""Sources: who says that a subject may have files now."""

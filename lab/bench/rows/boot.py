@@ -3,10 +3,10 @@
 The runs take turns. Each is timed from the start of the process to its end. There are two controls.
 An empty folder in the place of boot/ shows how much two equal runs differ. A sitecustomize.py
 without a line shows the least cost of any file that every Python runs at its start; it is the goal.
-No difference is measurable where the 95 % confidence interval of the median difference (boot/ minus the control)
-contains 0. `setup_s3_mirror.sh` compiles boot/. Where it cannot, each Python compiles the file
-again, because the mount is read-only. The last figure shows this case; two thirds of it are the
-cost of compiling any file.
+No difference is measurable where the 95 % confidence interval of the median difference (boot/ minus
+the control) contains 0. `setup_s3_mirror.sh` compiles boot/. Where it cannot, each Python compiles
+the file again, because the mount is read-only. The last figure shows this case; two thirds of it
+are the cost of compiling any file.
 """
 
 from __future__ import annotations

@@ -306,7 +306,7 @@ def test_the_signatures_that_the_hook_expects_have_no_fault(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "found"),
+    ("old", "new", "shown"),
     [
         ("def run(self)", "def runs(self)", "run absent"),
         ("def run(self)", "async def run(self)", "run absent"),
@@ -319,11 +319,11 @@ def test_the_signatures_that_the_hook_expects_have_no_fault(tmp_path: Path) -> N
         ("camera: str", "cam: str", "handle_object_detection(self, event_type, cam, event_data)"),
     ],
 )
-def test_any_other_signature_is_a_fault(tmp_path: Path, old: str, new: str, found: str) -> None:
+def test_any_other_signature_is_a_fault(tmp_path: Path, old: str, new: str, shown: str) -> None:
     changed = MAINTAINER.replace(old, new)
     ast.parse(changed)
     fault = seam_of(tmp_path / "maintainer.py", changed)
-    assert found in fault
+    assert shown in fault
     assert ", expected " in fault
 
 

@@ -190,10 +190,10 @@ def test_without_a_bucket_or_switched_off_the_patcher_logs_one_line_and_changes_
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "found"), BROKEN, ids=[f"{new[:60]}" for _, new, _ in BROKEN]
+    ("old", "new", "shown"), BROKEN, ids=[f"{new[:60]}" for _, new, _ in BROKEN]
 )
 def test_a_class_with_one_changed_method_is_not_wrapped_at_all(
-    patcher: Any, capfd: pytest.CaptureFixture[str], old: str, new: str, found: str
+    patcher: Any, capfd: pytest.CaptureFixture[str], old: str, new: str, shown: str
 ) -> None:
     assert old in PLAIN
     module = host(PLAIN.replace(old, new))
@@ -201,7 +201,7 @@ def test_a_class_with_one_changed_method_is_not_wrapped_at_all(
     assert not patcher.arm(module, ON)
     assert (dict(vars(module)), dict(vars(getattr(module, "EventProcessor", object)))) == before
     line = capfd.readouterr().err
-    assert f"S3 snapshot mirror not armed: {found}" in line
+    assert f"S3 snapshot mirror not armed: {shown}" in line
     assert re.search(r"not armed: .+, expected \S.+\n", line)
     assert line.count("\n") == 1
 

@@ -405,6 +405,15 @@ def test_backfill_without_a_database_is_70(world: World) -> None:
     assert told.returncode == 70 and missing in told.stderr
 
 
+@pytest.mark.parametrize("words", [("backfill", "--since", "3d"), ("rebuild",)])
+def test_a_command_does_not_make_the_clips_folder_of_a_disk_that_is_away(
+    world: World, words: tuple[str, ...]
+) -> None:
+    missing = world.folder / "media" / "not" / "mounted"
+    command(world, *words, FRIGATE_CLIPS_DIR=str(missing), S3_ENDPOINT_URL="http://127.0.0.1:9")
+    assert not missing.parent.exists()
+
+
 # -- rebuild
 
 

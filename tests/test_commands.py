@@ -394,6 +394,8 @@ def test_an_interrupted_backfill_exits_with_1_and_leaves_the_rest_in_the_queue(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell makes background processes ignore SIGINT, and so also the tests that they run.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert running.stdout is not None
     assert running.stdout.readline().startswith("5 event(s)")
@@ -406,6 +408,15 @@ def test_backfill_without_a_database_exits_with_70(world: World) -> None:
     missing = str(world.folder / "nowhere" / "frigate.db")
     ended = command(world, "backfill", "--since", "3d", FRIGATE_DB_PATH=missing)
     assert ended.returncode == 70 and missing in ended.stderr
+
+
+@pytest.mark.parametrize("words", [("backfill", "--since", "3d"), ("rebuild",)])
+def test_a_command_does_not_make_the_clips_folder_of_a_disk_that_is_away(
+    world: World, words: tuple[str, ...]
+) -> None:
+    missing = world.folder / "media" / "not" / "mounted"
+    command(world, *words, FRIGATE_CLIPS_DIR=str(missing), S3_ENDPOINT_URL="http://127.0.0.1:9")
+    assert not missing.parent.exists()
 
 
 # -- rebuild

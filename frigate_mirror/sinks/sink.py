@@ -110,7 +110,7 @@ class Sink(Protocol):
 
 
 class Prober(Sink, Protocol):
-    """A sink that can also try to delete, which the mirror never does. The doctor uses it."""
+    """A sink that can also try to delete, which only the command `check` does."""
 
     def may_delete(self, key: str) -> bool | None:
         """Tries to delete the object `key`, which the caller has uploaded for this purpose.

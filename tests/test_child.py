@@ -145,7 +145,7 @@ def test_a_thread_without_memory_ends_the_mirror_and_nothing_else_does(
     thread.join(PATIENCE)
     assert not thread.is_alive() and not faults
     assert stop.wanted and stop.status == EX_FAILED
-    assert "ends, to be started anew: MemoryError('no more')" in caplog.text
+    assert "ends, and Frigate's hook starts a new one: MemoryError('no more')" in caplog.text
 
 
 def test_a_round_that_fails_is_said_and_called_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -228,7 +228,7 @@ def test_what_no_hook_offered_is_swept_up_at_the_start_and_said_in_one_line(
     until(lambda: in_bucket(world, bucket, ids))
     assert child.end() == 0
     assert "S3 sweep: 30 file(s) queued" in child.log
-    told = re.findall(r"S3 backlog: (\d+) picture\(s\) uploaded, (\d+) to go", child.log)
+    told = re.findall(r"S3 backlog: (\d+) file\(s\) uploaded, (\d+) to go", child.log)
     assert sum(int(done) for done, _ in told) == 30 and told[-1][1] == "0"
     assert "S3 upload:" not in child.log
 

@@ -114,7 +114,7 @@ def test_status_of_a_running_mirror_is_0_for_people_and_programs(world: World) -
         assert SECRET not in told.stdout
         child.end()
         told = command(world, "status")
-        assert told.returncode == 2 and "stopped with Frigate" in told.stdout
+        assert told.returncode == 2 and "because Frigate has stopped" in told.stdout
     finally:
         child.kill()
 
@@ -263,7 +263,10 @@ def test_retry_revives_all_or_those_of_one_event_or_camera(
         ("1705328964.5-cccccc", "garage"),
     )
     told = command(world, "retry", *words)
-    assert (told.returncode, told.stdout) == (0, f"{count} failed picture(s) will be tried again\n")
+    assert (told.returncode, told.stdout) == (
+        0,
+        f"{count} failed or lost file(s) are queued again\n",
+    )
     with ledger_of(world) as ledger:
         assert ledger.counts() == Counts(failed=3 - count, pending=count, retrying=count)
 
@@ -299,7 +302,7 @@ def test_what_is_acknowledged_is_listed_and_no_longer_keeps_health_from_ok(world
     try:
         until(lambda: world.status().get("health") == "DEGRADED")
         [reason] = world.status()["reasons"]
-        assert "1 picture(s) failed for good" in reason and "acknowledge" in reason
+        assert "1 file(s) failed for good" in reason and "acknowledge" in reason
         told = command(world, "acknowledge")
         assert told.returncode == 0 and told.stdout.startswith("1 failed or lost")
         until(lambda: world.status()["health"] == "OK")
@@ -324,7 +327,7 @@ def test_backfill_with_verify_uploads_again_what_the_bucket_has_lost(
     told = command(world, "backfill", "--since", "1d")
     assert told.returncode == 0 and "in the bucket" not in told.stdout
     told = command(world, "backfill", "--verify", "--since", "1d")
-    assert "4 uploaded picture(s) compared with the bucket: 2 missing there, 1 of them go up" in (
+    assert "4 uploaded file(s) compared with the bucket: 2 missing there, 1 of them queued" in (
         told.stdout
     )
     assert told.returncode == 1 and "1 lost" in told.stdout
@@ -334,7 +337,7 @@ def test_backfill_with_verify_uploads_again_what_the_bucket_has_lost(
     told = command(world, "backfill", "--verify", "--since", "1d")
     assert told.returncode == 0 or len(bucket.keys()) == 4
     told = command(world, "backfill", "--verify", "--since", "1d")
-    assert told.returncode == 0 and "the bucket has all of it" in told.stdout, told
+    assert told.returncode == 0 and "all files of that time are in the bucket" in told.stdout, told
 
 
 def test_backfill_mirrors_what_the_window_leaves_alone(world: World, bucket: Bucket) -> None:
@@ -343,7 +346,7 @@ def test_backfill_mirrors_what_the_window_leaves_alone(world: World, bucket: Buc
     world.event(started=now - 40 * DAY)
     told = command(world, "backfill", "--since", "30d", "--until", "10d")
     assert told.returncode == 0, told.stderr
-    assert "5 event(s)" in told.stdout and "all of it was uploaded" in told.stdout
+    assert "5 file(s)" in told.stdout and "all files of that time are uploaded" in told.stdout
     assert sorted(bucket.objects().values()) == sorted(world.pictures[one] for one in old)
 
 
@@ -353,7 +356,7 @@ def test_backfill_uploads_half_a_picture_as_it_is_and_does_not_call_it_missing(
     event_id = world.event(started=time.time() - 3 * DAY)
     (world.clips / f"front_door-{event_id}.jpg").write_bytes(world.pictures[event_id][:600])
     told = command(world, "backfill", "--since", "5d")
-    assert told.returncode == 0 and "no picture" not in told.stdout, told
+    assert told.returncode == 0 and "no file" not in told.stdout, told
     assert list(bucket.objects().values()) == [world.pictures[event_id][:600]]
 
 
@@ -393,10 +396,10 @@ def test_an_interrupted_backfill_is_1_and_leaves_the_rest_in_the_queue(world: Wo
         text=True,
     )
     assert running.stdout is not None
-    assert running.stdout.readline().startswith("5 event(s)")
+    assert running.stdout.readline().startswith("5 file(s)")
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=PATIENCE)
-    assert running.returncode == 1 and "5 left" in out and "stays in the queue" in err
+    assert running.returncode == 1 and "5 still to upload" in out and "uploads the rest" in err
 
 
 def test_backfill_without_a_database_is_70(world: World) -> None:
@@ -420,7 +423,7 @@ def test_with_ledger_and_state_files_lost_the_bucket_itself_tells_what_it_holds(
         path.unlink()
     bucket.client.put_object(Bucket=bucket.name, Key="somebody/elses.txt", Body=b"")
     told = command(world, "rebuild")
-    assert told.returncode == 0 and "30 picture(s) of the bucket are new" in told.stdout
+    assert told.returncode == 0 and "30 file(s) of the bucket are new" in told.stdout
     (world.cache / ".s3_status.json").unlink()
     child = mirror_all(world, 0, log="second")
     assert "S3 upload" not in child.log and "S3 backlog" not in child.log

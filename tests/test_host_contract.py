@@ -171,7 +171,7 @@ def test_whatever_keeps_it_from_arming_costs_one_line_on_stderr(start: Callable[
         "handle_object_detection, expected": NOBODY | {"STANDIN_SHAPE": "renamed"},
         "frame_name=''), expected": NOBODY | {"STANDIN_SHAPE": "extra-parameter"},
         "asynchronous, expected": NOBODY | {"STANDIN_SHAPE": "async"},
-        "frigate.events.external, expected": NOBODY | {"STANDIN_SHAPE": "old"},
+        "frigate.events.external exists, expected": NOBODY | {"STANDIN_SHAPE": "old"},
         "S3_BUCKET is not set": {},
         "MIRROR_ENABLED is false": NOBODY | {"MIRROR_ENABLED": "false"},
     }

@@ -46,7 +46,7 @@ class Bench:
 
     def round(self) -> None:
         self.mirror.sweep.sweep()
-        self.mirror.sweep.tend()
+        self.mirror.sweep.look_for_waiting()
         self.drain()
 
     def keys_of(self, ids: set[str]) -> set[str]:
@@ -391,8 +391,8 @@ def test_a_backlog_is_told_in_summary_lines_only(
     bench.mirror.uploader.sum_up()
     bench.mirror.uploader.sum_up()
     assert [record.getMessage() for record in caplog.records] == [
-        "S3 sweep: 40 file(s) queued that no hook had offered",
-        "S3 backlog: 40 picture(s) uploaded, 0 to go",
+        "S3 sweep: 40 file(s) queued that the hook had not reported",
+        "S3 backlog: 40 file(s) uploaded, 0 to go",
     ]
 
 
@@ -440,7 +440,7 @@ def test_a_dead_letter_is_kept_for_ninety_days_and_its_end_is_told(
     bench.clock.now += 0.2 * DAY
     bench.mirror.pruning.prune()
     assert bench.mirror.ledger.counts() == Counts()
-    assert "1 failed picture(s) older than 90 days are forgotten" in caplog.text
+    assert "1 failed file(s) older than 90 days are forgotten" in caplog.text
 
 
 def test_the_status_names_the_last_error_and_what_to_do_about_it(bench: Bench) -> None:
@@ -566,7 +566,7 @@ def test_a_round_that_is_late_says_nothing_of_a_ledger_that_is_closed(
     bench.mirror.stop(drain=0.0)
     bench.mirror.ledger.close()
     bench.mirror.sweep.sweep()
-    bench.mirror.sweep.tend()
+    bench.mirror.sweep.look_for_waiting()
     assert caplog.text == ""
 
 
@@ -598,9 +598,9 @@ def test_a_ledger_damaged_while_open_is_noticed(bench: Bench) -> None:
 def test_the_child_does_every_task_of_every_part(bench: Bench) -> None:
     names = {task.run.__name__ for task in bench.mirror.tasks()}
     assert names == {
-        "tend",
+        "look_for_waiting",
         "sweep",
-        "look_again",
+        "look_for_gone",
         "tidy",
         "check",
         "verify",
@@ -636,7 +636,7 @@ def test_what_was_lost_is_listed_and_keeps_health_from_ok_until_it_is_back(bench
     bench.clock.now += 600.0
     bench.round()
     status = bench.mirror.status()
-    assert status.health == "DEGRADED" and "1 picture(s) were lost" in status.reasons[0]
+    assert status.health == "DEGRADED" and "1 file(s) were lost" in status.reasons[0]
     assert "Failed Events: 1, Health: DEGRADED" in status.line()
     bench.mirror.reporter.write()
     [line] = bench.world.lines(".s3_failed_events")
@@ -658,7 +658,7 @@ def test_a_lost_picture_that_comes_back_by_itself_is_uploaded(bench: Bench) -> N
     bench.drain()
     assert bench.mirror.ledger.counts() == Counts(lost=1)
     bench.world.write_picture(event_id)
-    bench.mirror.sweep.look_again()
+    bench.mirror.sweep.look_for_gone()
     bench.drain()
     assert bench.mirror.ledger.counts() == Counts(uploaded=1)
 
@@ -677,7 +677,7 @@ def test_dead_letters_that_nobody_heard_of_are_forgotten_with_a_line_after_90_da
     bench.clock.now += 0.2 * DAY
     bench.mirror.pruning.prune()
     assert bench.mirror.ledger.counts() == Counts()
-    assert "1 failed picture(s) older than 90 days are forgotten" in caplog.text
+    assert "1 failed file(s) older than 90 days are forgotten" in caplog.text
 
 
 def test_a_picture_that_changes_is_seen_by_each_sweep_for_an_hour_and_then_once_a_day(
@@ -747,7 +747,7 @@ def test_pictures_that_vanish_from_the_bucket_are_told_until_they_are_back(
     now[0] += 2
     bench.mirror.checks.verify()
     [reason] = bench.mirror.status().reasons
-    assert "4 of the newest 4 uploaded pictures are missing in the bucket" in reason
+    assert "4 of the newest 4 uploaded files are missing in the bucket" in reason
     assert "backfill --verify" in reason
     bench.sink.objects = objects
     now[0] += 3601
@@ -839,7 +839,7 @@ def test_a_bucket_that_was_emptied_is_noticed(bench: Bench) -> None:
     bench.sink.objects.clear()
     bench.mirror.checks.verify()
     assert bench.mirror.status().health == "DEGRADED"
-    assert "1 of the newest 1 uploaded pictures are missing in" in bench.mirror.status().reasons[0]
+    assert "1 of the newest 1 uploaded files are missing in" in bench.mirror.status().reasons[0]
 
 
 def test_a_bucket_that_may_not_be_listed_is_not_said_to_be_emptied(

@@ -407,7 +407,11 @@ def test_whatever_our_line_stumbles_over_the_host_never_feels_it(
         assert read(pipe) == ["3.5-next"]
 
     during_run(work)
-    said = [one for one in caplog.messages if "hook failed, events are found by the sweep" in one]
+    said = [
+        one
+        for one in caplog.messages
+        if "hook failed, the sweep finds the events that it misses" in one
+    ]
     assert len(said) == 1
     assert "\n" not in said[0] and len(said[0]) < 250
 
@@ -669,7 +673,7 @@ def test_a_child_that_dies_again_and_again_is_started_with_growing_pauses(
 def test_after_a_long_life_the_pauses_begin_anew(
     patcher: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(patcher, "LIVED_WELL", -1)
+    monkeypatch.setattr(patcher, "STABLE_AFTER", -1)
     lives(patcher, monkeypatch, 1, 1, 1, 1)
     assert re.findall(r"starting again in (\S+) s", caplog.text)[:3] == ["0.01"] * 3
 

@@ -430,7 +430,7 @@ def test_with_exactly_the_policy_of_the_readme_the_mirror_uploads_checks_and_reb
     for path in (*world.state.glob("ledger*"), *world.cache.glob(".s3_*_events")):
         path.unlink()
     told = command(world, "rebuild")
-    assert told.returncode == 0 and "3 picture(s) of the bucket are new" in told.stdout, told
+    assert told.returncode == 0 and "3 file(s) of the bucket are new" in told.stdout, told
     told = command(world, "check")
     assert told.returncode == 0 and "right to put: proven" in told.stdout, told
 
@@ -494,7 +494,10 @@ def test_the_doctor_proves_that_the_key_of_the_readme_cannot_delete(
     guarded.client.put_object(Bucket=BUCKET, Key="p/a.jpg", Body=b"kept")
     told = command(world, "check", "--prove-no-delete", S3_PATH_PREFIX="p")
     assert told.returncode == 0, told.stdout
-    assert f"ok     the key cannot delete: refused for p/{BAIT}, which stays" in told.stdout
+    assert (
+        f"ok     the key cannot delete: the service refused it for the object p/{BAIT}, which stays"
+        in told.stdout
+    )
     assert sorted(guarded.keys()) == ["p/.s3-mirror-check", f"p/{BAIT}", "p/a.jpg"]
 
 

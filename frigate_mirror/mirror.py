@@ -56,7 +56,7 @@ class Mirror:
     ) -> None:
         own = settings.state
         with suppress(OSError):
-            own.cache_dir.mkdir(parents=True, exist_ok=True)
+            own.cache_dir.mkdir(exist_ok=True)
         self._settings = settings
         self._clock = clock
         self._started_at = clock()

@@ -93,14 +93,14 @@ class StateLock:
     claim artifacts."""
 
     def __init__(self, settings: StateSettings) -> None:
-        self._settings = settings
-        self._locks = [RunLock(folder / LOCK_NAME) for folder in settings.dirs]
+        self._clips = settings.clips_dir
+        self._locks = {folder: RunLock(folder / LOCK_NAME) for folder in settings.dirs}
 
     def acquire(self) -> bool:
         """Takes every lock that can be taken; returns False if another process holds one of them.
         Raises OSError if no folder can hold a lock."""
         faults: list[OSError] = []
-        for folder, lock in zip(self._settings.dirs, self._locks, strict=True):
+        for folder, lock in self._locks.items():
             try:
                 with suppress(OSError):  # the folder may exist although it cannot be made
                     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -118,14 +118,14 @@ class StateLock:
         signature = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "clips": _identity(self._settings.clips_dir),
+            "clips": _identity(self._clips),
             "folder": str(folder),
         }
-        for lock in self._locks:
+        for lock in self._locks.values():
             lock.write(json.dumps(signature))
 
     def release(self) -> None:
-        for lock in self._locks:
+        for lock in self._locks.values():
             lock.release()
 
 

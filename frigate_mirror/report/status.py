@@ -113,7 +113,7 @@ def write_why_not_running(reason: str, path: Path) -> None:
     """Writes into the status file why no mirror runs. If the file cannot be written, the log still
     says it."""
     with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         write({NOT_RUNNING: reason}, path)
 
 

@@ -128,10 +128,12 @@ class StateSettings:
 
     @property
     def dirs(self) -> tuple[Path, ...]:
-        """The folders where the ledger may be: the chosen one, and the one for when that cannot be
-        written. They are one if both paths lead to the same folder."""
-        places = (self.folder, self.cache_dir / ".s3_mirror")
-        return tuple({os.path.realpath(place): place for place in reversed(places)}.values())[::-1]
+        """The folders where the ledger may be: the chosen one and, for when that cannot be written,
+        one under Frigate's clips folder. Without a clips folder, only the chosen one counts: its
+        disk may be away. They are one if both paths lead to the same folder."""
+        spare = [self.cache_dir / ".s3_mirror"] if self.clips_dir.is_dir() else []
+        folders = [*spare, self.folder]
+        return tuple({os.path.realpath(path): path for path in folders}.values())[::-1]
 
     @property
     def cache_dir(self) -> Path:

@@ -396,6 +396,8 @@ def test_an_interrupted_backfill_exits_with_1_and_leaves_the_rest_in_the_queue(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell makes background processes ignore SIGINT, and so also the tests that they run.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert running.stdout is not None
     assert running.stdout.readline().startswith("5 file(s)")

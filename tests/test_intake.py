@@ -16,7 +16,7 @@ import pytest
 from frigate_mirror.artifact import Artifact, subject_of
 from frigate_mirror.catalog import CatalogError, Kind
 from frigate_mirror.faults import Troubles
-from frigate_mirror.frigate.database import Event, FrigateDatabase, _Database
+from frigate_mirror.frigate.database import Database, Event, FrigateDatabase
 from frigate_mirror.frigate.snapshots import Snapshots
 from frigate_mirror.intake import intake as intake_module
 from frigate_mirror.intake.intake import Intake
@@ -97,14 +97,14 @@ def test_an_offered_event_is_queued_live_held_and_announced(bench: Bench) -> Non
 def test_events_that_come_together_are_read_together(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reads: list[_Database] = []
-    connect = _Database._connect
+    reads: list[Database] = []
+    connect = Database._connect
 
-    def counting(self: _Database) -> Any:
+    def counting(self: Database) -> Any:
         reads.append(self)
         return connect(self)
 
-    monkeypatch.setattr(_Database, "_connect", counting)
+    monkeypatch.setattr(Database, "_connect", counting)
     ids = [bench.world.event(started=NOW - n) for n in range(40)]
     assert bench.intake.offer(*ids[:20], "no id", "1.5-unknown", *ids[20:], ids[0])
     assert bench.priorities() == dict.fromkeys(ids, Priority.LIVE)

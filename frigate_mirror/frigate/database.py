@@ -66,7 +66,7 @@ class FrigateDatabase:
         """`batch` is how many events one read fetches."""
         self._path = path
         self._batch = batch
-        self._database = _Database(
+        self._database = Database(
             f"file://{quote(os.fsencode(path))}?mode=ro", uri=True, timeout=BUSY_SECONDS
         )
         self._failed = False
@@ -132,7 +132,7 @@ class _Unfit(Exception):
     """The file is not a database of Frigate."""
 
 
-class _Database(peewee.SqliteDatabase):
+class Database(peewee.SqliteDatabase):
     """Reads a text that is no UTF-8 with replacement characters, so that it does not make a whole
     page unreadable."""
 

@@ -192,7 +192,7 @@ def test_a_sound_bucket_has_no_fault_and_the_right_to_put_is_proven(folder: Path
     assert grades(iter(findings)) == [OK] * 3
     assert "bucket pictures at AWS us-east-1" in findings[0].what
     assert list(sink.objects) == ["a/b/.s3-mirror-check"]
-    assert "proven with a/b/.s3-mirror-check" in findings[2].what
+    assert "proven with the object a/b/.s3-mirror-check" in findings[2].what
 
 
 def test_without_a_prefix_the_object_of_the_check_is_at_the_top_of_the_bucket(folder: Path) -> None:

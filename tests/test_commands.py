@@ -118,7 +118,7 @@ def test_status_of_a_running_mirror_exits_with_0_as_text_and_as_json(world: Worl
         assert SECRET not in ended.stdout
         child.end()
         ended = command(world, "status")
-        assert ended.returncode == 2 and "stopped with Frigate" in ended.stdout
+        assert ended.returncode == 2 and "because Frigate has stopped" in ended.stdout
     finally:
         child.kill()
 
@@ -269,7 +269,7 @@ def test_retry_revives_all_dead_letters_or_those_of_one_event_or_camera(
     ended = command(world, "retry", *words)
     assert (ended.returncode, ended.stdout) == (
         0,
-        f"{count} failed picture(s) will be tried again\n",
+        f"{count} failed or lost file(s) are queued again\n",
     )
     with ledger_of(world) as ledger:
         assert ledger.counts() == Counts(failed=3 - count, pending=count, retrying=count)
@@ -304,7 +304,7 @@ def test_an_acknowledged_picture_stays_listed_and_no_longer_degrades_health(worl
     try:
         until(lambda: world.status().get("health") == "DEGRADED")
         [reason] = world.status()["reasons"]
-        assert "1 picture(s) failed for good" in reason and "acknowledge" in reason
+        assert "1 file(s) failed for good" in reason and "acknowledge" in reason
         ended = command(world, "acknowledge")
         assert ended.returncode == 0 and ended.stdout.startswith("1 failed or lost")
         until(lambda: world.status()["health"] == "OK")
@@ -329,7 +329,7 @@ def test_backfill_with_verify_uploads_again_what_is_missing_in_the_bucket(
     ended = command(world, "backfill", "--since", "1d")
     assert ended.returncode == 0 and "in the bucket" not in ended.stdout
     ended = command(world, "backfill", "--verify", "--since", "1d")
-    assert "4 uploaded picture(s) compared with the bucket: 2 missing there, 1 of them go up" in (
+    assert "4 uploaded file(s) compared with the bucket: 2 missing there, 1 of them queued" in (
         ended.stdout
     )
     assert ended.returncode == 1 and "1 lost" in ended.stdout
@@ -339,7 +339,9 @@ def test_backfill_with_verify_uploads_again_what_is_missing_in_the_bucket(
     ended = command(world, "backfill", "--verify", "--since", "1d")
     assert ended.returncode == 0 or len(bucket.keys()) == 4
     ended = command(world, "backfill", "--verify", "--since", "1d")
-    assert ended.returncode == 0 and "the bucket has all of it" in ended.stdout, ended
+    assert ended.returncode == 0 and "all files of that time are in the bucket" in ended.stdout, (
+        ended
+    )
 
 
 def test_backfill_mirrors_events_outside_the_window(world: World, bucket: Bucket) -> None:
@@ -348,7 +350,7 @@ def test_backfill_mirrors_events_outside_the_window(world: World, bucket: Bucket
     world.event(started=now - 40 * DAY)
     ended = command(world, "backfill", "--since", "30d", "--until", "10d")
     assert ended.returncode == 0, ended.stderr
-    assert "5 event(s)" in ended.stdout and "all of it was uploaded" in ended.stdout
+    assert "5 file(s)" in ended.stdout and "all files of that time are uploaded" in ended.stdout
     assert sorted(bucket.objects().values()) == sorted(world.pictures[event_id] for event_id in old)
 
 
@@ -356,7 +358,7 @@ def test_backfill_uploads_an_incomplete_picture_as_it_is(world: World, bucket: B
     event_id = world.event(started=time.time() - 3 * DAY)
     (world.clips / f"front_door-{event_id}.jpg").write_bytes(world.pictures[event_id][:600])
     ended = command(world, "backfill", "--since", "5d")
-    assert ended.returncode == 0 and "no picture" not in ended.stdout, ended
+    assert ended.returncode == 0 and "no file" not in ended.stdout, ended
     assert list(bucket.objects().values()) == [world.pictures[event_id][:600]]
 
 
@@ -398,10 +400,10 @@ def test_an_interrupted_backfill_exits_with_1_and_leaves_the_rest_in_the_queue(
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert running.stdout is not None
-    assert running.stdout.readline().startswith("5 event(s)")
+    assert running.stdout.readline().startswith("5 file(s)")
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=PATIENCE)
-    assert running.returncode == 1 and "5 left" in out and "stays in the queue" in err
+    assert running.returncode == 1 and "5 still to upload" in out and "uploads the rest" in err
 
 
 def test_backfill_without_a_database_exits_with_70(world: World) -> None:
@@ -432,7 +434,7 @@ def test_rebuild_restores_the_ledger_from_the_bucket_alone(world: World, bucket:
         path.unlink()
     bucket.client.put_object(Bucket=bucket.name, Key="somebody/elses.txt", Body=b"")
     ended = command(world, "rebuild")
-    assert ended.returncode == 0 and "30 picture(s) of the bucket are new" in ended.stdout
+    assert ended.returncode == 0 and "30 file(s) of the bucket are new" in ended.stdout
     (world.cache / ".s3_status.json").unlink()
     child = mirror_all(world, 0, log="second")
     assert "S3 upload" not in child.log and "S3 backlog" not in child.log

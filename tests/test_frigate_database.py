@@ -616,7 +616,7 @@ def test_a_pipe_or_a_folder_is_an_error_at_once(
     catalog: FrigateDatabase, path: Path, make: Any
 ) -> None:
     make(path)
-    with pytest.raises(CatalogError, match="no regular file"):
+    with pytest.raises(CatalogError, match="not a regular file"):
         ids(catalog)
 
 

@@ -173,7 +173,7 @@ def test_a_hook_that_does_not_arm_prints_one_line_on_stderr(start: Callable[...,
         "handle_object_detection, expected": NOBODY | {"STANDIN_SHAPE": "renamed"},
         "frame_name=''), expected": NOBODY | {"STANDIN_SHAPE": "extra-parameter"},
         "asynchronous, expected": NOBODY | {"STANDIN_SHAPE": "async"},
-        "frigate.events.external, expected": NOBODY | {"STANDIN_SHAPE": "old"},
+        "frigate.events.external exists, expected": NOBODY | {"STANDIN_SHAPE": "old"},
         "S3_BUCKET is not set": {},
         "MIRROR_ENABLED is false": NOBODY | {"MIRROR_ENABLED": "false"},
     }

@@ -76,7 +76,7 @@ class Bench:
         end = self.clock.now + seconds
         while self.clock.now < end:
             self.clock.now += 1.0
-            self.intake.tend()
+            self.intake.look_for_waiting()
 
 
 @pytest.fixture
@@ -215,7 +215,7 @@ def test_pictures_on_a_disk_that_was_away_are_mirrored_when_it_is_back(bench: Be
     away.rename(bench.world.clips)
     for event_id in wanted:
         bench.world.write_picture(event_id)
-    bench.intake.look_again(NOW - 7 * DAY)
+    bench.intake.look_for_gone(NOW - 7 * DAY)
     assert bench.priorities().keys() == wanted
 
 
@@ -399,7 +399,7 @@ def test_a_picture_that_stays_incomplete_is_uploaded_with_a_warning(
     bench.tend_for(900.0)
     upload(bench)
     assert bench.ledger.counts() == Counts(uploaded=1, flawed=1)
-    assert caplog.text.count("breaks off after 600 bytes; uploaded as it is") == 1
+    assert caplog.text.count("is uploaded incomplete: the picture breaks off after 600 bytes") == 1
 
 
 def test_an_incomplete_picture_that_frigate_deletes_meanwhile_is_uploaded_from_the_spool(

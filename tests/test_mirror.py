@@ -46,7 +46,7 @@ class Bench:
 
     def round(self) -> None:
         self.mirror.sweep.sweep()
-        self.mirror.sweep.tend()
+        self.mirror.sweep.look_for_waiting()
         self.drain()
 
     def uploaded(self, ids: set[str]) -> set[str]:
@@ -399,8 +399,8 @@ def test_a_backlog_is_logged_in_summary_lines_only(
     bench.mirror.uploader.sum_up()
     bench.mirror.uploader.sum_up()
     assert [record.getMessage() for record in caplog.records] == [
-        "S3 sweep: 40 file(s) queued that no hook had offered",
-        "S3 backlog: 40 picture(s) uploaded, 0 to go",
+        "S3 sweep: 40 file(s) queued that the hook had not reported",
+        "S3 backlog: 40 file(s) uploaded, 0 to go",
     ]
 
 
@@ -448,7 +448,7 @@ def test_a_dead_letter_is_forgotten_after_ninety_days_with_a_log_line(
     bench.clock.now += 0.2 * DAY
     bench.mirror.pruning.prune()
     assert bench.mirror.ledger.counts() == Counts()
-    assert "1 failed picture(s) older than 90 days are forgotten" in caplog.text
+    assert "1 failed file(s) older than 90 days are forgotten" in caplog.text
 
 
 def test_the_status_names_the_last_error_and_what_to_do_about_it(bench: Bench) -> None:
@@ -573,7 +573,7 @@ def test_a_late_sweep_logs_nothing_about_a_closed_ledger(
     bench.mirror.stop(drain=0.0)
     bench.mirror.ledger.close()
     bench.mirror.sweep.sweep()
-    bench.mirror.sweep.tend()
+    bench.mirror.sweep.look_for_waiting()
     assert caplog.text == ""
 
 
@@ -605,9 +605,9 @@ def test_a_ledger_damaged_while_open_is_noticed(bench: Bench) -> None:
 def test_the_mirror_has_the_tasks_of_all_its_parts(bench: Bench) -> None:
     names = {task.run.__name__ for task in bench.mirror.tasks()}
     assert names == {
-        "tend",
+        "look_for_waiting",
         "sweep",
-        "look_again",
+        "look_for_gone",
         "tidy",
         "check",
         "verify",
@@ -643,7 +643,7 @@ def test_a_lost_picture_is_listed_and_degrades_health_until_it_is_uploaded(bench
     bench.clock.now += 600.0
     bench.round()
     status = bench.mirror.status()
-    assert status.health == "DEGRADED" and "1 picture(s) were lost" in status.reasons[0]
+    assert status.health == "DEGRADED" and "1 file(s) were lost" in status.reasons[0]
     assert "Failed Events: 1, Health: DEGRADED" in status.line()
     bench.mirror.reporter.write()
     [line] = bench.world.lines(".s3_failed_events")
@@ -665,7 +665,7 @@ def test_a_lost_picture_that_comes_back_by_itself_is_uploaded(bench: Bench) -> N
     bench.drain()
     assert bench.mirror.ledger.counts() == Counts(lost=1)
     bench.world.write_picture(event_id)
-    bench.mirror.sweep.look_again()
+    bench.mirror.sweep.look_for_gone()
     bench.drain()
     assert bench.mirror.ledger.counts() == Counts(uploaded=1)
 
@@ -684,7 +684,7 @@ def test_a_lost_picture_is_forgotten_after_ninety_days_with_a_log_line(
     bench.clock.now += 0.2 * DAY
     bench.mirror.pruning.prune()
     assert bench.mirror.ledger.counts() == Counts()
-    assert "1 failed picture(s) older than 90 days are forgotten" in caplog.text
+    assert "1 failed file(s) older than 90 days are forgotten" in caplog.text
 
 
 def test_every_sweep_compares_a_picture_for_an_hour_and_then_one_sweep_a_day(
@@ -754,7 +754,7 @@ def test_pictures_that_are_missing_in_the_bucket_are_reported_until_they_are_bac
     now[0] += 2
     bench.mirror.checks.verify()
     [reason] = bench.mirror.status().reasons
-    assert "4 of the newest 4 uploaded pictures are missing in the bucket" in reason
+    assert "4 of the newest 4 uploaded files are missing in the bucket" in reason
     assert "backfill --verify" in reason
     bench.sink.objects = objects
     now[0] += 3601

@@ -410,7 +410,7 @@ def test_a_failure_of_our_line_is_logged_once_and_never_reaches_the_host(
     complaints = [
         message
         for message in caplog.messages
-        if "hook failed, events are found by the sweep" in message
+        if "hook failed, the sweep finds the events that it misses" in message
     ]
     assert len(complaints) == 1
     assert "\n" not in complaints[0] and len(complaints[0]) < 250
@@ -675,7 +675,7 @@ def test_a_child_that_dies_again_and_again_is_started_with_growing_pauses(
 def test_the_pauses_begin_anew_after_a_child_that_has_run_long(
     patcher: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(patcher, "LIVED_WELL", -1)
+    monkeypatch.setattr(patcher, "STABLE_AFTER", -1)
     lives(patcher, monkeypatch, 1, 1, 1, 1)
     assert re.findall(r"starting again in (\S+) s", caplog.text)[:3] == ["0.01"] * 3
 

@@ -436,7 +436,7 @@ def test_the_policy_of_the_readme_lets_the_mirror_upload_check_and_rebuild(
     for path in (*world.state.glob("ledger*"), *world.cache.glob(".s3_*_events")):
         path.unlink()
     ended = command(world, "rebuild")
-    assert ended.returncode == 0 and "3 picture(s) of the bucket are new" in ended.stdout, ended
+    assert ended.returncode == 0 and "3 file(s) of the bucket are new" in ended.stdout, ended
     ended = command(world, "check")
     assert ended.returncode == 0 and "right to put: proven" in ended.stdout, ended
 
@@ -500,7 +500,10 @@ def test_check_proves_that_the_key_of_the_readme_cannot_delete(
     guarded.client.put_object(Bucket=BUCKET, Key="p/a.jpg", Body=b"kept")
     ended = command(world, "check", "--prove-no-delete", S3_PATH_PREFIX="p")
     assert ended.returncode == 0, ended.stdout
-    assert f"ok     the key cannot delete: refused for p/{BAIT}, which stays" in ended.stdout
+    assert (
+        f"ok     the key cannot delete: the service refused it for the object p/{BAIT}, which stays"
+        in ended.stdout
+    )
     assert sorted(guarded.keys()) == ["p/.s3-mirror-check", f"p/{BAIT}", "p/a.jpg"]
 
 

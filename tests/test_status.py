@@ -48,6 +48,7 @@ GOOD = Status(
 
 AND = ": see .s3_failed_events; `retry` once the cause is gone, or `acknowledge`"
 NO_BUCKET = "the bucket cannot be reached or denies access"
+SEE_LOG = "search Frigate's log for `S3 snapshot mirror`"
 
 
 @pytest.fixture
@@ -76,15 +77,19 @@ def test_the_statistics_line_has_exactly_the_form_that_people_grep_for() -> None
     [
         ({}, OK, []),
         ({"behind": 900.0}, OK, []),
-        ({"behind": 901.0}, DEGRADED, ["the oldest picture has been waiting for 15 min 1 s"]),
+        (
+            {"behind": 901.0},
+            DEGRADED,
+            ["the oldest file in the queue has been waiting for 15 min 1 s"],
+        ),
         ({"troubles": ["spool full"]}, DEGRADED, ["spool full"]),
-        ({"counts": Counts(failed=2)}, DEGRADED, ["2 picture(s) failed for good" + AND]),
-        ({"counts": Counts(lost=30)}, DEGRADED, ["30 picture(s) were lost" + AND]),
+        ({"counts": Counts(failed=2)}, DEGRADED, ["2 file(s) failed for good" + AND]),
+        ({"counts": Counts(lost=30)}, DEGRADED, ["30 file(s) were lost" + AND]),
         (
             {"counts": Counts(flawed=1)},
             DEGRADED,
             [
-                "1 picture(s) are in the bucket, but not whole or not in their last version: "
+                "1 file(s) are in the bucket, but incomplete or in an earlier version: "
                 "see .s3_failed_events, then `acknowledge`"
             ],
         ),
@@ -188,7 +193,7 @@ def test_a_mirror_that_was_stopped_is_down(path: Path) -> None:
     document = report_status.read(path, NOW)
     assert (document["health"], document["reasons"]) == (
         DOWN,
-        ["the mirror was stopped with Frigate"],
+        ["the mirror has stopped, because Frigate has stopped"],
     )
 
 
@@ -207,7 +212,7 @@ def test_a_mirror_that_has_released_its_lock_is_down_at_once(path: Path, state: 
     lock.release()
     document = report_status.read(path, NOW + 7)
     assert document["health"] == DOWN
-    assert document["reasons"] == ["the mirror is not running: it died in the last 7 s"]
+    assert document["reasons"] == ["the mirror is not running: it died in the last 7 s; " + SEE_LOG]
     assert document["counts"]["uploaded"] == 1523, "the last known numbers stay"
 
 
@@ -399,7 +404,7 @@ def test_only_valid_paths_of_a_status_file_are_kept(path: Path) -> None:
 
 
 def test_the_reason_why_no_mirror_runs_is_shown_until_one_runs(path: Path) -> None:
-    report_status.tell_why_not("the state folder is another's\x1b[2J", path)
+    report_status.write_why_not_running("the state folder is another's\x1b[2J", path)
     document = report_status.read(path)
     assert document["health"] == DOWN and document["reasons"][0].startswith("the state folder")
     assert "\x1b" not in report(document, NOW)
@@ -422,7 +427,7 @@ def test_the_report_shows_health_bucket_uploads_queue_and_versions() -> None:
             "S3 mirror: OK",
             "  bucket       pictures at AWS, up for 1 h",
             "  in bucket    1523, the last one 1 min 1 s ago",
-            "  waiting      5 (retrying 2); 1 without a picture yet",
+            "  waiting      5 (retrying 2); 1 without a file yet",
             "  behind by    12 s",
             "  failed       0 for good, 0 lost; 4 had no file",
             "  spool        5 files, 1.2 MB",

@@ -256,7 +256,7 @@ def test_without_a_usable_lock_file_the_age_of_the_status_counts(
 def test_without_a_status_file_the_mirror_never_ran_here(path: Path) -> None:
     document = report_status.read(path, NOW)
     assert document["health"] == DOWN
-    assert document["reasons"] == [f"the mirror has never run here: no status file ({path})"]
+    assert document["reasons"] == [f"the mirror has never run here: there is no status file ({path})"]
 
 
 GARBAGE = [
@@ -429,7 +429,7 @@ def test_the_report_shows_health_bucket_uploads_queue_and_versions() -> None:
             "  in bucket    1523, the last one 1 min 1 s ago",
             "  waiting      5 (retrying 2); 1 without a file yet",
             "  behind by    12 s",
-            "  failed       0 for good, 0 lost; 4 had no file",
+            "  failed       0 for good, 0 lost; 4 events without a file",
             "  spool        5 files, 1.2 MB",
             "  ledger       /config/s3_mirror/ledger.db",
             "  versions     mirror 0.1.0, frigate 0.17.2",

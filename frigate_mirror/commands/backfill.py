@@ -26,7 +26,7 @@ SECOND_LOOK = 2.0  # seconds until the second look for missing or incomplete fil
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    form = "2026-01-31, 2026-01-31T18:30 (local time) or 3d, 12h, 30m ago"
+    form = "a date or time (2026-01-31, 2026-01-31T18:30, local time) or an age (3d, 12h, 30m)"
     parser.add_argument("--since", type=moment, required=True, help=form)
     parser.add_argument("--until", type=moment, default=math.inf, help="the same; default: now")
     parser.add_argument(

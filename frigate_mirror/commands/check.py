@@ -46,9 +46,11 @@ INTERNAL = ("S3_MIRROR_INIT", "S3_MIRROR_FRIGATE", "S3_MIRROR_PARENT")  # not se
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bucket-only", action="store_true", help="check nothing of Frigate")
     tries = parser.add_mutually_exclusive_group()
-    tries.add_argument("--no-put", action="store_true", help="do not prove the right to put")
+    tries.add_argument("--no-put", action="store_true", help="do not upload a test object")
     tries.add_argument(
-        "--prove-no-delete", action="store_true", help="prove that the key cannot delete"
+        "--prove-no-delete",
+        action="store_true",
+        help="upload a test object and try to delete it",
     )
 
 
@@ -115,7 +117,7 @@ def misspelt(environ: Mapping[str, str]) -> Iterator[Finding]:
     known |= {name: name for name in INTERNAL}
     for name in sorted(environ):
         if name.startswith(OURS) and name not in known:
-            near = difflib.get_close_matches(name, known, 1)
+            near = difflib.get_close_matches(name, known, 1, 0.8)
             advice = f"did you mean {known[near[0]]}?" if near else "no setting has this name"
             yield Finding(NOTE, f"{name} is set, but is not a setting", advice)
 

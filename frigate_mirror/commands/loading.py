@@ -30,7 +30,7 @@ def load() -> Settings:
 def with_bucket(loaded: Settings) -> Settings:
     """Returns the settings if they name a bucket. Raises SettingsError."""
     if not loaded.s3.bucket:
-        raise SettingsError(["S3_BUCKET: missing"])
+        raise SettingsError(["S3_BUCKET: missing, set it to the name of your bucket"])
     return loaded
 
 

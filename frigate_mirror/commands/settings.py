@@ -13,7 +13,7 @@ SHOWN = ("name", "aliases", "default", "about", "secret", "part")
 def add_options(parser: argparse.ArgumentParser) -> None:
     forms = parser.add_mutually_exclusive_group(required=True)
     for option, form, about in (
-        ("--names", names, "each variable; after an older name a tab and the newer one"),
+        ("--names", names, "every variable; an older name is followed by a tab and the newer name"),
         ("--table", table, "the table of the README, in Markdown"),
         ("--json", as_json, "name, aliases, default, about, secret and part of each"),
     ):

@@ -127,7 +127,7 @@ def read(path: Path, now: float | None = None) -> dict[str, Any]:
     try:
         document = _trusted(path)
     except FileNotFoundError:
-        return _down("the mirror has never run here: no status file", path)
+        return _down("the mirror has never run here: there is no status file", path)
     except _NotRunning as told:
         return _down(str(told), path)
     except (OSError, ValueError, RecursionError) as error:
@@ -205,7 +205,7 @@ def _details(document: Mapping[str, Any], now: float) -> list[str]:
         f"{counts['waiting']} without a file yet",
         f"  behind by    {span(document['behind'])}",
         f"  failed       {counts['failed']} for good, {counts['lost']} lost; "
-        f"{counts['gone']} had no file",
+        f"{counts['gone']} events without a file",
         f"  spool        {spool}",
     ]
     if error := document["last_error"]:

@@ -41,7 +41,9 @@ SEAM = {
 DEFERRED = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 LONGEST_ID = 255  # characters; Frigate's ids have about 24, and a pipe never splits short writes
 PAUSES = (1, 2, 5, 10, 30, 60)  # seconds before the next child starts
-LIVED_WELL = 300  # seconds; after a child that lived longer, the pauses begin with the first again
+STABLE_AFTER = (
+    300  # seconds; after a child that lived longer, the pauses begin with the first again
+)
 # The last line, which is no id. The end of the pipe is not enough as a signal: the workers that
 # Frigate 0.16 forks hold copies of the pipe for as long as they live.
 END = b"\x04\n"
@@ -89,7 +91,7 @@ def unpatch() -> None:
 
 
 def _not_wanted(environ: Mapping[str, str]) -> str:
-    """Why the settings switch the mirror off; empty if they do not."""
+    """Returns why the settings switch the mirror off, or an empty text if they do not."""
     for name in ("MIRROR_ENABLED", "S3_MIRROR_ENABLED"):  # the second is its older name
         if environ.get(name, "").strip().lower() in ("false", "0", "no", "off"):
             return f"{name} is false"
@@ -97,11 +99,13 @@ def _not_wanted(environ: Mapping[str, str]) -> str:
 
 
 def shape_fault(maintainer: ModuleType) -> str:
-    """How Frigate differs from what the hook expects; empty if it does not."""
+    """Returns how Frigate differs from what the hook expects, or an empty text."""
     if sys.version_info < (3, 11):  # noqa: UP036 (an older Frigate may load this file)
         return f"Python {sys.version.split()[0]}, expected 3.11 or later (Frigate 0.16 or later)"
     if importlib.util.find_spec("frigate.events.external") is not None:
-        return "the module frigate.events.external, expected Frigate 0.16 or later without it"
+        return (
+            "the module frigate.events.external exists, expected Frigate 0.16 or later without it"
+        )
     processor = getattr(maintainer, "EventProcessor", None)
     if not inspect.isclass(processor):
         return f"EventProcessor {processor!r}, expected a class"
@@ -235,7 +239,9 @@ class Observer:
         """Logs the first error of the hook itself. The sweep finds the events that it misses."""
         if not self._complained:
             self._complained = True
-            message = "S3 snapshot mirror: hook failed, events are found by the sweep: %r"
+            message = (
+                "S3 snapshot mirror: hook failed, the sweep finds the events that it misses: %r"
+            )
             with contextlib.suppress(Exception):
                 log.warning(message, error)
 
@@ -251,12 +257,14 @@ class Observer:
                 if status == EX_CONFIG:
                     log.warning("S3 snapshot mirror stays off until the fault above is corrected")
                     return
-                early_ends = 0 if time.monotonic() - began > LIVED_WELL else early_ends + 1
+                early_ends = 0 if time.monotonic() - began > STABLE_AFTER else early_ends + 1
                 pause = PAUSES[min(max(early_ends - 1, 0), len(PAUSES) - 1)]
                 log.warning("S3 snapshot mirror ended (%s), starting again in %g s", status, pause)
                 stopping.wait(pause)
         except Exception:
-            log.exception("S3 snapshot mirror is not started again, because its keeper failed")
+            log.exception(
+                "S3 snapshot mirror is off until Frigate restarts, because its keeper failed"
+            )
         finally:
             os.close(reading)
 

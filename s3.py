@@ -1,6 +1,6 @@
 """The S3 sink: puts objects into a bucket, lists them, and checks that the bucket can be reached.
 
-It knows buckets and credentials, and turns every failure into one of the three kinds of
+It knows buckets and credentials, and turns every failure into one of the three errors of
 `sinks.sink`. It does not know Frigate, events or the ledger. A put or a check goes the direct way
 first (`sinks.s3.direct`). If that does not succeed, it goes over boto3 (`sinks.s3.boto`), which
 repeats a request for seconds. The uploader repeats it for minutes to weeks.

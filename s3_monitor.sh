@@ -75,7 +75,7 @@ report() {
   elif [[ -z $as_json && $text == "S3 mirror: "* ]]; then
     paint "$status" "$text"
   else
-    complain "the mirror gave no answer"
+    complain "the mirror gave no answer; if no error stands above, see Frigate's log"
     return "$DOWN"
   fi
   if ((status > DOWN)); then return "$DOWN"; fi

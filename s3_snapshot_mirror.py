@@ -31,13 +31,13 @@ except ImportError as error:
     sys.exit(EX_CONFIG)
 
 COMMANDS = {
-    "run": "mirror the events whose ids arrive on stdin; Frigate's hook starts this",
+    "run": "mirror events; Frigate's hook starts this and sends their ids on stdin",
     "status": "show the health of the mirror, and why",
-    "check": "look at everything that the mirror needs, and say what to do",
-    "retry": "upload failed and lost pictures again, with all their tries",
-    "acknowledge": "note that you know what failed or was lost, so that health may be OK",
-    "backfill": "mirror what Frigate's database still has of a span of time",
-    "rebuild": "tell the ledger what is in the bucket already",
+    "check": "check everything that the mirror needs, and say how to correct each fault",
+    "retry": "upload failed and lost files again",
+    "acknowledge": "confirm that you know of failed and lost files, so that health can be OK",
+    "backfill": "upload the files of a span of time that the ledger does not know",
+    "rebuild": "fill the ledger from a listing of the bucket",
     "settings": "list every setting",
 }
 """Each command is a module of `frigate_mirror.commands`; only the chosen one is imported."""

@@ -1,9 +1,9 @@
 """Python runs this file when it starts. It is the mirror's only file on PYTHONPATH.
 
 Every Python in the container runs it, also those whose output Frigate parses. So it prints nothing
-and imports nothing that the interpreter has not loaded already. It takes
-its own folder off sys.path, and adds itself to sys.meta_path to wait for the import of one module
-of Frigate. Then it loads frigate_s3_patcher.py, which installs the hook.
+and imports nothing that the interpreter has not loaded already. It takes its own folder off
+sys.path, and adds itself to sys.meta_path to wait for the import of one module of Frigate. When
+Frigate imports that module, it loads frigate_s3_patcher.py, which installs the hook.
 """
 
 import sys

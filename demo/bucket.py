@@ -55,7 +55,7 @@ def show(events: Path) -> int:
         answer = client.get_object(Bucket=bucket, Key=entry["Key"])
         event = wanted.pop(hashlib.sha256(answer["Body"].read()).hexdigest(), None)
         verdict = "same bytes as on disk" if event else "NO SUCH SNAPSHOT ON DISK"
-        size = f"{entry['Size'] / 1024:4.0f} KB"
+        size = f"{-(-entry['Size'] // 1000):4d} KB"
         print(f"  {size}  {answer['ContentType']}  {verdict}  {entry['Key']}")
         if event is None:
             status = 1

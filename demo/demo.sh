@@ -188,6 +188,7 @@ run() {
   pictures=$(grep -c '"sha256": "' "$scratch/events")
   wait_for "Tracked Events: $pictures," "$scratch/frigate.log"
   printf '  %s events, one of them a false positive without a snapshot: %s snapshots to mirror\n' "$EVENTS" "$pictures"
+  printf '  The event without a duration may go up twice: when it starts, and with its end time when it ends.\n'
   wait_for "\"uploaded\": $pictures" "$FRIGATE_CLIPS_DIR/cache/.s3_status.json"
   title "4. The monitor, as in: ./s3_monitor.sh"
   FORCE_COLOR=$(style 1) bash "$root/s3_monitor.sh" --local | sed 's/^/  /'

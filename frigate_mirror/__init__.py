@@ -1,4 +1,5 @@
-"""The mirror. The modules at top level (`frigate_s3_patcher`, `s3`, `s3_snapshot_mirror`) use it.
+"""The package of the mirror. The modules beside it (`frigate_s3_patcher`, `s3`,
+`s3_snapshot_mirror`) are the hook, the S3 sink and the command line.
 
 CONTRIBUTING.md says what each folder is for.
 """

@@ -84,7 +84,7 @@ class Kind(Protocol[S_contra]):
         ...
 
     def open(self, artifact: Artifact) -> BinaryIO:
-        """Opens the bytes of an artifact that `find` made, perhaps in an earlier life. Raises
+        """Opens the bytes of an artifact that `find` made, perhaps before a restart. Raises
         FileNotFoundError if they no longer exist, and OSError for any other failure."""
         ...
 

@@ -1,4 +1,4 @@
-"""Faults: the last error, and the troubles of the moment."""
+"""The last error, and what is wrong at the moment, as the status shows them."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Troubles:
         self._closed = False
 
     def close(self) -> None:
-        """Ignores the errors of tasks that end after the mirror has stopped."""
+        """Ignores all later errors of parts, because tasks may still run while the mirror stops."""
         self._closed = True
 
-    def meet(self, error: PartError) -> None:
+    def note_error(self, error: PartError) -> None:
         """Notes an error as the trouble of its part."""
         if not self._closed:
             self.note(error.part, str(error))

@@ -17,7 +17,7 @@ def open_regular(path: Path | str) -> BinaryIO:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "no regular file", str(path))
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     return os.fdopen(descriptor, "rb")
 
 
@@ -40,7 +40,7 @@ def replacing(path: Path, mark: str = "") -> Iterator[BinaryIO]:
     at the same time each need a `mark` of their own. Raises OSError."""
     partial = path.with_name(f"{path.name}{mark}.part")
     with suppress(FileNotFoundError):
-        partial.unlink()  # a crash left it, or somebody put a link there
+        partial.unlink()  # left by a crash, or a link that another program put there
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:

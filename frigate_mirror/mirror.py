@@ -56,7 +56,7 @@ class Mirror:
     ) -> None:
         own = settings.state
         with suppress(OSError):
-            own.cache_dir.mkdir(parents=True, exist_ok=True)
+            own.cache_dir.mkdir(exist_ok=True)
         self._settings = settings
         self._clock = clock
         self._started_at = clock()
@@ -130,17 +130,18 @@ class Mirror:
         ]  # fmt: skip
 
     def tasks(self) -> list[Task]:
-        """Returns what all parts do now and then."""
+        """Returns the recurring tasks of all parts."""
         return [task for part in self.parts for task in part.tasks()]
 
     def hasten(self) -> None:
-        """Makes due at once what an outage held up in an earlier life. Waits a bounded time while
-        another process has the ledger locked."""
+        """Makes the artifacts due at once that an outage put off before this process started. Waits
+        a bounded time while another process has the ledger locked."""
         with suppress(LedgerError):
             self.ledger.hasten(self._clock())
 
     def start_threads(self) -> None:
-        """Starts the threads that upload. Opens no file and waits for nothing."""
+        """Starts the threads that upload. Neither opens a file nor waits (see
+        `rounds.start_all`)."""
         self.uploader.start(self._settings.upload.threads)
 
     def stop(self, drain: float) -> None:
@@ -156,7 +157,7 @@ class Mirror:
     def note_task(self, name: str, fault: str) -> None:
         """Notes that the task `name` failed in an unforeseen way. An empty fault means that it
         works again."""
-        trouble = f"{name} fails, see the log: {fault}" if fault else ""
+        trouble = f"the task {name} fails: {fault} (the log has the traceback)" if fault else ""
         self._troubles.note(f"task {name}", trouble)
 
     def status(self) -> Status:

@@ -1,4 +1,4 @@
-"""Part: how the mirror runs and reports its parts without knowing what they do."""
+"""Part: the interface through which the mirror runs its parts and asks for their status."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a part does now and then: `run` is called every `every` seconds, and the first time at
-    once. Tasks with the same `thread` wait for each other."""
+    """A recurring task of a part. The mirror calls `run` at its start, and then every `every`
+    seconds. Tasks that name the same `thread` run one after the other in that thread."""
 
     thread: str
     every: float
@@ -18,10 +18,11 @@ class Task:
 
 
 class Part:
-    """A part of the mirror. It overrides what it has to offer."""
+    """A part of the mirror. A subclass overrides the methods for which it has something to do or to
+    return."""
 
     def tasks(self) -> Sequence[Task]:
-        """Returns what the part does now and then."""
+        """Returns the part's recurring tasks."""
         return ()
 
     def troubles(self) -> list[str]:
@@ -34,4 +35,4 @@ class Part:
         return {}
 
     def finish(self) -> None:
-        """Is called once, after the last upload."""
+        """Does the part's last work. The mirror calls it once, after the last upload."""

@@ -55,20 +55,28 @@ class Spool(Part):
         self._versions: dict[str, str] = {}
         self._full = False
         self._broken = False
-        self._missed = limit > 0  # an earlier life may have missed some
+        self._missed = limit > 0  # an earlier run may have missed some
         if limit:
             with suppress(OSError):
                 for entry in self._entries():
                     with suppress(OSError):
                         self._sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
         self._orphans = set(self._sizes)
-        self._bytes = sum(self._sizes.values())  # as if the recorder had deleted its own copies
+        self._bytes = sum(self._sizes.values())  # also of files that the recorder still has
 
     def troubles(self) -> list[str]:
         """Returns why files cannot be held at the moment."""
         if self._full:
-            return ["spool full, Frigate may delete pictures before they are uploaded"]
-        return ["spool cannot be written"] if self._broken else []
+            return [
+                "the spool is full, so Frigate may delete files before they are uploaded: "
+                "raise MIRROR_SPOOL_LIMIT_MB if the disk has room"
+            ]
+        if self._broken:
+            return [
+                f"the spool {self._folder} cannot be written, so Frigate may delete files "
+                "before they are uploaded: see the log"
+            ]
+        return []
 
     def status(self) -> dict[str, Any]:
         """Returns this part's piece of the status document."""
@@ -103,7 +111,7 @@ class Spool(Part):
                 return  # the recorder has just deleted it; the upload will find out
             except OSError as error:
                 self._missed = True
-                log.debug("S3 spool: cannot read %s: %s", artifact.origin, error)
+                log.debug("S3 spool cannot read %s: %s", artifact.origin, error)
                 return
             try:
                 with original:
@@ -162,8 +170,8 @@ class Spool(Part):
         return open_regular(self.path(artifact_id))
 
     def release(self, artifact_id: str, version: str = "") -> None:
-        """Deletes the held file: its artifact is uploaded, or never will be. With a `version`, a
-        file that is held in another version stays: somebody may just have held it anew."""
+        """Deletes the held file, because its artifact is uploaded or never will be. With a
+        `version`, a file in another version stays, because it may have been held since."""
         name = _name(artifact_id)
         with self._lock:
             if version and self._holds_another(artifact_id, version):
@@ -174,14 +182,14 @@ class Spool(Part):
             self._bytes -= size
             if size and self._bytes <= self._limit // 2:
                 self._full = False
-            # Another process (`backfill`) may have held it, so it need not be in our books.
+            # Another process (`backfill`) may have held it, so this one may not know of it.
             for path in (self.path(artifact_id), f"{self.path(artifact_id)}{DESCRIPTION}"):
                 with suppress(OSError):
                     os.unlink(path)
 
     def _holds_another(self, artifact_id: str, version: str) -> bool:
-        """Returns whether both our books and the description name another version. Another process
-        may have held the file since we did."""
+        """Returns whether the file is held in another version, according to this process and to the
+        description, which another process may have written since."""
         if self._versions.get(_name(artifact_id), version) == version:
             return False
         described = self.described(artifact_id)
@@ -211,9 +219,9 @@ class Spool(Part):
         return [name.replace("_", ":", 1) for name in sorted(self._orphans)]
 
     def sweep(self, keep: Callable[[str], float]) -> int:
-        """Deletes orphans that are older than `keep(artifact id)` seconds, and older than another
-        process needs to queue them. Returns how many. Any other file stays, because a clock that
-        was set can make any file look old."""
+        """Deletes orphans that are older than `keep(artifact id)` seconds and than YOUNG, and
+        returns how many. It deletes no other files, because a file of any age looks old after
+        somebody has set the clock."""
         removed = 0
         for artifact_id in self.orphans:
             with suppress(OSError):
@@ -248,13 +256,15 @@ class Spool(Part):
 
     def _tell_full(self) -> None:
         if not self._full:
-            log.warning("S3 spool full at %d MB: pictures wait where Frigate keeps them",
-                        self._limit // 1_000_000)  # fmt: skip
+            log.warning(
+                "S3 spool is full (%d MB), so Frigate may delete files before they are uploaded",
+                self._limit // 1_000_000,
+            )
         self._full = True
 
     def _tell_broken(self, artifact: Artifact, error: OSError) -> None:
         if not self._broken:
-            log.warning("S3 spool: cannot keep %s: %s", artifact.key, error)
+            log.warning("S3 spool cannot hold %s: %s", artifact.key, error)
         self._broken = True
 
 
@@ -305,7 +315,7 @@ def _link_or_copy(original: BinaryIO, target: str) -> None:
 
 
 def _link(original: BinaryIO, target: str) -> None:
-    """Links the open file itself, whatever its name means by now. Raises OSError."""
+    """Links the open file itself, even if its name leads to another file by now. Raises OSError."""
     descriptor = original.fileno()
     # Python follows the link in /proc only if a folder is given; an absolute path ignores it.
     os.link(f"/proc/self/fd/{descriptor}", target, src_dir_fd=descriptor, follow_symlinks=True)
@@ -327,4 +337,4 @@ def _copy(original: BinaryIO, target: str) -> None:
         with suppress(OSError):  # bytes that do not come from a file have no time
             status = os.fstat(original.fileno())
             os.utime(copy.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
-        os.fsync(copy.fileno())  # a power cut must not leave half a picture under its name
+        os.fsync(copy.fileno())  # a power cut must not leave half a file under its name

@@ -7,7 +7,7 @@ from dataclasses import is_dataclass
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-LARGEST = 2**63  # the mirror never writes a number that is not below this
+LARGEST = 2**63  # all numbers that the mirror writes are smaller
 
 
 def shaped(value: Any, kind: Any) -> Any:

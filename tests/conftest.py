@@ -20,7 +20,7 @@ from tests.rig.stub import Stub
 
 @pytest.fixture(scope="session")
 def seaweedfs() -> Iterator[SeaweedFS]:
-    """A SeaweedFS, started by the first test that asks."""
+    """A SeaweedFS server. The first test that needs it starts it."""
     server = SeaweedFS()
     yield server
     server.stop()
@@ -28,7 +28,7 @@ def seaweedfs() -> Iterator[SeaweedFS]:
 
 @pytest.fixture(scope="session")
 def moto_server() -> Iterator[Moto]:
-    """moto's server, started by the first test that asks."""
+    """A server of moto. The first test that needs it starts it."""
     server = Moto()
     yield server
     server.stop()
@@ -42,7 +42,7 @@ def bucket(seaweedfs: SeaweedFS) -> Bucket:
 
 @pytest.fixture
 def clean_tree(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A checkout of its own that reports take for the project's. Its files are committed."""
+    """A git checkout that reports take for the project's own. Its files are committed."""
     folder = tmp_path / "checkout"
     folder.mkdir()
     (folder / "program.py").touch()
@@ -56,7 +56,7 @@ def clean_tree(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def no_aws_of_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The standard chain finds nothing here unless a test puts it there."""
+    """Hides the AWS settings of the host, so that the standard chain finds only those of a test."""
     for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "PROFILE", "CA_BUNDLE"):
         monkeypatch.delenv(f"AWS_{name}", raising=False)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
@@ -69,18 +69,18 @@ def no_aws_of_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def synced(monkeypatch: pytest.MonkeyPatch) -> dict[int, tuple[str, int]]:
-    """The name and the bytes of each file, by its inode, when it was last made durable. There is no
-    power cut in a test, so the calls of os.fsync are watched."""
-    found: dict[int, tuple[str, int]] = {}
+    """The name and the size that each file had when it was last made durable, by its inode. A test
+    cannot cut the power, so this fixture watches the calls of os.fsync."""
+    durable: dict[int, tuple[str, int]] = {}
     real = os.fsync
 
     def fsync(file: int) -> None:
         real(file)
         status = os.fstat(file)
-        found[status.st_ino] = os.readlink(f"/proc/self/fd/{file}"), status.st_size
+        durable[status.st_ino] = os.readlink(f"/proc/self/fd/{file}"), status.st_size
 
     monkeypatch.setattr(os, "fsync", fsync)
-    return found
+    return durable
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def module_stub() -> Iterator[Stub]:
 
 @pytest.fixture
 def stub(module_stub: Stub) -> Stub:
-    """A server that answers as told, and has seen nothing yet."""
+    """A server that gives the answers that a test sets. It has seen no request yet."""
     module_stub.reset()
     return module_stub
 
@@ -104,7 +104,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture
 def tls_stub(certificate: tuple[Path, Path]) -> Iterator[Stub]:
-    """The same over https, with a certificate that only S3_CA_BUNDLE can make trusted."""
+    """The same server over https. Only S3_CA_BUNDLE makes its certificate trusted."""
     server = Stub(certificate)
     yield server
     server.stop()
@@ -117,21 +117,21 @@ def module_sink(module_stub: Stub) -> S3Sink:
 
 @pytest.fixture
 def shared(module_stub: Stub, module_sink: S3Sink) -> S3Sink:
-    """One sink for the long tables, since making a client takes a while; its direct way is new."""
+    """One sink for the long tables, because a client takes long to make. Its direct way is new."""
     module_sink._direct = sink_for(environ_for(module_stub.endpoint))._direct
     return module_sink
 
 
 @pytest.fixture
 def over_boto3(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything goes over boto3."""
+    """Makes every request go over boto3."""
     monkeypatch.setattr(DirectWay, "put", lambda *_: "")
     monkeypatch.setattr(DirectWay, "check", lambda *_: None)
 
 
 @pytest.fixture(params=["direct", "boto3"])
 def each_way(request: pytest.FixtureRequest) -> str:
-    """Once the direct way, once over boto3."""
+    """Runs the test once over the direct way and once over boto3."""
     if request.param == "boto3":
         request.getfixturevalue("over_boto3")
     way: str = request.param

@@ -1,4 +1,4 @@
-"""The rules of dependency, read from the source: which module may know which."""
+"""The rules of dependency, read from the source: which module may import which."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BOTO = "frigate_mirror/sinks/s3/boto.py"  # imported when it is first needed
 FRIGATE_DATABASE = "frigate_mirror/frigate/database.py"
 FRIGATE_TABLES = {"event"}
 KINDLESS = {"intake", "ledger", "spool", "upload"}
-"""What works for every kind of file, and therefore names none."""
+"""These parts work for every kind of file and therefore name none."""
 LOG_PREFIX = "s3 snapshot mirror"  # people search logs for it
 CORE = sorted((HERE / "frigate_mirror").rglob("*.py"))
 OURS = [*sorted(HERE.glob("*.py")), *CORE, HERE / "boot" / "sitecustomize.py"]
@@ -52,19 +52,19 @@ def tree_of(name: str) -> ast.Module:
 
 def imports_of(name: str) -> set[str]:
     """Returns the modules that a file imports, and the names that it imports from them, dotted."""
-    found: set[str] = set()
+    modules: set[str] = set()
     for node in ast.walk(tree_of(name)):
         if isinstance(node, ast.Import):
-            found |= {one.name for one in node.names}
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
             module = node.module or ""
-            found |= {module} | {f"{module}.{one.name}" for one in node.names}
-    return found
+            modules |= {module} | {f"{module}.{alias.name}" for alias in node.names}
+    return modules
 
 
 def roots_of(name: str) -> set[str]:
-    return {one.partition(".")[0] for one in imports_of(name)}
+    return {module.partition(".")[0] for module in imports_of(name)}
 
 
 def importers(root: str) -> set[str]:
@@ -78,7 +78,7 @@ def texts_of(name: str) -> Iterator[str]:
     bare = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
-            parts = (one.value if isinstance(one, ast.Constant) else "?" for one in node.values)
+            parts = (part.value if isinstance(part, ast.Constant) else "?" for part in node.values)
             yield "".join(map(str, parts))
         elif (
             isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in bare
@@ -104,12 +104,12 @@ def module_of(dotted: str) -> str:
 
 
 def arrows(level: Callable[[str], str]) -> dict[str, set[str]]:
-    """Returns who imports whom, by what `level` makes of a file's name."""
-    found: dict[str, set[str]] = {}
+    """Returns which part imports which others. `level` turns the name of a file into a part."""
+    imports: dict[str, set[str]] = {}
     for name in NAMES:
-        below = {level(file) for one in imports_of(name) if (file := module_of(one))}
-        found.setdefault(level(name), set()).update(below - {level(name)})
-    return found
+        below = {level(file) for module in imports_of(name) if (file := module_of(module))}
+        imports.setdefault(level(name), set()).update(below - {level(name)})
+    return imports
 
 
 def test_the_rules_look_at_every_module() -> None:
@@ -130,7 +130,7 @@ def test_the_rules_look_at_every_module() -> None:
 def test_every_part_of_the_package_has_a_level() -> None:
     parts = {folder_of(name) for name in NAMES if name.startswith("frigate_mirror/")}
     assert parts - {"__init__"} == set().union(*LEVELS)
-    assert len(parts - {"__init__"}) == sum(map(len, LEVELS)), "each stands on one level"
+    assert len(parts - {"__init__"}) == sum(map(len, LEVELS)), "a part has more than one level"
 
 
 def test_dependencies_go_down_only() -> None:
@@ -145,7 +145,7 @@ def test_dependencies_go_down_only() -> None:
 
 
 @pytest.mark.parametrize("level", [str, folder_of], ids=["modules", "folders"])
-def test_nothing_imports_itself_in_a_circle(level: Callable[[str], str]) -> None:
+def test_no_module_and_no_folder_imports_itself_in_a_circle(level: Callable[[str], str]) -> None:
     left = arrows(level)
     while left:
         ready = {name for name, below in left.items() if not below & left.keys()}
@@ -169,11 +169,11 @@ def test_only_one_module_imports_boto3() -> None:
     assert "boto3" in roots_of(BOTO)
     for name in NAMES:
         if BOTO.replace("/", ".").removesuffix(".py") in imports_of(name):
-            assert name == "s3.py", "any other importer loads boto3 where it is not needed"
+            assert name == "s3.py", "this import loads boto3 where nothing needs it"
 
 
 def test_only_the_hook_names_modules_of_frigate() -> None:
-    assert importers("frigate") == set(), "the hook finds them in sys.modules"
+    assert importers("frigate") == set(), "the hook must find these modules in sys.modules"
     speakers = {name for name in NAMES for text in texts_of(name) if text.startswith("frigate.")}
     assert speakers == {"frigate_s3_patcher.py", "boot/sitecustomize.py"}
 
@@ -183,7 +183,7 @@ def test_the_hook_and_the_boot_file_need_nothing_but_python() -> None:
     assert roots_of("boot/sitecustomize.py") <= {"os", "sys", "importlib", "sitecustomize"}
 
 
-# -- who knows which database
+# -- which part reads which database
 
 
 def test_only_the_frigate_folder_reads_frigates_database() -> None:
@@ -193,10 +193,10 @@ def test_only_the_frigate_folder_reads_frigates_database() -> None:
     }
     assert readers == {FRIGATE_DATABASE}
     for text in sql_of(FRIGATE_DATABASE):
-        assert set(TABLE.findall(text)) == FRIGATE_TABLES, "it says SQL about Frigate's tables only"
+        assert set(TABLE.findall(text)) == FRIGATE_TABLES, "it contains SQL about another table"
 
 
-def test_only_the_ledger_folder_says_sql_about_our_state() -> None:
+def test_only_the_ledger_folder_contains_sql_about_our_state() -> None:
     speakers = {name for name in NAMES if sql_of(name)} | importers("sqlite3")
     assert {folder_of(name) for name in speakers - {FRIGATE_DATABASE}} == {"ledger"}
 
@@ -205,7 +205,7 @@ def test_only_the_ledger_folder_says_sql_about_our_state() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if folder_of(name) in KINDLESS])
-def test_what_works_for_every_kind_of_file_names_none(name: str) -> None:
+def test_parts_that_work_for_every_kind_of_file_name_no_kind(name: str) -> None:
     text = (HERE / name).read_text(encoding="utf-8").lower().replace(LOG_PREFIX, "")
     assert "snapshot" not in text
 
@@ -219,19 +219,19 @@ def test_a_module_says_what_it_is_for(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "boot/sitecustomize.py"])
-def test_every_exception_is_caught_in_the_named_places_only(name: str) -> None:
-    found: set[str] = set()
+def test_only_the_named_places_catch_every_exception(name: str) -> None:
+    places: set[str] = set()
 
     def look(node: ast.AST, within: str) -> None:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             within = node.name
         if isinstance(node, ast.ExceptHandler) and _catches_all(node) and not _raises(node):
-            found.add(within)
+            places.add(within)
         for child in ast.iter_child_nodes(node):
             look(child, within)
 
     look(tree_of(name), "module")
-    assert found <= CATCH_ALL.get(name, set())
+    assert places <= CATCH_ALL.get(name, set())
 
 
 def _catches_all(handler: ast.ExceptHandler) -> bool:
@@ -251,7 +251,10 @@ def test_nothing_swallows_every_exception_by_suppress() -> None:
     for name in set(NAMES) - {"frigate_s3_patcher.py"}:
         for node in ast.walk(tree_of(name)):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("suppress"):
-                assert not {ast.unparse(one) for one in node.args} & {"Exception", "BaseException"}
+                assert not {ast.unparse(argument) for argument in node.args} & {
+                    "Exception",
+                    "BaseException",
+                }
 
 
 # -- the tests
@@ -267,8 +270,8 @@ def test_tests_use_no_private_names_of_the_lab_or_of_each_other(name: str) -> No
     imports = [node for node in nodes if isinstance(node, ast.ImportFrom)]
     ours = [node for node in imports if (node.module or "").split(".")[0] in ("lab", "tests")]
     used = {part for node in ours for part in (node.module or "").split(".")}
-    used |= {one.name for node in ours for one in node.names}
-    imported = {one.asname or one.name for node in ours for one in node.names}
+    used |= {alias.name for node in ours for alias in node.names}
+    imported = {alias.asname or alias.name for node in ours for alias in node.names}
     attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
     used |= {node.attr for node in attributes if ast.unparse(node.value) in imported}
     assert not set(filter(is_private, used))

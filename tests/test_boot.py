@@ -1,4 +1,4 @@
-"""The boot file: silent in every Python, there for one import, and a good neighbour."""
+"""The boot file is silent in every Python, waits for one import, and disturbs no other module."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ IMPORT = "import frigate.events.maintainer; print('Frigate runs')"
 
 
 def python(*words: str, path: str, cwd: Path = ROOT, stdin: str = "") -> Done:
-    """Run a Python with `path` as its PYTHONPATH."""
+    """Runs a Python with `path` as its PYTHONPATH."""
     environment = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": path}
     return subprocess.run(
         [sys.executable, *words],
@@ -43,7 +43,7 @@ def seen(done: Done) -> tuple[str, str, int]:
 
 
 class House:
-    """A copy of the boot file with a patcher of the test's, and a Frigate beside it."""
+    """A copy of the boot file with the patcher of the test, and a Frigate beside it."""
 
     def __init__(self, folder: Path, patcher: str, maintainer: str) -> None:
         self.boot = folder / "ours" / "boot"
@@ -65,7 +65,7 @@ def house(folder: Path, patcher: str = PATCHER, maintainer: str = MAINTAINER) ->
 
 
 def neighbour(folder: Path, code: str) -> Path:
-    """A folder with a sitecustomize of somebody else's."""
+    """Returns a folder with another project's sitecustomize."""
     (folder / "neighbour").mkdir()
     (folder / "neighbour" / "sitecustomize.py").write_text(code)
     return folder / "neighbour"
@@ -94,20 +94,20 @@ if __name__ == "__main__":
     ],
     ids=" ".join,
 )
-def test_no_other_python_shows_a_trace_of_it(words: tuple[str, ...]) -> None:
+def test_every_other_python_program_runs_as_without_the_boot_file(words: tuple[str, ...]) -> None:
     stdin = '{"a": 1}'
     assert seen(python(*words, path=str(BOOT), stdin=stdin)) == seen(
         python(*words, path="", stdin=stdin)
     )
 
 
-def test_it_is_silent_in_forkserver_and_resource_tracker(tmp_path: Path) -> None:
+def test_the_boot_file_is_silent_in_forkserver_and_resource_tracker(tmp_path: Path) -> None:
     script = tmp_path / "spawn.py"
     script.write_text(SPAWN)
     assert seen(python(str(script), path=str(BOOT))) == ("worker\n0\n", "", 0)
 
 
-def test_it_imports_nothing_and_leaves_sys_path_as_it_would_be() -> None:
+def test_the_boot_file_imports_nothing_and_leaves_sys_path_unchanged() -> None:
     tell = "import sys; print(sorted({*sys.modules} - {'sitecustomize'}), sys.path)"
     assert seen(python("-c", tell, path=f"{BOOT}:/x")) == seen(python("-c", tell, path="/x"))
 
@@ -129,9 +129,7 @@ def test_the_owners_pythonpath_stays_in_the_environment() -> None:
         "syntax error",
     ],
 )
-def test_a_sitecustomize_that_it_shadows_does_what_it_would_do_alone(
-    tmp_path: Path, code: str
-) -> None:
+def test_a_shadowed_sitecustomize_runs_as_it_would_alone(tmp_path: Path, code: str) -> None:
     other = neighbour(tmp_path, "print('once')\n" + code)
     tell = "import sys; print(sys.path, 'sitecustomize' in sys.modules)"
     together = python("-c", tell, path=f"{BOOT}:{other}")
@@ -145,7 +143,7 @@ def test_a_shadowed_sitecustomize_may_end_the_interpreter(tmp_path: Path, code: 
     other = neighbour(tmp_path, "print('once')\n" + code)
     together, alone = python("-c", "", path=f"{BOOT}:{other}"), python("-c", "", path=str(other))
     assert (together.stdout, together.returncode) == ("once\n", alone.returncode)
-    # The traceback between them has our frame in it.
+    # The lines between them show a frame of the boot file.
     assert together.stderr.splitlines()[:2] == alone.stderr.splitlines()[:2]
     assert together.stderr.splitlines()[-1] == alone.stderr.splitlines()[-1]
 
@@ -158,13 +156,15 @@ def test_a_shadowed_package_may_import_its_own_parts(tmp_path: Path) -> None:
     assert seen(python("-c", "pass", path=f"{BOOT}:{tmp_path}")) == ("part\n", "", 0)
 
 
-def test_a_folder_named_sitecustomize_is_no_trouble(tmp_path: Path) -> None:
+def test_a_folder_named_sitecustomize_does_no_harm(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize").mkdir()
     assert seen(python("-c", "pass", path=f"{BOOT}:{tmp_path}")) == ("", "", 0)
 
 
 @pytest.mark.parametrize("again", ["{boot}", "{boot}/", "boot", "./boot/../boot", ""])
-def test_it_never_takes_itself_for_a_neighbour(tmp_path: Path, again: str) -> None:
+def test_the_boot_file_never_takes_itself_for_another_sitecustomize(
+    tmp_path: Path, again: str
+) -> None:
     other = neighbour(tmp_path, "print('once')")
     entry = again.format(boot=BOOT)
     tell = "import sys; print(str(sys.meta_path).count('<module'))"
@@ -172,7 +172,7 @@ def test_it_never_takes_itself_for_a_neighbour(tmp_path: Path, again: str) -> No
     assert seen(done) == ("once\n1\n", "", 0)
 
 
-def test_whatever_goes_wrong_in_it_the_interpreter_starts() -> None:
+def test_the_interpreter_starts_even_if_the_boot_file_fails() -> None:
     code = f"""
 import sys
 class Path(list):
@@ -186,14 +186,14 @@ print("started")
     assert seen(python("-S", "-c", code, path="")) == ("started\n", "", 0)
 
 
-def test_the_import_of_the_hooked_module_arms_it_once(tmp_path: Path) -> None:
+def test_the_import_of_the_hooked_module_arms_the_hook_once(tmp_path: Path) -> None:
     code = f"{IMPORT}; import frigate.events.maintainer as again"
     done = house(tmp_path).run(code)
     assert done.stdout == "Frigate runs\n"
     assert done.stderr.count("arm frigate.events.maintainer") == 1
 
 
-def test_a_look_at_the_module_without_an_import_does_not_disarm_it(tmp_path: Path) -> None:
+def test_finding_the_module_without_an_import_does_not_disarm_the_hook(tmp_path: Path) -> None:
     look = "import importlib.util as u; u.find_spec('frigate.events.maintainer'); "
     done = house(tmp_path).run(look * 2 + IMPORT)
     assert done.stderr.count("arm frigate.events.maintainer") == 1
@@ -205,7 +205,7 @@ def test_a_module_that_is_reloaded_is_armed_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["copied", "linked"])
-def test_two_of_the_boot_file_share_one_patcher(tmp_path: Path, how: str) -> None:
+def test_two_copies_of_the_boot_file_share_one_patcher(tmp_path: Path, how: str) -> None:
     ours = house(tmp_path)
     again = tmp_path / "again"
     shutil.copytree(ours.boot, again) if how == "copied" else again.symlink_to(ours.boot)
@@ -221,7 +221,7 @@ def test_the_module_keeps_its_source_and_its_loader(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("maintainer", ["raise RuntimeError('theirs')", "import nowhere", "a b"])
-def test_an_import_that_fails_fails_as_without_us(tmp_path: Path, maintainer: str) -> None:
+def test_an_import_that_fails_looks_as_without_the_hook(tmp_path: Path, maintainer: str) -> None:
     ours = house(tmp_path, maintainer=maintainer)
     patched, plain = ours.run(), ours.run(boot=False)
     assert patched.returncode == plain.returncode == 1
@@ -240,13 +240,13 @@ def test_an_import_that_fails_fails_as_without_us(tmp_path: Path, maintainer: st
         None,
     ],
 )
-def test_a_broken_patcher_costs_one_line_and_nothing_else(
+def test_a_broken_patcher_logs_one_line_and_does_no_harm(
     tmp_path: Path, patcher: str | None
 ) -> None:
     ours = house(tmp_path, patcher or "")
     if patcher is None:
         ours.patcher.unlink()
-        ours.patcher.mkdir()  # unreadable for root too
+        ours.patcher.mkdir()  # root cannot read it either
     done = ours.run()
     assert (done.stdout, done.returncode) == ("Frigate runs\n", 0)
     assert "S3 snapshot mirror not armed: " in done.stderr
@@ -254,22 +254,20 @@ def test_a_broken_patcher_costs_one_line_and_nothing_else(
 
 
 @pytest.mark.parametrize("stderr", ["sys.stderr.close()", "sys.stderr = None", "os.close(2)"])
-def test_without_a_stderr_a_broken_patcher_is_no_trouble_either(
-    tmp_path: Path, stderr: str
-) -> None:
+def test_a_broken_patcher_does_no_harm_without_a_stderr(tmp_path: Path, stderr: str) -> None:
     ours = house(tmp_path, "def arm(module): raise ValueError")
     done = ours.run(f"import os, sys; {stderr}; {IMPORT}; os._exit(sys.stdout.flush() or 0)")
     assert (done.stdout, done.returncode) == ("Frigate runs\n", 0)
 
 
-def test_a_finder_of_the_old_kind_does_not_keep_it_from_arming(tmp_path: Path) -> None:
+def test_a_finder_of_the_old_kind_does_not_keep_the_hook_from_arming(tmp_path: Path) -> None:
     old = "import sys; sys.meta_path.insert(1, type('Old', (), {'find_module': print}))"
     done = house(tmp_path).run(f"{old}; {IMPORT}")
     assert done.stderr.count("arm frigate.events.maintainer") == 1
     assert "not armed" not in done.stderr
 
 
-def test_a_finder_that_fails_is_said_and_fails_as_without_us(tmp_path: Path) -> None:
+def test_a_finder_that_fails_is_logged_and_fails_as_without_the_hook(tmp_path: Path) -> None:
     code = f"""
 import sys
 class Finder:

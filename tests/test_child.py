@@ -1,4 +1,4 @@
-"""The child as Frigate's hook starts it: a real process, a real pipe, a real S3 server."""
+"""The child as Frigate's hook starts it. The process, the pipe and the S3 server are real."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def start(world: World) -> Iterator[Start]:
 
 @pytest.fixture
 def hole() -> Iterator[str]:
-    """An endpoint that takes connections and never answers."""
+    """An endpoint that accepts connections and never answers."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen(100)
@@ -67,10 +67,10 @@ def hole() -> Iterator[str]:
 
 
 def in_bucket(world: World, bucket: Bucket, ids: set[str]) -> bool:
-    """Whether each event has exactly one object, byte for byte its picture."""
+    """Returns whether each event has exactly one object, and its bytes are those of the picture."""
     objects = bucket.objects()
-    found = {key.rpartition("/")[2].rpartition("-")[0]: data for key, data in objects.items()}
-    return len(found) == len(objects) and all(found.get(n) == world.pictures[n] for n in ids)
+    pictures = {key.rpartition("/")[2].rpartition("-")[0]: data for key, data in objects.items()}
+    return len(pictures) == len(objects) and all(pictures.get(n) == world.pictures[n] for n in ids)
 
 
 def events(world: World, count: int, ago: float = 3.0) -> set[str]:
@@ -92,7 +92,7 @@ def pipe() -> Iterator[tuple[Pipe, Callable[[bytes], object], Callable[[], None]
         os.close(end)
 
 
-def test_ids_arrive_whole_however_the_pipe_cuts_them(pipe: Any) -> None:
+def test_ids_arrive_whole_wherever_the_pipe_splits_them(pipe: Any) -> None:
     source, write, close = pipe
     write(b"1.5-abc\n2.5-")
     assert source.ids(1.0) == ["1.5-abc"]
@@ -103,14 +103,16 @@ def test_ids_arrive_whole_however_the_pipe_cuts_them(pipe: Any) -> None:
     assert source.ids(1.0) == [] and source.ended
 
 
-def test_the_hooks_last_line_ends_it_while_a_forked_worker_holds_the_pipe_open(pipe: Any) -> None:
+def test_the_last_line_of_the_hook_ends_the_source_even_if_a_worker_holds_the_pipe(
+    pipe: Any,
+) -> None:
     source, write, _ = pipe
     write(b"1.5-abc\n2.5-def\n\x04\n")
     assert source.ids(1.0) == ["1.5-abc", "2.5-def"]
     assert source.ended and not source.hung_up
 
 
-def test_bytes_without_an_end_do_not_pile_up(pipe: Any) -> None:
+def test_a_line_that_never_ends_does_not_fill_the_memory(pipe: Any) -> None:
     source, write, _ = pipe
     for _ in range(100):
         write(b"x" * 4096)
@@ -121,9 +123,9 @@ def test_bytes_without_an_end_do_not_pile_up(pipe: Any) -> None:
     assert not source.hung_up
 
 
-@pytest.mark.parametrize("who", ["a round", "an upload"])
-def test_a_thread_without_memory_ends_the_mirror_and_nothing_else_does(
-    who: str, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("failing", ["a task", "an upload"])
+def test_a_thread_without_memory_ends_the_process_and_any_other_error_does_not(
+    failing: str, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     stop, faults = Stop(), [ValueError("passing"), MemoryError("no more")]
     monkeypatch.setattr(threading, "excepthook", stop.on_death)
@@ -132,7 +134,7 @@ def test_a_thread_without_memory_ends_the_mirror_and_nothing_else_does(
         assert not stop.wanted
         raise faults.pop(0)
 
-    if who == "a round":
+    if failing == "a task":
         thread: threading.Thread = Rounds("rounds", Task("rounds", 0.0, task))
         thread.start()
     else:
@@ -145,10 +147,10 @@ def test_a_thread_without_memory_ends_the_mirror_and_nothing_else_does(
     thread.join(PATIENCE)
     assert not thread.is_alive() and not faults
     assert stop.wanted and stop.status == EX_FAILED
-    assert "ends, to be started anew: MemoryError('no more')" in caplog.text
+    assert "ends, and Frigate's hook starts a new one: MemoryError('no more')" in caplog.text
 
 
-def test_a_round_that_fails_is_said_and_called_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_task_that_fails_is_logged_and_called_again(caplog: pytest.LogCaptureFixture) -> None:
     called: list[float] = []
 
     def task() -> None:
@@ -163,19 +165,21 @@ def test_a_round_that_fails_is_said_and_called_again(caplog: pytest.LogCaptureFi
     assert not rounds.is_alive() and "task failed" in caplog.text
 
 
-def test_a_round_that_fails_is_told_until_it_works_again() -> None:
-    faults, told = [RuntimeError("a fault of ours")], []
+def test_a_task_that_fails_is_reported_until_it_succeeds() -> None:
+    faults, results = [RuntimeError("a fault of ours")], []
 
     def task() -> None:
         if faults:
             raise faults.pop()
 
-    rounds = Rounds("test", Task("test", 0.01, task), on_result=lambda *words: told.append(words))
+    rounds = Rounds(
+        "test", Task("test", 0.01, task), on_result=lambda *words: results.append(words)
+    )
     rounds.start()
-    until(lambda: len(told) >= 2)
+    until(lambda: len(results) >= 2)
     rounds.stop()
     rounds.join(PATIENCE)
-    assert told[:2] == [("task", "RuntimeError: a fault of ours"), ("task", "")]
+    assert results[:2] == [("task", "RuntimeError: a fault of ours"), ("task", "")]
 
 
 def test_an_offered_event_is_in_a_real_bucket_byte_for_byte_within_a_second(
@@ -183,7 +187,7 @@ def test_an_offered_event_is_in_a_real_bucket_byte_for_byte_within_a_second(
 ) -> None:
     bucket: Bucket = seaweedfs.bucket()  # type: ignore[attr-defined]
     world = World(tmp_path / "world", dict(bucket.environ))
-    # A busy machine can hold up some of them, but whatever waited for a timer would hold up all.
+    # A busy machine can delay some uploads. Code that waits for a timer would delay all of them.
     child = Child(world, MIRROR_SWEEP_INTERVAL="3600", MIRROR_NICENESS="0")
     try:
         until(world.status)
@@ -196,14 +200,14 @@ def test_an_offered_event_is_in_a_real_bucket_byte_for_byte_within_a_second(
             if time.monotonic() - began < 1.0 and len(ids) > 1:
                 break
         else:
-            pytest.fail("not one of 20 was there within a second")
+            pytest.fail("none of 20 events was in the bucket within a second")
         assert in_bucket(world, bucket, ids)
         assert child.end() == 0
     finally:
         child.kill()
 
 
-def test_a_live_upload_is_one_line_with_s3_and_the_camera_in_frigates_format(
+def test_a_live_upload_is_one_log_line_in_frigates_format_with_the_camera(
     world: World, bucket: Bucket, start: Start
 ) -> None:
     child = start(MIRROR_SWEEP_INTERVAL="3600")
@@ -220,7 +224,7 @@ def test_a_live_upload_is_one_line_with_s3_and_the_camera_in_frigates_format(
     )
 
 
-def test_what_no_hook_offered_is_swept_up_at_the_start_and_said_in_one_line(
+def test_the_first_sweep_uploads_events_that_no_hook_offered_and_logs_a_summary(
     world: World, bucket: Bucket, start: Start
 ) -> None:
     ids = events(world, 30, ago=86_400.0)
@@ -228,8 +232,8 @@ def test_what_no_hook_offered_is_swept_up_at_the_start_and_said_in_one_line(
     until(lambda: in_bucket(world, bucket, ids))
     assert child.end() == 0
     assert "S3 sweep: 30 file(s) queued" in child.log
-    told = re.findall(r"S3 backlog: (\d+) picture\(s\) uploaded, (\d+) to go", child.log)
-    assert sum(int(done) for done, _ in told) == 30 and told[-1][1] == "0"
+    summaries = re.findall(r"S3 backlog: (\d+) file\(s\) uploaded, (\d+) to go", child.log)
+    assert sum(int(done) for done, _ in summaries) == 30 and summaries[-1][1] == "0"
     assert "S3 upload:" not in child.log
 
 
@@ -242,26 +246,27 @@ def test_the_status_is_fresh_and_says_stopped_at_the_end(world: World, start: St
     assert world.status()["stopped"] is True
 
 
-def test_who_finds_the_childs_lock_taken_learns_in_which_folder_its_ledger_is(
+def test_the_lock_of_a_child_names_its_process_and_the_folder_of_its_ledger(
     world: World, start: Start
 ) -> None:
     child = start()
     child.says("started")
-    found = lock.holder(world.settings().state)
-    assert found.folder == world.state and str(child.process.pid) in found.name
+    holder = lock.holder(world.settings().state)
+    assert holder.folder == world.state and str(child.process.pid) in holder.name
     assert child.end() == 0
 
 
 @pytest.mark.parametrize(("chosen", "niceness"), [({}, 10), ({"MIRROR_NICENESS": "15"}, 15)])
-def test_the_child_stands_last_in_line_for_the_processor(
+def test_the_child_runs_at_the_chosen_low_priority(
     start: Start, chosen: dict[str, str], niceness: int
 ) -> None:
     child = start(**chosen)
     child.says("started")
-    assert os.getpriority(os.PRIO_PROCESS, child.process.pid) == niceness
+    expected = min(os.getpriority(os.PRIO_PROCESS, 0) + niceness, 19)  # added to our own
+    assert os.getpriority(os.PRIO_PROCESS, child.process.pid) == expected
 
 
-def test_the_child_keeps_none_of_the_files_that_frigate_let_it_inherit(
+def test_the_child_closes_the_files_that_it_inherits_from_frigate(
     world: World, start: Start, tmp_path: Path
 ) -> None:
     inherited = [tmp_path / "camera.sock", tmp_path / "frigate.db-shm"]
@@ -271,20 +276,20 @@ def test_the_child_keeps_none_of_the_files_that_frigate_let_it_inherit(
         child.says("started")
         assert not set(inherited) & open_files(child)
     finally:
-        for one in opened:
-            os.close(one)
+        for descriptor in opened:
+            os.close(descriptor)
 
 
 def open_files(child: Child) -> set[Path]:
-    """Every file that a child has open at the moment."""
-    found = set()
-    for one in Path(f"/proc/{child.process.pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # closed just now
-            found.add(Path(os.readlink(one)))
-    return found
+    """Returns every file that a child has open at the moment."""
+    files = set()
+    for descriptor in Path(f"/proc/{child.process.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it was closed just now
+            files.add(Path(os.readlink(descriptor)))
+    return files
 
 
-def test_the_end_of_the_pipe_drains_what_is_due_and_ends_well(
+def test_at_the_end_of_the_pipe_the_child_uploads_what_is_due_and_exits_with_0(
     world: World, bucket: Bucket, start: Start
 ) -> None:
     child = start(
@@ -292,7 +297,7 @@ def test_the_end_of_the_pipe_drains_what_is_due_and_ends_well(
     )
     child.says("started")
     until(lambda: world.status())
-    ids = events(world, 300)  # more than are uploaded while their ids arrive
+    ids = events(world, 300)  # more events than are uploaded while their ids arrive
     for event_id in ids:
         child.offer(event_id)
     assert child.end() == 0
@@ -300,7 +305,7 @@ def test_the_end_of_the_pipe_drains_what_is_due_and_ends_well(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_well(start: Start, number: int) -> None:
+def test_a_child_that_gets_a_signal_exits_with_0(start: Start, number: int) -> None:
     child = start()
     child.says("started")
     child.process.send_signal(number)
@@ -308,7 +313,7 @@ def test_a_signal_ends_it_well(start: Start, number: int) -> None:
     assert "stopped" in child.log
 
 
-def test_an_upload_that_hangs_does_not_keep_it_past_its_drain(
+def test_an_upload_that_hangs_does_not_keep_the_child_beyond_its_drain_time(
     world: World, start: Start, hole: str
 ) -> None:
     events(world, 20)
@@ -316,7 +321,7 @@ def test_an_upload_that_hangs_does_not_keep_it_past_its_drain(
     child.says("S3 sweep: 20")
     began = time.monotonic()
     assert child.end() == 0
-    # The drain itself is the promise. An upload into a hole is given up later than this.
+    # The child ends after its drain time. An upload that hangs would time out later.
     assert time.monotonic() - began < 7.0
 
 
@@ -330,11 +335,11 @@ def test_frigates_database_is_open_only_while_it_is_read(
     assert child.process.poll() is None
 
 
-def test_a_killed_parent_ends_it_even_if_a_third_process_holds_the_pipe(
+def test_the_child_of_a_killed_parent_ends_even_if_another_process_holds_the_pipe(
     world: World, tmp_path: Path
 ) -> None:
-    # The parent starts the child on a pipe and a sleeper that holds both its ends, says their
-    # numbers, and is killed.
+    # The parent starts the child on a pipe, and a sleeper that holds both ends of the pipe. It
+    # prints the ids of both processes, and then the test kills it.
     script = f"""
 import os, subprocess, sys, time
 reading, writing = os.pipe()
@@ -369,7 +374,7 @@ time.sleep(600)
         parent.stdout.close()
 
 
-def test_killed_in_mid_upload_again_and_again_it_leaves_everything_in_the_bucket(
+def test_a_child_that_is_killed_in_mid_upload_again_and_again_loses_nothing(
     world: World, bucket: Bucket, start: Start
 ) -> None:
     ids = events(world, 150)
@@ -411,7 +416,7 @@ def test_a_waiting_child_ends_with_its_own_frigate(start: Start) -> None:
     assert second.end() == 0
 
 
-def test_a_ledger_damaged_while_it_runs_is_put_aside_and_the_next_child_makes_it_anew(
+def test_a_ledger_damaged_while_a_child_runs_is_put_aside_and_rebuilt_by_the_next(
     world: World, bucket: Bucket, start: Start
 ) -> None:
     ids = events(world, 20)
@@ -431,14 +436,16 @@ def test_a_ledger_damaged_while_it_runs_is_put_aside_and_the_next_child_makes_it
 
 
 def damage(ledger: Path) -> None:
-    """Let the table begin at a page that the file has not."""
+    """Makes the table begin at a page that the file does not have."""
     with contextlib.closing(sqlite3.connect(ledger, isolation_level=None)) as sql:
         sql.execute("PRAGMA writable_schema = ON")
         sql.execute("UPDATE sqlite_schema SET rootpage = 99999 WHERE name = 'artifact'")
         sql.execute("PRAGMA schema_version = 99")
 
 
-def test_wrong_settings_are_all_named_and_end_it_for_good(world: World, start: Start) -> None:
+def test_wrong_settings_are_all_named_and_the_child_exits_with_78(
+    world: World, start: Start
+) -> None:
     child = start(MIRROR_UPLOAD_THREADS="none", S3_ENDPOINT_URL="nowhere", S3_SECRET_KEY="")
     assert child.wait() == 78
     for name in ("MIRROR_UPLOAD_THREADS", "S3_ENDPOINT_URL", "S3_SECRET_KEY"):
@@ -446,14 +453,14 @@ def test_wrong_settings_are_all_named_and_end_it_for_good(world: World, start: S
     assert ACCESS not in child.log
 
 
-def test_switched_off_it_says_so_and_ends_for_good(start: Start) -> None:
+def test_a_mirror_that_is_switched_off_says_so_and_exits_with_78(start: Start) -> None:
     child = start(MIRROR_ENABLED="false")
     assert child.wait() == 78
     assert "MIRROR_ENABLED is false" in child.log
 
 
 @pytest.mark.parametrize("missing", ["boto3", "peewee"])
-def test_without_its_dependencies_it_says_which_and_ends_for_good(
+def test_a_child_without_a_library_names_it_and_exits_with_78(
     world: World, tmp_path: Path, missing: str
 ) -> None:
     root = tmp_path / "root"  # a copy without the folder of vendored packages
@@ -472,15 +479,15 @@ def test_without_its_dependencies_it_says_which_and_ends_for_good(
         child.kill()
 
 
-def test_a_full_disk_under_the_ledger_is_said_and_survived(
+def test_a_full_disk_under_the_ledger_is_logged_and_loses_nothing(
     world: World, bucket: Bucket, start: Start
 ) -> None:
-    # With the state on a small disk that the rest of the machine does not share.
+    # The state folder is on a small disk that nothing else uses.
     disk = world.folder / "disk"
     disk.mkdir()
     mounting = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(disk)]
     if subprocess.run(mounting, capture_output=True).returncode:
-        pytest.skip("may not mount")
+        pytest.skip("mounting a disk is not permitted here")
     try:
         child = start(MIRROR_STATE_DIR=str(disk), MIRROR_SWEEP_INTERVAL="1")
         first = events(world, 5)
@@ -498,7 +505,9 @@ def test_a_full_disk_under_the_ledger_is_said_and_survived(
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-def test_no_secret_is_to_be_found_anywhere(world: World, bucket: Bucket, start: Start) -> None:
+def test_no_file_and_no_command_line_of_a_child_contains_a_secret(
+    world: World, bucket: Bucket, start: Start
+) -> None:
     token = "a-session-token-that-is-secret"
     child = start(MIRROR_LOG_LEVEL="DEBUG", S3_SESSION_TOKEN=token)
     ids = events(world, 5)
@@ -515,7 +524,9 @@ def test_no_secret_is_to_be_found_anywhere(world: World, bucket: Bucket, start: 
         assert secret.encode() not in everything
 
 
-def test_our_own_files_are_readable_by_their_owner_only(world: World, start: Start) -> None:
+def test_the_files_of_the_mirror_are_readable_by_their_owner_only(
+    world: World, start: Start
+) -> None:
     events(world, 3)
     child = start()
     until(lambda: world.lines(".s3_uploaded_events") and world.status())
@@ -525,7 +536,7 @@ def test_our_own_files_are_readable_by_their_owner_only(world: World, start: Sta
     assert all(mode in (0o600, 0o700) for mode in modes.values()), modes
 
 
-# Another process that has the ledger locked until its stdin ends.
+# This process keeps the ledger locked until its stdin ends.
 HOLDER = """
 import sqlite3, sys
 ledger = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -533,7 +544,7 @@ ledger.execute("BEGIN EXCLUSIVE")
 print("locked", flush=True)
 sys.stdin.read()
 """
-# The mirror with less patience for threads that start than for a ledger that is locked.
+# This mirror gives its threads less time to start than it waits for a locked ledger.
 IMPATIENT = f"""
 import runpy, sys
 from frigate_mirror.process import rounds
@@ -543,7 +554,7 @@ runpy.run_path({str(ROOT / "s3_snapshot_mirror.py")!r}, run_name="__main__")
 """
 
 
-def test_a_ledger_that_is_locked_for_longer_than_threads_may_take_does_not_end_the_child(
+def test_a_ledger_that_stays_locked_does_not_end_a_child_that_starts(
     world: World, bucket: Bucket, start: Start, tmp_path: Path
 ) -> None:
     (tmp_path / "s3_snapshot_mirror.py").write_text(IMPATIENT)
@@ -561,8 +572,8 @@ def test_a_ledger_that_is_locked_for_longer_than_threads_may_take_does_not_end_t
         child = start(root=tmp_path, MIRROR_NICENESS="0", PYTHONPATH=str(ROOT))
         until(lambda: world.status() or child.process.poll() is not None)
         assert child.process.poll() is None, child.log
-        told = command(world, "status")
-        assert told.returncode == 2 and "is locked" in told.stdout
+        ended = command(world, "status")
+        assert ended.returncode == 2 and "is locked" in ended.stdout
         holder.stdin.close()
     ids = events(world, 3)
     for event_id in ids:
@@ -571,7 +582,7 @@ def test_a_ledger_that_is_locked_for_longer_than_threads_may_take_does_not_end_t
     assert child.end() == 0
 
 
-def test_a_second_frigate_with_the_same_state_folder_says_so_until_it_has_one_of_its_own(
+def test_a_second_frigate_with_the_same_state_folder_says_so_until_the_first_ends(
     world: World, bucket: Bucket, start: Start, tmp_path: Path
 ) -> None:
     other = World(tmp_path / "other", dict(bucket.environ))
@@ -581,13 +592,13 @@ def test_a_second_frigate_with_the_same_state_folder_says_so_until_it_has_one_of
     second = Child(other, **shared)
     try:
         until(lambda: "in use by" in second.log)
-        told = command(other, "status", **shared)
-        assert told.returncode == 2
-        assert "in use by" in told.stdout and "MIRROR_STATE_DIR" in told.stdout
-        told = command(other, "check", "--no-put", **shared)
-        assert told.returncode == 1 and "FAULT  the state folder" in told.stdout
-        told = command(world, "check", "--no-put")
-        assert "in use by" not in told.stdout
+        ended = command(other, "status", **shared)
+        assert ended.returncode == 2
+        assert "in use by" in ended.stdout and "MIRROR_STATE_DIR" in ended.stdout
+        ended = command(other, "check", "--no-put", **shared)
+        assert ended.returncode == 1 and "FAULT  the state folder" in ended.stdout
+        ended = command(world, "check", "--no-put")
+        assert "in use by" not in ended.stdout
         assert first.end() == 0
         second.says("started")
         until(lambda: other.status().get("health") in ("OK", "UNKNOWN"))
@@ -595,7 +606,7 @@ def test_a_second_frigate_with_the_same_state_folder_says_so_until_it_has_one_of
         second.kill()
 
 
-def test_a_newer_ledger_is_kept_and_refused_and_when_it_is_away_all_goes_on(
+def test_a_newer_ledger_is_refused_and_kept_and_its_removal_lets_the_mirror_work(
     world: World, bucket: Bucket, start: Start
 ) -> None:
     world.state.mkdir(parents=True)
@@ -607,8 +618,8 @@ def test_a_newer_ledger_is_kept_and_refused_and_when_it_is_away_all_goes_on(
     child = start()
     assert child.process.wait(PATIENCE) == EX_FAILED
     assert "newer version of the mirror" in child.log
-    told = command(world, "status")
-    assert told.returncode == 2 and "newer version of the mirror" in told.stdout
+    ended = command(world, "status")
+    assert ended.returncode == 2 and "newer version of the mirror" in ended.stdout
     assert ledger.read_bytes() == before
     ledger.unlink()
     ids = events(world, 2)

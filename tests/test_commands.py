@@ -1,4 +1,4 @@
-"""The commands as people run them: what they say, and what they exit with."""
+"""The commands as people run them: their output and their exit codes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def ledger_of(world: World) -> Iterator[Ledger]:
 
 
 def bury(world: World, *events: tuple[str, str]) -> None:
-    """Dead letters, each an (event id, camera), whose pictures are there."""
+    """Adds a dead letter to the ledger for each (event id, camera)."""
     with ledger_of(world) as ledger:
         for event_id, camera in events:
             ledger.add(world.artifact(event_id, camera=camera), Priority.LIVE, time.time())
@@ -51,7 +51,7 @@ def bury(world: World, *events: tuple[str, str]) -> None:
 
 
 def mirror_all(world: World, count: int, log: str = "log") -> Child:
-    """Let a mirror run until that many are uploaded and it has said how it stands."""
+    """Runs a mirror until it has uploaded `count` pictures and has written its status."""
     child = Child(world, log=log)
     try:
         until(lambda: len(world.lines(".s3_uploaded_events")) == count and world.status())
@@ -61,7 +61,7 @@ def mirror_all(world: World, count: int, log: str = "log") -> Child:
     return child
 
 
-def test_help_names_every_command_and_what_its_exit_means(world: World) -> None:
+def test_help_names_every_command_and_every_exit_code(world: World) -> None:
     shown = command(world, "--help")
     assert shown.returncode == 0
     for words in (*COMMANDS, "1 for DEGRADED or UNKNOWN", "2 for DOWN", "64", "70", "78"):
@@ -77,55 +77,59 @@ def test_every_command_has_a_help_of_its_own(world: World, name: str) -> None:
 @pytest.mark.parametrize("words", [
     (), ("dance",), ("status", "--yaml"), ("backfill",), ("backfill", "--since", "soon"),
 ])  # fmt: skip
-def test_a_wrong_command_line_is_64_with_the_usage(world: World, words: tuple[str, ...]) -> None:
-    told = command(world, *words)
-    assert told.returncode == 64
-    assert told.stderr.startswith("usage:") and told.stdout == ""
+def test_a_wrong_command_line_exits_with_64_and_shows_the_usage(
+    world: World, words: tuple[str, ...]
+) -> None:
+    ended = command(world, *words)
+    assert ended.returncode == 64
+    assert ended.stderr.startswith("usage:") and ended.stdout == ""
 
 
 @pytest.mark.parametrize("words", [
     ("status",), ("retry",), ("rebuild",), ("backfill", "--since", "3d"),
 ])  # fmt: skip
-def test_wrong_settings_are_78_with_all_faults_named(world: World, words: tuple[str, ...]) -> None:
-    told = command(world, *words, MIRROR_BATCH_SIZE="many", MIRROR_SWEEP_DAYS="no")
-    assert told.returncode == 78
-    assert "MIRROR_BATCH_SIZE" in told.stderr and "MIRROR_SWEEP_DAYS" in told.stderr
+def test_wrong_settings_exit_with_78_and_all_faults_are_named(
+    world: World, words: tuple[str, ...]
+) -> None:
+    ended = command(world, *words, MIRROR_BATCH_SIZE="many", MIRROR_SWEEP_DAYS="no")
+    assert ended.returncode == 78
+    assert "MIRROR_BATCH_SIZE" in ended.stderr and "MIRROR_SWEEP_DAYS" in ended.stderr
 
 
 # -- status
 
 
-def test_status_without_a_mirror_is_2_and_says_why(world: World) -> None:
-    told = command(world, "status")
-    assert told.returncode == 2
-    assert "DOWN" in told.stdout and "never run here" in told.stdout
+def test_status_without_a_mirror_exits_with_2_and_says_why(world: World) -> None:
+    ended = command(world, "status")
+    assert ended.returncode == 2
+    assert "DOWN" in ended.stdout and "never run here" in ended.stdout
 
 
-def test_status_of_a_running_mirror_is_0_for_people_and_programs(world: World) -> None:
+def test_status_of_a_running_mirror_exits_with_0_as_text_and_as_json(world: World) -> None:
     world.event(started=time.time() - 60)
     child = Child(world, MIRROR_CHECK_INTERVAL="1")
     try:
         until(lambda: world.status().get("health") == "OK" and world.lines(".s3_uploaded_events"))
-        told = command(world, "status")
-        assert told.returncode == 0 and told.stdout.startswith("S3 mirror: OK")
-        told = command(world, "status", "--json")
-        document = json.loads(told.stdout)
-        assert (told.returncode, document["health"], document["reasons"]) == (0, "OK", [])
-        assert SECRET not in told.stdout
+        ended = command(world, "status")
+        assert ended.returncode == 0 and ended.stdout.startswith("S3 mirror: OK")
+        ended = command(world, "status", "--json")
+        document = json.loads(ended.stdout)
+        assert (ended.returncode, document["health"], document["reasons"]) == (0, "OK", [])
+        assert SECRET not in ended.stdout
         child.end()
-        told = command(world, "status")
-        assert told.returncode == 2 and "stopped with Frigate" in told.stdout
+        ended = command(world, "status")
+        assert ended.returncode == 2 and "because Frigate has stopped" in ended.stdout
     finally:
         child.kill()
 
 
 @pytest.fixture
 def written(world: World) -> Callable[..., dict[str, Any]]:
-    """Writes a status file: what a mirror in this world wrote, with some of it changed."""
+    """A function that writes the status file of a mirror in this world, with some changes."""
     child = Child(world)
     try:
         document: dict[str, Any] = until(world.status)
-        document["paths"] = {}  # this mirror's lock is free soon
+        document["paths"] = {}  # nothing holds the lock of this mirror any more
     finally:
         child.kill()
 
@@ -138,24 +142,24 @@ def written(world: World) -> Callable[..., dict[str, Any]]:
 
 
 @pytest.mark.parametrize("health", ["DEGRADED", "UNKNOWN"])
-def test_status_of_a_mirror_that_needs_a_look_is_1(
+def test_status_of_a_mirror_that_needs_attention_exits_with_1(
     world: World, written: Callable[..., dict[str, Any]], health: str
 ) -> None:
     written(health=health, reasons=["spool full"])
-    told = command(world, "status")
-    assert told.returncode == 1 and "spool full" in told.stdout
+    ended = command(world, "status")
+    assert ended.returncode == 1 and "spool full" in ended.stdout
 
 
-def test_status_of_a_mirror_that_was_killed_is_2_at_once(world: World) -> None:
+def test_status_of_a_mirror_that_was_killed_exits_with_2_at_once(world: World) -> None:
     child = Child(world)
     try:
         until(world.status)
         assert "not running" not in command(world, "status").stdout
     finally:
         child.kill()
-    told = command(world, "status")
-    assert told.returncode == 2
-    assert "not running: it died in the last" in told.stdout
+    ended = command(world, "status")
+    assert ended.returncode == 2
+    assert "not running: it died in the last" in ended.stdout
 
 
 ESCAPES = "\x1b[2J\r\nS3 mirror: OK\x9b1m\u202e\ud800"
@@ -172,11 +176,11 @@ HOSTILE: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("changed", HOSTILE, ids=range(len(HOSTILE)))
-def test_a_hostile_status_file_breaks_no_command_and_reaches_no_terminal(
+def test_a_hostile_status_file_breaks_no_command_and_controls_no_terminal(
     world: World, written: Callable[..., dict[str, Any]], changed: dict[str, Any]
 ) -> None:
     written(**changed)
-    for silent, *words in (
+    for unset, *words in (
         ("MIRROR_STATE_DIR", "status"),
         ("MIRROR_STATE_DIR", "status", "--json"),
         ("MIRROR_STATE_DIR", "retry"),
@@ -185,35 +189,35 @@ def test_a_hostile_status_file_breaks_no_command_and_reaches_no_terminal(
     ):
         world.environ["MIRROR_STATE_DIR"] = str(world.state)
         world.environ["FRIGATE_DB_PATH"] = str(world.database)
-        world.environ[silent] = ""  # as in Frigate's container, where the status tells it
-        told = command(world, *words, PYTHONIOENCODING="ascii")
-        assert "Traceback" not in told.stderr, told.stderr
-        lines = (told.stdout + told.stderr).splitlines()
+        world.environ[unset] = ""  # then the command reads the path in the status file
+        ended = command(world, *words, PYTHONIOENCODING="ascii")
+        assert "Traceback" not in ended.stderr, ended.stderr
+        lines = (ended.stdout + ended.stderr).splitlines()
         assert lines and all(line.isprintable() for line in lines), lines
         assert lines.count("S3 mirror: OK") <= (words == ["status"])
         if "--json" in words:
-            assert json.loads(told.stdout)["health"] in ("OK", "UNKNOWN", "DOWN")
+            assert json.loads(ended.stdout)["health"] in ("OK", "UNKNOWN", "DOWN")
 
 
-def test_places_that_the_environment_names_win_over_those_of_the_status_file(
+def test_folders_that_the_environment_names_win_over_those_of_the_status_file(
     world: World, written: Callable[..., dict[str, Any]]
 ) -> None:
     written(paths={"database": "/nowhere/frigate.db", "state": "/nowhere"})
-    told = command(world, "check", "--no-put", MIRROR_STATE_DIR=str(world.state))
-    assert f"{world.database} can be read" in told.stdout
-    assert f"{world.state} can be written" in told.stdout
-    assert "/nowhere" not in told.stdout
+    ended = command(world, "check", "--no-put", MIRROR_STATE_DIR=str(world.state))
+    assert f"{world.database} can be read" in ended.stdout
+    assert f"{world.state} can be written" in ended.stdout
+    assert "/nowhere" not in ended.stdout
 
 
-def test_status_of_a_mirror_whose_bucket_is_out_of_reach_is_2_with_what_to_do(
+def test_status_of_a_mirror_without_its_bucket_exits_with_2_and_advice(
     world: World,
 ) -> None:
     child = Child(world, S3_BUCKET="not-there-at-all")
     try:
         child.says("S3 service lost")
         until(lambda: world.status().get("service_down"))
-        told = command(world, "status")
-        assert told.returncode == 2 and "what to do" in told.stdout
+        ended = command(world, "status")
+        assert ended.returncode == 2 and "what to do" in ended.stdout
     finally:
         child.kill()
 
@@ -221,29 +225,29 @@ def test_status_of_a_mirror_whose_bucket_is_out_of_reach_is_2_with_what_to_do(
 # -- check
 
 
-def test_check_of_a_sound_world_is_0_and_proves_the_right_to_put(
+def test_check_without_a_fault_exits_with_0_and_proves_the_right_to_put(
     world: World, bucket: Bucket
 ) -> None:
-    told = command(world, "check")
-    assert told.returncode == 0, told.stdout
-    assert "no fault found" in told.stdout and "right to put: proven" in told.stdout
+    ended = command(world, "check")
+    assert ended.returncode == 0, ended.stdout
+    assert "no fault found" in ended.stdout and "right to put: proven" in ended.stdout
     assert bucket.keys() == [".s3-mirror-check"]
 
 
 def test_check_without_a_put_says_that_the_right_is_unproven(world: World, bucket: Bucket) -> None:
-    told = command(world, "check", "--no-put")
-    assert told.returncode == 0 and "unproven" in told.stdout
+    ended = command(world, "check", "--no-put")
+    assert ended.returncode == 0 and "unproven" in ended.stdout
     assert bucket.keys() == []
 
 
-def test_check_tells_every_fault_at_once_and_is_1(world: World) -> None:
+def test_check_shows_every_fault_at_once_and_exits_with_1(world: World) -> None:
     gone = str(world.folder / "nowhere")
-    told = command(
+    ended = command(
         world, "check", S3_BUCKET="not-there-at-all", FRIGATE_DB_PATH=f"{gone}/frigate.db"
     )
-    assert told.returncode == 1
-    assert told.stdout.count("FAULT") >= 3 and "S3_BUCKET" in told.stdout
-    assert SECRET not in told.stdout
+    assert ended.returncode == 1
+    assert ended.stdout.count("FAULT") >= 3 and "S3_BUCKET" in ended.stdout
+    assert SECRET not in ended.stdout
 
 
 # -- retry
@@ -253,7 +257,7 @@ def test_check_tells_every_fault_at_once_and_is_1(world: World) -> None:
     ((), 3), (("--event", "1705328962.5-aaaaaa"), 1), (("--camera", "garage"), 2),
     (("--camera", "nowhere"), 0),
 ])  # fmt: skip
-def test_retry_revives_all_or_those_of_one_event_or_camera(
+def test_retry_revives_all_dead_letters_or_those_of_one_event_or_camera(
     world: World, words: tuple[str, ...], count: int
 ) -> None:
     bury(
@@ -262,15 +266,16 @@ def test_retry_revives_all_or_those_of_one_event_or_camera(
         ("1705328963.5-bbbbbb", "garage"),
         ("1705328964.5-cccccc", "garage"),
     )
-    told = command(world, "retry", *words)
-    assert (told.returncode, told.stdout) == (0, f"{count} failed picture(s) will be tried again\n")
+    ended = command(world, "retry", *words)
+    assert (ended.returncode, ended.stdout) == (
+        0,
+        f"{count} failed or lost file(s) are queued again\n",
+    )
     with ledger_of(world) as ledger:
         assert ledger.counts() == Counts(failed=3 - count, pending=count, retrying=count)
 
 
-def test_a_revived_picture_is_uploaded_by_the_mirror_that_runs(
-    world: World, bucket: Bucket
-) -> None:
+def test_a_revived_picture_is_uploaded_by_the_running_mirror(world: World, bucket: Bucket) -> None:
     event_id = f"{time.time() - 60:.6f}-abcdef"
     bury(world, (event_id, "front_door"))
     Path(world.artifact(event_id).origin).write_bytes(b"picture")
@@ -284,24 +289,24 @@ def test_a_revived_picture_is_uploaded_by_the_mirror_that_runs(
         child.kill()
 
 
-def test_retry_where_nothing_was_ever_mirrored_is_70(world: World) -> None:
-    told = command(world, "retry")
-    assert told.returncode == 70 and "no ledger" in told.stderr
+def test_retry_without_a_ledger_exits_with_70(world: World) -> None:
+    ended = command(world, "retry")
+    assert ended.returncode == 70 and "no ledger" in ended.stderr
 
 
 # -- acknowledge
 
 
-def test_what_is_acknowledged_is_listed_and_no_longer_keeps_health_from_ok(world: World) -> None:
+def test_an_acknowledged_picture_stays_listed_and_no_longer_degrades_health(world: World) -> None:
     event_id = f"{time.time() - 60:.1f}-aaaaaa"
     bury(world, (event_id, "front_door"))
     child = Child(world, MIRROR_CHECK_INTERVAL="1")
     try:
         until(lambda: world.status().get("health") == "DEGRADED")
         [reason] = world.status()["reasons"]
-        assert "1 picture(s) failed for good" in reason and "acknowledge" in reason
-        told = command(world, "acknowledge")
-        assert told.returncode == 0 and told.stdout.startswith("1 failed or lost")
+        assert "1 file(s) failed for good" in reason and "acknowledge" in reason
+        ended = command(world, "acknowledge")
+        assert ended.returncode == 0 and ended.stdout.startswith("1 failed or lost")
         until(lambda: world.status()["health"] == "OK")
         assert [line[1] for line in world.lines(".s3_failed_events")] == [f"snapshot:{event_id}"]
     finally:
@@ -311,7 +316,7 @@ def test_what_is_acknowledged_is_listed_and_no_longer_keeps_health_from_ok(world
 # -- backfill
 
 
-def test_backfill_with_verify_uploads_again_what_the_bucket_has_lost(
+def test_backfill_with_verify_uploads_again_what_is_missing_in_the_bucket(
     world: World, bucket: Bucket
 ) -> None:
     ids = [world.event(started=time.time() - 60 - n) for n in range(4)]
@@ -319,70 +324,70 @@ def test_backfill_with_verify_uploads_again_what_the_bucket_has_lost(
     held = bucket.keys()
     for key in held[:2]:
         bucket.client.delete_object(Bucket=bucket.name, Key=key)
-    gone = next(one for one in ids if any(one in key for key in held[:2]))
+    gone = next(event_id for event_id in ids if any(event_id in key for key in held[:2]))
     world.forget(gone)
-    told = command(world, "backfill", "--since", "1d")
-    assert told.returncode == 0 and "in the bucket" not in told.stdout
-    told = command(world, "backfill", "--verify", "--since", "1d")
-    assert "4 uploaded picture(s) compared with the bucket: 2 missing there, 1 of them go up" in (
-        told.stdout
+    ended = command(world, "backfill", "--since", "1d")
+    assert ended.returncode == 0 and "in the bucket" not in ended.stdout
+    ended = command(world, "backfill", "--verify", "--since", "1d")
+    assert "4 uploaded file(s) compared with the bucket: 2 missing there, 1 of them queued" in (
+        ended.stdout
     )
-    assert told.returncode == 1 and "1 lost" in told.stdout
+    assert ended.returncode == 1 and "1 lost" in ended.stdout
     assert len(bucket.keys()) == 3
     world.write_picture(gone)
     command(world, "retry")
-    told = command(world, "backfill", "--verify", "--since", "1d")
-    assert told.returncode == 0 or len(bucket.keys()) == 4
-    told = command(world, "backfill", "--verify", "--since", "1d")
-    assert told.returncode == 0 and "the bucket has all of it" in told.stdout, told
+    ended = command(world, "backfill", "--verify", "--since", "1d")
+    assert ended.returncode == 0 or len(bucket.keys()) == 4
+    ended = command(world, "backfill", "--verify", "--since", "1d")
+    assert ended.returncode == 0 and "all files of that time are in the bucket" in ended.stdout, (
+        ended
+    )
 
 
-def test_backfill_mirrors_what_the_window_leaves_alone(world: World, bucket: Bucket) -> None:
+def test_backfill_mirrors_events_outside_the_window(world: World, bucket: Bucket) -> None:
     now = time.time()
     old = {world.event(started=now - 20 * DAY + n) for n in range(5)}
     world.event(started=now - 40 * DAY)
-    told = command(world, "backfill", "--since", "30d", "--until", "10d")
-    assert told.returncode == 0, told.stderr
-    assert "5 event(s)" in told.stdout and "all of it was uploaded" in told.stdout
-    assert sorted(bucket.objects().values()) == sorted(world.pictures[one] for one in old)
+    ended = command(world, "backfill", "--since", "30d", "--until", "10d")
+    assert ended.returncode == 0, ended.stderr
+    assert "5 file(s)" in ended.stdout and "all files of that time are uploaded" in ended.stdout
+    assert sorted(bucket.objects().values()) == sorted(world.pictures[event_id] for event_id in old)
 
 
-def test_backfill_uploads_half_a_picture_as_it_is_and_does_not_call_it_missing(
-    world: World, bucket: Bucket
-) -> None:
+def test_backfill_uploads_an_incomplete_picture_as_it_is(world: World, bucket: Bucket) -> None:
     event_id = world.event(started=time.time() - 3 * DAY)
     (world.clips / f"front_door-{event_id}.jpg").write_bytes(world.pictures[event_id][:600])
-    told = command(world, "backfill", "--since", "5d")
-    assert told.returncode == 0 and "no picture" not in told.stdout, told
+    ended = command(world, "backfill", "--since", "5d")
+    assert ended.returncode == 0 and "no file" not in ended.stdout, ended
     assert list(bucket.objects().values()) == [world.pictures[event_id][:600]]
 
 
-def test_backfill_beside_a_running_mirror_lets_it_do_the_uploading(
-    world: World, bucket: Bucket
-) -> None:
+def test_backfill_leaves_the_uploading_to_a_running_mirror(world: World, bucket: Bucket) -> None:
     old = {world.event(started=time.time() - 20 * DAY + n) for n in range(5)}
     child = Child(world)
     try:
         child.says("started")
-        told = command(world, "backfill", "--since", "30d")
-        assert told.returncode == 0, told.stderr
+        ended = command(world, "backfill", "--since", "30d")
+        assert ended.returncode == 0, ended.stderr
         assert len(bucket.keys()) == len(old)
         assert len(world.lines(".s3_uploaded_events")) == 5
     finally:
         child.kill()
 
 
-def test_backfill_tells_failures_of_its_span_and_of_no_other(world: World) -> None:
+def test_backfill_counts_only_the_failures_of_its_own_span(world: World) -> None:
     now = time.time()
     bury(world, (f"{now - 100:.1f}-elsewhere", "front_door"))
     world.event(started=now - 20 * DAY)
     assert command(world, "backfill", "--since", "30d", "--until", "10d").returncode == 0
     bury(world, (f"{now - 20 * DAY:.1f}-within", "front_door"))
-    told = command(world, "backfill", "--since", "30d", "--until", "10d")
-    assert told.returncode == 1 and "1 failed for good" in told.stdout
+    ended = command(world, "backfill", "--since", "30d", "--until", "10d")
+    assert ended.returncode == 1 and "1 failed for good" in ended.stdout
 
 
-def test_an_interrupted_backfill_is_1_and_leaves_the_rest_in_the_queue(world: World) -> None:
+def test_an_interrupted_backfill_exits_with_1_and_leaves_the_rest_in_the_queue(
+    world: World,
+) -> None:
     for n in range(5):
         world.event(started=time.time() - 20 * DAY + n)
     running = subprocess.Popen(
@@ -391,26 +396,35 @@ def test_an_interrupted_backfill_is_1_and_leaves_the_rest_in_the_queue(world: Wo
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell makes background processes ignore SIGINT, and so also the tests that they run.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert running.stdout is not None
-    assert running.stdout.readline().startswith("5 event(s)")
+    assert running.stdout.readline().startswith("5 file(s)")
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=PATIENCE)
-    assert running.returncode == 1 and "5 left" in out and "stays in the queue" in err
+    assert running.returncode == 1 and "5 still to upload" in out and "uploads the rest" in err
 
 
-def test_backfill_without_a_database_is_70(world: World) -> None:
+def test_backfill_without_a_database_exits_with_70(world: World) -> None:
     missing = str(world.folder / "nowhere" / "frigate.db")
-    told = command(world, "backfill", "--since", "3d", FRIGATE_DB_PATH=missing)
-    assert told.returncode == 70 and missing in told.stderr
+    ended = command(world, "backfill", "--since", "3d", FRIGATE_DB_PATH=missing)
+    assert ended.returncode == 70 and missing in ended.stderr
+
+
+@pytest.mark.parametrize("words", [("backfill", "--since", "3d"), ("rebuild",)])
+def test_a_command_does_not_make_the_clips_folder_of_a_disk_that_is_away(
+    world: World, words: tuple[str, ...]
+) -> None:
+    missing = world.folder / "media" / "not" / "mounted"
+    command(world, *words, FRIGATE_CLIPS_DIR=str(missing), S3_ENDPOINT_URL="http://127.0.0.1:9")
+    assert not missing.parent.exists()
 
 
 # -- rebuild
 
 
-def test_with_ledger_and_state_files_lost_the_bucket_itself_tells_what_it_holds(
-    world: World, bucket: Bucket
-) -> None:
+def test_rebuild_restores_the_ledger_from_the_bucket_alone(world: World, bucket: Bucket) -> None:
     for n in range(30):
         world.event("front é", time.time() - 60 - n)
     mirror_all(world, 30)
@@ -419,8 +433,8 @@ def test_with_ledger_and_state_files_lost_the_bucket_itself_tells_what_it_holds(
     for path in (*world.state.glob("ledger*"), *world.cache.glob(".s3_*_events")):
         path.unlink()
     bucket.client.put_object(Bucket=bucket.name, Key="somebody/elses.txt", Body=b"")
-    told = command(world, "rebuild")
-    assert told.returncode == 0 and "30 picture(s) of the bucket are new" in told.stdout
+    ended = command(world, "rebuild")
+    assert ended.returncode == 0 and "30 file(s) of the bucket are new" in ended.stdout
     (world.cache / ".s3_status.json").unlink()
     child = mirror_all(world, 0, log="second")
     assert "S3 upload" not in child.log and "S3 backlog" not in child.log
@@ -429,7 +443,7 @@ def test_with_ledger_and_state_files_lost_the_bucket_itself_tells_what_it_holds(
     assert all(bucket.head(key)["LastModified"] == at for key, at in before.items())
 
 
-def test_rebuild_takes_the_state_files_as_well(world: World, bucket: Bucket) -> None:
+def test_rebuild_reads_the_state_files_too(world: World, bucket: Bucket) -> None:
     bury(world, (f"{time.time() - 60:.1f}-aaaaaa", "front_door"))
     child = Child(world)
     try:
@@ -450,17 +464,17 @@ def test_rebuild_leaves_a_damaged_ledger_to_the_mirror_that_has_it_open(world: W
     damaged.write_bytes(b"no ledger" * 1000)
     lock = RunLock(world.state / "mirror.lock")
     assert lock.acquire()
-    told = command(world, "rebuild")
-    assert told.returncode == 70 and "not a database" in told.stderr
+    ended = command(world, "rebuild")
+    assert ended.returncode == 70 and "not a database" in ended.stderr
     assert [path.name for path in world.state.glob("ledger*")] == ["ledger.db"]
-    told = command(world, "backfill", "--since", "1d")
-    assert told.returncode == 70 and "try again" in told.stderr
+    ended = command(world, "backfill", "--since", "1d")
+    assert ended.returncode == 70 and "try again" in ended.stderr
     assert [path.name for path in world.state.glob("ledger*")] == ["ledger.db"]
     lock.release()
     command(world, "rebuild")
     assert len(list(world.state.glob("ledger.db.damaged-*"))) == 1
 
 
-def test_rebuild_from_a_bucket_that_is_not_there_is_70_with_what_to_do(world: World) -> None:
-    told = command(world, "rebuild", S3_BUCKET="not-there-at-all")
-    assert told.returncode == 70 and "S3_BUCKET" in told.stderr
+def test_rebuild_from_a_missing_bucket_exits_with_70_and_advice(world: World) -> None:
+    ended = command(world, "rebuild", S3_BUCKET="not-there-at-all")
+    assert ended.returncode == 70 and "S3_BUCKET" in ended.stderr

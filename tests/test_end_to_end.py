@@ -1,5 +1,5 @@
-"""The main job on real parts: entrypoint, boot file, hook, child, SQLite, pictures, S3 server. Only
-Frigate is a stand-in here; test_real_frigate.py has the real one."""
+"""The main job with real parts: entrypoint, boot file, hook, child, SQLite, pictures and S3 server.
+Only Frigate is a stand-in here. test_real_frigate.py uses the real one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ENDINGS = {"0.16": ".jpg", "0.17": ".jpg", "0.18": "-clean.webp"}
 
 
 class Frigate:
-    """A stand-in Frigate, started as s6 would start it, with the mirror mounted."""
+    """A stand-in for Frigate with the mirror mounted. It starts as s6 would start it."""
 
     def __init__(self, folder: Path, version: str, bucket: Bucket) -> None:
         self.version, self.bucket = version, bucket
@@ -56,12 +56,12 @@ class Frigate:
 
     @property
     def pictures(self) -> dict[str, bytes]:
-        """The snapshots that the stand-in wrote, by event id."""
-        lines = [json.loads(one) for one in self.events_path.read_text().splitlines()]
+        """The snapshots that the stand-in has written, by event id."""
+        events = [json.loads(line) for line in self.events_path.read_text().splitlines()]
         return {
-            one["event"]: (self.media / "clips" / Path(one["file"]).name).read_bytes()
-            for one in lines
-            if one.get("file")
+            event["event"]: (self.media / "clips" / Path(event["file"]).name).read_bytes()
+            for event in events
+            if event.get("file")
         }
 
     @property
@@ -73,7 +73,7 @@ class Frigate:
         return self.process.wait(PATIENCE)
 
     def processes(self) -> list[int]:
-        """Every living process that it made, and those made by them."""
+        """Returns every living process that it has started, and those started by them."""
         return marked(self._mark)
 
     def kill_all(self) -> None:
@@ -108,26 +108,26 @@ def test_every_event_that_ends_with_a_picture_is_in_the_bucket_byte_for_byte(
     assert all(key.startswith("frigate/snapshots/") for key in objects)
     assert all(key.endswith(ending.rpartition(".")[2]) for key in objects)
 
-    def told() -> list[str]:
+    def uploaded_keys() -> list[str]:
         lines = (frigate.cache / ".s3_uploaded_events").read_text().splitlines()
-        return sorted(one.split("\t")[2] for one in lines)
+        return sorted(line.split("\t")[2] for line in lines)
 
-    # Lines come in groups, the last one with the end of the child, for which Frigate does not wait.
-    until(lambda: told() == sorted(objects), f"{told()} to be {sorted(objects)}")
+    # The child writes lines in groups, the last one when it ends. Frigate does not wait for that.
+    until(lambda: uploaded_keys() == sorted(objects), f"{uploaded_keys()} to be {sorted(objects)}")
     assert (frigate.cache / ".s3_failed_events").read_text() == ""
     assert_greps_of_the_readme_find_their_lines(frigate.log)
 
 
 def assert_greps_of_the_readme_find_their_lines(log: str) -> None:
     lines = log.splitlines()
-    assert [one for one in lines if "S3 Upload Stats" in one and one.endswith("Health: OK")]
-    assert [one for one in lines if "S3 snapshot mirror armed" in one]
-    assert [one for one in lines if "S3" in one and "front_door" in one and "INFO" in one]
-    assert not [one for one in lines if "Traceback" in one]
+    assert [line for line in lines if "S3 Upload Stats" in line and line.endswith("Health: OK")]
+    assert [line for line in lines if "S3 snapshot mirror armed" in line]
+    assert [line for line in lines if "S3" in line and "front_door" in line and "INFO" in line]
+    assert not [line for line in lines if "Traceback" in line]
 
 
 @pytest.mark.parametrize("frigate", ["0.16"], indirect=True)
-def test_nothing_of_the_mirror_is_left_running_after_frigate_has_stopped(frigate: Frigate) -> None:
+def test_no_process_of_the_mirror_runs_after_frigate_has_stopped(frigate: Frigate) -> None:
     until(lambda: "S3 snapshot mirror started" in frigate.log, "the child's start")
     assert frigate.stop() == 0
     until(lambda: "S3 snapshot mirror stopped" in frigate.log, "the child's end")

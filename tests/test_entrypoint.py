@@ -1,4 +1,4 @@
-"""entrypoint.sh: what Frigate's /init finds when it starts, and that it starts whatever happens."""
+"""entrypoint.sh prepares the environment of Frigate's /init, and starts it in every case."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INIT = '#!/bin/bash\nprintf "PYTHONPATH=%s\\n" "${PYTHONPATH-unset}"; printf "[%
 
 @pytest.fixture
 def ours(tmp_path: Path) -> Path:
-    """A folder of ours as it is mounted, with a space in its name."""
+    """The folder of the project as it is mounted, with a space in its name."""
     folder = tmp_path / "s3 mirror"
     (folder / "boot").mkdir(parents=True)
     (folder / "boot" / "sitecustomize.py").touch()
@@ -38,13 +38,13 @@ def start(entrypoint: Path, *arguments: str, **environ: str) -> subprocess.Compl
     )
 
 
-def test_init_gets_its_arguments_and_its_exit_code_is_the_containers(ours: Path) -> None:
+def test_init_gets_the_arguments_and_its_exit_code_is_that_of_the_container(ours: Path) -> None:
     done = start(ours / "entrypoint.sh", "--flag", "two words")
     assert "[--flag][two words]" in done.stdout
     assert done.returncode == 7
 
 
-def test_boot_is_the_only_thing_on_pythonpath_if_the_user_had_none(ours: Path) -> None:
+def test_boot_is_the_only_entry_of_pythonpath_if_the_user_has_none(ours: Path) -> None:
     done = start(ours / "entrypoint.sh")
     assert f"PYTHONPATH={ours}/boot\n" in done.stdout
 
@@ -59,14 +59,14 @@ def test_boot_is_not_added_twice(ours: Path) -> None:
     assert f"PYTHONPATH={ours}/boot:/theirs\n" in done.stdout
 
 
-def test_it_says_one_line_on_stderr_and_nothing_on_stdout(ours: Path) -> None:
+def test_the_entrypoint_prints_one_line_on_stderr_and_nothing_on_stdout(ours: Path) -> None:
     done = start(ours / "entrypoint.sh")
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("S3 snapshot mirror: ")
     assert "S3 snapshot mirror" not in done.stdout
 
 
-def test_without_its_boot_folder_init_starts_as_if_the_mirror_were_not_there(ours: Path) -> None:
+def test_without_the_boot_folder_init_starts_as_without_the_mirror(ours: Path) -> None:
     shutil.rmtree(ours / "boot")
     done = start(ours / "entrypoint.sh", "argument", PYTHONPATH="/theirs")
     assert "PYTHONPATH=/theirs\n[argument]" in done.stdout
@@ -74,13 +74,15 @@ def test_without_its_boot_folder_init_starts_as_if_the_mirror_were_not_there(our
     assert done.stderr.count("\n") == 1 and "cannot be read" in done.stderr
 
 
-def test_init_starts_in_a_container_without_a_single_other_program(ours: Path) -> None:
+def test_init_starts_in_a_container_without_any_other_program(ours: Path) -> None:
     done = start(ours / "entrypoint.sh", PATH="/nowhere")
     assert f"PYTHONPATH={ours}/boot\n" in done.stdout
     assert done.returncode == 7
 
 
-def test_it_finds_its_folder_through_a_symbolic_link(ours: Path, tmp_path: Path) -> None:
+def test_the_entrypoint_finds_its_folder_through_a_symbolic_link(
+    ours: Path, tmp_path: Path
+) -> None:
     (tmp_path / "links").mkdir()
     link = tmp_path / "links" / "entrypoint.sh"
     link.symlink_to(ours / "entrypoint.sh")
@@ -88,7 +90,7 @@ def test_it_finds_its_folder_through_a_symbolic_link(ours: Path, tmp_path: Path)
     assert f"PYTHONPATH={ours}/boot\n" in done.stdout
 
 
-def test_it_writes_nothing_into_its_folder(ours: Path) -> None:
+def test_the_entrypoint_writes_nothing_into_its_folder(ours: Path) -> None:
     before = sorted(ours.rglob("*"))
     for path in (*before, ours):
         path.chmod(0o555)
@@ -97,14 +99,14 @@ def test_it_writes_nothing_into_its_folder(ours: Path) -> None:
     assert sorted(ours.rglob("*")) == before
 
 
-def test_an_init_that_is_not_there_is_the_shells_own_error(ours: Path) -> None:
+def test_a_missing_init_is_an_error_of_the_shell(ours: Path) -> None:
     done = start(ours / "entrypoint.sh", S3_MIRROR_INIT="/no/such/init")
     assert done.returncode == 127
     assert "/no/such/init" in done.stderr
 
 
 @pytest.mark.skipif(Path("/init").exists(), reason="this machine has an /init")
-def test_init_is_frigates_own_unless_told_otherwise(ours: Path) -> None:
+def test_init_is_frigates_own_unless_another_one_is_set(ours: Path) -> None:
     done = start(ours / "entrypoint.sh", S3_MIRROR_INIT="")
     assert done.returncode == 127
     assert "/init: No such file" in done.stderr
@@ -120,7 +122,9 @@ def test_every_script_is_shellcheck_clean(script: Path) -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_script_is_strict_but_the_entrypoint_which_fails_open(script: Path) -> None:
+def test_every_script_is_strict_except_the_entrypoint_which_always_starts_init(
+    script: Path,
+) -> None:
     text = script.read_text()
     assert text.startswith("#!/usr/bin/env bash\n") and os.access(script, os.X_OK)
     assert ("\nset -Eeuo pipefail\n" in text) == (script.name != "entrypoint.sh")

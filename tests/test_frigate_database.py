@@ -211,7 +211,7 @@ Read = tuple[str, int]
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Read]:
     """Each query of the table, and how many rows of it SQLite handed out."""
     found: list[Read] = []
-    connect = database._Database._connect
+    connect = database.Database._connect
 
     def count(cursor: Any, row: Any) -> Any:
         found[-1] = (found[-1][0], found[-1][1] + 1)
@@ -223,7 +223,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Read]:
         connection.row_factory = count
         return connection
 
-    monkeypatch.setattr(database._Database, "_connect", counting)
+    monkeypatch.setattr(database.Database, "_connect", counting)
     return found
 
 
@@ -423,14 +423,14 @@ def test_a_read_that_runs_out_of_memory_half_way_does_not_spoil_the_next(
     frigate: Frigate, catalog: FrigateDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = frigate.put()
-    connect = database._Database.connect
+    connect = database.Database.connect
 
     def half_way(self: Any) -> None:
         connect(self)
         raise MemoryError
 
     with monkeypatch.context() as patched:
-        patched.setattr(database._Database, "connect", half_way)
+        patched.setattr(database.Database, "connect", half_way)
         with pytest.raises(MemoryError):
             event_in(catalog, made)
     assert event_in(catalog, made) is not None
@@ -616,7 +616,7 @@ def test_a_pipe_or_a_folder_is_an_error_at_once(
     catalog: FrigateDatabase, path: Path, make: Any
 ) -> None:
     make(path)
-    with pytest.raises(CatalogError, match="no regular file"):
+    with pytest.raises(CatalogError, match="not a regular file"):
         ids(catalog)
 
 

@@ -1,4 +1,4 @@
-"""Frigate never notices: stand-in hosts of each supported shape, run whole with and without us."""
+"""Frigate never notices the mirror. Stand-ins of each supported version run with and without it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.rig.waiting import PATIENCE, until
 VERSIONS = ("0.16", "0.17", "0.18")
 FORKS_AND_SERVES = ("0.16", "0.17")  # the two ways in which Frigate makes its other processes
 DRAIN = 1
-LINGER = f"{10 * PATIENCE:g}"  # how long a host lives that a test ends
+LINGER = f"{10 * PATIENCE:g}"  # seconds that a host lives until its test ends it
 EPOCH = str(int(time.time()) - 60)
 NOBODY = {
     "S3_BUCKET": "pictures",
@@ -35,7 +35,7 @@ NOBODY = {
 
 
 class Host:
-    """A stand-in, started; `boot=False` starts it as if we did not exist."""
+    """A stand-in that runs. With `boot=False` it starts as if the mirror did not exist."""
 
     def __init__(self, folder: Path, version: str, *words: str, boot: bool = True, **environ: str):
         folder.mkdir()
@@ -73,24 +73,24 @@ class Host:
         return self._err.read_text()
 
     def finish(self) -> tuple[bytes, int]:
-        """Its stdout and its exit code, once it has ended."""
+        """Waits for the end of the host and returns its stdout and its exit code."""
         status = self.process.wait(PATIENCE)
         return self.out, status
 
     def family(self) -> set[int]:
-        """Every living process that it made, and those made by them."""
+        """Returns every living process that the host has started, and those started by them."""
         return set(marked(self._mark)) - {self.process.pid}
 
     def mirrors(self) -> list[int]:
         return [pid for pid in self.family() if is_mirror(pid)]
 
     def mirror(self) -> int:
-        """Its child of ours, once that is at work."""
+        """Waits until the mirror works and returns its process id."""
         until(lambda: "S3 snapshot mirror started" in self.err)
         return self.mirrors()[0]
 
     def kill_all(self) -> None:
-        """Kills it and every process that is left of it."""
+        """Kills the host and every process that is left of it."""
         self.process.kill()
         self.process.wait(PATIENCE)
         kill_marked(self._mark)
@@ -101,18 +101,18 @@ def alive(pid: int) -> bool:
 
 
 def files_of(pid: int) -> dict[str, str]:
-    """What each descriptor of a process is."""
-    found = {}
+    """Returns the file behind each descriptor of a process."""
+    files = {}
     with contextlib.suppress(FileNotFoundError):  # the process has just ended
         for entry in Path(f"/proc/{pid}/fd").iterdir():
-            with contextlib.suppress(FileNotFoundError):  # closed just now
-                found[entry.name] = os.readlink(entry)
-    return found
+            with contextlib.suppress(FileNotFoundError):  # it was closed just now
+                files[entry.name] = os.readlink(entry)
+    return files
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Host]]:
-    """Start hosts, each in a folder of its own; what is left of them is killed afterwards."""
+    """Starts hosts, each in a folder of its own, and kills what is left of them afterwards."""
     started: list[Host] = []
 
     def begin(version: str, *words: str, **options: Any) -> Host:
@@ -125,7 +125,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Host]]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_host_with_a_mirror_at_work_says_and_ends_as_without(
+def test_a_host_with_a_working_mirror_prints_and_ends_as_without_it(
     start: Callable[..., Host], bucket: Bucket, version: str
 ) -> None:
     plain, mirrored = start(version, boot=False), start(version, **bucket.environ)
@@ -137,7 +137,7 @@ def test_a_host_with_a_mirror_at_work_says_and_ends_as_without(
     until(lambda: "S3 snapshot mirror stopped" in mirrored.err)
 
 
-def test_a_host_whose_s3_is_unreachable_says_and_ends_as_without(
+def test_a_host_with_an_unreachable_service_prints_and_ends_as_without_the_mirror(
     start: Callable[..., Host],
 ) -> None:
     hosts = [(start(version, boot=False), start(version, **NOBODY)) for version in VERSIONS]
@@ -146,7 +146,9 @@ def test_a_host_whose_s3_is_unreachable_says_and_ends_as_without(
         assert "S3 snapshot mirror armed: Frigate " + version in mirrored.err
 
 
-def test_a_host_whose_event_thread_crashes_does_so_as_without(start: Callable[..., Host]) -> None:
+def test_an_event_thread_that_crashes_does_so_as_without_the_mirror(
+    start: Callable[..., Host],
+) -> None:
     environ = {"STANDIN_RAISE": "1", **NOBODY}
     hosts = [start(v, boot=boot, **environ) for v in FORKS_AND_SERVES for boot in (False, True)]
     ends = [host.finish() for host in hosts]
@@ -156,7 +158,7 @@ def test_a_host_whose_event_thread_crashes_does_so_as_without(start: Callable[..
 
 
 @pytest.mark.parametrize("version", FORKS_AND_SERVES)
-def test_a_crashed_event_thread_leaves_no_child_behind_in_a_host_that_lives_on(
+def test_a_crashed_event_thread_leaves_no_child_behind_in_a_host_that_runs_on(
     start: Callable[..., Host], version: str
 ) -> None:
     host = start(version, STANDIN_RAISE="1", STANDIN_LINGER=LINGER, **NOBODY)
@@ -166,12 +168,12 @@ def test_a_crashed_event_thread_leaves_no_child_behind_in_a_host_that_lives_on(
     assert not [name for name in files_of(host.process.pid).values() if "s3_" in name]
 
 
-def test_whatever_keeps_it_from_arming_costs_one_line_on_stderr(start: Callable[..., Host]) -> None:
+def test_a_hook_that_does_not_arm_prints_one_line_on_stderr(start: Callable[..., Host]) -> None:
     cases = {
         "handle_object_detection, expected": NOBODY | {"STANDIN_SHAPE": "renamed"},
         "frame_name=''), expected": NOBODY | {"STANDIN_SHAPE": "extra-parameter"},
         "asynchronous, expected": NOBODY | {"STANDIN_SHAPE": "async"},
-        "frigate.events.external, expected": NOBODY | {"STANDIN_SHAPE": "old"},
+        "frigate.events.external exists, expected": NOBODY | {"STANDIN_SHAPE": "old"},
         "S3_BUCKET is not set": {},
         "MIRROR_ENABLED is false": NOBODY | {"MIRROR_ENABLED": "false"},
     }
@@ -183,7 +185,7 @@ def test_whatever_keeps_it_from_arming_costs_one_line_on_stderr(start: Callable[
         assert re.search(rf"mirror not armed: .*{re.escape(why)}", ours[why].err)
 
 
-def test_settings_that_the_child_refuses_leave_the_host_as_it_is(
+def test_settings_that_the_child_refuses_do_not_change_the_host(
     start: Callable[..., Host],
 ) -> None:
     plain = start("0.17", boot=False)
@@ -201,7 +203,7 @@ def test_validating_the_config_starts_nothing(start: Callable[..., Host], versio
     assert not ours.clips.parent.exists()
 
 
-def test_nothing_that_the_host_executes_inherits_the_pipe(start: Callable[..., Host]) -> None:
+def test_no_program_that_the_host_executes_inherits_the_pipe(start: Callable[..., Host]) -> None:
     host = start("0.17", STANDIN_LINGER=LINGER, **NOBODY)
     mirror = host.mirror()
     pipe = files_of(mirror)["0"]
@@ -213,7 +215,7 @@ def test_nothing_that_the_host_executes_inherits_the_pipe(start: Callable[..., H
 
 
 @pytest.mark.parametrize("version", FORKS_AND_SERVES)
-def test_a_host_that_is_killed_takes_the_mirror_along_though_its_children_live_on(
+def test_the_mirror_of_a_killed_host_ends_even_if_other_children_live_on(
     start: Callable[..., Host], version: str
 ) -> None:
     host = start(version, STANDIN_LINGER=LINGER, **NOBODY)
@@ -225,7 +227,7 @@ def test_a_host_that_is_killed_takes_the_mirror_along_though_its_children_live_o
         assert all(alive(pid) for pid in others)
 
 
-def test_the_child_steps_back_speaks_through_the_host_and_cannot_arm_again(
+def test_the_child_has_low_priority_logs_where_the_host_does_and_cannot_arm_again(
     start: Callable[..., Host],
 ) -> None:
     host = start("0.17", STANDIN_LINGER=LINGER, **NOBODY)
@@ -238,7 +240,7 @@ def test_the_child_steps_back_speaks_through_the_host_and_cannot_arm_again(
     assert os.getsid(mirror) == mirror
 
 
-def test_a_mirror_that_is_killed_is_replaced(start: Callable[..., Host]) -> None:
+def test_a_mirror_that_is_killed_is_started_again(start: Callable[..., Host]) -> None:
     host = start("0.17", STANDIN_LINGER=LINGER, **NOBODY)
     mirror = host.mirror()
     os.kill(mirror, signal.SIGKILL)
@@ -249,12 +251,12 @@ def test_a_mirror_that_is_killed_is_replaced(start: Callable[..., Host]) -> None
 
 @pytest.fixture
 def black_hole() -> Iterator[str]:
-    """An endpoint that takes connections and never answers."""
+    """An endpoint that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_a_host_that_is_told_to_stop_does_not_wait_for_its_mirror_which_ends_after_its_drain(
+def test_a_host_that_stops_does_not_wait_for_its_mirror_which_ends_after_its_drain(
     start: Callable[..., Host], black_hole: str
 ) -> None:
     environ = NOBODY | {"S3_ENDPOINT_URL": black_hole, "STANDIN_LINGER": LINGER}
@@ -266,7 +268,7 @@ def test_a_host_that_is_told_to_stop_does_not_wait_for_its_mirror_which_ends_aft
         mirror = ours.mirror()
         for host in (plain, ours):
             until(lambda host=host: b"api" in host.out)  # the scenario's last event
-        os.kill(mirror, signal.SIGSTOP)  # whoever waited for it would wait for ever
+        os.kill(mirror, signal.SIGSTOP)  # a host that waited for it would never end
         for host in (plain, ours):
             host.process.send_signal(signal.SIGTERM)
         assert ours.finish() == plain.finish()
@@ -351,7 +353,7 @@ def test_a_fork_at_any_moment_never_keeps_a_mirror_alive(tmp_path: Path) -> None
         storm.stdout and storm.stdout.close()
 
 
-def test_a_worker_forked_while_the_child_starts_does_not_keep_the_next_from_starting(
+def test_a_worker_forked_while_a_child_starts_does_not_keep_the_next_from_starting(
     tmp_path: Path,
 ) -> None:
     log = tmp_path / "starts"

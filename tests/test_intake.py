@@ -16,7 +16,7 @@ import pytest
 from frigate_mirror.artifact import Artifact, subject_of
 from frigate_mirror.catalog import CatalogError, Kind
 from frigate_mirror.faults import Troubles
-from frigate_mirror.frigate.database import Event, FrigateDatabase, _Database
+from frigate_mirror.frigate.database import Database, Event, FrigateDatabase
 from frigate_mirror.frigate.snapshots import Snapshots
 from frigate_mirror.intake import intake as intake_module
 from frigate_mirror.intake.intake import Intake
@@ -76,7 +76,7 @@ class Bench:
         end = self.clock.now + seconds
         while self.clock.now < end:
             self.clock.now += 1.0
-            self.intake.tend()
+            self.intake.look_for_waiting()
 
 
 @pytest.fixture
@@ -97,14 +97,14 @@ def test_an_offered_event_is_queued_live_held_and_announced(bench: Bench) -> Non
 def test_events_that_come_together_are_read_together(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reads: list[_Database] = []
-    connect = _Database._connect
+    reads: list[Database] = []
+    connect = Database._connect
 
-    def counting(self: _Database) -> Any:
+    def counting(self: Database) -> Any:
         reads.append(self)
         return connect(self)
 
-    monkeypatch.setattr(_Database, "_connect", counting)
+    monkeypatch.setattr(Database, "_connect", counting)
     ids = [bench.world.event(started=NOW - n) for n in range(40)]
     assert bench.intake.offer(*ids[:20], "no id", "1.5-unknown", *ids[20:], ids[0])
     assert bench.priorities() == dict.fromkeys(ids, Priority.LIVE)
@@ -215,7 +215,7 @@ def test_pictures_on_a_disk_that_was_away_are_mirrored_when_it_is_back(bench: Be
     away.rename(bench.world.clips)
     for event_id in wanted:
         bench.world.write_picture(event_id)
-    bench.intake.look_again(NOW - 7 * DAY)
+    bench.intake.look_for_gone(NOW - 7 * DAY)
     assert bench.priorities().keys() == wanted
 
 
@@ -399,7 +399,7 @@ def test_a_picture_that_stays_incomplete_is_uploaded_with_a_warning(
     bench.tend_for(900.0)
     upload(bench)
     assert bench.ledger.counts() == Counts(uploaded=1, flawed=1)
-    assert caplog.text.count("breaks off after 600 bytes; uploaded as it is") == 1
+    assert caplog.text.count("is uploaded incomplete: the picture breaks off after 600 bytes") == 1
 
 
 def test_an_incomplete_picture_that_frigate_deletes_meanwhile_is_uploaded_from_the_spool(

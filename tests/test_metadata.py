@@ -1,4 +1,4 @@
-"""Metadata: text in any script becomes ASCII headers of at most 2 KB, and is read back the same."""
+"""Text in any script becomes ASCII headers of at most 2 KB and is read back unchanged."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ values_of = st.dictionaries(st.sampled_from(NAMES), texts, max_size=7)
 
 
 def size_of(encoded: dict[str, str]) -> int:
-    """As MinIO and rclone count, with `x-amz-meta-` before each name."""
+    """Returns the size as MinIO and rclone count it, with `x-amz-meta-` before each name."""
     return sum(11 + len(name.encode()) + len(text.encode()) for name, text in encoded.items())
 
 
@@ -69,8 +69,8 @@ def test_no_value_is_changed_by_trimming_folding_or_decoding_of_headers(
 ) -> None:
     for text in encode(values, zones).values():
         assert re.fullmatch(r"[\x20-\x7e]+", text)
-        assert " ".join(text.split()) == text, "the signature folds blanks in a row"
-        assert [found for found, charset in decode_header(text) if charset] == []
+        assert " ".join(text.split()) == text, "the signature makes one blank of several"
+        assert [part for part, charset in decode_header(text) if charset] == []
 
 
 def test_plain_text_stays_readable() -> None:
@@ -108,16 +108,16 @@ def test_empty_values_make_no_metadata() -> None:
 
 
 @given(values_of, st.lists(texts, max_size=5))
-def test_the_least_metadata_is_the_id_and_what_is_missing(
+def test_the_least_metadata_is_the_id_and_the_names_of_what_is_missing(
     values: dict[str, str], zones: list[str]
 ) -> None:
     encoded = encode(values | {"event-id": "1-a"}, zones)
-    found = least(encoded)
-    assert found["event-id"] == "1-a"
-    assert found.keys() <= {"event-id", "left-out"}
-    missing = set(found.get("left-out", "").split(",")) - {""}
+    smallest = least(encoded)
+    assert smallest["event-id"] == "1-a"
+    assert smallest.keys() <= {"event-id", "left-out"}
+    missing = set(smallest.get("left-out", "").split(",")) - {""}
     assert missing == encoded.keys() - {"event-id", "left-out"}
-    assert least(found) == found
+    assert least(smallest) == smallest
 
 
 def test_the_least_metadata_still_names_what_did_not_fit_before() -> None:
@@ -125,5 +125,5 @@ def test_the_least_metadata_still_names_what_did_not_fit_before() -> None:
     assert least(encoded) == {"event-id": "1-a", "left-out": "label,score"}
 
 
-def test_the_least_of_nothing_is_nothing() -> None:
+def test_the_least_metadata_of_nothing_is_empty() -> None:
     assert least({}) == {}

@@ -1,4 +1,4 @@
-"""s3_monitor.sh: asks the right one, shows what it hears, and turns it into an exit code."""
+"""s3_monitor.sh asks the right mirror, shows its answer, and turns it into an exit code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.rig.waiting import PATIENCE
 
 TOOLS = ("bash", "dirname", "timeout", "date", "cat", "env")
 ANSWER = "S3 mirror: OK\n  in bucket    12"
-# The program that answers: what it is asked is noted, what it says stands in two files.
+# The program that answers. It notes its arguments. Two files hold its output and its exit code.
 MIRROR = """\
 printf '%s\\n' "$*" >>"$NOTES/asked"
 cat "$NOTES/answer" 2>/dev/null
@@ -31,7 +31,7 @@ esac
 
 
 class Machine:
-    """A PATH of stubs and a folder with the script; `docker` is there only if asked for."""
+    """A PATH of stubs and a folder with the script. Only the fixture `docker` adds docker."""
 
     def __init__(self, folder: Path) -> None:
         self.notes, self.bin = folder / "notes", folder / "bin"
@@ -74,20 +74,20 @@ def docker(machine: Machine) -> Machine:
     return machine
 
 
-def test_without_docker_it_asks_the_program_beside_it(machine: Machine) -> None:
+def test_without_docker_the_monitor_asks_the_program_beside_it(machine: Machine) -> None:
     done = machine.monitor()
     assert machine.asked() == [f"{machine.script.parent}/s3_snapshot_mirror.py status"]
     assert done.stdout == f"{ANSWER}\n"
 
 
-def test_with_docker_it_asks_in_the_container(docker: Machine) -> None:
+def test_with_docker_the_monitor_asks_in_the_container(docker: Machine) -> None:
     done = docker.monitor(RUNNING="frigate")
     assert docker.asked() == ["/opt/frigate-s3-mirror/s3_snapshot_mirror.py status"]
     assert "exec frigate " in (docker.notes / "docker").read_text()
     assert done.returncode == 0
 
 
-def test_it_finds_the_container_that_compose_named_itself(docker: Machine) -> None:
+def test_the_monitor_finds_a_container_with_a_name_that_compose_has_made(docker: Machine) -> None:
     docker.monitor(RUNNING="nvr-frigate-1", SERVICE="frigate")
     assert "exec nvr-frigate-1 " in (docker.notes / "docker").read_text()
 
@@ -99,7 +99,7 @@ def test_the_container_can_be_named_by_option_and_by_variable(docker: Machine) -
     assert "exec cams " in notes and "exec house " in notes
 
 
-def test_no_question_is_asked_without_a_limit(docker: Machine) -> None:
+def test_every_question_has_a_time_limit(docker: Machine) -> None:
     (docker.bin / "timeout").unlink()
     docker.stub("timeout", 'echo "$2" >>"$NOTES/limited"; [[ $1 == 30 ]]; shift; exec "$@"')
     docker.monitor(RUNNING="nvr-frigate-1", SERVICE="frigate")
@@ -109,7 +109,7 @@ def test_no_question_is_asked_without_a_limit(docker: Machine) -> None:
     assert limited == ["docker"] * len(asked) + ["python3"] and len(asked) >= 2
 
 
-def test_local_does_not_touch_docker(docker: Machine) -> None:
+def test_the_option_local_does_not_use_docker(docker: Machine) -> None:
     assert docker.monitor("--local").returncode == 0
     assert not (docker.notes / "docker").exists()
 
@@ -130,14 +130,14 @@ def test_a_container_that_does_not_run_is_down(docker: Machine) -> None:
     assert "no running container" in done.stderr
 
 
-def test_an_error_that_looks_like_degraded_by_its_code_is_down(machine: Machine) -> None:
+def test_an_error_with_the_exit_code_of_degraded_is_down(machine: Machine) -> None:
     machine.answers("Traceback (most recent call last):", 1)
     done = machine.monitor()
     assert done.returncode == 2
     assert "no answer" in done.stderr
 
 
-def test_silence_is_down(machine: Machine) -> None:
+def test_an_empty_answer_is_down(machine: Machine) -> None:
     machine.answers("", 0)
     assert machine.monitor().returncode == 2
 
@@ -156,7 +156,7 @@ def test_json_is_passed_on_as_it_is(machine: Machine) -> None:
     assert done.returncode == 1
 
 
-def test_json_from_a_mirror_that_does_not_answer_is_nothing_at_all(machine: Machine) -> None:
+def test_json_from_a_mirror_that_does_not_answer_is_empty(machine: Machine) -> None:
     machine.answers("Error response from daemon", 1)
     done = machine.monitor("--json")
     assert (done.stdout, done.returncode) == ("", 2)
@@ -178,7 +178,7 @@ def test_a_mirror_whose_bucket_has_not_answered_yet_is_yellow(machine: Machine) 
     assert done.returncode == 1
 
 
-def test_no_colours_where_nobody_looks(machine: Machine) -> None:
+def test_output_to_a_pipe_has_no_colours(machine: Machine) -> None:
     assert "\033" not in machine.monitor().stdout
 
 
@@ -192,7 +192,7 @@ def test_watch_asks_again_until_it_is_interrupted(machine: Machine) -> None:
     assert done.returncode == 1
 
 
-def test_watch_that_is_told_to_end_leaves_the_last_answer_as_its_exit_code(
+def test_a_watch_that_gets_a_signal_exits_with_the_code_of_the_last_answer(
     machine: Machine,
 ) -> None:
     machine.stub("sleep", "kill -TERM $PPID")
@@ -209,13 +209,15 @@ def test_watch_goes_on_while_the_mirror_is_down(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("wrong", [["--what"], ["--container"], ["--container", ""], ["now"]])
-def test_wrong_use_is_told_apart_from_being_down(machine: Machine, wrong: list[str]) -> None:
+def test_a_wrong_command_line_of_the_monitor_exits_with_64(
+    machine: Machine, wrong: list[str]
+) -> None:
     done = machine.monitor(*wrong)
     assert done.returncode == 64
     assert done.stderr.startswith("usage: ") and done.stdout == ""
 
 
-def test_help_is_help_and_no_error(machine: Machine) -> None:
+def test_the_help_of_the_monitor_is_no_error(machine: Machine) -> None:
     done = machine.monitor("--help")
     assert done.returncode == 0
     assert "exit codes: 0 OK, 1 degraded or unknown" in done.stderr

@@ -1,5 +1,7 @@
-"""What a bucket with versioning or object lock keeps, whatever is done with the mirror's key: on a
-real SeaweedFS, set up by the calls that docs/threat-model.md shows as commands."""
+"""A bucket with versioning or object lock keeps its objects, whatever a thief does with the key.
+
+The bucket is in a real SeaweedFS. The calls that docs/threat-model.md shows as commands set it up.
+"""
 
 from __future__ import annotations
 
@@ -34,21 +36,21 @@ pytestmark = pytest.mark.usefixtures("no_aws_of_the_host")
 
 
 def shown(subcommand: str) -> dict[str, Any]:
-    """The options of the `aws s3api` command of that name as the document shows it."""
+    """Returns the options of the `aws s3api` command of that name as the document shows it."""
     text = re.search(rf"^aws s3api ({subcommand} .*?)(?<!\\)$", DOCUMENT, re.DOTALL | re.MULTILINE)
     assert text, subcommand
     words = shlex.split(text[1].replace("\\\n", " "))[1:]
-    found: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     for word in words:
         if word.startswith("--"):
-            found[name := "".join(part.title() for part in word[2:].split("-"))] = True
+            options[name := "".join(part.title() for part in word[2:].split("-"))] = True
         else:
-            found[name] = json.loads(word) if word.startswith("{") else _plain(word)
-    return found
+            options[name] = json.loads(word) if word.startswith("{") else _plain(word)
+    return options
 
 
 def _plain(word: str) -> Any:
-    """`Status=Enabled` as the command line's own short form of a structure, else the word."""
+    """Returns a word, or a dict if it is a structure in short form such as `Status=Enabled`."""
     return dict([word.split("=", 1)]) if "=" in word else word
 
 
@@ -73,16 +75,16 @@ def locked(seaweedfs: SeaweedFS) -> Bucket:
 
 
 def versions(bucket: Bucket, key: str = KEY) -> list[bytes]:
-    """The bytes of every version, in no order; what a delete leaves behind is none."""
+    """Returns the bytes of every version in any order. A delete leaves only a mark."""
     page = bucket.client.list_object_versions(Bucket=bucket.name, Prefix=key)
     place = {"Bucket": bucket.name, "Key": key}
     read = bucket.client.get_object
-    numbers = [one["VersionId"] for one in page.get("Versions", ())]
+    numbers = [version["VersionId"] for version in page.get("Versions", ())]
     return [read(**place, VersionId=number)["Body"].read() for number in numbers]
 
 
 def writer(bucket: Bucket) -> dict[str, str]:
-    """A key that may write, which to SeaweedFS includes deleting: worse than the README's."""
+    """A key that may write. In SeaweedFS this includes deleting, which the README's key may not."""
     return bucket.environ | {"S3_ACCESS_KEY": WRITER_ACCESS, "S3_SECRET_KEY": WRITER_SECRET}
 
 
@@ -95,12 +97,12 @@ def client_of(environ: dict[str, str]) -> Any:
 
 def only_version(bucket: Bucket) -> str:
     page = bucket.client.list_object_versions(Bucket=bucket.name, Prefix=KEY)
-    (found,) = page["Versions"]
-    return str(found["VersionId"])
+    (version,) = page["Versions"]
+    return str(version["VersionId"])
 
 
 @pytest.mark.parametrize("kind", ["versioned", "locked"])
-def test_what_a_thief_overwrites_or_deletes_keeps_its_old_version(
+def test_an_object_that_a_thief_overwrites_or_deletes_keeps_its_old_version(
     request: pytest.FixtureRequest, kind: str
 ) -> None:
     bucket: Bucket = request.getfixturevalue(kind)
@@ -113,7 +115,7 @@ def test_what_a_thief_overwrites_or_deletes_keeps_its_old_version(
     assert sorted(versions(bucket)) == [b"a cat", b"the burglar's face"]
 
 
-def test_without_versioning_what_a_thief_overwrites_is_gone(bucket: Bucket) -> None:
+def test_without_versioning_an_object_that_a_thief_overwrites_is_gone(bucket: Bucket) -> None:
     sink = sink_for(writer(bucket))
     put(sink, KEY, b"the burglar's face")
     put(sink, KEY, b"a cat")
@@ -122,7 +124,7 @@ def test_without_versioning_what_a_thief_overwrites_is_gone(bucket: Bucket) -> N
 
 @pytest.mark.parametrize("bypass", [False, True])
 @pytest.mark.parametrize("whose", ["writer", "owner"])
-def test_a_locked_version_can_be_deleted_by_nobody_before_its_time(
+def test_nobody_can_delete_a_locked_version_before_its_time(
     locked: Bucket, whose: str, bypass: bool
 ) -> None:
     put(sink_for(writer(locked)), KEY, b"kept")
@@ -134,7 +136,7 @@ def test_a_locked_version_can_be_deleted_by_nobody_before_its_time(
     assert versions(locked) == [b"kept"]
 
 
-def test_neither_retention_nor_versioning_nor_the_bucket_can_be_taken_away(locked: Bucket) -> None:
+def test_nobody_can_remove_the_retention_the_versioning_or_the_bucket(locked: Bucket) -> None:
     put(sink_for(writer(locked)), KEY, b"kept")
     soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=1)
     attempts: list[tuple[str, dict[str, Any]]] = [
@@ -152,14 +154,14 @@ def test_neither_retention_nor_versioning_nor_the_bucket_can_be_taken_away(locke
 def test_every_picture_is_locked_for_as_long_as_the_document_says(locked: Bucket) -> None:
     put(sink_for(writer(locked)), KEY)
     rule = shown("put-object-lock-configuration")["ObjectLockConfiguration"]["Rule"]
-    found = locked.client.get_object_retention(Bucket=locked.name, Key=KEY)["Retention"]
-    assert found["Mode"] == rule["DefaultRetention"]["Mode"]
-    left = found["RetainUntilDate"] - datetime.datetime.now(datetime.UTC)
+    retention = locked.client.get_object_retention(Bucket=locked.name, Key=KEY)["Retention"]
+    assert retention["Mode"] == rule["DefaultRetention"]["Mode"]
+    left = retention["RetainUntilDate"] - datetime.datetime.now(datetime.UTC)
     assert abs(left.total_seconds() / 86_400 - rule["DefaultRetention"]["Days"]) < 0.1
 
 
 @pytest.mark.parametrize("kind", ["versioned", "locked"])
-def test_the_mirror_runs_in_such_a_bucket_as_in_any(
+def test_the_mirror_uploads_to_a_bucket_with_versioning_or_object_lock(
     request: pytest.FixtureRequest, tmp_path: Path, kind: str
 ) -> None:
     bucket: Bucket = request.getfixturevalue(kind)
@@ -174,11 +176,11 @@ def test_the_mirror_runs_in_such_a_bucket_as_in_any(
     (key,) = bucket.keys()
     assert versions(bucket, key) == [world.pictures[event_id]]
     sink = sink_for(bucket.environ)
-    assert [one.key for one in sink.list("")] == [key]
+    assert [stored.key for stored in sink.list("")] == [key]
 
 
 @pytest.mark.parametrize("kind", ["versioned", "locked"])
-def test_the_doctor_still_says_that_the_key_can_delete_where_that_only_hides_an_object(
+def test_check_notes_that_the_key_can_delete_even_if_a_delete_only_hides_the_object(
     request: pytest.FixtureRequest, kind: str
 ) -> None:
     bucket: Bucket = request.getfixturevalue(kind)

@@ -60,7 +60,7 @@ class Built:
 
     def metadata(self) -> Message:
         with zipfile.ZipFile(self.wheel) as archive:
-            (name,) = (one for one in archive.namelist() if one.endswith(".dist-info/METADATA"))
+            (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
             return email.message_from_bytes(archive.read(name))
 
 
@@ -71,7 +71,7 @@ def done(*words: str | Path, cwd: Path, python: str | Path = sys.executable) -> 
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh virtual environment. It has pip, which the environment of the tests has not."""
+    """A fresh virtual environment. Unlike the environment of the tests, it has pip."""
     folder = tmp_path_factory.mktemp("environment") / "venv"
     venv.create(folder, symlinks=True, with_pip=True)
     return folder
@@ -79,8 +79,8 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def built(fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """Both archives, from a copy of this folder with litter in it; and the wheel that pip makes of
-    the source archive."""
+    """Both archives of a copy of this folder with litter in it, and the wheel that pip makes of the
+    source archive."""
     folder = tmp_path_factory.mktemp("package")
     mounted, out, again = folder / "frigate-s3-mirror", folder / "dist", folder / "again"
     ignored = shutil.ignore_patterns(".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__")
@@ -114,7 +114,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environ(home: Path, stub: Stub) -> dict[str, str]:
-    """All that the program finds in its environment: an empty home and a bucket."""
+    """The whole environment of the program: an empty home and a bucket."""
     return {
         "HOME": str(home),
         "PATH": os.defpath,
@@ -130,7 +130,7 @@ def environ(home: Path, stub: Stub) -> dict[str, str]:
 @pytest.fixture
 def programs(built: Built, environment: Path) -> dict[str, list[str]]:
     """The two forms of the program, by the name that each gives itself."""
-    shutil.rmtree(built.mounted / "vendor", ignore_errors=True)  # that was litter
+    shutil.rmtree(built.mounted / "vendor", ignore_errors=True)  # it is litter
     return {
         "frigate-mirror": [str(environment / "bin" / "frigate-mirror")],
         "s3_snapshot_mirror.py": [sys.executable, str(built.mounted / "s3_snapshot_mirror.py")],
@@ -147,12 +147,14 @@ def test_the_wheel_contains_the_modules_and_no_other_file(built: Built) -> None:
     assert built.names() == MODULES | {f"{about}/{name}" for name in described}
 
 
-def test_the_source_archive_contains_what_it_takes_to_build_to_mount_and_to_read(
+def test_the_source_archive_contains_every_file_to_build_to_mount_and_to_read(
     built: Built,
 ) -> None:
     with tarfile.open(built.sdist) as archive:
-        found = {
-            one.name.partition("/")[2]: bool(one.mode & 0o100) for one in archive if one.isfile()
+        executable = {
+            file.name.partition("/")[2]: bool(file.mode & 0o100)
+            for file in archive
+            if file.isfile()
         }
     scripts = {"entrypoint.sh", "setup_s3_mirror.sh", "s3_monitor.sh"}
     others = {".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "PKG-INFO", "README.md",
@@ -161,15 +163,17 @@ def test_the_source_archive_contains_what_it_takes_to_build_to_mount_and_to_read
         str(path.relative_to(ROOT))
         for path in (*ROOT.glob("docs/**/*.md"), *ROOT.glob("requirements/child.*"))
     }
-    assert set(found) == MODULES | scripts | others | several
-    assert scripts == {name for name in scripts if found[name]}, "setup runs them"
+    assert set(executable) == MODULES | scripts | others | several
+    assert scripts == {name for name in scripts if executable[name]}, (
+        "setup and the container execute these scripts"
+    )
 
 
 def test_the_source_archive_builds_the_same_wheel(built: Built) -> None:
     assert built.wheel_of_sdist.read_bytes() == built.wheel.read_bytes()
 
 
-def test_the_wheel_says_its_version_its_licence_and_what_it_is(built: Built) -> None:
+def test_the_wheel_names_its_version_and_its_licence_and_contains_the_readme(built: Built) -> None:
     metadata = built.metadata()
     assert (metadata["Name"], metadata["Version"]) == ("frigate-s3-mirror", __version__)
     assert (metadata["License-Expression"], metadata["License-File"]) == ("MIT", "LICENSE")
@@ -179,7 +183,7 @@ def test_the_wheel_says_its_version_its_licence_and_what_it_is(built: Built) -> 
 def test_the_wheel_needs_the_libraries_that_setup_fetches(built: Built) -> None:
     needed = built.metadata().get_all("Requires-Dist", [])
     lines = REQUIREMENTS.read_text().splitlines()
-    assert {one for one in needed if "extra ==" not in one} == {
+    assert {requirement for requirement in needed if "extra ==" not in requirement} == {
         line for line in lines if not line.startswith("#")
     }
 
@@ -198,16 +202,16 @@ def test_the_installed_command_is_the_same_program(
     words: tuple[str, ...],
     status: int,
 ) -> None:
-    told = []
+    outputs = []
     for name, program in programs.items():
         ended = subprocess.run(
             [*program, *words], env=environ, cwd=home, capture_output=True, text=True, timeout=60
         )
         assert ended.returncode == status, ended.stdout + ended.stderr
         assert "Traceback" not in ended.stderr
-        words_told = (ended.stdout + ended.stderr).replace(name, "PROGRAM")
-        told.append(re.sub(r"in \d+ ms", "in some ms", words_told))
-    assert told[0] == told[1] != ""
+        output = (ended.stdout + ended.stderr).replace(name, "PROGRAM")
+        outputs.append(re.sub(r"in \d+ ms", "in some ms", output))
+    assert outputs[0] == outputs[1] != ""
 
 
 def test_the_command_says_the_version_of_the_wheel(
@@ -222,8 +226,8 @@ def test_the_installed_command_runs_the_modules_of_the_wheel(
 ) -> None:
     asking = "import frigate_mirror, s3; print(frigate_mirror.__file__, s3.__file__)"
     command = [str(environment / "bin" / "python"), "-c", asking]
-    told = subprocess.check_output(command, env=environ, text=True, cwd="/").split()
-    assert [Path(one).is_relative_to(environment) for one in told] == [True, True]
+    paths = subprocess.check_output(command, env=environ, text=True, cwd="/").split()
+    assert [Path(path).is_relative_to(environment) for path in paths] == [True, True]
 
 
 @pytest.mark.parametrize("name", ["frigate-mirror", "s3_snapshot_mirror.py"])
@@ -237,7 +241,7 @@ def test_the_bucket_learns_the_version_from_the_user_agent(
 
 
 @pytest.mark.parametrize("name", ["frigate-mirror", "s3_snapshot_mirror.py"])
-def test_the_program_ends_without_a_word_when_nobody_reads_its_output(
+def test_the_program_ends_without_a_message_when_nobody_reads_its_output(
     programs: dict[str, list[str]], environ: dict[str, str], name: str
 ) -> None:
     reading, writing = os.pipe()
@@ -250,7 +254,7 @@ def test_the_program_ends_without_a_word_when_nobody_reads_its_output(
     assert (ended.returncode, ended.stderr) == (-signal.SIGPIPE, b"")
 
 
-def test_the_folder_vendor_is_used_where_it_lies_beside_the_program(
+def test_the_folder_vendor_is_used_if_it_is_beside_the_program(
     programs: dict[str, list[str]], built: Built, environ: dict[str, str]
 ) -> None:
     vendor = built.mounted / "vendor"

@@ -1,5 +1,5 @@
-"""The patcher inside a host: all of the seam or nothing, the host first, our line guarded, and one
-child at the other end of a pipe."""
+"""The patcher inside a host. It wraps all three methods or none. The host's own code runs first, no
+failure of our line reaches the host, and one child reads the ids from a pipe."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class EventProcessor:
     def handle_external_detection(self, event_type, event_data):
         return "external", event_type, event_data
 """
-# The seam with one thing changed: its text, what it becomes, what is found.
+# Each entry changes the class once: the old text, the new text, and what the log line names.
 OBJECT = "def handle_object_detection(self, event_type, camera, event_data)"
 EXTERNAL = "def handle_external_detection(self, event_type, event_data)"
 BROKEN = [
@@ -73,7 +73,7 @@ for line in sys.stdin:
 
 @pytest.fixture
 def patcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The patcher, fresh, in a process that has a package `frigate.events` and settings."""
+    """A fresh patcher in a process that has the package `frigate.events` and settings."""
     for name in ("frigate", "frigate.events"):
         package = types.ModuleType(name)
         package.__path__ = []
@@ -98,31 +98,31 @@ def wait_until(met: Callable[[], Any]) -> None:
 
 
 def host(code: str = PLAIN) -> Any:
-    """A module like frigate.events.maintainer."""
+    """Returns a module like frigate.events.maintainer."""
     module = types.ModuleType("frigate.events.maintainer")
     exec(code, module.__dict__)
     return module
 
 
 def read(pipe: int) -> list[str]:
-    """What waits in the pipe, line by line."""
+    """Returns the lines that wait in the pipe."""
     ready = select.select([pipe], [], [], 0)[0]
     return os.read(pipe, 1_000_000).decode().splitlines() if ready else []
 
 
 @pytest.fixture
 def during_run(patcher: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Call it with a function (processor, pipe): it runs within the host's `run`, with nobody but
-    the test at the other end of the pipe."""
+    """Runs a function (processor, pipe) within the `run` of the host. The test alone reads the
+    pipe."""
     pipes: list[int] = []
 
-    def read_it_yourself(environment: object, reading: int) -> int:
+    def leave_the_pipe_to_the_test(environment: object, reading: int) -> int:
         pipes.append(reading)
         over.wait()
         return 0
 
     over = threading.Event()
-    monkeypatch.setattr(patcher, "_run_child", read_it_yourself)
+    monkeypatch.setattr(patcher, "_run_child", leave_the_pipe_to_the_test)
     module = host()
     assert patcher.arm(module, ON)
 
@@ -141,7 +141,7 @@ def during_run(patcher: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., A
 
 @pytest.fixture
 def child_log(patcher: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Makes the child a script that writes down what it reads; `CHILD.format` is its code."""
+    """The log of a child that is a script. The script writes down what it reads."""
     log = tmp_path / "log"
     (tmp_path / "s3_snapshot_mirror.py").write_text(CHILD.format(log=log))
     monkeypatch.setattr(patcher, "HERE", tmp_path)
@@ -153,17 +153,17 @@ def end(event_id: Any, **more: Any) -> tuple[Any, ...]:
 
 
 def open_pipes() -> set[str]:
-    """Every pipe that this process holds, by its inode."""
-    found = set()
+    """Returns every pipe that this process has open, by its inode."""
+    links = set()
     for entry in Path("/proc/self/fd").iterdir():
         try:
-            found.add(os.readlink(entry))
+            links.add(os.readlink(entry))
         except OSError:
             continue
-    return {name for name in found if name.startswith("pipe:")}
+    return {name for name in links if name.startswith("pipe:")}
 
 
-# Armed or not
+# Arming
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def open_pipes() -> set[str]:
         (ON | {"S3_MIRROR_ENABLED": "off"}, "S3_MIRROR_ENABLED is false"),
     ],
 )
-def test_an_owner_who_does_not_want_it_gets_one_line_and_frigate_untouched(
+def test_without_a_bucket_or_switched_off_the_patcher_logs_one_line_and_changes_nothing(
     patcher: Any, capfd: pytest.CaptureFixture[str], environ: dict[str, str], why: str
 ) -> None:
     module = host()
@@ -190,10 +190,10 @@ def test_an_owner_who_does_not_want_it_gets_one_line_and_frigate_untouched(
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "found"), BROKEN, ids=[f"{new[:60]}" for _, new, _ in BROKEN]
+    ("old", "new", "shown"), BROKEN, ids=[f"{new[:60]}" for _, new, _ in BROKEN]
 )
-def test_a_seam_with_one_thing_changed_is_left_alone_whole(
-    patcher: Any, capfd: pytest.CaptureFixture[str], old: str, new: str, found: str
+def test_a_class_with_one_changed_method_is_not_wrapped_at_all(
+    patcher: Any, capfd: pytest.CaptureFixture[str], old: str, new: str, shown: str
 ) -> None:
     assert old in PLAIN
     module = host(PLAIN.replace(old, new))
@@ -201,19 +201,19 @@ def test_a_seam_with_one_thing_changed_is_left_alone_whole(
     assert not patcher.arm(module, ON)
     assert (dict(vars(module)), dict(vars(getattr(module, "EventProcessor", object)))) == before
     line = capfd.readouterr().err
-    assert f"S3 snapshot mirror not armed: {found}" in line
+    assert f"S3 snapshot mirror not armed: {shown}" in line
     assert re.search(r"not armed: .+, expected \S.+\n", line)
     assert line.count("\n") == 1
 
 
-def test_every_difference_is_named_in_the_one_line(patcher: Any) -> None:
+def test_the_log_line_names_every_difference(patcher: Any) -> None:
     fault = patcher.shape_fault(host("class EventProcessor: pass"))
     assert [part.split(",")[0] for part in fault.split("; ")] == [
         f"no {name}" for name in patcher.SEAM
     ]
 
 
-def test_an_asynchronous_generator_is_no_handler(patcher: Any) -> None:
+def test_an_asynchronous_generator_is_not_wrapped(patcher: Any) -> None:
     code = PLAIN.replace(OBJECT, "async " + OBJECT).replace('return "object"', 'yield "object"')
     assert "asynchronous" in patcher.shape_fault(host(code))
 
@@ -251,7 +251,7 @@ def test_arming_twice_wraps_once(patcher: Any) -> None:
         assert vars(module.EventProcessor)[name].__wrapped__ is original
 
 
-def test_unpatching_gives_the_very_same_functions_back(patcher: Any) -> None:
+def test_unpatching_restores_the_same_functions(patcher: Any) -> None:
     module = host()
     before = dict(vars(module.EventProcessor))
     patcher.unpatch()
@@ -265,25 +265,25 @@ def test_unpatching_gives_the_very_same_functions_back(patcher: Any) -> None:
         assert all(after[name] is before[name] for name in before)
 
 
-def test_a_class_that_a_reload_made_anew_is_wrapped_too(patcher: Any) -> None:
+def test_the_new_class_of_a_reloaded_module_is_wrapped_too(patcher: Any) -> None:
     first, second = host(), host()
     assert patcher.arm(first, ON) and patcher.arm(second, ON)
     assert hasattr(second.EventProcessor.run, "__wrapped__")
 
 
-def test_the_wrapped_methods_look_like_the_hosts(patcher: Any) -> None:
+def test_the_wrapped_methods_have_the_names_and_signatures_of_the_host(patcher: Any) -> None:
     module, plain = host(), host()
     patcher.arm(module, ON)
     for name in patcher.SEAM:
-        ours, theirs = (getattr(one.EventProcessor, name) for one in (module, plain))
+        ours, theirs = (getattr(each.EventProcessor, name) for each in (module, plain))
         assert inspect.signature(ours) == inspect.signature(theirs)
         assert (ours.__name__, ours.__qualname__) == (theirs.__name__, theirs.__qualname__)
 
 
-# The host first
+# The host's own code runs first
 
 
-def test_positional_and_keyword_calls_return_what_the_host_returned(
+def test_positional_and_keyword_calls_return_what_the_host_returns(
     during_run: Callable[..., Any],
 ) -> None:
     data = {"id": "1.5-abc", "has_snapshot": True}
@@ -303,7 +303,7 @@ def test_positional_and_keyword_calls_return_what_the_host_returned(
 
 @pytest.mark.parametrize("kind", [KeyError, SystemExit, KeyboardInterrupt])
 @pytest.mark.parametrize("name", ["run", "handle_object_detection", "handle_external_detection"])
-def test_what_the_host_raises_reaches_its_caller_as_it_was(
+def test_an_exception_of_the_host_reaches_its_caller_unchanged(
     patcher: Any, monkeypatch: pytest.MonkeyPatch, kind: type[BaseException], name: str
 ) -> None:
     monkeypatch.setattr(patcher, "_run_child", lambda *_: 0)
@@ -325,7 +325,7 @@ def test_what_the_host_raises_reaches_its_caller_as_it_was(
     assert caught.value.__context__ is None and caught.value.__cause__ is None
 
 
-def test_a_wrong_call_fails_with_the_hosts_own_words(patcher: Any) -> None:
+def test_a_wrong_call_fails_with_the_message_of_the_host(patcher: Any) -> None:
     module, plain = host(), host()
     patcher.arm(module, ON)
     for words in ((), (1, 2, 3, 4)):
@@ -337,7 +337,7 @@ def test_a_wrong_call_fails_with_the_hosts_own_words(patcher: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "words", "told"),
+    ("method", "words", "sent"),
     [
         ("object", end("1.5-a"), ["1.5-a"]),
         ("object", end("1.5-a", has_snapshot=False), []),
@@ -350,17 +350,17 @@ def test_a_wrong_call_fails_with_the_hosts_own_words(patcher: Any) -> None:
         ("external", ("end", {"id": "1.5-a", "has_snapshot": False}), []),
     ],
 )
-def test_an_id_is_told_when_its_picture_is_there(
-    during_run: Callable[..., Any], method: str, words: tuple[Any, ...], told: list[str]
+def test_an_id_is_sent_when_its_picture_exists(
+    during_run: Callable[..., Any], method: str, words: tuple[Any, ...], sent: list[str]
 ) -> None:
     def work(processor: Any, pipe: int) -> None:
         getattr(processor, f"handle_{method}_detection")(*words)
-        assert read(pipe) == told
+        assert read(pipe) == sent
 
     during_run(work)
 
 
-# Our line fails
+# Failures of our line
 
 
 class Awkward:
@@ -396,7 +396,7 @@ class Awkward:
     ],
     ids=repr,
 )
-def test_whatever_our_line_stumbles_over_the_host_never_feels_it(
+def test_a_failure_of_our_line_is_logged_once_and_never_reaches_the_host(
     during_run: Callable[..., Any], caplog: pytest.LogCaptureFixture, words: tuple[Any, ...]
 ) -> None:
     def work(processor: Any, pipe: int) -> None:
@@ -407,12 +407,18 @@ def test_whatever_our_line_stumbles_over_the_host_never_feels_it(
         assert read(pipe) == ["3.5-next"]
 
     during_run(work)
-    said = [one for one in caplog.messages if "hook failed, events are found by the sweep" in one]
-    assert len(said) == 1
-    assert "\n" not in said[0] and len(said[0]) < 250
+    complaints = [
+        message
+        for message in caplog.messages
+        if "hook failed, the sweep finds the events that it misses" in message
+    ]
+    assert len(complaints) == 1
+    assert "\n" not in complaints[0] and len(complaints[0]) < 250
 
 
-def test_a_failure_that_cannot_even_be_logged_stays_ours(during_run: Callable[..., Any]) -> None:
+def test_a_failure_that_cannot_be_logged_never_reaches_the_host(
+    during_run: Callable[..., Any],
+) -> None:
     def refuse(record: logging.LogRecord) -> bool:
         raise OSError("no log")
 
@@ -429,26 +435,26 @@ def test_a_failure_that_cannot_even_be_logged_stays_ours(during_run: Callable[..
 
 
 def fill(processor: Any) -> None:
-    """Let more events end than the pipe takes."""
+    """Lets more events end than the pipe has room for."""
 
-    def tell() -> None:
+    def send() -> None:
         for number in range(10_000):
             processor.handle_object_detection(*end(f"{number}.5-abcdef"))
 
-    teller = threading.Thread(target=tell, daemon=True)
-    teller.start()
-    teller.join(PATIENCE)
-    assert not teller.is_alive(), "a full pipe blocks the host"
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    sender.join(PATIENCE)
+    assert not sender.is_alive(), "the full pipe blocks the host"
 
 
-def test_a_full_pipe_drops_ids_and_says_nothing(
+def test_a_full_pipe_drops_ids_and_logs_nothing(
     during_run: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     def work(processor: Any, pipe: int) -> None:
         fill(processor)
-        told = read(pipe)
-        assert 1_000 < len(told) < 10_000
-        assert told == [f"{number}.5-abcdef" for number in range(len(told))]
+        ids = read(pipe)
+        assert 1_000 < len(ids) < 10_000
+        assert ids == [f"{number}.5-abcdef" for number in range(len(ids))]
         processor.handle_object_detection(*end("1.5-after"))
         assert read(pipe)[-1] == "1.5-after"
 
@@ -474,7 +480,7 @@ def test_200_000_events_leave_memory_flat(during_run: Callable[..., Any]) -> Non
     during_run(work)
 
 
-def test_outside_of_a_run_nothing_is_told_and_nothing_fails(
+def test_outside_of_a_run_no_id_is_sent_and_nothing_fails(
     patcher: Any, child_log: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     module = host()
@@ -489,7 +495,7 @@ def test_outside_of_a_run_nothing_is_told_and_nothing_fails(
 
 
 @pytest.mark.parametrize("broken", ["pipe", "start"])
-def test_a_host_that_cannot_give_a_thread_or_a_pipe_runs_without_us(
+def test_a_host_that_cannot_make_a_thread_or_a_pipe_runs_without_the_mirror(
     patcher: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, broken: str
 ) -> None:
     def fail(*words: object) -> None:
@@ -516,7 +522,7 @@ def lines(log: Path) -> list[str]:
 
 
 def processes_of(patcher: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Every child that the patcher starts from now on."""
+    """Returns a list that gets every child that the patcher starts from now on."""
     started: list[Any] = []
     spawn, wait = os.posix_spawnp, os.waitpid
 
@@ -525,11 +531,11 @@ def processes_of(patcher: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return started[-1].pid
 
     def reap(pid: int, options: int) -> tuple[int, int]:
-        found = wait(pid, options)
+        ended = wait(pid, options)
         for child in started:
             if child.pid == pid:
-                child.returncode = os.waitstatus_to_exitcode(found[1])
-        return found
+                child.returncode = os.waitstatus_to_exitcode(ended[1])
+        return ended
 
     monkeypatch.setattr(patcher.os, "posix_spawnp", remember)
     monkeypatch.setattr(patcher.os, "waitpid", reap)
@@ -542,7 +548,7 @@ class Child:
     returncode: int | None = None
 
 
-def test_the_child_gets_the_ids_ends_with_the_run_and_leaves_nothing(
+def test_the_child_gets_the_ids_and_ends_with_the_run_and_leaves_nothing_behind(
     patcher: Any, monkeypatch: pytest.MonkeyPatch, child_log: Path
 ) -> None:
     started = processes_of(patcher, monkeypatch)
@@ -562,7 +568,7 @@ def test_the_child_gets_the_ids_ends_with_the_run_and_leaves_nothing(
     assert open_pipes() <= before
 
 
-def test_a_run_that_raises_ends_the_child_all_the_same(
+def test_a_run_that_raises_ends_the_child_too(
     patcher: Any, monkeypatch: pytest.MonkeyPatch, child_log: Path
 ) -> None:
     started = processes_of(patcher, monkeypatch)
@@ -614,11 +620,11 @@ def test_the_end_of_a_run_does_not_wait_for_a_child_that_drains(
     module = host()
     patcher.arm(module, ON)
     module.EventProcessor(lambda self: wait_until(lambda: started)).run()
-    assert started[0].returncode is None, "it is still there, and the run is over"
+    assert started[0].returncode is None, "the run has waited for the child"
     os.kill(started[0].pid, signal.SIGKILL)
 
 
-def test_ids_written_while_no_child_lives_reach_the_next(
+def test_ids_written_while_no_child_lives_reach_the_next_child(
     patcher: Any, monkeypatch: pytest.MonkeyPatch, child_log: Path
 ) -> None:
     started = processes_of(patcher, monkeypatch)
@@ -639,7 +645,7 @@ def test_ids_written_while_no_child_lives_reach_the_next(
 
 
 def lives(patcher: Any, monkeypatch: pytest.MonkeyPatch, *statuses: int | str) -> None:
-    """Make the child end with each of `statuses` in turn, and then the run."""
+    """Makes the child end with each of `statuses` in turn, and then ends the run."""
     module = host()
     patcher.arm(module, ON)
     left = list(statuses)
@@ -659,22 +665,22 @@ def test_a_child_that_dies_again_and_again_is_started_with_growing_pauses(
     patcher: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     lives(patcher, monkeypatch, 1, -9, "not started: no memory", 0, 1, 1)
-    said = re.findall(r"mirror ended \((.*)\), starting again in (\S+) s", caplog.text)
-    assert said[:5] == [
+    restarts = re.findall(r"mirror ended \((.*)\), starting again in (\S+) s", caplog.text)
+    assert restarts[:5] == [
         ("1", "0.01"), ("-9", "0.02"), ("not started: no memory", "0.03"), ("0", "0.03"),
         ("1", "0.03"),
     ]  # fmt: skip
 
 
-def test_after_a_long_life_the_pauses_begin_anew(
+def test_the_pauses_begin_anew_after_a_child_that_has_run_long(
     patcher: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(patcher, "LIVED_WELL", -1)
+    monkeypatch.setattr(patcher, "STABLE_AFTER", -1)
     lives(patcher, monkeypatch, 1, 1, 1, 1)
     assert re.findall(r"starting again in (\S+) s", caplog.text)[:3] == ["0.01"] * 3
 
 
-def test_a_program_that_cannot_be_started_is_said_and_tried_again(
+def test_a_program_that_cannot_be_started_is_logged_and_tried_again(
     patcher: Any, monkeypatch: pytest.MonkeyPatch, child_log: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     module = host()
@@ -693,7 +699,7 @@ def test_a_program_that_cannot_be_started_is_said_and_tried_again(
 
 
 @pytest.mark.parametrize("faster", ["the event thread", "the keeper"])
-def test_wrong_settings_end_it_for_good_said_once(
+def test_a_child_that_refuses_its_settings_is_logged_once_and_not_started_again(
     patcher: Any,
     monkeypatch: pytest.MonkeyPatch,
     child_log: Path,
@@ -721,9 +727,9 @@ def test_wrong_settings_end_it_for_good_said_once(
 
     module.EventProcessor(work).run()
     assert len(started) == 1
-    # Other threads of this process log too, such as those of a server that an earlier test used.
-    said = [one.levelname for one in caplog.records if one.pathname == patcher.__file__]
-    assert said == ["INFO", "WARNING"]
+    # Other threads of this process log too, such as the server of an earlier test.
+    levels = [record.levelname for record in caplog.records if record.pathname == patcher.__file__]
+    assert levels == ["INFO", "WARNING"]
     assert "stays off until the fault above is corrected" in caplog.text
 
 
@@ -741,7 +747,7 @@ def test_wrong_settings_end_it_for_good_said_once(
         ("", None),
     ],
 )
-def test_the_child_cannot_arm_the_hook_again_and_keeps_the_owners_path(
+def test_the_child_cannot_arm_the_hook_again_and_keeps_the_owners_pythonpath(
     patcher: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: str, kept: str | None
 ) -> None:
     (tmp_path / "link").symlink_to(ROOT / "boot")
@@ -756,7 +762,7 @@ def processor_with(path: str) -> Any:
     return types.SimpleNamespace(config=types.SimpleNamespace(database=database))
 
 
-def frigate_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def import_frigate(monkeypatch: pytest.MonkeyPatch) -> None:
     const, version = types.ModuleType("frigate.const"), types.ModuleType("frigate.version")
     const.CLIPS_DIR, version.VERSION = "/m/clips", "0.17.2-abc"  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "frigate.const", const)
@@ -766,12 +772,12 @@ def frigate_says(monkeypatch: pytest.MonkeyPatch) -> None:
 KNOWN = ("FRIGATE_DB_PATH", "FRIGATE_CLIPS_DIR", "S3_MIRROR_FRIGATE")
 
 
-def test_what_only_frigate_knows_is_handed_over(
+def test_the_child_gets_the_paths_and_the_version_of_frigate(
     patcher: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in KNOWN:
         monkeypatch.delenv(name, raising=False)
-    frigate_says(monkeypatch)
+    import_frigate(monkeypatch)
     environment = patcher.child_environment(processor_with("/c/frigate.db"))
     assert [environment[name] for name in KNOWN] == ["/c/frigate.db", "/m/clips", "0.17.2-abc"]
     assert environment.pop("S3_MIRROR_PARENT") == str(os.getpid())
@@ -780,8 +786,10 @@ def test_what_only_frigate_knows_is_handed_over(
     }
 
 
-def test_the_owners_own_words_win(patcher: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    frigate_says(monkeypatch)
+def test_the_owners_settings_win_over_the_paths_of_frigate(
+    patcher: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_frigate(monkeypatch)
     for name in KNOWN:
         monkeypatch.setenv(name, "/owner")
     monkeypatch.setenv("FRIGATE_CLIPS_DIR", " ")
@@ -790,7 +798,7 @@ def test_the_owners_own_words_win(patcher: Any, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("processor", [None, object(), processor_with("")])
-def test_a_frigate_that_tells_nothing_leaves_the_defaults(
+def test_a_frigate_without_paths_and_version_leaves_the_defaults(
     patcher: Any, monkeypatch: pytest.MonkeyPatch, processor: Any
 ) -> None:
     for name in KNOWN:

@@ -13,8 +13,8 @@ from frigate_mirror.process.rounds import Rounds
 from tests.rig import ROOT
 from tests.rig.waiting import PATIENCE, until
 
-# Opens files below and above the usual limits, closes all inherited files, and prints which files
-# are open then, and up to which numbers the C library was asked to close.
+# This program opens files below and above the usual limits and closes all inherited files. It
+# prints which files are still open, and the highest numbers that it asked the C library to close.
 CLOSES_ALL = """
 import json, os
 from frigate_mirror.process import system
@@ -37,10 +37,10 @@ mine.append(os.dup2(mine[0], 900))
 system.close_inherited_files()
 os.listdir = listing
 still = []
-for one in (0, 1, 2, *mine):
+for number in (0, 1, 2, *mine):
     try:
-        os.fstat(one)
-        still.append(one)
+        os.fstat(number)
+        still.append(number)
     except OSError:
         pass
 print(json.dumps([still, bounds, os.getcwd()]))
@@ -61,7 +61,7 @@ def test_every_inherited_descriptor_is_closed_without_going_through_all_possible
     assert len(bounds) == (1 if len(hidden) == 2 else 0)
 
 
-def test_a_round_is_called_at_once_and_then_not_before_it_is_due_again() -> None:
+def test_a_task_is_called_at_once_and_then_not_before_it_is_due_again() -> None:
     hourly: list[str] = []
     often: list[str] = []
     rounds = Rounds(
@@ -76,7 +76,7 @@ def test_a_round_is_called_at_once_and_then_not_before_it_is_due_again() -> None
     assert len(hourly) == 1
 
 
-def test_a_thread_that_never_starts_ends_the_process_which_tells_where_it_waited() -> None:
+def test_a_thread_that_never_starts_ends_the_process_with_a_traceback() -> None:
     program = (
         "import threading\nfrom frigate_mirror.process import rounds\n"
         "rounds.START_WITHIN = 0.5\n"
@@ -88,7 +88,7 @@ def test_a_thread_that_never_starts_ends_the_process_which_tells_where_it_waited
     assert done.stderr.startswith("Timeout (0:00:00.5") and "in stuck" in done.stderr
 
 
-def test_after_all_have_started_the_process_may_take_its_time() -> None:
+def test_the_time_limit_for_the_start_ends_when_all_threads_have_started() -> None:
     program = (
         "import threading\nfrom frigate_mirror.process import rounds\n"
         "rounds.START_WITHIN = 2.0\n"

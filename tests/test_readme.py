@@ -1,4 +1,4 @@
-"""The README says what the code does, and its first two commands are the ones that are run."""
+"""The README describes what the code does, and its first two commands work."""
 
 from __future__ import annotations
 
@@ -38,8 +38,10 @@ def test_the_settings_table_is_what_the_command_prints() -> None:
     assert table == subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def test_every_setting_that_was_promised_first_has_its_name_and_default() -> None:
-    defaults = {name: one.default for one in VARIABLES.values() for name in one.names}
+def test_the_settings_that_were_promised_first_have_their_names_and_defaults() -> None:
+    defaults = {
+        name: variable.default for variable in VARIABLES.values() for name in variable.names
+    }
     assert {name: defaults.get(name) for name in SEED_VARIABLES} == SEED_VARIABLES
 
 
@@ -55,7 +57,7 @@ def test_the_policy_grants_nothing_but_put_and_list() -> None:
     assert actions == {"s3:PutObject", "s3:ListBucket"}
 
 
-def test_every_command_and_file_that_is_named_exists() -> None:
+def test_every_command_and_file_that_the_readme_names_exists() -> None:
     for script in set(re.findall(r"(?:\./|/)((?:setup_)?s3_\w+\.(?:sh|py))", README)):
         assert (ROOT / script).is_file(), script
     for command in set(re.findall(r"s3_snapshot_mirror\.py (\w+)", README)):
@@ -69,8 +71,8 @@ def test_the_demo_brings_every_picture_into_the_bucket_and_cleans_up(tmp_path: P
     done = subprocess.run(
         ["./setup_s3_mirror.sh", "demo"], cwd=ROOT, env=environ, capture_output=True, timeout=120
     )
-    told = done.stdout.decode()
-    assert done.returncode == 0, told + done.stderr.decode()
-    assert told.count("same bytes as on disk") == 5
-    assert "Health: OK" in told
+    output = done.stdout.decode()
+    assert done.returncode == 0, output + done.stderr.decode()
+    assert output.count("same bytes as on disk") == 5
+    assert "Health: OK" in output
     assert list(tmp_path.iterdir()) == []

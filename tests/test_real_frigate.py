@@ -1,9 +1,10 @@
-"""The hook on Frigate's own code: its event thread, models, migrations and messages.
+"""The hook in Frigate's own code: its event thread, models, migrations and messages.
 
-Needs a source tree of Frigate 0.16, 0.17 or 0.18, named by FRIGATE_SRC, with its `frigate/`,
-`migrations/` and `labelmap.txt`, and with a `frigate/version.py` (VERSION = "0.17.2") as Frigate's
-build writes it. Needs also a Python 3.11 that has Frigate's wheels, named by FRIGATE_PYTHON (the
-one that runs the tests unless set). Nothing of Frigate is part of this project.
+FRIGATE_SRC names a source tree of Frigate 0.16, 0.17 or 0.18. It contains `frigate/`,
+`migrations/`, `labelmap.txt` and a `frigate/version.py` (VERSION = "0.17.2") as Frigate's build
+writes it.
+FRIGATE_PYTHON names a Python 3.11 that has Frigate's wheels. Without it, the Python that runs the
+tests is used. Nothing of Frigate is part of this project.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from tests.rig import ROOT
 
 SOURCE = os.environ.get("FRIGATE_SRC", "")
 PYTHON = os.environ.get("FRIGATE_PYTHON", sys.executable)
-# What Frigate imports and this test never calls; too large to ask for.
+# Frigate imports these large packages, and this test never calls them.
 EMPTY = ("transformers", "sherpa_onnx", "librosa", "soundfile", "faster_whisper", "tflite_runtime")
-LACKING = 77  # exit code of PLAY when an import is missing
+LACKING = 77  # PLAY exits with this code when an import is missing
 
 pytestmark = pytest.mark.skipif(not SOURCE, reason="FRIGATE_SRC names no source tree of Frigate")
 
@@ -33,7 +34,8 @@ from pathlib import Path
 for line in sys.stdin:
     with open(Path(__file__).with_name("ids"), "a") as log: log.write(line)
 """
-# Runs in Frigate's interpreter with the boot file on PYTHONPATH; arguments: a folder to work in.
+# This program runs in Frigate's interpreter with the boot file on PYTHONPATH, and works in the
+# folder that is its argument.
 PLAY = """
 import json, multiprocessing, sys, threading, time
 from pathlib import Path
@@ -54,10 +56,10 @@ except ImportError as error:
     raise SystemExit(77)
 
 patcher = sys.modules["frigate_s3_patcher"]
-patcher.HERE = folder  # its child is the script there
+patcher.HERE = folder  # the child is the script in this folder
 proxy.SOCKET_PUB, proxy.SOCKET_SUB = f"ipc://{folder}/pub", f"ipc://{folder}/sub"
 seam = [(name, getattr(maintainer.EventProcessor, name)) for name in patcher.SEAM]
-told = {name: method.__wrapped__.__module__ for name, method in seam}
+result = {name: method.__wrapped__.__module__ for name, method in seam}
 
 config = FrigateConfig.parse_object({
     "mqtt": {"enabled": False},
@@ -109,7 +111,7 @@ manual = {
     "type": "api", "thumbnail": None, "snapshot_clean": True,
 }
 processor.start()
-# A subscriber that has just connected misses what is sent before it is known.
+# A subscriber that has just connected misses messages until the publisher knows it.
 first = seen | {"id": "1700000000.1-first", "has_snapshot": False}
 def received():
     send(EventTypeEnum.tracked_object, EventStateEnum.start, "front", first)
@@ -127,20 +129,21 @@ stop.set()
 processor.join(20)
 publisher.stop()
 messages.stop()
-told["rows"] = [[e.id, e.has_snapshot, e.end_time] for e in Event.select().order_by(Event.id)]
-told["fault"] = patcher.shape_fault(maintainer)
+result["rows"] = [[e.id, e.has_snapshot, e.end_time] for e in Event.select().order_by(Event.id)]
+result["fault"] = patcher.shape_fault(maintainer)
 patcher.unpatch()
 now = [getattr(maintainer.EventProcessor, name) for name in patcher.SEAM]
-told["unpatched"] = [method is was.__wrapped__ for method, (_, was) in zip(now, seam, strict=True)]
-told["unpatched_fault"] = patcher.shape_fault(maintainer)
-(folder / "told").write_text(json.dumps(told))
+pairs = zip(now, seam, strict=True)
+result["unpatched"] = [method is was.__wrapped__ for method, (_, was) in pairs]
+result["unpatched_fault"] = patcher.shape_fault(maintainer)
+(folder / "result").write_text(json.dumps(result))
 database.stop()
 """
 
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What PLAY told, with the ids that reached the child and what was said on stderr."""
+    """The result of PLAY, with the ids that reached the child and the text on stderr."""
     folder = tmp_path_factory.mktemp("frigate")
     for name in EMPTY:
         (folder / "empty" / name).mkdir(parents=True)
@@ -167,21 +170,23 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Any:
     if done.returncode == LACKING:
         pytest.skip(f"{PYTHON} cannot import Frigate: {done.stdout.strip()}")
     assert done.returncode == 0, done.stdout + done.stderr
-    told = json.loads((folder / "told").read_text())
-    return told | {"ids": (folder / "ids").read_text().split(), "stderr": done.stderr}
+    result = json.loads((folder / "result").read_text())
+    return result | {"ids": (folder / "ids").read_text().split(), "stderr": done.stderr}
 
 
-def test_frigates_own_event_thread_has_the_shape_that_we_know(played: Any) -> None:
+def test_frigates_own_event_thread_has_the_signatures_that_the_hook_expects(played: Any) -> None:
     assert played["fault"] == played["unpatched_fault"] == ""
     assert "not armed" not in played["stderr"]
 
 
-def test_all_three_methods_were_wrapped_by_the_import_alone(played: Any) -> None:
+def test_the_import_alone_wraps_all_three_methods(played: Any) -> None:
     for name in ("run", "handle_object_detection", "handle_external_detection"):
         assert played[name] == "frigate.events.maintainer"
 
 
-def test_each_row_with_a_picture_had_its_id_told_once_and_then_the_end(played: Any) -> None:
+def test_the_child_gets_the_id_of_each_row_with_a_picture_once_and_then_the_end(
+    played: Any,
+) -> None:
     rows = [
         ["1700000000.5-object", True, 1700000009.5],
         ["1700000002.5-manual", True, 1700000032.5],
@@ -190,5 +195,5 @@ def test_each_row_with_a_picture_had_its_id_told_once_and_then_the_end(played: A
     assert played["ids"] == [*(row[0] for row in rows), END.decode()]
 
 
-def test_unpatching_gives_frigate_its_own_methods_back(played: Any) -> None:
+def test_unpatching_restores_frigates_own_methods(played: Any) -> None:
     assert played["unpatched"] == [True, True, True]

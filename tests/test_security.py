@@ -1,5 +1,5 @@
-"""Nobody gets in: secrets stay where they were put, and the key can do what the README grants it
-and nothing else. Real processes, a real pipe, and a SeaweedFS that enforces the README's policy."""
+"""Nobody gets in. Secrets stay where the owner has put them, and the key can do what the README
+grants and nothing else. Processes and pipe are real. A SeaweedFS enforces the README's policy."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ from tests.test_setup_script import TOOLS, House
 README = (ROOT / "README.md").read_text()
 POLICY = re.search(r"```json\n(.*?)```", README, re.DOTALL)[1]  # type: ignore[index]
 BUCKET = re.search(r"arn:aws:s3:::([a-z-]+)\"", POLICY)[1]  # type: ignore[index]
-# Words that nothing else could hold, with what a careless program would escape.
+# Words that occur nowhere else, with characters that some programs escape.
 ACCESS, SECRET = "NEEDLEACCESS7QKXW", "needle/secret+7Q=kXw/hay&stack"
 TOKEN = "needle/token+7Q=kXw/session"
 LOOSE_ACCESS, LOOSE_SECRET = "LOOSEACCESS7QKXW", "loose/secret+7Q=kXw"
@@ -69,7 +69,7 @@ pytestmark = pytest.mark.usefixtures("no_aws_of_the_host")
 
 
 def shapes_of(word: str) -> set[bytes]:
-    """A word as it may stand in a file: as it is, escaped for a URL or JSON, in base64."""
+    """Returns a word as a file may contain it: plain, escaped for a URL or JSON, in base64."""
     shapes = {word, quote(word, safe=""), quote(word), json.dumps(word)[1:-1]}
     return {shape.encode() for shape in shapes} | {base64.b64encode(word.encode())}
 
@@ -86,15 +86,15 @@ def needles_in(data: bytes | str) -> list[bytes]:
 
 
 def with_keys_of_the_mirror() -> dict[str, Any]:
-    """The server's own owner, a key with the README's policy, and one that may write and list."""
-    found = identities()
+    """Returns the owner's key, a key with the README's policy, and one that may write and list."""
+    config = identities()
     for name, access, secret, rights in (
         ("mirror", ACCESS, SECRET, {"policyNames": ["readme"]}),
         ("loose", LOOSE_ACCESS, LOOSE_SECRET, {"actions": ["Write", "List"]}),
     ):
         keys = [{"accessKey": access, "secretKey": secret}]
-        found["identities"].append({"name": name, "credentials": keys, **rights})
-    return found | {"policies": [{"name": "readme", "content": POLICY}]}
+        config["identities"].append({"name": name, "credentials": keys, **rights})
+    return config | {"policies": [{"name": "readme", "content": POLICY}]}
 
 
 @pytest.fixture(scope="module")
@@ -107,12 +107,12 @@ def server() -> Iterator[SeaweedFS]:
 
 @pytest.fixture
 def guarded(server: SeaweedFS) -> Bucket:
-    """The README's bucket, empty; `client` is its owner's."""
-    found = Bucket(BUCKET, server.endpoint, server.client, server.ca_bundle)
-    left = found.keys()
+    """The bucket of the README, empty. Its `client` has the key of the owner."""
+    bucket = Bucket(BUCKET, server.endpoint, server.client, server.ca_bundle)
+    left = bucket.keys()
     for key in left:
-        found.client.delete_object(Bucket=BUCKET, Key=key)
-    return found
+        bucket.client.delete_object(Bucket=BUCKET, Key=key)
+    return bucket
 
 
 @pytest.fixture
@@ -122,18 +122,18 @@ def world(tmp_path: Path, guarded: Bucket) -> World:
 
 
 def mirror_client(server: SeaweedFS) -> Any:
-    """What a thief makes of the mirror's key."""
+    """Returns the client that a thief can make with the mirror's key."""
     session = boto3.Session(aws_access_key_id=ACCESS, aws_secret_access_key=SECRET)
     config = Config(s3={"addressing_style": "path"})
     place = {"endpoint_url": server.endpoint, "verify": server.ca_bundle}
     return session.client("s3", region_name="us-east-1", config=config, **place)
 
 
-# -- where secrets might be found
+# -- places that could contain secrets
 
 
 class CommandLines:
-    """The command lines of all processes of this machine, looked at again and again."""
+    """Collects the command lines of all processes of this machine every tenth of a second."""
 
     def __init__(self) -> None:
         self.seen: set[bytes] = set()
@@ -160,25 +160,25 @@ def everything_under(folder: Path) -> dict[str, bytes]:
 
 
 def everything_in(bucket: Bucket) -> str:
-    """Every object with its headers, its metadata, its tags and its owner."""
+    """Returns every object with its headers, metadata, tags and owner as one text."""
     listed = bucket.client.list_objects_v2(Bucket=bucket.name, FetchOwner=True)
-    told: list[Any] = [listed]
-    for key in [one["Key"] for one in listed["Contents"]]:
+    contents: list[Any] = [listed]
+    for key in [entry["Key"] for entry in listed["Contents"]]:
         tags = bucket.client.get_object_tagging(Bucket=bucket.name, Key=key)["TagSet"]
-        told += [key, bucket.head(key), tags, bucket.get(key)]
-    return repr(told)
+        contents += [key, bucket.head(key), tags, bucket.get(key)]
+    return repr(contents)
 
 
 def ours(world: World) -> list[Path]:
-    """Every file and folder that the mirror has made, but for the pictures that it holds."""
+    """Returns every file and folder that the mirror has made, except the pictures that it holds."""
     tops = [world.state, *world.cache.glob(".s3*")]
     below = [path for top in tops if top.is_dir() for path in top.rglob("*")]
     return [path for path in [*tops, *below] if path.parent.name != ".s3_spool"]
 
 
 def assert_for_the_owner_only(world: World) -> None:
-    modes = {str(one): stat.S_IMODE(one.stat().st_mode) for one in ours(world)}
-    wanted = {str(one): 0o700 if one.is_dir() else 0o600 for one in ours(world)}
+    modes = {str(path): stat.S_IMODE(path.stat().st_mode) for path in ours(world)}
+    wanted = {str(path): 0o700 if path.is_dir() else 0o600 for path in ours(world)}
     assert modes == wanted
 
 
@@ -211,7 +211,7 @@ WAYS = [in_environment, in_named_files, in_credentials_directory]
 
 
 def keyed(world: World, way: Callable[[Path], dict[str, str]]) -> World:
-    """The world with its key given in that way, from a folder outside of it."""
+    """Gives the world its key in that way, from a folder outside of the world."""
     folder = world.folder.parent / "key"
     folder.mkdir()
     for name in ("S3_ACCESS_KEY", "S3_SECRET_KEY"):
@@ -221,7 +221,7 @@ def keyed(world: World, way: Callable[[Path], dict[str, str]]) -> World:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_no_secret_is_found_in_anything_that_a_whole_run_leaves(
+def test_no_secret_is_in_anything_that_a_successful_run_leaves(
     world: World, guarded: Bucket, way: Callable[[Path], dict[str, str]]
 ) -> None:
     keyed(world, way)
@@ -233,43 +233,47 @@ def test_no_secret_is_found_in_anything_that_a_whole_run_leaves(
             until(lambda: len(world.lines(".s3_uploaded_events")) == 1 and world.status())
             child.offer(world.event(started=time.time()))
             until(lambda: len(world.lines(".s3_uploaded_events")) == 2)
-            told = command(world, "check", "--prove-no-delete")
-            assert told.returncode == 0, told
+            checked = command(world, "check", "--prove-no-delete")
+            assert checked.returncode == 0, checked
             assert child.end() == 0
         finally:
             child.kill()
     assert "S3 upload" in child.log
     assert any(b"s3_snapshot_mirror.py\0run" in line for line in lines.seen)
     assert any(b"s3_snapshot_mirror.py\0check" in line for line in lines.seen)
-    found = everything_under(world.folder)
-    assert {"ledger.db", ".s3_status.json", ".s3_uploaded_events"} <= {Path(n).name for n in found}
-    found |= {"bucket": everything_in(guarded).encode(), "command lines": b"".join(lines.seen)}
-    found |= {"doctor": (told.stdout + told.stderr).encode()}
+    contents = everything_under(world.folder)
+    assert {"ledger.db", ".s3_status.json", ".s3_uploaded_events"} <= {
+        Path(n).name for n in contents
+    }
+    contents |= {"bucket": everything_in(guarded).encode(), "command lines": b"".join(lines.seen)}
+    contents |= {"check": (checked.stdout + checked.stderr).encode()}
     assert len(guarded.keys()) == 4
-    assert {name: needles for name, data in found.items() if (needles := needles_in(data))} == {}
-    # A signature can be anybody's: of the whole machine's command lines, only ours are looked at.
-    found["command lines"] = b"".join(line for line in lines.seen if b"s3_snapshot_mirror" in line)
-    assert not [name for name, data in found.items() if b"Signature=" in data]
+    assert {name: needles for name, data in contents.items() if (needles := needles_in(data))} == {}
+    # Other programs may sign requests too, so only our command lines are searched for signatures.
+    contents["command lines"] = b"".join(
+        line for line in lines.seen if b"s3_snapshot_mirror" in line
+    )
+    assert not [name for name, data in contents.items() if b"Signature=" in data]
     assert_for_the_owner_only(world)
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_settings_show_no_secret_in_any_way_of_printing_them(
+def test_no_way_of_printing_the_settings_shows_a_secret(
     world: World, way: Callable[[Path], dict[str, str]]
 ) -> None:
     loaded = settings.load(keyed(world, way).environ | {"S3_SESSION_TOKEN": TOKEN})
     assert loaded.s3.secret_key.reveal() == SECRET
     whole = dataclasses.asdict(loaded)
     shown = [repr(loaded), str(loaded), f"{loaded}", repr(whole), f"{loaded.s3.secret_key!s}"]
-    assert needles_in(" ".join([*shown, *(str(one) for one in whole.values())])) == []
+    assert needles_in(" ".join([*shown, *(str(part) for part in whole.values())])) == []
 
 
-# -- failures, whose texts are where secrets get out
+# -- failures, because error messages may contain secrets
 
 
 @dataclass
 class Failing:
-    """How a run is made to fail, and the word that its log then has."""
+    """The settings that make a run fail, and the word that its log then contains."""
 
     environ: dict[str, str]
     word: str
@@ -278,7 +282,7 @@ class Failing:
 @pytest.fixture
 def failing(request: pytest.FixtureRequest, stub: Stub, server: SeaweedFS) -> Failing:
     echo = f"{ACCESS} {SECRET} {TOKEN}"
-    told = {"StringToSign": echo, "AWSAccessKeyId": ACCESS, "CanonicalRequest": echo}
+    details = {"StringToSign": echo, "AWSAccessKeyId": ACCESS, "CanonicalRequest": echo}
     there = {"S3_ENDPOINT_URL": stub.endpoint, "S3_CA_BUNDLE": "", "S3_SESSION_TOKEN": TOKEN}
     if request.param == "wrong secret":
         return Failing({"S3_SECRET_KEY": f"{SECRET}x"}, "SignatureDoesNotMatch")
@@ -295,11 +299,11 @@ def failing(request: pytest.FixtureRequest, stub: Stub, server: SeaweedFS) -> Fa
         elsewhere = {"Location": f"http://{quote(SECRET, safe='')}.invalid/?{quote(echo)}"}
         stub.default = Reply(307, error(307, "TemporaryRedirect", echo).body, elsewhere)
         return Failing(there, "TemporaryRedirect")
-    stub.default = error(403, "SignatureDoesNotMatch", echo, **told)
+    stub.default = error(403, "SignatureDoesNotMatch", echo, **details)
     return Failing(there, "SignatureDoesNotMatch")
 
 
-def what_the_doctor_says(world: World) -> Iterator[str]:
+def output_of_the_check(world: World) -> Iterator[str]:
     loaded = world.settings().s3
     sink = S3Sink(loaded, world.environ, attempts=1)
     yield str(check.credentials(loaded))
@@ -312,7 +316,7 @@ def what_the_doctor_says(world: World) -> Iterator[str]:
     ["wrong secret", "unknown token", "refused", "untrusted", "redirect", "echo"],
     indirect=True,
 )
-def test_no_secret_is_found_in_what_a_failing_run_says_and_leaves(
+def test_no_secret_is_in_anything_that_a_failing_run_prints_or_leaves(
     world: World, failing: Failing
 ) -> None:
     world.environ |= {"MIRROR_LOG_LEVEL": "DEBUG", "MIRROR_DRAIN_SECONDS": "0"} | failing.environ
@@ -323,22 +327,22 @@ def test_no_secret_is_found_in_what_a_failing_run_says_and_leaves(
         try:
             child.says("S3 service lost")
             until(lambda: "put off" in child.log)
-            said = "\n".join(what_the_doctor_says(world))
+            printed = "\n".join(output_of_the_check(world))
             assert child.end() == 0
         finally:
             child.kill()
-    assert "FAULT" in said and "unproven" in said
-    assert failing.word in child.log and failing.word in said
-    said += status.report(world.status(), time.time())
-    assert "last error" in said
+    assert "FAULT" in printed and "unproven" in printed
+    assert failing.word in child.log and failing.word in printed
+    printed += status.report(world.status(), time.time())
+    assert "last error" in printed
     assert any((world.cache / ".s3_spool").iterdir())
-    found = everything_under(world.folder) | {"doctor": said.encode()}
-    found |= {"command lines": b"".join(lines.seen)}
-    assert {name: needles for name, data in found.items() if (needles := needles_in(data))} == {}
+    contents = everything_under(world.folder) | {"check": printed.encode()}
+    contents |= {"command lines": b"".join(lines.seen)}
+    assert {name: needles for name, data in contents.items() if (needles := needles_in(data))} == {}
     assert_for_the_owner_only(world)
 
 
-def test_a_redirect_takes_no_request_and_no_signature_elsewhere(stub: Stub) -> None:
+def test_a_redirect_sends_no_request_and_no_signature_to_another_host(stub: Stub) -> None:
     thief = Stub()
     try:
         for status, code in ((301, "PermanentRedirect"), (307, "TemporaryRedirect"), (302, "Found"),
@@ -360,7 +364,7 @@ def test_the_secret_itself_never_goes_over_the_wire(stub: Stub) -> None:
     put(sink)
     sink.check()
     assert len(stub.seen) == 2
-    sent = repr([(one.path, one.headers, one.body) for one in stub.seen]).encode()
+    sent = repr([(request.path, request.headers, request.body) for request in stub.seen]).encode()
     assert not [shape for shape in shapes_of(SECRET) if shape in sent]
 
 
@@ -368,7 +372,7 @@ def test_the_secret_itself_never_goes_over_the_wire(stub: Stub) -> None:
 
 
 def watched(house: House) -> House:
-    """Each tool that the script may call notes its command line first."""
+    """Makes each tool that the script may call note its command line first."""
     for tool in TOOLS:
         real = shutil.which(tool)
         (house.bin / tool).unlink()
@@ -376,27 +380,27 @@ def watched(house: House) -> House:
     return house
 
 
-def test_the_setup_script_shows_no_secret_to_anybody_but_the_env_file(tmp_path: Path) -> None:
+def test_the_setup_script_writes_secrets_to_the_env_file_only(tmp_path: Path) -> None:
     house = watched(House(tmp_path))
     keys = {"S3_ACCESS_KEY": ACCESS, "S3_SECRET_KEY": SECRET, "S3_SESSION_TOKEN": TOKEN}
     with CommandLines() as lines, the_most_careless_umask():
-        done = [house.setup("--dry-run", S3_BUCKET="cams", **keys)]
-        done += [house.setup(S3_BUCKET=name, **keys) for name in ("cams", "other")]
-    assert [one.returncode for one in done] == [0, 0, 0], done
+        runs = [house.setup("--dry-run", S3_BUCKET="cams", **keys)]
+        runs += [house.setup(S3_BUCKET=name, **keys) for name in ("cams", "other")]
+    assert [run.returncode for run in runs] == [0, 0, 0], runs
     assert needles_in(house.env.read_bytes()) != []
     assert stat.S_IMODE(house.env.stat().st_mode) == 0o600
     assert "S3_SECRET_KEY:" in house.override.read_text()
     noted = (house.notes / "lines").read_bytes()
     assert b"mktemp" in noted and b"sed" in noted
-    told = [one.stdout + one.stderr for one in done] + [house.override.read_text(), house.calls()]
-    assert needles_in("".join(told)) == []
+    texts = [run.stdout + run.stderr for run in runs] + [house.override.read_text(), house.calls()]
+    assert needles_in("".join(texts)) == []
     assert needles_in(b"".join([noted, *lines.seen])) == []
 
 
-# -- whoever can write beside the pictures
+# -- a process that can write beside the pictures
 
 
-def test_a_forged_line_keeps_no_picture_from_the_bucket_while_the_ledger_lives(
+def test_a_forged_line_keeps_no_picture_from_the_bucket_while_the_ledger_exists(
     tmp_path: Path,
 ) -> None:
     world = World(tmp_path / "world")
@@ -408,7 +412,7 @@ def test_a_forged_line_keeps_no_picture_from_the_bucket_while_the_ledger_lives(
         ledger.add(world.artifact(), Priority.LIVE, NOW)
     other = world.artifact("1705328970.500000-forged")
     uploaded.append([Settled(NOW, other.id, other.key, 0, "")])
-    assert [one.id for one in uploaded.read()] == [other.id]
+    assert [entry.id for entry in uploaded.read()] == [other.id]
     with contextlib.closing(open_ledger(path, uploaded, failed)) as ledger:
         assert ledger.counts() == Counts(pending=1)
 
@@ -416,7 +420,7 @@ def test_a_forged_line_keeps_no_picture_from_the_bucket_while_the_ledger_lives(
 # -- the rights of the key
 
 
-def test_with_exactly_the_policy_of_the_readme_the_mirror_uploads_checks_and_rebuilds(
+def test_the_policy_of_the_readme_lets_the_mirror_upload_check_and_rebuild(
     world: World, guarded: Bucket
 ) -> None:
     ids = [world.event(started=time.time() - 60 - n) for n in range(3)]
@@ -426,13 +430,15 @@ def test_with_exactly_the_policy_of_the_readme_the_mirror_uploads_checks_and_reb
         assert child.end() == 0
     finally:
         child.kill()
-    assert sorted(guarded.objects().values()) == sorted(world.pictures[one] for one in ids)
+    assert sorted(guarded.objects().values()) == sorted(
+        world.pictures[event_id] for event_id in ids
+    )
     for path in (*world.state.glob("ledger*"), *world.cache.glob(".s3_*_events")):
         path.unlink()
-    told = command(world, "rebuild")
-    assert told.returncode == 0 and "3 picture(s) of the bucket are new" in told.stdout, told
-    told = command(world, "check")
-    assert told.returncode == 0 and "right to put: proven" in told.stdout, told
+    ended = command(world, "rebuild")
+    assert ended.returncode == 0 and "3 file(s) of the bucket are new" in ended.stdout, ended
+    ended = command(world, "check")
+    assert ended.returncode == 0 and "right to put: proven" in ended.stdout, ended
 
 
 MISDEEDS: list[tuple[str, dict[str, Any]]] = [
@@ -453,7 +459,7 @@ MISDEEDS: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("misdeed", "words"), MISDEEDS)
-def test_what_the_policy_does_not_grant_the_server_refuses(
+def test_the_server_refuses_what_the_policy_does_not_grant(
     server: SeaweedFS, guarded: Bucket, misdeed: str, words: dict[str, Any]
 ) -> None:
     guarded.client.put_object(Bucket=BUCKET, Key="a", Body=b"kept")
@@ -469,7 +475,7 @@ def test_the_key_can_neither_delete_in_bulk_nor_reach_another_bucket(
     guarded.client.put_object(Bucket=BUCKET, Key="a", Body=b"kept")
     client, other = mirror_client(server), server.bucket()
     answer = client.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": "a"}]})
-    assert [one["Code"] for one in answer["Errors"]] == ["AccessDenied"]
+    assert [refusal["Code"] for refusal in answer["Errors"]] == ["AccessDenied"]
     attempts = (
         lambda: client.put_object(Bucket=other.name, Key="a", Body=b""),
         lambda: client.list_objects_v2(Bucket=other.name),
@@ -481,46 +487,49 @@ def test_the_key_can_neither_delete_in_bulk_nor_reach_another_bucket(
     assert guarded.objects() == {"a": b"kept"} and other.keys() == []
 
 
-# -- the doctor's proof
+# -- the proof that the key cannot delete
 
 
 def loaded(**other: str) -> S3Settings:
     return settings.load({"S3_BUCKET": "pictures"} | other).s3
 
 
-def test_the_doctor_proves_that_the_key_of_the_readme_cannot_delete(
+def test_check_proves_that_the_key_of_the_readme_cannot_delete(
     world: World, guarded: Bucket
 ) -> None:
     guarded.client.put_object(Bucket=BUCKET, Key="p/a.jpg", Body=b"kept")
-    told = command(world, "check", "--prove-no-delete", S3_PATH_PREFIX="p")
-    assert told.returncode == 0, told.stdout
-    assert f"ok     the key cannot delete: refused for p/{BAIT}, which stays" in told.stdout
+    ended = command(world, "check", "--prove-no-delete", S3_PATH_PREFIX="p")
+    assert ended.returncode == 0, ended.stdout
+    assert (
+        f"ok     the key cannot delete: the service refused it for the object p/{BAIT}, which stays"
+        in ended.stdout
+    )
     assert sorted(guarded.keys()) == ["p/.s3-mirror-check", f"p/{BAIT}", "p/a.jpg"]
 
 
-def test_the_doctor_shows_a_key_that_can_delete_and_deletes_nothing_but_its_own_object(
+def test_check_notes_a_key_that_can_delete_and_deletes_only_its_own_object(
     world: World, guarded: Bucket
 ) -> None:
-    # What SeaweedFS calls Write includes deleting.
+    # In SeaweedFS the right Write includes deleting.
     for key in ("a.jpg", f"{BAIT}.jpg", f"{BAIT}/a"):
         guarded.client.put_object(Bucket=BUCKET, Key=f"p/{key}", Body=b"kept")
     world.environ |= {"S3_ACCESS_KEY": LOOSE_ACCESS, "S3_SECRET_KEY": LOOSE_SECRET}
-    told = command(world, "check", "--prove-no-delete", S3_PATH_PREFIX="p")
-    assert told.returncode == 0, told.stdout
-    assert "note   the key can delete: a thief with it can empty the bucket" in told.stdout
-    assert f"-> remove s3:DeleteObject from its rights (it deleted p/{BAIT}," in told.stdout
+    ended = command(world, "check", "--prove-no-delete", S3_PATH_PREFIX="p")
+    assert ended.returncode == 0, ended.stdout
+    assert "note   the key can delete: a thief with it can empty the bucket" in ended.stdout
+    assert f"-> remove s3:DeleteObject from its rights (it deleted p/{BAIT}," in ended.stdout
     kept = {"p/.s3-mirror-check", "p/a.jpg", f"p/{BAIT}.jpg", f"p/{BAIT}/a"}
     assert set(guarded.keys()) == kept
 
 
-def test_without_being_asked_the_doctor_deletes_nothing(world: World, guarded: Bucket) -> None:
+def test_check_deletes_nothing_without_the_option(world: World, guarded: Bucket) -> None:
     world.environ |= {"S3_ACCESS_KEY": LOOSE_ACCESS, "S3_SECRET_KEY": LOOSE_SECRET}
-    told = command(world, "check")
+    ended = command(world, "check")
     assert guarded.keys() == [".s3-mirror-check"]
-    assert "can delete" not in told.stdout and "cannot delete" not in told.stdout
+    assert "can delete" not in ended.stdout and "cannot delete" not in ended.stdout
 
 
-def test_a_proof_without_a_put_is_a_wrong_command_line(world: World) -> None:
+def test_the_option_for_the_proof_needs_a_put(world: World) -> None:
     assert command(world, "check", "--no-put", "--prove-no-delete").returncode == 64
 
 
@@ -533,7 +542,7 @@ def test_a_proof_without_a_put_is_a_wrong_command_line(world: World) -> None:
     ],
 )
 @pytest.mark.parametrize(("prefix", "bait"), [("", BAIT), ("a/b", f"a/b/{BAIT}")])
-def test_only_the_object_that_was_put_for_it_is_ever_tried(
+def test_the_proof_tries_to_delete_only_the_object_that_it_has_put(
     deletable: bool | None, grade: str, words: str, prefix: str, bait: str
 ) -> None:
     sink = MemorySink()
@@ -545,7 +554,7 @@ def test_only_the_object_that_was_put_for_it_is_ever_tried(
     assert sink.objects["a/b/picture.jpg"] == b"kept"
 
 
-def test_where_the_object_cannot_be_put_nothing_is_tried_and_nothing_claimed() -> None:
+def test_the_proof_tries_and_claims_nothing_if_its_object_cannot_be_put() -> None:
     sink = MemorySink()
     sink.failures = [Misconfigured("put: AccessDenied", code="AccessDenied", hint="allow it")]
     finding = check.deletion(sink, loaded())
@@ -554,7 +563,7 @@ def test_where_the_object_cannot_be_put_nothing_is_tried_and_nothing_claimed() -
 
 
 class Deleting(Stub):
-    """A stub that is asked to delete, too."""
+    """A stub that also answers requests to delete."""
 
     def _handler(stub) -> Any:
         handler: Any = super()._handler()
@@ -585,12 +594,12 @@ LISTED = LISTING.replace(
         ([error(403, "AccessForbidden")], False),
     ],
 )
-def test_only_the_services_own_word_or_the_listing_proves_anything(
+def test_only_the_services_own_error_code_or_the_listing_is_a_proof(
     deleting: Deleting, replies: list[Reply], expected: bool | None
 ) -> None:
     deleting.replies.extend(replies)
     assert sink_for(environ_for(deleting.endpoint)).may_delete("k") is expected
-    assert [one.method for one in deleting.seen] == ["DELETE", "GET"][: len(replies)]
+    assert [request.method for request in deleting.seen] == ["DELETE", "GET"][: len(replies)]
     assert deleting.seen[0].path == "/bkt/k"
 
 
@@ -616,7 +625,7 @@ def test_any_other_refusal_to_delete_is_no_proof(deleting: Deleting, reply: Repl
 
 
 @pytest.mark.parametrize("name", ["child.lock", "dev.lock", "demo.lock", "bench.lock"])
-def test_every_requirement_is_one_version_with_its_hashes_and_comes_from_no_place_of_its_own(
+def test_every_requirement_has_one_version_and_its_hashes_and_no_source_of_its_own(
     name: str,
 ) -> None:
     text = re.sub(r"\\\n", " ", (ROOT / "requirements" / name).read_text())
@@ -625,7 +634,9 @@ def test_every_requirement_is_one_version_with_its_hashes_and_comes_from_no_plac
     for line in lines:
         head, *hashes = re.split(r"\s+--hash=", line.partition(" #")[0].strip())
         assert re.fullmatch(r"[\w.-]+(\[[\w,-]+\])?==[\w.!+]+( *;.*)?", head), line
-        assert hashes and all(re.fullmatch(r"sha256:[0-9a-f]{64}", one) for one in hashes), line
+        assert hashes and all(re.fullmatch(r"sha256:[0-9a-f]{64}", digest) for digest in hashes), (
+            line
+        )
 
 
 def test_nothing_is_installed_without_its_hash() -> None:
@@ -640,7 +651,7 @@ def test_nothing_is_installed_without_its_hash() -> None:
     assert [line for line in installs if "--require-hashes" not in line] == []
 
 
-# -- any answer at all
+# -- any answer of the service
 
 unhurried = hypothesis.settings(
     deadline=None,
@@ -658,7 +669,7 @@ def assert_no_picture_is_given_up(kind: type[SinkError], code: str, status: int 
 
 
 @given(codes, st.none() | st.integers())
-def test_any_code_with_any_status_is_somebodys_fault_and_an_unknown_one_never_the_pictures(
+def test_every_error_code_has_a_kind_and_an_unknown_one_gives_no_picture_up(
     code: str, status: int | None
 ) -> None:
     kind, hint = classify(code, status)
@@ -671,14 +682,16 @@ def xml_of(code: str, message: str, region: str) -> bytes:
     return f'<?xml version="1.0" encoding="UTF-8"?><Error>{inner}</Error>'.encode(errors="replace")
 
 
-HURT = [
+DAMAGES = [
     (b"2024", b"x"), (b"<Size>1", b"<Size>x"), (b"<Size>1</Size>", b""), (b"<Key>k</Key>", b""),
     (b"LastModified", b"Modified"), (b"false", b"perhaps"), (b"<IsTruncated>", b"<Is>"),
 ]  # fmt: skip
 bodies = (
     st.binary(max_size=200)
     | st.builds(xml_of, codes, st.text(max_size=50), st.text(max_size=20))
-    | st.sampled_from([LISTING, LISTED, LISTED[:-20], *(LISTED.replace(*one) for one in HURT)])
+    | st.sampled_from(
+        [LISTING, LISTED, LISTED[:-20], *(LISTED.replace(*damage) for damage in DAMAGES)]
+    )
 )
 headers = st.dictionaries(
     st.sampled_from(["etag", "date", "content-type", "location", "x-amz-bucket-region",
@@ -688,18 +701,18 @@ headers = st.dictionaries(
 
 
 class Raw(io.BytesIO):
-    """A body as botocore reads it off the wire."""
+    """A body as botocore reads it from the connection."""
 
     def stream(self, *_: object, **__: object) -> Iterator[bytes]:
         yield self.getvalue()
 
 
-@pytest.mark.parametrize("hurt", HURT)
-def test_a_listing_with_a_hurt_entry_is_no_listing(
-    stub: Stub, shared: S3Sink, hurt: tuple[bytes, bytes]
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_listing_with_a_damaged_entry_is_refused(
+    stub: Stub, shared: S3Sink, damage: tuple[bytes, bytes]
 ) -> None:
-    stub.default = Reply(200, LISTED.replace(*hurt))
-    if hurt[1] == b"perhaps":  # to botocore whatever is not "true" is false
+    stub.default = Reply(200, LISTED.replace(*damage))
+    if damage[1] == b"perhaps":  # botocore takes any text but "true" for false
         assert len(list(shared.list(""))) == 1
     else:
         assert type(failure_of(lambda: list(shared.list("")))) is Unavailable
@@ -715,8 +728,8 @@ def test_any_answer_at_all_is_a_success_or_a_sink_error(
 
     def send(_: object, request: Any) -> AWSResponse:
         given.append(answers[min(len(given), len(answers) - 1)])
-        status, told, body = given[-1]
-        return AWSResponse(request.url, status, HeadersDict(told), Raw(body))
+        status, fields, body = given[-1]
+        return AWSResponse(request.url, status, HeadersDict(fields), Raw(body))
 
     monkeypatch.setattr(URLLib3Session, "send", send)
     attempts: tuple[Callable[[], object], ...] = (
@@ -741,9 +754,9 @@ rows = st.fixed_dictionaries(
 
 
 @given(rows | st.dictionaries(st.sampled_from(["id", "camera", "start_time"]), values))
-def test_any_row_of_frigates_is_an_event_that_makes_sense_or_none(row: dict[str, Any]) -> None:
-    found = event_of(tuple(row.get(name) for name in COLUMNS))
-    if found is not None:
-        assert isinstance(found.id, str) and isinstance(found.camera, str)
-        assert math.isfinite(found.started)
-        assert Snapshots(Path("/"), KeyCodec("")).is_final(found) in (True, False)
+def test_any_row_of_frigates_table_is_a_valid_event_or_none(row: dict[str, Any]) -> None:
+    event = event_of(tuple(row.get(name) for name in COLUMNS))
+    if event is not None:
+        assert isinstance(event.id, str) and isinstance(event.camera, str)
+        assert math.isfinite(event.started)
+        assert Snapshots(Path("/"), KeyCodec("")).is_final(event) in (True, False)

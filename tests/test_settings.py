@@ -1,4 +1,4 @@
-"""Settings: defaults, all faults at once, and secrets that never show."""
+"""Settings have defaults, report all faults at once, and never show a secret."""
 
 from __future__ import annotations
 
@@ -32,10 +32,12 @@ unhurried = hypothesis.settings(
     deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 
-SECRETS = [one.name for one in VARIABLES.values() if one.secret]
-ALIASES = {alias: one for one in VARIABLES.values() for alias in one.aliases}
+SECRETS = [variable.name for variable in VARIABLES.values() if variable.secret]
+ALIASES = {alias: variable for variable in VARIABLES.values() for alias in variable.aliases}
 NAMES = list(VARIABLES)
-READ = [name for one in VARIABLES.values() for name in one.sources] + ["CREDENTIALS_DIRECTORY"]
+READ = [name for variable in VARIABLES.values() for name in variable.sources] + [
+    "CREDENTIALS_DIRECTORY"
+]
 KEYS = {"S3_ACCESS_KEY": "AKIDEXAMPLE", "S3_SECRET_KEY": "wJalrXUtnFEMI/K7MDENG+x"}
 DEFAULTS: dict[str, dict[str, Any]] = {
     "process": {"enabled": True, "niceness": 10},
@@ -80,7 +82,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(autouse=True)
 def run_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A /run/secrets of this test's own."""
+    """A folder /run/secrets for this test alone."""
     folder = tmp_path / "run-secrets"
     folder.mkdir()
     monkeypatch.setattr(variables, "RUN_SECRETS", folder)
@@ -99,7 +101,7 @@ def written(path: Path, text: str) -> str:
     return str(path)
 
 
-def test_every_setting_has_the_default_that_is_promised() -> None:
+def test_every_setting_has_its_promised_default() -> None:
     assert dataclasses.asdict(load({})) == DEFAULTS
 
 
@@ -114,7 +116,7 @@ def test_a_value_with_blanks_around_it_is_trimmed_and_a_blank_one_is_not_set() -
     )
 
 
-def test_all_faults_are_told_at_once_each_with_the_name_of_its_variable() -> None:
+def test_all_faults_are_reported_at_once_each_with_the_name_of_its_variable() -> None:
     wrong = {
         "MIRROR_ENABLED": "perhaps",
         "S3_BUCKET": "s3://pictures/",
@@ -216,16 +218,16 @@ def test_a_wrong_value_is_a_fault(name: str, text: str) -> None:
         ("S3_CA_BUNDLE", __file__, "s3.ca_bundle", __file__),
     ],
 )
-def test_a_right_value_is_taken(name: str, text: str, field: str, value: Any) -> None:
+def test_a_valid_value_is_accepted(name: str, text: str, field: str, value: Any) -> None:
     assert attrgetter(field)(load({name: text})) == value
 
 
-def test_the_ledger_lies_beside_frigates_database_unless_it_is_told_where() -> None:
+def test_the_ledger_is_beside_frigates_database_unless_a_folder_is_set() -> None:
     assert load({"FRIGATE_DB_PATH": "/db/frigate.db"}).state.dirs[0] == Path("/db/s3_mirror")
     assert load({"MIRROR_STATE_DIR": "/s"}).state.dirs[0] == Path("/s")
 
 
-def test_what_people_read_lies_in_frigates_clips_cache() -> None:
+def test_the_status_the_spool_and_the_state_files_are_in_frigates_clips_cache() -> None:
     loaded = load({"FRIGATE_CLIPS_DIR": "/clips"}).state
     names = {loaded.status_path, loaded.spool_dir, loaded.uploaded_file, loaded.failed_file}
     assert {path.parent for path in names} == {Path("/clips/cache")}
@@ -287,12 +289,12 @@ def test_every_older_name_still_works() -> None:
 
 @pytest.mark.parametrize("alias", EXAMPLES)
 def test_two_values_under_two_names_are_a_fault_that_names_both(alias: str) -> None:
-    one = ALIASES[alias]
-    fault = f"{one.name}: {alias} has another value; set only {one.name}"
-    assert faults_of({alias: EXAMPLES[alias], one.name: one.default or "/elsewhere"}) == [fault]
+    newer = ALIASES[alias]
+    fault = f"{newer.name}: {alias} has another value; set only {newer.name}"
+    assert faults_of({alias: EXAMPLES[alias], newer.name: newer.default or "/elsewhere"}) == [fault]
 
 
-def test_a_wrong_value_is_told_under_the_name_that_was_set() -> None:
+def test_a_wrong_value_is_reported_under_the_name_that_was_set() -> None:
     assert faults_of({"S3_UPLOAD_THREADS": "65"})[0].startswith("S3_UPLOAD_THREADS: '65'")
 
 
@@ -303,7 +305,7 @@ def test_an_older_name_that_is_blank_is_not_set() -> None:
 # -- secrets
 
 
-def test_a_secret_shows_only_when_it_is_asked_to() -> None:
+def test_only_reveal_shows_a_secret() -> None:
     loaded = load({**KEYS, "S3_SESSION_TOKEN": "FwoGZXIvYXdzEXAMPLE"})
     assert loaded.s3.secret_key.reveal() == KEYS["S3_SECRET_KEY"]
     key = loaded.s3.secret_key
@@ -314,7 +316,7 @@ def test_a_secret_shows_only_when_it_is_asked_to() -> None:
             assert secret not in shown
 
 
-def test_secrets_compare_by_what_they_hold() -> None:
+def test_secrets_compare_by_their_values() -> None:
     assert Secret("a") == Secret("a") != Secret("b")
     assert Secret("a") != "a"
     assert len({Secret("a"), Secret("a")}) == 1
@@ -324,30 +326,30 @@ def test_secrets_compare_by_what_they_hold() -> None:
 @pytest.mark.parametrize(
     "broken", ["sec ret-hidden", "sec\nret-hidden", "sécret-hidden", "\0hidden"]
 )
-def test_a_secret_that_no_header_could_carry_is_refused_without_being_told(broken: str) -> None:
+def test_a_secret_that_no_header_can_contain_is_refused_and_not_shown(broken: str) -> None:
     for name in SECRETS:
         assert "hidden" not in str(faults_of({**KEYS, name: broken}))
 
 
-def test_a_secret_given_as_a_file_name_is_not_told() -> None:
+def test_a_secret_given_as_a_file_name_is_not_shown() -> None:
     faults = faults_of({"S3_ACCESS_KEY": "AKID", "S3_SECRET_KEY_FILE": KEYS["S3_SECRET_KEY"]})
     assert KEYS["S3_SECRET_KEY"] not in str(faults)
     assert faults[0].startswith("S3_SECRET_KEY: cannot read the file that S3_SECRET_KEY_FILE names")
 
 
 @pytest.mark.parametrize("address", ["https://me:hidden@s3.example.com", "https://me:1/hidden@x"])
-def test_a_password_in_the_endpoint_is_refused_without_being_told(address: str) -> None:
+def test_a_password_in_the_endpoint_is_refused_and_not_shown(address: str) -> None:
     (fault,) = faults_of({"S3_ENDPOINT_URL": address})
     assert "hidden" not in fault
 
 
-def test_a_secret_comes_from_the_file_that_is_named(tmp_path: Path) -> None:
+def test_a_secret_is_read_from_the_file_that_the_variable_names(tmp_path: Path) -> None:
     path = written(tmp_path / "key", f"{KEYS['S3_SECRET_KEY']}\n")
     loaded = load({"S3_ACCESS_KEY": "AKID", "S3_SECRET_KEY_FILE": path})
     assert loaded.s3.secret_key.reveal() == KEYS["S3_SECRET_KEY"]
 
 
-def test_a_secret_comes_from_run_secrets_or_the_credentials_directory(
+def test_a_secret_is_read_from_run_secrets_or_the_credentials_directory(
     run_secrets: Path, tmp_path: Path
 ) -> None:
     written(run_secrets / "S3_ACCESS_KEY", "AKID-run")
@@ -387,14 +389,14 @@ def test_an_unreadable_secret_file_is_a_fault_with_its_reason(
     assert "hidden" not in str(faults)
 
 
-def test_a_credentials_directory_that_cannot_be_is_passed_over() -> None:
+def test_an_impossible_credentials_directory_is_ignored() -> None:
     for folder in ("x" * 5000, "/a\0b", "/dev/null", "\udcff", "\ud800"):
         assert not load({"CREDENTIALS_DIRECTORY": folder}).s3.access_key
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Broker:
-    """A part that knows of no list of secrets."""
+    """A part of the settings that is in no list of secrets."""
 
     user: str = setting("MQTT_USER", "", parse.token, "user")
     password: Secret = setting("MQTT_PASSWORD", "", parse.secret, "password", "BROKER_PASSWORD")
@@ -473,18 +475,18 @@ def test_any_text_for_any_variable_either_loads_or_is_a_settings_error(
 
 
 def listed(*words: str) -> subprocess.CompletedProcess[str]:
-    """What the command prints under a Python that has the standard library and nothing else."""
+    """Runs the command under a Python that has the standard library and nothing else."""
     command = Path(__file__).resolve().parent.parent / "s3_snapshot_mirror.py"
     return subprocess.run(
         [sys.executable, "-S", command, "settings", *words], capture_output=True, text=True
     )
 
 
-def test_names_lists_every_variable_that_is_read_the_older_ones_with_the_newer() -> None:
+def test_names_lists_every_variable_and_the_newer_name_of_each_older_one() -> None:
     lines = [line.split("\t") for line in listed("--names").stdout.splitlines()]
     assert [name for name, *_ in lines] == READ[:-1]
     newer = {name: new for name, *news in lines for new in news}
-    assert newer == {alias: one.name for alias, one in ALIASES.items()}
+    assert newer == {alias: variable.name for alias, variable in ALIASES.items()}
     assert ["S3_SECRET_KEY_FILE"] in lines
 
 
@@ -496,10 +498,10 @@ def test_table_has_a_row_for_each_setting() -> None:
     assert all(row.count("|") == 4 for row in rows)
 
 
-def test_json_has_all_that_is_known_of_each_setting() -> None:
-    told = {one["name"]: one for one in json.loads(listed("--json").stdout)}
-    assert list(told) == NAMES
-    assert told["MIRROR_UPLOAD_THREADS"] == {
+def test_json_describes_each_setting_in_full() -> None:
+    described = {entry["name"]: entry for entry in json.loads(listed("--json").stdout)}
+    assert list(described) == NAMES
+    assert described["MIRROR_UPLOAD_THREADS"] == {
         "name": "MIRROR_UPLOAD_THREADS",
         "aliases": ["S3_UPLOAD_THREADS"],
         "default": "8",
@@ -507,9 +509,9 @@ def test_json_has_all_that_is_known_of_each_setting() -> None:
         "secret": False,
         "part": "upload",
     }
-    assert [name for name in told if told[name]["secret"]] == SECRETS
+    assert [name for name in described if described[name]["secret"]] == SECRETS
 
 
 @pytest.mark.parametrize("words", [(), ("--names", "--json"), ("--else",)])
-def test_exactly_one_form_is_asked_for(words: tuple[str, ...]) -> None:
+def test_settings_takes_exactly_one_form_of_output(words: tuple[str, ...]) -> None:
     assert listed(*words).returncode == 64

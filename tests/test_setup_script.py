@@ -1,4 +1,4 @@
-"""setup_s3_mirror.sh: what it writes, what it leaves alone, and what it never lets anybody see."""
+"""setup_s3_mirror.sh writes some files, keeps all others, and never shows a secret."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ volumes:
   other:
     entrypoint: nonsense
 """
-# Python: answers the two questions what it is, lists the settings, fetches like pip, and is the
-# doctor otherwise.
+# This Python passes the tests of its version, lists the settings, downloads like pip, and otherwise
+# is the check.
 PYTHON = (
     f"""\
 [[ $1 == -c ]] && exit "${{NO_PYTHON:-0}}"
@@ -53,8 +53,8 @@ if [[ $1 == -m ]]; then
   mkdir -p "$2/boto3" && touch "$2/boto3/new"
   exit "${PIP_STATUS:-0}"
 fi
-printf '%s|' "$S3_BUCKET" "$S3_SECRET_KEY" >"$NOTES/doctor"
-exit "${DOCTOR:-0}"
+printf '%s|' "$S3_BUCKET" "$S3_SECRET_KEY" >"$NOTES/checked"
+exit "${CHECK:-0}"
 """
 )
 DOCKER = (
@@ -70,14 +70,14 @@ esac
 printf 'docker %s\\n' "$*" >>"$NOTES/calls"
 case $1 in
   run) mkdir -p "$OURS/vendor.new" ;;
-  compose) [[ $* != *check* ]] || exit "${DOCTOR:-0}" ;;
+  compose) [[ $* != *check* ]] || exit "${CHECK:-0}" ;;
 esac
 """
 )
 
 
 class House:
-    """A user's folder with a compose file, our folder beside it, and a PATH of stubs."""
+    """A user's folder with a compose file, the project's folder beside it, and a PATH of stubs."""
 
     def __init__(self, folder: Path) -> None:
         self.ours, self.project = folder / "ours $1", folder / "frigate"
@@ -141,7 +141,7 @@ def docker(house: House) -> House:
 # -- what it writes
 
 
-def test_it_writes_settings_and_override_and_not_the_users_compose_file(house: House) -> None:
+def test_setup_writes_settings_and_override_and_keeps_the_users_compose_file(house: House) -> None:
     done = house.setup(**GIVEN)
     assert done.returncode == 0, done.stderr
     keys = f"S3_ACCESS_KEY='AKIAEXAMPLE'\nS3_SECRET_KEY='{SECRET}'\n"
@@ -169,7 +169,7 @@ def test_a_second_run_changes_nothing_and_needs_no_settings(house: House) -> Non
     assert house.calls().count(" pip ") == vendored == 1
 
 
-def test_a_setting_given_anew_replaces_the_old_one(house: House) -> None:
+def test_a_new_value_of_a_setting_replaces_the_old_one(house: House) -> None:
     house.setup(**GIVEN)
     done = house.setup(S3_BUCKET="other", MIRROR_KEY_TIMEZONE="Europe/Berlin")
     assert "  -S3_BUCKET='cams'\n  +S3_BUCKET='other'\n" in done.stdout
@@ -188,14 +188,14 @@ def test_a_setting_that_was_written_under_an_older_name_is_kept_under_the_newer(
     assert threads == ["MIRROR_UPLOAD_THREADS='16'"]
 
 
-def test_a_setting_given_under_either_name_replaces_the_old_one(house: House) -> None:
+def test_a_value_given_under_either_name_replaces_the_old_one(house: House) -> None:
     for given in ({"MIRROR_NICENESS": "1"}, {"S3_NICENESS": "2"}, {"MIRROR_NICENESS": "3"}):
         assert house.setup(**GIVEN, **given).returncode == 0
         lines = [line for line in house.env.read_text().splitlines() if "NICENESS" in line]
         assert lines == [f"MIRROR_NICENESS='{next(iter(given.values()))}'"]
 
 
-def test_a_line_of_the_users_keeps_its_older_name_and_wins(house: House) -> None:
+def test_the_users_own_line_keeps_its_older_name_and_wins(house: House) -> None:
     house.setup(**GIVEN, MIRROR_NICENESS="1")
     house.env.write_text(f"S3_NICENESS=2\n{house.env.read_text()}")
     assert house.setup().returncode == 0
@@ -208,7 +208,7 @@ def test_the_override_names_every_setting_and_mounts_our_folder_read_only(house:
     yaml = pytest.importorskip("yaml")
     house.setup(**GIVEN)
     service = yaml.safe_load(house.override.read_text())["services"]["frigate"]
-    names = {name for one in VARIABLES.values() for name in one.sources}
+    names = {name for variable in VARIABLES.values() for name in variable.sources}
     assert set(service["environment"]) == names
     assert set(service["environment"].values()) == {None}
     [mount] = service["volumes"]
@@ -216,7 +216,7 @@ def test_the_override_names_every_setting_and_mounts_our_folder_read_only(house:
     assert service["stop_grace_period"] == "30s"
 
 
-def test_what_the_users_compose_file_sets_is_left_to_it(house: House) -> None:
+def test_setup_leaves_out_what_the_users_compose_file_sets(house: House) -> None:
     theirs = "    stop_grace_period: 1m\n    environment:\n      S3_BUCKET: theirs\n"
     house.compose.write_text(COMPOSE.replace("    # entrypoint", f"{theirs}    # entrypoint"))
     done = house.setup()
@@ -241,7 +241,7 @@ def test_the_folder_can_be_named(house: House, tmp_path: Path) -> None:
     assert (tmp_path / "moved" / ".env").exists() and not house.env.exists()
 
 
-# -- what it leaves alone
+# -- what it keeps
 
 
 def test_the_users_own_lines_stay_as_they_are(house: House) -> None:
@@ -253,14 +253,14 @@ def test_the_users_own_lines_stay_as_they_are(house: House) -> None:
     assert ".env has a line of your own for S3_REGION" in done.stdout
 
 
-def test_settings_may_all_stand_in_the_users_own_lines(house: House) -> None:
+def test_the_users_own_lines_may_contain_all_settings(house: House) -> None:
     house.env.write_text("export S3_BUCKET=\"cams\"\nS3_ACCESS_KEY=a # key\nS3_SECRET_KEY='b'\n")
     done = house.setup()
     assert done.returncode == 0, done.stderr
-    assert (house.notes / "doctor").read_text() == "cams|b|"
+    assert (house.notes / "checked").read_text() == "cams|b|"
 
 
-def test_a_block_that_lost_its_end_counts_as_the_users(house: House) -> None:
+def test_a_block_without_an_end_counts_as_the_users_lines(house: House) -> None:
     house.setup(**GIVEN)
     damaged = house.env.read_text().rsplit("# <<<", 1)[0] + "THEIRS=1\n"
     house.env.write_text(damaged)
@@ -268,7 +268,7 @@ def test_a_block_that_lost_its_end_counts_as_the_users(house: House) -> None:
     assert house.env.read_text().startswith(damaged)
 
 
-def test_lines_behind_our_block_stay_the_users_though_all_lines_end_as_on_windows(
+def test_lines_after_our_block_stay_even_if_all_lines_end_as_on_windows(
     house: House,
 ) -> None:
     house.setup(**GIVEN)
@@ -277,7 +277,7 @@ def test_lines_behind_our_block_stay_the_users_though_all_lines_end_as_on_window
     assert house.env.read_bytes() == b"MINE=1\r\n"
 
 
-def test_an_override_of_the_users_is_not_touched(docker: House) -> None:
+def test_an_override_of_the_user_is_not_changed(docker: House) -> None:
     theirs = "services:\n  frigate:\n    shm_size: 1gb\n"
     docker.override.write_text(theirs)
     done = docker.setup(**GIVEN)
@@ -288,7 +288,7 @@ def test_an_override_of_the_users_is_not_touched(docker: House) -> None:
     assert f"compose -f {files.replace(':', ' -f ')} run" in docker.calls()
 
 
-def test_a_compose_file_variable_says_where_the_service_stands(house: House) -> None:
+def test_setup_finds_the_service_in_the_files_of_the_compose_file_variable(house: House) -> None:
     house.compose.rename(house.project / "nvr.yml")
     house.env.write_text("COMPOSE_FILE=nvr.yml:docker-compose.override.yml\n")
     done = house.setup(**GIVEN)
@@ -296,28 +296,28 @@ def test_a_compose_file_variable_says_where_the_service_stands(house: House) -> 
     assert "COMPOSE_FILE is set" not in done.stdout
 
 
-def test_a_compose_file_variable_without_our_override_is_pointed_out(house: House) -> None:
+def test_a_compose_file_variable_without_our_override_is_reported(house: House) -> None:
     house.env.write_text("COMPOSE_FILE=docker-compose.yml\n")
     assert "add :docker-compose.override.yml to it" in house.setup(**GIVEN).stdout
 
 
-def test_an_entrypoint_of_the_users_is_pointed_out(house: House) -> None:
+def test_an_entrypoint_of_the_user_is_reported(house: House) -> None:
     assert "entrypoint of its own" not in house.setup("--dry-run", **GIVEN).stdout
     house.compose.write_text(COMPOSE.replace("# entrypoint", "entrypoint"))
     assert "entrypoint of its own" in house.setup("--dry-run", **GIVEN).stdout
 
 
-# -- what must be right before
+# -- problems
 
 
-def test_every_problem_is_said_at_once_and_nothing_is_written(house: House) -> None:
+def test_all_problems_are_reported_at_once_and_nothing_is_written(house: House) -> None:
     house.compose.unlink()
     (house.ours / "boot" / "sitecustomize.py").unlink()
     done = house.setup(S3_ACCESS_KEY="half", S3_ENDPOINT_URL="minio:9000")
     assert done.returncode == 1
-    for said in ("no compose file", "boot/sitecustomize.py is missing", "S3_BUCKET is not set",
+    for problem in ("no compose file", "boot/sitecustomize.py is missing", "S3_BUCKET is not set",
                  "S3_SECRET_KEY is not", "S3_ENDPOINT_URL must begin"):  # fmt: skip
-        assert said in done.stderr
+        assert problem in done.stderr
     assert house.files() == {}
     assert not (house.ours / "vendor").exists()
 
@@ -352,13 +352,13 @@ def test_every_wrong_setting_is_a_problem_before_anything_is_written(house: Hous
     assert not (house.project / ".env").exists()
 
 
-def test_a_service_that_is_not_there_is_a_problem(house: House) -> None:
+def test_a_missing_service_is_a_problem(house: House) -> None:
     done = house.setup("--service", "other", **GIVEN)
     assert (done.returncode, "no service other in docker-compose.yml" in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("secret", ["it's", "back\\slash", "two\nlines"])
-def test_a_secret_that_env_cannot_hold_is_refused_with_a_way_out(house: House, secret: str) -> None:
+def test_a_secret_that_env_cannot_hold_is_refused_with_advice(house: House, secret: str) -> None:
     done = house.setup(**GIVEN | {"S3_SECRET_KEY": secret})
     assert done.returncode == 1
     assert "S3_SECRET_KEY_FILE" in done.stderr and secret not in done.stderr
@@ -370,31 +370,31 @@ def test_a_secret_in_a_file_counts_as_given(house: House) -> None:
     assert "S3_SECRET_KEY_FILE='/s/b'" in house.env.read_text()
 
 
-def test_no_keys_at_all_leave_it_to_the_standard_chain(house: House) -> None:
+def test_setup_accepts_that_no_keys_are_given(house: House) -> None:
     assert house.setup(S3_BUCKET="cams").returncode == 0
 
 
 @pytest.mark.parametrize("wrong", ["--what", "--service", "--service=a b", "--dir=/no/such"])
-def test_wrong_use_has_an_exit_code_of_its_own(house: House, wrong: str) -> None:
+def test_a_wrong_command_line_of_setup_exits_with_64(house: House, wrong: str) -> None:
     done = house.setup(*wrong.split("="), **GIVEN)
     assert done.returncode == 64
     assert "usage: " in done.stderr and house.files().keys() == {"docker-compose.yml"}
 
 
-# -- what nobody may see
+# -- secrets
 
 
 def test_a_secret_is_neither_printed_nor_on_a_command_line(docker: House) -> None:
-    said = []
+    outputs = []
     for arguments in (["--dry-run"], [], ["--uninstall", "--dry-run"], ["--uninstall"]):
         done = docker.setup(*arguments, **GIVEN)
-        said += [done.stdout, done.stderr]
-    assert "S3_SECRET_KEY='********'" in "".join(said)
-    for text in (*said, docker.calls()):
+        outputs += [done.stdout, done.stderr]
+    assert "S3_SECRET_KEY='********'" in "".join(outputs)
+    for text in (*outputs, docker.calls()):
         assert SECRET not in text and "AKIAEXAMPLE" not in text
 
 
-def test_a_change_of_nothing_but_a_secret_is_shown_as_that(house: House) -> None:
+def test_a_change_of_secrets_alone_is_shown_as_such(house: House) -> None:
     house.setup(**GIVEN)
     done = house.setup(S3_SECRET_KEY="another")
     assert "(only secrets change)" in done.stdout
@@ -406,7 +406,7 @@ def test_the_users_other_secrets_do_not_appear_in_the_difference(house: House) -
     assert "geheim" not in house.setup(**GIVEN).stdout
 
 
-# -- dry run and undoing
+# -- dry run and uninstall
 
 
 def test_a_dry_run_shows_everything_and_does_nothing(docker: House) -> None:
@@ -417,7 +417,7 @@ def test_a_dry_run_shows_everything_and_does_nothing(docker: House) -> None:
     assert docker.calls() == "" and not (docker.ours / "vendor").exists()
 
 
-def test_uninstall_takes_away_what_was_written_and_nothing_else(house: House) -> None:
+def test_uninstall_removes_what_setup_has_written_and_nothing_else(house: House) -> None:
     house.env.write_text("THEIRS=1\n")
     before = house.files()
     house.setup(**GIVEN)
@@ -433,21 +433,21 @@ def test_uninstall_removes_an_env_file_that_held_nothing_else(house: House) -> N
     assert house.files().keys() == {"docker-compose.yml"}
 
 
-def test_uninstall_leaves_an_override_of_the_users(house: House) -> None:
+def test_uninstall_keeps_an_override_of_the_user(house: House) -> None:
     house.override.write_text("services: {}\n")
     done = house.setup("--uninstall")
     assert house.override.exists()
     assert "Nothing of the mirror is set up" in done.stdout
 
 
-def test_uninstall_in_a_folder_that_was_never_set_up_leaves_the_libraries(house: House) -> None:
+def test_uninstall_in_a_folder_that_was_never_set_up_keeps_the_libraries(house: House) -> None:
     house.setup("--vendor-only")
     done = house.setup("--uninstall")
     assert "Nothing of the mirror is set up" in done.stdout
     assert (house.ours / "vendor").exists()
 
 
-def test_uninstall_can_be_tried_dry(house: House) -> None:
+def test_uninstall_has_a_dry_run(house: House) -> None:
     house.setup(**GIVEN)
     before = house.files()
     done = house.setup("--uninstall", "--dry-run")
@@ -458,7 +458,7 @@ def test_uninstall_can_be_tried_dry(house: House) -> None:
 # -- the libraries
 
 
-def test_libraries_are_fetched_by_hash_without_building_and_swapped_in_whole(house: House) -> None:
+def test_libraries_are_downloaded_by_hash_as_wheels_and_replaced_as_a_whole(house: House) -> None:
     (house.ours / "vendor" / "boto3").mkdir(parents=True)
     (house.ours / "vendor" / "boto3" / "old").touch()
     assert house.setup("--vendor-only").returncode == 0
@@ -468,7 +468,7 @@ def test_libraries_are_fetched_by_hash_without_building_and_swapped_in_whole(hou
     assert house.files().keys() == {"docker-compose.yml"}
 
 
-def test_libraries_that_cannot_be_fetched_leave_everything_as_it_was(house: House) -> None:
+def test_a_failed_download_of_the_libraries_changes_nothing(house: House) -> None:
     (house.ours / "vendor").mkdir()
     (house.ours / "vendor" / "old").touch()
     done = house.setup(PIP_STATUS="1", **GIVEN)
@@ -477,13 +477,13 @@ def test_libraries_that_cannot_be_fetched_leave_everything_as_it_was(house: Hous
     assert house.files().keys() == {"docker-compose.yml"}
 
 
-def test_libraries_that_cannot_be_put_in_place_are_no_success(house: House) -> None:
+def test_libraries_that_cannot_be_put_in_place_make_setup_fail(house: House) -> None:
     (house.bin / "mv").unlink()
     house.stub("mv", f'[[ $* != *vendor.new* ]] && exec {shutil.which("mv")} "$@"\n')
     assert house.setup("--vendor-only").returncode == 1
 
 
-def test_a_new_lock_file_fetches_the_libraries_anew(house: House) -> None:
+def test_a_changed_lock_file_makes_setup_download_the_libraries_again(house: House) -> None:
     house.setup("--vendor-only")
     with (house.ours / "requirements" / "child.lock").open("a") as lock:
         lock.write("# newer\n")
@@ -491,10 +491,12 @@ def test_a_new_lock_file_fetches_the_libraries_anew(house: House) -> None:
     assert house.calls().count(" pip ") == 2
 
 
-def test_without_python_the_users_own_frigate_image_fetches_them(docker: House) -> None:
+def test_without_python_the_users_frigate_image_downloads_the_libraries(docker: House) -> None:
     done = docker.setup(NO_PYTHON="1", **GIVEN)
     assert done.returncode == 0, done.stderr
-    assert " MIRROR_UPLOAD_THREADS:" in docker.override.read_text(), "it lists the settings, too"
+    assert " MIRROR_UPLOAD_THREADS:" in docker.override.read_text(), (
+        "the image lists the settings too"
+    )
     lines = docker.calls().splitlines()
     run, *compiling = [line for line in lines if line.startswith("docker run")]
     assert "--entrypoint python3 ghcr.io/blakeblackshear/frigate:0.17.2 -m pip install" in run
@@ -505,15 +507,15 @@ def test_without_python_the_users_own_frigate_image_fetches_them(docker: House) 
     ]
 
 
-def test_what_the_mount_cannot_keep_is_compiled_again_after_an_update(house: House) -> None:
-    for command in ((), ("--vendor-only",)):  # nothing is written the second time
+def test_every_run_compiles_the_code_because_the_mount_is_read_only(house: House) -> None:
+    for command in ((), ("--vendor-only",)):  # the second run finds every file written
         house.setup(*command, **GIVEN)
         (house.notes / "calls").unlink()
         house.setup(*command, **GIVEN)
         assert house.calls().count(f"compileall -q -l {house.ours} ") == 1
 
 
-def test_code_is_compiled_by_frigates_own_python_where_its_image_is_here(docker: House) -> None:
+def test_frigates_own_python_compiles_the_code_if_its_image_is_present(docker: House) -> None:
     docker.setup("--vendor-only")
     assert "0.17.2 -m compileall" in docker.calls()
     assert "python3 -m compileall" not in docker.calls()
@@ -526,10 +528,10 @@ def test_the_image_can_be_named(docker: House) -> None:
     assert "python3 mine:1 -m pip" in docker.calls()
 
 
-# -- the doctor
+# -- the check
 
 
-def test_the_doctor_is_asked_in_the_container_where_docker_is(docker: House) -> None:
+def test_the_check_runs_in_the_container_if_docker_is_present(docker: House) -> None:
     assert docker.setup(**GIVEN).returncode == 0
     assert (
         "docker compose run --rm --no-deps -T --entrypoint python3 frigate"
@@ -537,25 +539,27 @@ def test_the_doctor_is_asked_in_the_container_where_docker_is(docker: House) -> 
     ) in docker.calls()
 
 
-def test_faults_that_the_doctor_finds_have_an_exit_code_of_their_own(docker: House) -> None:
-    done = docker.setup(DOCTOR="1", **GIVEN)
+def test_setup_exits_with_3_if_the_check_finds_faults(docker: House) -> None:
+    done = docker.setup(CHECK="1", **GIVEN)
     assert done.returncode == 3
     assert docker.override.exists()
 
 
-def test_without_docker_the_doctor_has_the_settings_in_his_environment(house: House) -> None:
+def test_without_docker_the_check_gets_the_settings_in_its_environment(house: House) -> None:
     house.setup(**GIVEN)
-    (house.notes / "doctor").unlink()
+    (house.notes / "checked").unlink()
     assert house.setup().returncode == 0
-    assert (house.notes / "doctor").read_text() == f"cams|{SECRET}|"
+    assert (house.notes / "checked").read_text() == f"cams|{SECRET}|"
 
 
-def test_faults_that_the_doctor_finds_without_docker_are_3_too(house: House) -> None:
-    done = house.setup(DOCTOR="1", **GIVEN)
+def test_setup_exits_with_3_too_if_the_check_finds_faults_without_docker(house: House) -> None:
+    done = house.setup(CHECK="1", **GIVEN)
     assert (done.returncode, "check found the faults above" in done.stderr) == (3, True)
 
 
-def test_a_doctor_who_cannot_see_frigates_folders_advises_to_ask_again(house: House) -> None:
+def test_after_a_check_outside_the_container_setup_advises_to_repeat_it_inside(
+    house: House,
+) -> None:
     done = house.setup(**GIVEN)
     assert done.returncode == 0
     assert (
@@ -564,7 +568,7 @@ def test_a_doctor_who_cannot_see_frigates_folders_advises_to_ask_again(house: Ho
     )
 
 
-def test_a_doctor_who_cannot_be_asked_is_said_and_is_no_failure(docker: House) -> None:
+def test_a_check_that_cannot_run_is_reported_and_is_no_failure(docker: House) -> None:
     docker.setup("--vendor-only")
     done = docker.setup(NO_PYTHON="1", NO_COMPOSE="1", **GIVEN)
     assert done.returncode == 0
@@ -575,7 +579,7 @@ def test_a_doctor_who_cannot_be_asked_is_said_and_is_no_failure(docker: House) -
 
 
 def converse(house: House, answers: dict[bytes, bytes], *arguments: str) -> tuple[bytes, int]:
-    """Run the script on a terminal and answer its questions; what was seen and the exit code."""
+    """Runs the script on a terminal and answers its questions. Returns its output and exit code."""
     command = ["bash", str(house.ours / "setup_s3_mirror.sh"), *arguments]
     child, screen = pty.fork()
     if child == 0:
@@ -585,7 +589,7 @@ def converse(house: House, answers: dict[bytes, bytes], *arguments: str) -> tupl
     while True:
         try:
             seen += os.read(screen, 1024)
-        except OSError:  # the terminal is gone with the script
+        except OSError:  # the terminal ends with the script
             break
         for question in [each for each in left if each in seen]:
             os.write(screen, left.pop(question) + b"\n")
@@ -599,7 +603,9 @@ ANSWERS = {
 }  # fmt: skip
 
 
-def test_on_a_terminal_it_asks_for_what_is_missing_without_echoing_the_secret(house: House) -> None:
+def test_on_a_terminal_setup_asks_for_what_is_missing_without_echoing_the_secret(
+    house: House,
+) -> None:
     seen, status = converse(house, ANSWERS)
     assert status == 0, seen
     assert SECRET.encode() not in seen
@@ -608,13 +614,13 @@ def test_on_a_terminal_it_asks_for_what_is_missing_without_echoing_the_secret(ho
     assert "S3_ENDPOINT_URL" not in house.env.read_text()
 
 
-def test_on_a_terminal_it_writes_only_after_a_yes(house: House) -> None:
+def test_on_a_terminal_setup_writes_only_after_a_yes(house: House) -> None:
     seen, status = converse(house, ANSWERS | {b"[y/N] ": b""})
     assert status == 1 and b"Nothing was written." in seen
     assert house.files().keys() == {"docker-compose.yml"}
 
 
-def test_yes_asks_nothing(house: House) -> None:
+def test_the_option_yes_asks_no_question(house: House) -> None:
     house.env.write_text("S3_BUCKET=cams\n")
     seen, status = converse(house, {}, "--yes")
     assert status == 0 and b"[y/N]" not in seen
@@ -623,7 +629,7 @@ def test_yes_asks_nothing(house: House) -> None:
 # -- the demo
 
 
-def test_demo_is_handed_to_its_own_script(house: House, run_demo: Callable[..., None]) -> None:
+def test_demo_runs_its_own_script(house: House, run_demo: Callable[..., None]) -> None:
     run_demo()
     done = house.setup("demo", "--keep")
     assert (done.stdout, done.returncode) == ("demo --keep\n", 5)

@@ -242,7 +242,7 @@ def test_while_the_disk_fails_nobody_can_tell_whether_a_snapshot_exists(
 
     monkeypatch.setattr(os, "lstat", fail)
     why = snapshots(clips).why_unseen(EVENT)
-    assert why == f"{clips} cannot be looked at: Input/output error"
+    assert why == f"{clips} cannot be read: Input/output error"
 
 
 @pytest.mark.parametrize("camera", ["x" * 4096, "\ud800", "a\0b"])

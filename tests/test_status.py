@@ -1,4 +1,4 @@
-"""Health: one line, one word, one document, and no trust in what lies there instead."""
+"""Health as one line, one word and one document, and a reader that trusts no status file."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ GOOD = Status(
 
 AND = ": see .s3_failed_events; `retry` once the cause is gone, or `acknowledge`"
 NO_BUCKET = "the bucket cannot be reached or denies access"
+SEE_LOG = "search Frigate's log for `S3 snapshot mirror`"
 
 
 @pytest.fixture
@@ -76,15 +77,19 @@ def test_the_statistics_line_has_exactly_the_form_that_people_grep_for() -> None
     [
         ({}, OK, []),
         ({"behind": 900.0}, OK, []),
-        ({"behind": 901.0}, DEGRADED, ["the oldest picture has been waiting for 15 min 1 s"]),
+        (
+            {"behind": 901.0},
+            DEGRADED,
+            ["the oldest file in the queue has been waiting for 15 min 1 s"],
+        ),
         ({"troubles": ["spool full"]}, DEGRADED, ["spool full"]),
-        ({"counts": Counts(failed=2)}, DEGRADED, ["2 picture(s) failed for good" + AND]),
-        ({"counts": Counts(lost=30)}, DEGRADED, ["30 picture(s) were lost" + AND]),
+        ({"counts": Counts(failed=2)}, DEGRADED, ["2 file(s) failed for good" + AND]),
+        ({"counts": Counts(lost=30)}, DEGRADED, ["30 file(s) were lost" + AND]),
         (
             {"counts": Counts(flawed=1)},
             DEGRADED,
             [
-                "1 picture(s) are in the bucket, but not whole or not in their last version: "
+                "1 file(s) are in the bucket, but incomplete or in an earlier version: "
                 "see .s3_failed_events, then `acknowledge`"
             ],
         ),
@@ -97,17 +102,17 @@ def test_the_statistics_line_has_exactly_the_form_that_people_grep_for() -> None
         ),
     ],
 )
-def test_health_is_down_without_a_bucket_degraded_with_a_reason_and_else_ok(
+def test_health_is_down_without_a_bucket_degraded_with_a_reason_and_otherwise_ok(
     other: dict[str, Any], word: str, reasons: list[str]
 ) -> None:
-    found = status(**other)
-    assert (found.health, found.reasons) == (word, reasons)
-    assert found.line().endswith(f"Health: {word}")
-    assert found.document()["health"] == word
-    assert found.document()["reasons"] == reasons
+    current = status(**other)
+    assert (current.health, current.reasons) == (word, reasons)
+    assert current.line().endswith(f"Health: {word}")
+    assert current.document()["health"] == word
+    assert current.document()["reasons"] == reasons
 
 
-def test_what_is_lost_counts_among_the_failed_events() -> None:
+def test_lost_pictures_count_as_failed_events() -> None:
     assert "Failed Events: 5," in status(counts=Counts(failed=2, lost=3, flawed=7)).line()
 
 
@@ -123,15 +128,15 @@ def test_the_document_is_written_and_read_back(path: Path) -> None:
     assert document["last_error"] == {"at": NOW - 5, "message": "no such bucket", "hint": "make it"}
 
 
-def test_the_status_file_is_for_its_owner_only_and_leaves_nothing_beside_it(path: Path) -> None:
+def test_the_status_file_is_for_its_owner_only_and_leaves_no_temporary_file(path: Path) -> None:
     path.with_name(f"{path.name}.part").write_text("left by a crash")
     report_status.write(GOOD.document(), path)
     report_status.write(GOOD.document(), path)
     assert path.stat().st_mode & 0o777 == 0o600
-    assert [one.name for one in path.parent.iterdir()] == [path.name]
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_a_link_laid_in_its_way_is_not_followed(path: Path) -> None:
+def test_writing_the_status_follows_no_link(path: Path) -> None:
     victim = path.with_name("victim")
     victim.write_text("precious")
     path.with_name(f"{path.name}.part").symlink_to(victim)
@@ -159,7 +164,7 @@ def test_a_reader_never_sees_half_a_document(path: Path) -> None:
     assert seen == {OK}
 
 
-def test_what_cannot_be_written_is_an_error_and_leaves_the_old_document(path: Path) -> None:
+def test_a_document_that_cannot_be_written_is_an_error_and_the_old_one_stays(path: Path) -> None:
     report_status.write(GOOD.document(), path)
     with pytest.raises(TypeError):
         report_status.write({"health": object()}, path)
@@ -180,7 +185,7 @@ def test_a_document_from_another_time_means_that_the_mirror_does_not_run(
     assert document["health"] == word
     if word == DOWN:
         assert document["reasons"][0].startswith("the mirror is not running: its last status is")
-        assert document["counts"]["uploaded"] == 1523, "what was known then is still told"
+        assert document["counts"]["uploaded"] == 1523, "the last known numbers stay"
 
 
 def test_a_mirror_that_was_stopped_is_down(path: Path) -> None:
@@ -188,7 +193,7 @@ def test_a_mirror_that_was_stopped_is_down(path: Path) -> None:
     document = report_status.read(path, NOW)
     assert (document["health"], document["reasons"]) == (
         DOWN,
-        ["the mirror was stopped with Frigate"],
+        ["the mirror has stopped, because Frigate has stopped"],
     )
 
 
@@ -199,7 +204,7 @@ def state(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_mirror_that_has_let_go_of_its_lock_is_down_at_once(path: Path, state: Path) -> None:
+def test_a_mirror_that_has_released_its_lock_is_down_at_once(path: Path, state: Path) -> None:
     lock = RunLock(state / "mirror.lock")
     assert lock.acquire()
     report_status.write(status(paths={"state": str(state)}).document(), path)
@@ -207,11 +212,11 @@ def test_a_mirror_that_has_let_go_of_its_lock_is_down_at_once(path: Path, state:
     lock.release()
     document = report_status.read(path, NOW + 7)
     assert document["health"] == DOWN
-    assert document["reasons"] == ["the mirror is not running: it died in the last 7 s"]
-    assert document["counts"]["uploaded"] == 1523, "what was known then is still told"
+    assert document["reasons"] == ["the mirror is not running: it died in the last 7 s; " + SEE_LOG]
+    assert document["counts"]["uploaded"] == 1523, "the last known numbers stay"
 
 
-def test_asking_for_the_lock_does_not_keep_a_mirror_from_taking_it(state: Path) -> None:
+def test_reading_the_state_of_the_lock_does_not_keep_a_mirror_from_taking_it(state: Path) -> None:
     lock = RunLock(state / "mirror.lock")
     assert lock.acquire()
     lock.release()
@@ -239,7 +244,7 @@ def test_asking_for_the_lock_does_not_keep_a_mirror_from_taking_it(state: Path) 
     lambda lock: os.mkfifo(lock),
     lambda lock: lock.symlink_to(__file__),
 ])  # fmt: skip
-def test_without_a_lock_file_to_ask_the_age_of_the_status_counts(
+def test_without_a_usable_lock_file_the_age_of_the_status_counts(
     path: Path, state: Path, lay: Any
 ) -> None:
     lay(state / "mirror.lock")
@@ -285,7 +290,7 @@ GARBAGE = [
 
 
 @pytest.mark.parametrize("raw", GARBAGE, ids=range(len(GARBAGE)))
-def test_a_garbled_status_file_is_down_and_can_be_told(path: Path, raw: bytes) -> None:
+def test_a_garbled_status_file_is_reported_as_down(path: Path, raw: bytes) -> None:
     path.write_bytes(raw)
     document = report_status.read(path, NOW)
     assert document["health"] == DOWN
@@ -293,7 +298,9 @@ def test_a_garbled_status_file_is_down_and_can_be_told(path: Path, raw: bytes) -
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
-def test_what_stands_in_its_place_is_down_and_not_waited_for(path: Path, make: Any) -> None:
+def test_a_folder_a_pipe_or_a_device_in_place_of_the_status_file_is_down(
+    path: Path, make: Any
+) -> None:
     make(path)
     assert report_status.read(path, NOW)["health"] == DOWN
 
@@ -303,10 +310,12 @@ def test_a_file_of_100_megabytes_is_not_read(path: Path) -> None:
     os.truncate(path, 100_000_000)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert "too large" in report_status.read(path, NOW)["reasons"][0]
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000, "kilobytes"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000, (
+        "it needs more than 50 MB"
+    )
 
 
-# Control characters, escape sequences, changes of direction, halves of letters, long texts.
+# Control characters, escape sequences, changes of direction, half characters and long texts.
 TEXTS = st.text(max_size=30) | st.sampled_from(
     [
         "\x1b[2J\x1b]0;owned\x07",
@@ -329,7 +338,7 @@ FULL = json.loads(
 
 
 def places(document: Any, here: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The way to every value in a document."""
+    """Yields the path to every value in a document."""
     inner = document.items() if isinstance(document, dict) else enumerate(document)
     for name, value in inner:
         yield (*here, name)
@@ -339,7 +348,7 @@ def places(document: Any, here: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...
 
 @st.composite
 def mutated(draw: st.DrawFn) -> Any:
-    """A real document in which something is another thing, is missing or is there besides."""
+    """A real document in which some values are changed, removed or added."""
     document = copy.deepcopy(FULL)
     for way in draw(st.lists(st.sampled_from(list(places(FULL))), max_size=3)):
         at = document
@@ -351,29 +360,29 @@ def mutated(draw: st.DrawFn) -> Any:
             else:
                 del at[way[-1]]
         except (LookupError, TypeError):
-            continue  # an earlier change has taken it away
+            continue  # an earlier change has removed it
     return document | draw(st.dictionaries(TEXTS, ANYTHING, max_size=2))
 
 
 @settings(deadline=None)
 @given(document=ANYTHING | mutated(), now=st.floats(0, 1e10))
-def test_whatever_json_lies_there_is_told_without_an_error_and_without_control_characters(
+def test_any_json_is_reported_without_an_error_and_without_control_characters(
     tmp_path_factory: pytest.TempPathFactory, document: Any, now: float
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "hostile.json"
     path.write_text(json.dumps(document))
     for moment in (now, NOW):
-        found = report_status.read(path, moment)
-        lines = report(found, moment).split("\n")
+        shown = report_status.read(path, moment)
+        lines = report(shown, moment).split("\n")
         assert lines[0].removeprefix("S3 mirror: ") in WORDS
         assert all(line.isprintable() and len(line) < 600 for line in lines)
         assert len(lines) < 40
-        assert json.loads(json.dumps(found, allow_nan=False)) == found
+        assert json.loads(json.dumps(shown, allow_nan=False)) == shown
 
 
 @settings(deadline=None)
 @given(raw=st.binary() | st.integers(1, 10_000).map(lambda deep: b"[" * deep + b"]" * deep))
-def test_whatever_bytes_lie_there_are_told_as_down(
+def test_any_other_bytes_are_reported_as_down(
     tmp_path_factory: pytest.TempPathFactory, raw: bytes
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "hostile.json"
@@ -381,21 +390,21 @@ def test_whatever_bytes_lie_there_are_told_as_down(
     assert report(report_status.read(path, NOW), NOW).startswith("S3 mirror: DOWN\n")
 
 
-def test_no_text_of_a_hostile_document_can_forge_a_line_or_reach_the_terminal(path: Path) -> None:
+def test_no_text_of_a_hostile_document_can_forge_a_line_or_control_the_terminal(path: Path) -> None:
     hostile = {"mirror": "\x1b[32m0.1\r\nS3 mirror: OK\u202e"}
     report_status.write(status(versions=hostile).document(), path)
     last = report(report_status.read(path, NOW), NOW).splitlines()[-1]
     assert last == "  versions     mirror ?[32m0.1  S3 mirror: OK?"
 
 
-def test_of_the_paths_in_it_only_those_are_kept_that_can_be_paths(path: Path) -> None:
+def test_only_valid_paths_of_a_status_file_are_kept(path: Path) -> None:
     paths = {"database": "/config/frigate.db", "state": "state", "a": "/a\x1b[2J", "b": "/b\0"}
     report_status.write(status(paths=paths).document(), path)
     assert report_status.read(path, NOW)["paths"]["database"] == "/config/frigate.db"
 
 
-def test_why_no_mirror_runs_is_told_until_one_does(path: Path) -> None:
-    report_status.tell_why_not("the state folder is another's\x1b[2J", path)
+def test_the_reason_why_no_mirror_runs_is_shown_until_one_runs(path: Path) -> None:
+    report_status.write_why_not_running("the state folder is another's\x1b[2J", path)
     document = report_status.read(path)
     assert document["health"] == DOWN and document["reasons"][0].startswith("the state folder")
     assert "\x1b" not in report(document, NOW)
@@ -406,19 +415,19 @@ def test_why_no_mirror_runs_is_told_until_one_does(path: Path) -> None:
 # -- for people
 
 
-def told(document: dict[str, Any]) -> dict[str, str]:
+def report_lines(document: dict[str, Any]) -> dict[str, str]:
     lines = report(document, NOW).splitlines()[1:]
     return {line[:15].strip(): line[15:] for line in lines}
 
 
-def test_the_report_tells_what_an_owner_wants_to_know() -> None:
-    found = report(GOOD.document(), NOW)
-    assert found == "\n".join(
+def test_the_report_shows_health_bucket_uploads_queue_and_versions() -> None:
+    text = report(GOOD.document(), NOW)
+    assert text == "\n".join(
         [
             "S3 mirror: OK",
             "  bucket       pictures at AWS, up for 1 h",
             "  in bucket    1523, the last one 1 min 1 s ago",
-            "  waiting      5 (retrying 2); 1 without a picture yet",
+            "  waiting      5 (retrying 2); 1 without a file yet",
             "  behind by    12 s",
             "  failed       0 for good, 0 lost; 4 had no file",
             "  spool        5 files, 1.2 MB",
@@ -430,7 +439,7 @@ def test_the_report_tells_what_an_owner_wants_to_know() -> None:
 
 def test_the_report_of_an_outage_says_what_happened_and_what_to_do() -> None:
     fault = Fault(NOW - 30, "list bucket pictures: access denied", "grant s3:ListBucket")
-    lines = told(status(service_down=True, last_success=None, last_error=fault).document())
+    lines = report_lines(status(service_down=True, last_success=None, last_error=fault).document())
     assert lines["because"] == "the bucket cannot be reached or denies access"
     assert lines["bucket"].endswith("down for 1 h")
     assert lines["in bucket"].endswith("the last one never")
@@ -438,13 +447,15 @@ def test_the_report_of_an_outage_says_what_happened_and_what_to_do() -> None:
     assert lines["what to do"] == "grant s3:ListBucket"
 
 
-def test_a_bucket_that_has_not_answered_yet_is_not_said_to_be_up() -> None:
-    lines = told(status(service_answered=False).document())
+def test_a_bucket_that_has_not_answered_yet_is_not_shown_as_up() -> None:
+    lines = report_lines(status(service_answered=False).document())
     assert lines["bucket"].endswith("no answer yet for 1 h")
 
 
-def test_an_error_without_a_hint_has_no_line_of_advice() -> None:
-    assert "what to do" not in told(status(last_error=Fault(NOW, "timed out", "")).document())
+def test_an_error_without_a_hint_is_shown_without_advice() -> None:
+    assert "what to do" not in report_lines(
+        status(last_error=Fault(NOW, "timed out", "")).document()
+    )
 
 
 @pytest.mark.parametrize(
@@ -459,30 +470,30 @@ def test_an_error_without_a_hint_has_no_line_of_advice() -> None:
         (86_400 * 3 + 4 * 3600 + 59, "3 d 4 h"),
     ],
 )
-def test_a_length_of_time_is_told_in_its_two_largest_units(seconds: float, text: str) -> None:
+def test_a_length_of_time_is_shown_in_its_two_largest_units(seconds: float, text: str) -> None:
     assert span(seconds) == text
 
 
 # -- troubles
 
 
-def test_a_trouble_is_said_when_it_begins_and_again_only_after_it_was_over(
+def test_a_trouble_is_logged_when_it_begins_and_again_only_after_it_has_ended(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     troubles = Troubles()
     for trouble in ("locked", "locked", "gone", "", "locked"):
         troubles.note("database", trouble)
     troubles.note("ledger", "")
-    assert [one.getMessage() for one in caplog.records] == ["S3 snapshot mirror: locked"] * 2
-    assert {one.levelno for one in caplog.records} == {logging.WARNING}
+    assert [record.getMessage() for record in caplog.records] == ["S3 snapshot mirror: locked"] * 2
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
     assert troubles.all() == ["locked"]
 
 
-def test_troubles_can_be_asked_for_while_others_are_noted() -> None:
+def test_troubles_can_be_read_while_another_thread_notes_one() -> None:
     troubles = Troubles()
 
     class Interrupted(str):
-        """While it is looked at, another thread would note something new."""
+        """A trouble that notes a new one while it is read, as another thread would."""
 
         def __bool__(self) -> bool:
             troubles._now[f"new {len(troubles._now)}"] = ""

@@ -1,4 +1,4 @@
-"""The support code (`lab`, `tests.rig` and the Makefile): who imports whom, and what help says."""
+"""The rules of the support code (`lab` and `tests.rig`) for imports, and the help of make."""
 
 from __future__ import annotations
 
@@ -28,35 +28,34 @@ KNOW_THE_PROGRAM = {"tests.rig.worlds", "tests.rig.sinks", "tests.rig.s3_sink"}
 
 
 def imports_of(path: Path) -> Iterator[tuple[str, str]]:
-    """Each module that is imported with the name that is taken from it, which may be empty."""
+    """Yields each module that a file imports, with the name that it takes from it, if any."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from ((one.name, "") for one in node.names)
+            yield from ((alias.name, "") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
-            yield from ((node.module or "", one.name) for one in node.names)
+            yield from ((node.module or "", alias.name) for alias in node.names)
 
 
 def modules_below(name: str) -> set[str]:
-    """The modules of the support code that a module imports."""
-    found = {f"{module}.{one}" for module, one in imports_of(NAMES[name])}
-    found |= {module for module, _ in imports_of(NAMES[name])}
-    return found & NAMES.keys() - {name}
+    """Returns the modules of the support code that a module imports."""
+    modules = {f"{module}.{taken}" for module, taken in imports_of(NAMES[name])}
+    modules |= {module for module, _ in imports_of(NAMES[name])}
+    return modules & NAMES.keys() - {name}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_module_takes_only_public_names_from_the_support_code(name: str) -> None:
+def test_a_module_imports_only_public_names(name: str) -> None:
     for module, taken in imports_of(NAMES[name]):
-        if module in NAMES:
-            assert not taken.startswith("_") or taken.startswith("__"), f"{module}.{taken}"
+        assert not taken.startswith("_") or taken.startswith("__"), f"{module}.{taken}"
 
 
-def test_the_rig_stands_below_all_others() -> None:
+def test_the_rig_imports_only_itself_and_the_program_in_the_named_modules() -> None:
     for name in NAMES:
         if name.startswith("tests.rig"):
             below = {module for module, _ in imports_of(NAMES[name])}
-            assert all(one.startswith("tests.rig") for one in modules_below(name)), name
-            assert not {one.partition(".")[0] for one in below} & PROGRAM or (
+            assert all(module.startswith("tests.rig") for module in modules_below(name)), name
+            assert not {module.partition(".")[0] for module in below} & PROGRAM or (
                 name in KNOW_THE_PROGRAM
             ), f"{name} knows the program"
 
@@ -66,11 +65,11 @@ def test_the_campaign_and_the_bench_import_no_test_and_not_each_other() -> None:
         for below in modules_below(name):
             if name.startswith("lab."):
                 assert not below.startswith("tests.") or below.startswith("tests.rig"), name
-            for one, other in (("lab.campaign", "lab.bench"), ("lab.bench", "lab.campaign")):
-                assert not (name.startswith(one) and below.startswith(other)), name
+            for folder, other in (("lab.campaign", "lab.bench"), ("lab.bench", "lab.campaign")):
+                assert not (name.startswith(folder) and below.startswith(other)), name
 
 
-def test_the_campaign_does_not_import_what_it_puts_to_the_test() -> None:
+def test_the_campaign_does_not_import_the_program_that_it_tests() -> None:
     for name, path in NAMES.items():
         if name.startswith("lab.campaign"):
             assert not {module.partition(".")[0] for module, _ in imports_of(path)} & PROGRAM
@@ -93,11 +92,13 @@ def test_no_support_module_extends_the_path_of_modules() -> None:
 
 
 def test_the_help_of_make_fits_a_screen_and_each_line_is_a_sentence() -> None:
-    words = ["make", "--no-print-directory", "help"]  # make test runs this in a make of its own
-    told = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
-    lines = told.stdout.splitlines()
+    words = ["make", "--no-print-directory", "help"]  # make test runs this test within a make
+    printed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = printed.stdout.splitlines()
     assert len(lines) <= 23, "one line is left for the prompt"
     assert max(map(len, lines)) <= 80
     assert all(line.endswith(".") for line in lines if line)
     targets = re.search(r"(?m)^\.PHONY: (.*)$", (ROOT / "Makefile").read_text())
-    assert targets and set(targets[1].split()) == set(re.findall(r"(?m)^make (\S+)", told.stdout))
+    assert targets and set(targets[1].split()) == set(
+        re.findall(r"(?m)^make (\S+)", printed.stdout)
+    )

@@ -400,7 +400,7 @@ def test_under_load_one_commit_serves_many_uploads(
     for _ in range(250):
         bench.add()
     bench.drain()
-    assert found == [100, 100, 50]
+    assert found == [25] * 10
     assert len(bench.committed) == 250 and bench.spool.status()["spool_files"] == 0
 
 
@@ -664,7 +664,7 @@ def arrives(bench: Bench) -> None:
     """Offer a live event and wait until it is in the bucket."""
     key = bench.add(LIVE)
     bench.uploader.wake()
-    until(lambda: key in bench.sink.objects, 60.0)
+    until(lambda: key in bench.sink.objects)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 8])
@@ -673,12 +673,12 @@ def test_live_events_are_uploaded_while_every_other_thread_hangs_in_the_backlog(
 ) -> None:
     hanging = Hanging(far, backlog=20)
     far.uploader.start(threads)
-    until(lambda: len(hanging.begun) == threads, 60.0)
+    until(lambda: len(hanging.begun) == threads)
     for _ in range(20):
         arrives(far)
     assert len(hanging.begun) == threads, "the backlog never takes the threads of live events"
     hanging.go_on.set()
-    until(lambda: len(far.sink.objects) == 40, 60.0)
+    until(lambda: len(far.sink.objects) == 40)
 
 
 def test_a_call_for_the_backlog_is_not_lost_on_threads_that_take_live_events_only(
@@ -686,11 +686,11 @@ def test_a_call_for_the_backlog_is_not_lost_on_threads_that_take_live_events_onl
 ) -> None:
     hanging = Hanging(far, backlog=1)
     far.uploader.start(2)
-    until(lambda: hanging.begun, 60.0)
+    until(lambda: hanging.begun)
     for _ in range(20):
         key = far.add(BACKLOG)
         far.uploader.wake()
-        until(lambda key=key: key in far.sink.objects, 60.0)  # type: ignore[misc]
+        until(lambda key=key: key in far.sink.objects)  # type: ignore[misc]
     hanging.go_on.set()
 
 
@@ -756,12 +756,12 @@ def test_while_everything_waits_a_wake_up_claims_nothing(far: Bench) -> None:
 def test_one_call_wakes_as_many_threads_as_there_is_work_for(far: Bench) -> None:
     asked = pauses(far)
     far.uploader.start(3)
-    until(lambda: len(asked) == 2 * (3 + uploader.LIVE_THREADS), 60.0)
+    until(lambda: len(asked) == 2 * (3 + uploader.LIVE_THREADS))
     hanging = Hanging(far, backlog=5)
     far.uploader.wake()
-    until(lambda: len(hanging.begun) == 3, 60.0)
+    until(lambda: len(hanging.begun) == 3)
     hanging.go_on.set()
-    until(lambda: len(far.sink.objects) == 5, 60.0)
+    until(lambda: len(far.sink.objects) == 5)
 
 
 def test_threads_for_live_events_hardly_ask_the_ledger_while_there_is_only_a_backlog(
@@ -769,7 +769,7 @@ def test_threads_for_live_events_hardly_ask_the_ledger_while_there_is_only_a_bac
 ) -> None:
     hanging = Hanging(far, backlog=20)
     far.uploader.start(4)
-    until(lambda: len(hanging.begun) == 4, 60.0)
+    until(lambda: len(hanging.begun) == 4)
     asked = count_queries(far, 1.0)
     hanging.go_on.set()
     assert asked <= 8

@@ -1,4 +1,4 @@
-"""`acknowledge`: the owner knows of what failed or was lost, so that health may be OK again."""
+"""`acknowledge`: the owner confirms failed and lost files, so that health can be OK again."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ __all__ = ["add_options", "main"]
 def main(arguments: argparse.Namespace) -> int:
     return change_dead_letters(
         lambda ledger: ledger.acknowledge(arguments.event, arguments.camera),
-        "failed or lost picture(s) acknowledged; .s3_failed_events still lists them",
+        "failed or lost file(s) acknowledged; .s3_failed_events still lists them",
     )

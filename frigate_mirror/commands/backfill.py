@@ -1,4 +1,4 @@
-"""`backfill`: mirrors what Frigate's database still has of a span of time."""
+"""`backfill`: uploads the files of a span of time that the ledger does not know."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from frigate_mirror.sinks.sink import Sink, SinkError
 from frigate_mirror.upload import presence
 
 POLL = 0.2  # seconds between two looks at the progress
-SECOND_LOOK = 2.0  # seconds until a missing or incomplete picture is looked for again
+SECOND_LOOK = 2.0  # seconds until the second look for missing or incomplete files
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -48,9 +48,9 @@ def main(arguments: argparse.Namespace) -> int:
 def backfill(
     settings: Settings, sink: Sink, since: float, until: float = math.inf, *, verify: bool = False
 ) -> int:
-    """Queues every picture of events that started from `since` to before `until` (Unix seconds) and
+    """Queues every file of events that started from `since` to before `until` (Unix seconds) and
     that the ledger does not know. Waits for their upload by the running mirror, or by a mirror in
-    this process. With `verify`, pictures that are missing in the bucket are queued first. After an
+    this process. With `verify`, files that are missing in the bucket are queued first. After an
     interruption the rest stays in the queue. Returns the exit code."""
     try:
         with folders.opened(settings.state) as (state, own_lock):
@@ -60,18 +60,21 @@ def backfill(
                     _verify(mirror, sink, since, until)
                 _upload(mirror, since, until, None if own_lock else StateLock(settings.state))
             except KeyboardInterrupt:
-                print("\ninterrupted; the rest stays in the queue", file=sys.stderr)
+                print(
+                    "\ninterrupted; the running or the next mirror uploads the rest",
+                    file=sys.stderr,
+                )
             mirror.uploader.stop(5.0)
             counts = mirror.ledger.between(since, until)
     except (LedgerError, CatalogError, SinkError, OSError) as error:
         return complain(str(error))
     left, failed, lost = counts.pending, counts.failed, counts.lost
     if left or failed or lost:
-        print(f"{left} left, {failed} failed for good, {lost} lost")
+        print(f"{left} still to upload, {failed} failed for good, {lost} lost")
     else:
-        print("the bucket has all of it" if verify else "all of it was uploaded")
+        print(f"all files of that time are {'in the bucket' if verify else 'uploaded'}")
     if missing := counts.waiting + counts.gone:
-        print(f"{missing} event(s) have no picture on disk")
+        print(f"{missing} event(s) have no file on disk")
     return EX_LEFT if left or failed or lost else EX_OK
 
 
@@ -80,26 +83,26 @@ def _verify(mirror: Mirror, sink: Sink, since: float, until: float) -> None:
     looked, absent = presence.missing(mirror.ledger, sink, since, until, -1)
     mirror.ledger.vanished(absent, "not in the bucket any more", time.time())
     again = mirror.intake.look_for_files(absent)
-    print(f"{looked} uploaded picture(s) compared with the bucket: {len(absent)} missing there, "
-          f"{again} of them go up again", flush=True)  # fmt: skip
+    print(f"{looked} uploaded file(s) compared with the bucket: {len(absent)} missing there, "
+          f"{again} of them queued again", flush=True)  # fmt: skip
 
 
 def _upload(mirror: Mirror, since: float, until: float, other: StateLock | None) -> None:
-    """Queues the pictures and shows the progress until nothing is left. `other` is the lock of the
+    """Queues the files and shows the progress until nothing is left. `other` is the lock of the
     running mirror, which uploads; without one, this process uploads."""
     count = mirror.intake.sweep(since, until)
-    print(f"{count} event(s) of that time were not in the ledger yet", flush=True)
+    print(f"{count} file(s) of that time were not in the ledger yet", flush=True)
     if other is None:
         mirror.hasten()
         mirror.start_threads()
     if mirror.ledger.between(since, until).waiting:
         time.sleep(SECOND_LOOK)
         if other is None:
-            mirror.sweep.tend()
+            mirror.sweep.look_for_waiting()
     for _ in _progress(mirror, since, until):
         if other is not None and other.acquire():
             other.release()
-            print("the running mirror has ended; the rest stays in the queue", file=sys.stderr)
+            print("the running mirror has ended; the next one uploads the rest", file=sys.stderr)
             return
 
 

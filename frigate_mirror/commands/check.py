@@ -1,4 +1,4 @@
-"""`check`: looks at everything that the mirror needs, and tells every fault at once with advice.
+"""`check`: looks at everything that the mirror needs, and prints every fault with advice.
 
 It changes nothing but one tiny object under the prefix, which proves the right to put, and the
 mirror's own folders, which it makes where they are missing. On request it tries whether the key can
@@ -44,7 +44,7 @@ INTERNAL = ("S3_MIRROR_INIT", "S3_MIRROR_FRIGATE", "S3_MIRROR_PARENT")  # not se
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--bucket-only", action="store_true", help="only what needs no Frigate")
+    parser.add_argument("--bucket-only", action="store_true", help="check nothing of Frigate")
     tries = parser.add_mutually_exclusive_group()
     tries.add_argument("--no-put", action="store_true", help="do not prove the right to put")
     tries.add_argument(
@@ -58,7 +58,8 @@ def main(arguments: argparse.Namespace) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one look: `grade` is ok, note or FAULT; `advice` is empty where all is well."""
+    """The result of one check. `grade` is ok, note or FAULT; `advice` says what the owner can
+    do."""
 
     grade: str
     what: str
@@ -87,7 +88,7 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
         for fault in error.faults:
             yield Finding(FAULT, f"setting {fault}")
         return
-    yield Finding(OK, "settings: all of them make sense")
+    yield Finding(OK, "settings: all of them are valid")
     if not loaded.process.enabled:
         yield Finding(NOTE, "MIRROR_ENABLED is false", "the hook stays off")
     if not arguments.bucket_only:
@@ -124,7 +125,7 @@ def credentials(s3: S3Settings) -> Finding:
     if s3.access_key:
         kind = "temporary key" if s3.session_token else "key"
         return Finding(OK, f"credentials: {kind} from S3_ACCESS_KEY and S3_SECRET_KEY")
-    return Finding(OK, "credentials: none set, the standard AWS chain is asked")
+    return Finding(OK, "credentials: none set, so the standard AWS chain gives them")
 
 
 def paths(loaded: Settings) -> Iterator[Finding]:
@@ -173,8 +174,8 @@ def _ledgers(state: StateSettings) -> Iterator[Finding]:
     ledgers = folders.ledgers(state)
     if ledgers not in ([], [state.folder / LEDGER_NAME]):
         names = " and in ".join(str(ledger.parent) for ledger in ledgers)
-        advice = "each start takes over what waits in the unused one"
-        yield Finding(NOTE, f"ledger in {names}", advice)
+        advice = "nothing to do: each start takes over what waits in the unused one"
+        yield Finding(NOTE, f"there is a ledger in {names}", advice)
 
 
 def _linkable(state: StateSettings) -> Finding:
@@ -184,10 +185,10 @@ def _linkable(state: StateSettings) -> Finding:
             target = state.cache_dir / Path(file.name).name
             os.link(file.name, target)
             target.unlink()
-        return Finding(OK, "pictures are held back by hard links, which cost no space")
+        return Finding(OK, "the spool holds files by hard links, which cost no space")
     except OSError as error:
         return Finding(
-            NOTE, f"no hard links here ({error.strerror}): pictures are copied until uploaded"
+            NOTE, f"no hard links here ({error.strerror}): the spool holds copies, which need space"
         )
 
 
@@ -196,16 +197,18 @@ def bucket(sink: Sink, s3: S3Settings, *, put: bool) -> Iterator[Finding]:
     where = f"bucket {s3.bucket} at {s3.endpoint_url or 'AWS ' + s3.region}"
     try:
         probe = sink.check()
-        yield Finding(OK, f"{where} answers in {probe.took * 1000:.0f} ms and lets us list")
+        yield Finding(OK, f"{where} answers in {probe.took * 1000:.0f} ms and allows listing")
         yield from _clock(probe.clock_skew)
     except SinkError as error:
         yield Finding(FAULT, f"{where}: {error.args[0]}", error.hint)
     if not put:
-        yield Finding(NOTE, "right to put: not tried, so unproven", "run check without --no-put")
+        yield Finding(
+            NOTE, "right to put: unproven, because it was not tried", "run check without --no-put"
+        )
         return
     try:
         key = _put_probe(sink, s3, PROBE_NAME)
-        yield Finding(OK, f"right to put: proven with {key}, which stays (the key need not delete)")
+        yield Finding(OK, f"right to put: proven with the object {key}, which stays in the bucket")
     except SinkError as error:
         yield Finding(FAULT, f"right to put: {error.args[0]}", error.hint)
 
@@ -219,12 +222,16 @@ def deletion(sink: Prober, s3: S3Settings) -> Finding:
     except SinkError as error:
         return Finding(NOTE, f"{unproven}: {error.args[0]}", error.hint)
     if allowed is None:
-        return Finding(NOTE, f"{unproven}: the bucket agreed to delete {key}, and still lists it")
+        return Finding(
+            NOTE, f"{unproven}: the bucket agreed to delete the object {key}, and still lists it"
+        )
     if allowed:
         advice = f"remove s3:DeleteObject from its rights (it deleted {key}, and nothing else)"
         what = "the key can delete: a thief with it can empty the bucket"
         return Finding(NOTE, what, advice)
-    return Finding(OK, f"the key cannot delete: refused for {key}, which stays")
+    return Finding(
+        OK, f"the key cannot delete: the service refused it for the object {key}, which stays"
+    )
 
 
 def _put_probe(sink: Sink, s3: S3Settings, name: str) -> str:
@@ -253,7 +260,7 @@ def frigate(
     """Says whether the hook fits the Frigate whose source lies in `source`."""
     version = _version_in(source / "frigate" / "version.py")
     if version is None:
-        return Finding(NOTE, f"no Frigate in {source}, its version and seam were not looked at")
+        return Finding(NOTE, f"no Frigate in {source}, so nothing shows whether the hook fits")
     fault = seam_fault(source / "frigate" / "events" / "maintainer.py", seam)
     if fault:
         return Finding(
@@ -284,7 +291,7 @@ def seam_fault(maintainer: Path, seam: Mapping[str, tuple[str, ...]]) -> str:
         if methods.get(name) != wanted
     ]
     if (maintainer.parent / "external.py").exists():
-        faults.append("events/external.py, expected Frigate 0.16 or later, which has none")
+        faults.append("events/external.py exists, expected Frigate 0.16 or later without it")
     return "; ".join(faults)
 
 

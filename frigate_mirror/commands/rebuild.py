@@ -1,4 +1,4 @@
-"""`rebuild`: tells the ledger what is in the bucket already, so that it is not uploaded again."""
+"""`rebuild`: fills the ledger from a listing of the bucket, so that nothing is uploaded twice."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ def main(arguments: argparse.Namespace) -> int:
             count = state.ledger.add_settled(repair.from_listing(listing, keys))
     except (LedgerError, SinkError, OSError) as error:
         return complain(str(error))
-    print(f"{count} picture(s) of the bucket are new in the ledger")
+    print(f"{count} file(s) of the bucket are new in the ledger")
     return EX_OK

@@ -1,4 +1,4 @@
-"""`retry`: uploads failed and lost pictures again."""
+"""`retry`: uploads failed and lost files again."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from frigate_mirror.ledger.ledger import Ledger, LedgerError
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--event", default="", help="only the picture of this event")
-    parser.add_argument("--camera", default="", help="only the pictures of this camera")
+    parser.add_argument("--event", default="", help="only the files of this event")
+    parser.add_argument("--camera", default="", help="only the files of this camera")
 
 
 def main(arguments: argparse.Namespace) -> int:
     return change_dead_letters(
         lambda ledger: ledger.revive(arguments.event, arguments.camera, time.time()),
-        "failed picture(s) will be tried again",
+        "failed or lost file(s) are queued again",
     )
 
 
@@ -28,7 +28,7 @@ def change_dead_letters(change: Callable[[Ledger], int], done: str) -> int:
     settings = load().state
     if not folders.ledgers(settings):
         names = " or ".join(map(str, settings.dirs))
-        return complain(f"no ledger in {names}: nothing was ever mirrored here")
+        return complain(f"no ledger in {names}: no mirror has run with these folders")
     try:
         with folders.opened(settings) as (state, _):
             count = change(state.ledger)

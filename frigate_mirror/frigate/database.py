@@ -27,7 +27,7 @@ from peewee import sqlite3  # type: ignore[attr-defined]  # pysqlite3 where peew
 from frigate_mirror.catalog import CatalogError
 
 log = logging.getLogger("frigate_s3.catalog")
-IDS_PER_EVENT = 20  # a read of ids alone fetches so many times more rows than a read of events
+IDS_PER_EVENT = 20  # a page of ids has 20 times as many rows as a page of events
 BUSY_SECONDS = 2  # several threads may wait for the database, and Frigate's end does not wait
 COLUMNS = ("id", "camera", "label", "sub_label", "start_time", "end_time", "top_score", "zones",
            "has_snapshot", "data")  # fmt: skip
@@ -66,7 +66,7 @@ class FrigateDatabase:
         """`batch` is how many events one read fetches."""
         self._path = path
         self._batch = batch
-        self._database = _Database(
+        self._database = Database(
             f"file://{quote(os.fsencode(path))}?mode=ro", uri=True, timeout=BUSY_SECONDS
         )
         self._failed = False
@@ -112,7 +112,7 @@ class FrigateDatabase:
         """Opens the database for one read, with a connection for this thread alone."""
         try:
             if not stat.S_ISREG(os.stat(self._path).st_mode):
-                raise _Unfit("no regular file")
+                raise _Unfit("not a regular file")
             with self._database.connection_context():
                 connection = self._database.connection()  # type: ignore[no-untyped-call]
                 yield lambda query, values=(): connection.execute(query, values).fetchall()
@@ -132,7 +132,7 @@ class _Unfit(Exception):
     """The file is not a database of Frigate."""
 
 
-class _Database(peewee.SqliteDatabase):
+class Database(peewee.SqliteDatabase):
     """Reads a text that is no UTF-8 with replacement characters, so that it does not make a whole
     page unreadable."""
 
@@ -155,7 +155,7 @@ def event_of(row: tuple[Any, ...]) -> Event | None:
     event_id, camera, label, sub_label, start, end, top_score, zones, has_snapshot, more = row
     started = _number(start)
     if started is None or not isinstance(event_id, str) or not isinstance(camera, str):
-        log.debug("row of event %r is not readable, left alone", event_id)
+        log.debug("row of event %r cannot be read, so the event is ignored", event_id)
         return None
     data = _json(more, dict)
     score = _number(top_score)

@@ -79,7 +79,7 @@ class Snapshots:
                 continue
             except OSError as error:
                 if error.errno != errno.ENAMETOOLONG:
-                    return f"{self._clips} cannot be looked at: {error.strerror}"
+                    return f"{self._clips} cannot be read: {error.strerror}"
         return "" if self._clips.is_dir() else f"no folder {self._clips}"
 
     def open(self, artifact: Artifact) -> BinaryIO:

@@ -3,7 +3,8 @@
 offer(subject ids)   a source says that these subjects may have files now
 sweep()              compares a window of the catalog with the ledger
 look_for_changes()   uploads files again that the recorder changed after their upload
-tend()               looks again for files that were missing or incomplete
+look_for_waiting()   looks again, for minutes, for files that were missing or incomplete
+look_for_gone()      looks again, for days, for files that were never found
 hold()               holds files that the spool should hold and does not
 """
 
@@ -77,7 +78,7 @@ class Intake(Generic[S]):
             self._admit_all(candidates, lambda subject: Priority.LIVE)
             return True
         except (CatalogError, LedgerError) as error:
-            self._troubles.meet(error)
+            self._troubles.note_error(error)
             return False
 
     def sweep(self, since: float, until: float = math.inf) -> int:
@@ -115,9 +116,10 @@ class Intake(Generic[S]):
                 count += self._queue(artifact, self._priority_of(candidate.subject))
         return count
 
-    def look_again(self, since: float) -> None:
-        """Queues files that were missing and exist now, of subjects from `since` on: a disk may
-        have been away. Raises CatalogError and LedgerError."""
+    def look_for_gone(self, since: float) -> None:
+        """Queues files that the ledger calls gone or lost and that exist now, because a disk may
+        have been away. Their subjects started from `since` on. Raises CatalogError and
+        LedgerError."""
         for page in self._ledger.without_file(since):
             self.look_for_files(page)
 
@@ -173,7 +175,7 @@ class Intake(Generic[S]):
                     forgotten.append(orphan)
         return forgotten
 
-    def tend(self) -> None:
+    def look_for_waiting(self) -> None:
         """Looks again for files that were missing or incomplete. Raises CatalogError and
         LedgerError."""
         now = self._clock()
@@ -188,7 +190,7 @@ class Intake(Generic[S]):
                 artifact = self._examined(candidate.kind, artifact)
             if artifact is not None and (last or not artifact.flaw):
                 if artifact.flaw:
-                    log.warning("S3 snapshot mirror: %s: %s; uploaded as it is",
+                    log.warning("S3 snapshot mirror: %s is uploaded incomplete: %s",
                                 artifact.key, artifact.flaw)  # fmt: skip
                 subject = candidate.subject if candidate else None
                 self._queue(artifact, self._priority_of(subject) if subject else Priority.BACKLOG)
@@ -269,7 +271,8 @@ class Intake(Generic[S]):
         self._ledger.wait(candidate.id, subject.camera, subject.started, self._clock() + 1.0, looks)
 
     def _priority_of(self, subject: S) -> Priority:
-        """Returns the priority of a subject that no source offered. It need not have ended."""
+        """Returns LIVE for a subject that ended a short time ago, or started then and has no
+        end."""
         age = self._clock() - (subject.started if subject.ended is None else subject.ended)
         return Priority.LIVE if abs(age) < LIVE_FOR else Priority.BACKLOG
 
@@ -302,7 +305,8 @@ class Intake(Generic[S]):
     def _queue(self, artifact: Artifact, priority: Priority) -> bool:
         """Holds and queues the artifact; returns whether it is new to the queue. Raises
         LedgerError."""
-        # A crash between the two leaves a file too many; in the other order, one too few.
+        # In this order a crash between the two only leaves a held file without a row, which `hold`
+        # adopts. In the other order it could leave a row whose file Frigate has deleted.
         self._spool.hold(artifact)
         try:
             new = self._ledger.add(artifact, priority, self._clock())
@@ -314,7 +318,7 @@ class Intake(Generic[S]):
         return new
 
     def _orphan(self, orphan: str) -> None:
-        """Notes that the ledger could not be told of a held file, which `hold` does later."""
+        """Notes that the ledger does not know of a held file, so that `hold` adds it later."""
         self._spool.orphan(orphan)
         self._adopted = False
 

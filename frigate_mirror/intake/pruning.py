@@ -52,7 +52,7 @@ class Pruning(Part):
         return [Task("sweep", LOOK_EVERY, self.tidy)]
 
     def tidy(self) -> None:
-        """Prunes if it is time to."""
+        """Prunes if an hour has passed, or at the first moment without a backlog."""
         if time.monotonic() >= self._latest or not (self._pruned or self._is_busy()):
             self._latest, self._pruned = time.monotonic() + EVERY, True
             self.prune()
@@ -63,16 +63,16 @@ class Pruning(Part):
             oldest = min(span[0] for span in self._window.spans(now))
             forgotten, unacknowledged = self._ledger.prune(oldest - MARGIN, now - KEEP_DEAD)
             if unacknowledged:
-                log.warning("S3 ledger: %d failed picture(s) older than %d days are forgotten, and "
-                            "no longer keep health from OK",
+                log.warning("S3 ledger: %d failed file(s) older than %d days are forgotten, and no "
+                            "longer keep health from OK",
                             unacknowledged, KEEP_DEAD / DAY)  # fmt: skip
             self._spool.sweep(self._keep_held)
             self._files.rewrite(forgotten=bool(forgotten))
         except LedgerError as error:
-            self._troubles.meet(error)
+            self._troubles.note_error(error)
 
     def _keep_held(self, artifact_id: str) -> float:
-        """Returns for how many seconds the spool keeps a file: as long as it may be wanted."""
+        """Returns the age in seconds up to which the spool keeps an orphan."""
         if self._ledger.unknown([artifact_id]):
             return self._days * DAY + MARGIN
         return math.inf if self._ledger.wants_file(artifact_id) else 0.0

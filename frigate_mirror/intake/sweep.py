@@ -1,4 +1,4 @@
-"""Sweep: compares the catalog with the ledger, so that a lost hint costs a minute and no file."""
+"""Sweep: compares the catalog with the ledger, so that an id that a source loses costs no file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from frigate_mirror.ledger.ledger import Ledger, LedgerError
 from frigate_mirror.part import Part, Task
 
 log = logging.getLogger("frigate_s3")
-TEND_EVERY = 1.0  # seconds
+LOOK_EVERY = 1.0  # seconds
 HOUR, DAY = 3_600.0, 86_400.0
 CHANGES_AT_ONCE = 10_000  # subjects of the last hour that one sweep compares with their uploads
 
@@ -50,39 +50,39 @@ class Sweep(Part):
 
     def tasks(self) -> list[Task]:
         return [
-            Task("pulse", TEND_EVERY, self.tend),
+            Task("pulse", LOOK_EVERY, self.look_for_waiting),
             Task("sweep", self._interval, self.sweep),
-            Task("sweep", HOUR, self.look_again),
+            Task("sweep", HOUR, self.look_for_gone),
         ]
 
     def sweep(self) -> None:
-        """Repairs what a set clock did, then finds what no source offered and what the recorder
-        has changed since. Each step runs even if another fails, so that files are held while the
-        ledger cannot be written."""
+        """Corrects due times after the clock was set, then finds files that no source offered and
+        files that the recorder has changed. Each step runs even if another fails, so that files are
+        held while the ledger cannot be written."""
         now, sound = self._clock(), True
         for step in (self._mend_clock, self._hold, self._compare, self._look_for_changes):
             try:
                 step(now)
             except (CatalogError, LedgerError) as error:
-                self._troubles.meet(error)
+                self._troubles.note_error(error)
                 sound = False
         if sound:
             self._troubles.note("database", "")
             self._troubles.note("ledger", "")
 
-    def tend(self) -> None:
+    def look_for_waiting(self) -> None:
         """Looks again for files that were missing or incomplete."""
         try:
-            self._intake.tend()
+            self._intake.look_for_waiting()
         except (CatalogError, LedgerError) as error:
-            self._troubles.meet(error)
+            self._troubles.note_error(error)
 
-    def look_again(self) -> None:
-        """Looks again for files that nobody found in the whole window."""
+    def look_for_gone(self) -> None:
+        """Looks again, in the whole window, for files that the ledger calls gone or lost."""
         try:
-            self._intake.look_again(self._clock() - self._days * DAY)
+            self._intake.look_for_gone(self._clock() - self._days * DAY)
         except (CatalogError, LedgerError) as error:
-            self._troubles.meet(error)
+            self._troubles.note_error(error)
 
     def _mend_clock(self, now: float) -> None:
         self._ledger.mend_clock(now, now + self._longest_pause)
@@ -94,7 +94,7 @@ class Sweep(Part):
         count = sum(self._intake.sweep(*span) for span in self._window.spans(now))
         self._window.swept(now)
         if count:
-            log.info("S3 sweep: %d file(s) queued that no hook had offered", count)
+            log.info("S3 sweep: %d file(s) queued that the hook had not reported", count)
 
     def _look_for_changes(self, now: float) -> None:
         """Compares the subjects that ended in the last hour, and once a day all of the window."""
@@ -107,4 +107,4 @@ class Sweep(Part):
             changed += sum(map(self._intake.look_for_changes, pages))
             self._ledger.set_note("changes", repr(now))
         if changed:
-            log.info("S3 sweep: %d file(s) that Frigate changed go up again", changed)
+            log.info("S3 sweep: %d file(s) queued again, because Frigate has changed them", changed)

@@ -1,9 +1,9 @@
-"""The spans of time that the sweep compares: the owner's window, and what a clock that jumped ahead
-has left behind it.
+"""The spans of time that the sweep compares: the owner's window, and times at which the clock was
+wrong.
 
-A machine without a clock battery starts in 1970 or at some other past time. Events from before the
-jump have start times that no window reaches. When the last sweep lies before the window, the time
-around that sweep is therefore compared as well.
+A machine without a clock battery starts in 1970 or at some other past time, until its clock is set.
+Events from before that have start times outside the window. So if the last sweep was earlier than
+the window, the sweep also compares the day before and the day after that last sweep.
 """
 
 from __future__ import annotations

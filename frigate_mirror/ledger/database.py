@@ -1,6 +1,6 @@
 """The SQLite file of the ledger: one connection that several threads share, and its errors.
 
-This module brings the tables up to date (`schema`); what stands in them is the ledger's business.
+This module brings the tables up to date (`schema`). It does not know what their rows mean.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BUSY_SECONDS = 10
 ENDINGS = ("", "-wal", "-shm", "-journal")  # the files that SQLite keeps for one database
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _HIGHEST_VERSION = 1_000  # a higher version number can only be damage
-_OPEN = "open"  # this note stands in the ledger while one process has it to itself
+_OPEN = "open"  # the ledger has this note while a process has it open alone
 
 
 class LedgerError(PartError):
@@ -85,7 +85,7 @@ class Database:
             raise self.distrust(f"its version is {found}")
         self._sql.execute("PRAGMA journal_mode = WAL")
         self._sql.execute("PRAGMA synchronous = NORMAL")
-        if found < schema.VERSION:  # a full disk must not matter where nothing has to change
+        if found < schema.VERSION:  # so that a current ledger opens on a full disk
             schema.migrate(self._sql, found)
         self._sql.execute(schema.CHECK_COLUMNS)
         if alone:
@@ -177,7 +177,7 @@ class Database:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?mode=rw"  # a file that has just gone is not made here
+    uri = f"{path.absolute().as_uri()}?mode=rw"  # a file deleted meanwhile is not made again
     return sqlite3.connect(
         uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
@@ -186,7 +186,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _is_damage(error: Exception, verb: str, path: Path) -> bool:
     """Returns whether the error means that the file is damaged, rather than locked or on a full
     disk."""
-    if any(os.path.isdir(f"{path}{ending}") for ending in ENDINGS):  # SQLite has many words for it
+    if any(os.path.isdir(f"{path}{ending}") for ending in ENDINGS):  # SQLite has many codes for it
         return True
     code = getattr(error, "sqlite_errorcode", 0)
     if code == sqlite3.SQLITE_IOERR_SHORT_READ:  # the file ends too early

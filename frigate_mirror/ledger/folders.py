@@ -1,8 +1,9 @@
 """The state folders: where the ledger lies, and how a process opens it.
 
 There are two: the folder that the owner chose and, for when that one cannot be written, a folder
-under Frigate's clips/cache. Every process that opens the ledger looks at both and takes over what
-only the other ledger knows, so that nothing that waits for upload is ever out of sight.
+under Frigate's clips/cache. The process that holds the run lock looks at both and takes over what
+only the other ledger knows, so that it uploads everything that waits in either. A command beside a
+running mirror opens the ledger that this mirror uses.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ def ledgers(settings: StateSettings) -> list[Path]:
 @contextmanager
 def opened(settings: StateSettings) -> Iterator[tuple[State, StateLock | None]]:
     """Opens the ledger for a command. Yields the run lock too if no mirror runs. Beside a running
-    mirror, the ledger is opened as that mirror keeps it, and never made, repaired or put aside.
-    Raises LedgerError, OSError."""
+    mirror, opens the ledger that this mirror uses, and never makes or repairs one or puts one
+    aside. Raises LedgerError, OSError."""
     lock = StateLock(settings)
     if lock.acquire():
         try:
@@ -125,15 +126,17 @@ def _look_into_the_other(state: State, settings: StateSettings) -> None:
             stamp = _stamp(other)
             if state.ledger.note(f"taken over: {other}") != stamp:
                 pending = _take_over(state.ledger, other)
-                log.warning("S3 ledger: %s is in use; taken over from %s: %d artifact(s) to upload",
-                            state.ledger.path, other, pending)  # fmt: skip
+                log.warning("S3 ledger %s is in use: %d file(s) to upload were taken over from %s",
+                            state.ledger.path, pending, other)  # fmt: skip
                 state.ledger.set_note(f"taken over: {other}", stamp)
             if state.folder == settings.dirs[0]:
                 with suppress(OSError):
                     _delete(other)
                     state.other = None
         except (LedgerError, OSError) as error:
-            state.troubles.append(f"what the other ledger {other} knows cannot be read: {error}")
+            state.troubles.append(
+                f"the other ledger {other} may know of files to upload, but cannot be read: {error}"
+            )
             log.warning("S3 ledger: %s", state.troubles[-1])
 
 

@@ -1,13 +1,13 @@
-"""Ledger: queue, journal and dead letters in one SQLite table. No other module says SQL about it.
+"""Ledger: queue, journal and dead letters in one SQLite table. `schema` defines the table.
 
     waiting ──> pending ──> uploaded   becomes pending again when its file changes
        │           ├──────> failed     the service rejects it: a dead letter, until `revive`
        │           └──────> lost       its file is gone before the upload: a dead letter
-       └──> gone                       it never had a file, until one appears
+       └──> gone                       no file was found; pending if one appears later
 
 An artifact that is being uploaded stays `pending`; only this process's memory knows that it is
-claimed. A crash therefore needs no repair. One process claims at a time (see `lock.RunLock`); other
-processes may add and revive beside it.
+claimed. A crash therefore needs no repair. One process claims at a time (see `lock.StateLock`);
+other processes may add and revive beside it.
 
 Durability is WAL with synchronous=NORMAL. A power cut can undo the last commits. Then the same
 bytes are uploaded to the same key once more, or the sweep adds a row again; nothing is lost.
@@ -39,7 +39,7 @@ from frigate_mirror.ledger.rows import (
 __all__ = ["Ledger", "LedgerError"]
 T = TypeVar("T")
 Row = tuple[str, str, str, float, float, str, int, str]
-"""An artifact settled in an earlier life: id, camera, key, started, settled, state, size, error."""
+"""An artifact that is uploaded or failed: id, camera, key, started, settled, state, size, error."""
 
 
 class Ledger:
@@ -87,8 +87,8 @@ class Ledger:
     def wait(
         self, artifact_id: str, camera: str, started: float, due: float, looks: int = 1
     ) -> None:
-        """Remembers an artifact whose file is missing or incomplete after so many looks. The next
-        look is at `due`."""
+        """Remembers an artifact whose file was missing or incomplete at each of `looks` looks. The
+        next look is at `due`."""
         self._database.change(
             """INSERT INTO artifact (id, camera, started, state, priority, due, added, attempts)
                VALUES (?, ?, ?, 'waiting', 0, ?4, ?4, ?5)
@@ -98,8 +98,8 @@ class Ledger:
         )
 
     def add_settled(self, rows: Iterable[Row]) -> int:
-        """Takes over artifacts that were settled in an earlier life. Known artifacts stay as they
-        are. Returns how many are new."""
+        """Adds artifacts that are uploaded or failed already, from a state file or a listing. Known
+        artifacts stay as they are. Returns how many are new."""
         total, source = 0, iter(rows)
         # Pages are gathered outside the transaction, because a bucket's listing can take long.
         while page := list(islice(source, 1000)):
@@ -215,9 +215,9 @@ class Ledger:
         return min(times, default=None)
 
     def settle(self, done: Collection[Settled]) -> set[str]:
-        """Records in one commit that the bucket holds these artifacts, and unclaims them. What only
-        the queue needs is dropped. An artifact that was queued again in a newer version meanwhile
-        stays in the queue; returns the ids of those."""
+        """Records in one commit that the bucket holds these artifacts, and unclaims them. Clears
+        the columns that only the queue needs. An artifact that was queued again in a newer version
+        meanwhile stays in the queue. Returns the ids of those that stay."""
         with self._database.writing() as sql:
             sql.executemany(
                 """UPDATE artifact SET settled = ?1, attempts = attempts + 1, error = NULL,
@@ -279,7 +279,7 @@ class Ledger:
         self._database.change(statement, (*values, artifact_id, was))
 
     def hasten(self, now: float) -> None:
-        """Makes due at once what only an outage of the service has put off."""
+        """Makes the artifacts due at once that only an outage of the service has put off."""
         self._database.change(schema.HASTEN, (now,))
 
     def mend_clock(self, now: float, farthest: float) -> None:
@@ -379,7 +379,8 @@ class Ledger:
         )
 
     def keep_dead(self, since: float, until: float, now: float) -> None:
-        """Dates the dead letters of this span to `now`, because the clock was wrong then."""
+        """Sets the date of the dead letters of this span to `now`. The clock was wrong when they
+        were recorded, and `prune` would delete them as too old."""
         self._database.change(
             """UPDATE artifact SET settled = ?1 WHERE id IN (SELECT id FROM artifact
                    WHERE state IN ('failed', 'lost') AND settled BETWEEN ?2 AND ?3)""",
@@ -479,7 +480,7 @@ class Ledger:
         try:
             return form(row)
         except (TypeError, ValueError) as error:
-            raise self._database.distrust(f"nonsense in it: {error}") from error
+            raise self._database.distrust(f"a row makes no sense: {error}") from error
 
 
 _CHOSEN = "?3 IN ('', camera) AND ?2 IN ('', substr(id, instr(id, ':') + 1))"

@@ -34,7 +34,7 @@ class RunLock:
         """Takes the lock if it is free; returns whether this process holds it. Raises OSError."""
         if self._file >= 0:
             return True
-        with suppress(OSError):  # a lock file in a folder that cannot be written counts as well
+        with suppress(OSError):  # in a read-only folder, an existing lock file will do
             os.close(os.open(self._path, _SAFE | os.O_CREAT | os.O_WRONLY, 0o600))
         # A file that is open for writing would keep its file system from being made read-only.
         file = os.open(self._path, _SAFE | os.O_RDONLY)
@@ -65,7 +65,8 @@ class RunLock:
 
 
 def _lock(file: int) -> bool:
-    """Locks the file if it is free. Tries three times, as `is_locked` locks it for a moment."""
+    """Locks the file if it is free. Tries three times, because `is_locked` locks it for a
+    moment."""
     for pause in (0.0, 0.01, 0.05):
         time.sleep(pause)
         with suppress(BlockingIOError):
@@ -88,17 +89,18 @@ def is_locked(path: Path) -> bool | None:
 
 
 class StateLock:
-    """The run locks of all state folders. Their holder alone may make, repair and claim."""
+    """The run locks of all state folders. Only their holder may make or repair a ledger and
+    claim artifacts."""
 
     def __init__(self, settings: StateSettings) -> None:
-        self._settings = settings
-        self._locks = [RunLock(folder / LOCK_NAME) for folder in settings.dirs]
+        self._clips = settings.clips_dir
+        self._locks = {folder: RunLock(folder / LOCK_NAME) for folder in settings.dirs}
 
     def acquire(self) -> bool:
         """Takes every lock that can be taken; returns False if another process holds one of them.
         Raises OSError if no folder can hold a lock."""
         faults: list[OSError] = []
-        for folder, lock in zip(self._settings.dirs, self._locks, strict=True):
+        for folder, lock in self._locks.items():
             try:
                 with suppress(OSError):  # the folder may exist although it cannot be made
                     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -116,14 +118,14 @@ class StateLock:
         signature = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "clips": _identity(self._settings.clips_dir),
+            "clips": _identity(self._clips),
             "folder": str(folder),
         }
-        for lock in self._locks:
+        for lock in self._locks.values():
             lock.write(json.dumps(signature))
 
     def release(self) -> None:
-        for lock in self._locks:
+        for lock in self._locks.values():
             lock.release()
 
 

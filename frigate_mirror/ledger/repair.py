@@ -30,16 +30,16 @@ def open_ledger(path: Path, uploaded: StateFile, failed: StateFile) -> Ledger:
         ledger, empty = _open(path)
     except LedgerDamaged as error:
         aside = put_aside(path)
-        log.warning("S3 ledger damaged, kept as %s and made anew: %s", aside, error)
+        log.warning("S3 ledger damaged, kept as %s; a new ledger replaces it: %s", aside, error)
         ledger, empty = _open(path)
     if empty:
         dead = {line.id: line for line in failed.read()}
-        # An artifact that failed after its upload has vanished from the bucket.
+        # A file that is in both has vanished from the bucket if its failure is the later line.
         there = (line for line in uploaded.read() if not _is_later(dead.get(line.id), line))
         count = ledger.add_settled(_rows(there, "uploaded"))
         count += ledger.add_settled(_rows(dead.values(), "failed"))
         if count:
-            log.info("S3 ledger rebuilt from the state files: %d artifact(s)", count)
+            log.info("S3 ledger rebuilt from the state files: %d file(s)", count)
     return ledger
 
 

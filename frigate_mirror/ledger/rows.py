@@ -1,4 +1,4 @@
-"""The forms in which the ledger takes and gives its rows."""
+"""The types of the ledger's rows, and their conversion to and from SQL columns."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def entry_of(row: tuple[Any, ...], opener: Opener) -> Entry:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The fate of an artifact, and a line of the state files: when (Unix seconds), which artifact,
-    which key, why. `version`, `size` and `digest` (SHA-256 in hex) are those of the uploaded bytes;
-    a size of 0 and an empty digest are unknown."""
+    """An artifact that is uploaded or a dead letter, as in a line of the state files. `at` is Unix
+    seconds, `error` says why it is a dead letter or flawed. `version`, `size` and `digest` (SHA-256
+    in hex) are those of the uploaded bytes; a size of 0 and an empty digest are unknown."""
 
     at: float
     id: str
@@ -95,8 +95,8 @@ class Counts:
 
 
 def settled_of(row: tuple[Any, ...]) -> Settled:
-    """Returns the fate in a row (settled, id, key, tries, error). Raises TypeError or ValueError
-    for a row that the ledger cannot have written."""
+    """Returns the artifact in a row (settled, id, key, tries, error). Raises TypeError or
+    ValueError for a row that the ledger cannot have written."""
     at, artifact_id, key, tries, error = row
     at = float(at or 0.0)
     if not abs(at) < _FARTHEST:

@@ -58,8 +58,8 @@ CHANGED: dict[int, dict[str, str]] = {
     },
     2: {"origin": "source"},
 }
-"""For each older version, the columns of today that the migration does not copy from the column of
-the same name, and the SQL that computes them from an old row. Version 1 called a lost artifact
+"""For each older version, the columns that the migration does not copy from the old column of the
+same name, and the SQL that computes them from an old row. Version 1 called a lost artifact
 `gone`, and gave every object that `rebuild` found in the bucket the same kind."""
 
 

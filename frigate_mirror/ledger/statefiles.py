@@ -141,7 +141,7 @@ def _append(path: Path, data: bytes) -> None:
     try:
         status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "no regular file")
+            raise OSError(errno.EINVAL, "not a regular file")
         if status.st_size and os.pread(file, 1, status.st_size - 1) != b"\n":
             data = b"\tcut short\n" + data
         if os.write(file, data) != len(data):
@@ -152,8 +152,8 @@ def _append(path: Path, data: bytes) -> None:
 
 def _parse(raw: bytes) -> Settled | None:
     """Returns what a line says, or None if it is damaged. The key repeats the subject's id, so that
-    a flipped bit cannot name another subject. It also names the kind, and there it is right: the
-    first edition gave every object that it found in a bucket the same kind."""
+    a flipped bit cannot name another subject. The kind comes from the key's ending, because the
+    first version of `rebuild` gave every object the same kind in its id."""
     match = _LINE.fullmatch(raw)
     if match is None:
         return None

@@ -47,7 +47,9 @@ class Stop:
         """Threads only die of MemoryError. The process then ends, and its keeper starts a new one,
         because Python 3.11 was seen to call wrong functions after a MemoryError."""
         self.wanted, self.status = True, EX_FAILED
-        log.error("S3 snapshot mirror ends, to be started anew: %r", death.exc_value)
+        log.error(
+            "S3 snapshot mirror ends, and Frigate's hook starts a new one: %r", death.exc_value
+        )
 
 
 @dataclass
@@ -60,7 +62,8 @@ class Frigate:
 
     @property
     def leaves(self) -> bool:
-        """Whether Frigate ends or wants this process to end, whatever is still in the pipe."""
+        """Whether Frigate has ended or wants this process to end, even if ids are left in the
+        pipe."""
         return self.stop.wanted or self.pipe.hung_up or self.pipe.ended or has_died(self.pid)
 
 
@@ -79,14 +82,17 @@ def serve(settings: Settings, sink: Sink, versions: dict[str, str]) -> int:
         lock.sign(state.folder)
     except (LedgerError, OSError) as error:
         log.error("S3 snapshot mirror cannot start: %s", error)
-        status.tell_why_not(f"the mirror cannot start: {error}", own.status_path)
+        status.write_why_not_running(f"the mirror cannot start: {error}", own.status_path)
         return EX_FAILED
     mirror = of_frigate(settings, sink, state, versions=versions)
     _mirror_until_the_end(frigate, mirror, settings)
     ledger = mirror.ledger
     ledger.close()
     if ledger.damaged:
-        log.error("S3 ledger damaged, kept as %s", repair.put_aside(ledger.path))
+        log.error(
+            "S3 ledger damaged, kept as %s; the next start makes a new one",
+            repair.put_aside(ledger.path),
+        )
     lock.release()
     return EX_FAILED if ledger.damaged else frigate.stop.status
 
@@ -116,7 +122,7 @@ def _tell_holder(settings: Settings, told: str) -> str:
         )
     if words != told:
         if not other.ours:
-            status.tell_why_not(words, settings.state.status_path)
+            status.write_why_not_running(words, settings.state.status_path)
         log.log(logging.INFO if other.ours else logging.ERROR, "%s", words)
     return words
 
@@ -132,7 +138,9 @@ def _open_ledger(frigate: Frigate, settings: Settings) -> folders.State:
                 raise
             if not told:
                 log.warning("S3 snapshot mirror waits for its ledger: %s", error)
-                status.tell_why_not(f"the mirror waits: {error}", settings.state.status_path)
+                status.write_why_not_running(
+                    f"the mirror waits: {error}", settings.state.status_path
+                )
             told = True
 
 
@@ -153,7 +161,7 @@ def _mirror_until_the_end(frigate: Frigate, mirror: Mirror, settings: Settings) 
                 or not mirror.intake.offer(*ids[at : at + page])
             ):
                 break
-    log.info("S3 snapshot mirror stopping, up to %g s for what is under way",
+    log.info("S3 snapshot mirror stopping, uploads under way get up to %g s",
              settings.upload.drain_seconds)  # fmt: skip
     for thread in rounds:
         thread.stop()

@@ -1,4 +1,4 @@
-"""Rounds: threads that call the mirror's tasks now and then."""
+"""Rounds: threads that call the mirror's recurring tasks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def start_all(*starts: Callable[[], None]) -> None:
 
 
 class Rounds(threading.Thread):
-    """Calls each task at once and then every so many seconds, one after the other, until stopped.
+    """Calls each task at once and then every `task.every` seconds, one after the other, until
+    `stop`.
 
     A task that fails is logged and called again. MemoryError ends the thread, and with it the
     process. `on_result` is called after each task with its name and how it failed, or with an empty
@@ -65,7 +66,9 @@ class Rounds(threading.Thread):
         except MemoryError:
             raise
         except Exception as error:
-            log.exception("S3 snapshot mirror: %s failed", run.__name__)
+            log.exception(
+                "S3 snapshot mirror: the task %s failed, and is called again", run.__name__
+            )
             fault = f"{type(error).__name__}: {error}"
         self._on_result(run.__name__, fault)
 

@@ -37,7 +37,7 @@ def close_inherited_files() -> None:
         os.closerange(3, HIGHEST_GUESSED)
     for descriptor in inherited or ():
         if descriptor > 2:
-            with suppress(OSError):  # the one that listed them is closed already
+            with suppress(OSError):  # the descriptor of the listing is closed already
                 os.close(descriptor)
     os.chdir("/")
 

@@ -49,7 +49,7 @@ class Reporter(Part):
         try:
             log.info("%s", self._look().line())
         except LedgerError as error:
-            self._troubles.meet(error)
+            self._troubles.note_error(error)
 
     def write(self, *, stopped: bool = False) -> None:
         """Writes both files. A failure is noted, never raised. After the status says `stopped`, it

@@ -1,4 +1,4 @@
-"""Status: what the owner sees, as one word, one line, one document.
+"""Status: the health of the mirror in one word, in one log line, and in one JSON document.
 
 OK        everything that should be in the bucket is there or on its way
 DEGRADED  the mirror uploads, but something was lost, failed, or is in danger
@@ -30,6 +30,7 @@ MOST_REASONS = 20  # people see no more than these
 OK, DEGRADED, DOWN, UNKNOWN = WORDS = "OK", "DEGRADED", "DOWN", "UNKNOWN"
 NOT_RUNNING = "not running"
 _TO_RETRY = "see .s3_failed_events; `retry` once the cause is gone, or `acknowledge`"
+_SEE_LOG = "search Frigate's log for `S3 snapshot mirror`"
 _TO_KNOW = "see .s3_failed_events, then `acknowledge`"  # a retry would change nothing
 
 
@@ -68,16 +69,16 @@ class Status:
         if self.service_down:
             reasons.insert(0, "the bucket cannot be reached or denies access")
         if self.behind > BEHIND_TOO_FAR:
-            reasons.append(f"the oldest picture has been waiting for {span(self.behind)}")
+            reasons.append(f"the oldest file in the queue has been waiting for {span(self.behind)}")
         for count, fate in (
             (self.counts.failed, "failed for good"),
             (self.counts.lost, "were lost"),
         ):
             if count:
-                reasons.append(f"{count} picture(s) {fate}: {_TO_RETRY}")
+                reasons.append(f"{count} file(s) {fate}: {_TO_RETRY}")
         if flawed := self.counts.flawed:
-            fate = "are in the bucket, but not whole or not in their last version"
-            reasons.append(f"{flawed} picture(s) {fate}: {_TO_KNOW}")
+            fate = "are in the bucket, but incomplete or in an earlier version"
+            reasons.append(f"{flawed} file(s) {fate}: {_TO_KNOW}")
         return reasons
 
     @property
@@ -108,11 +109,11 @@ def write(document: Mapping[str, Any], path: Path) -> None:
         file.write(json.dumps(document, indent=1, sort_keys=True).encode())
 
 
-def tell_why_not(reason: str, path: Path) -> None:
+def write_why_not_running(reason: str, path: Path) -> None:
     """Writes into the status file why no mirror runs. If the file cannot be written, the log still
     says it."""
     with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         write({NOT_RUNNING: reason}, path)
 
 
@@ -133,11 +134,11 @@ def read(path: Path, now: float | None = None) -> dict[str, Any]:
         return _down(f"the status file cannot be read: {error}", path)
     age = abs((time.time() if now is None else now) - document["written_at"])
     if document["stopped"]:
-        reason = "the mirror was stopped with Frigate"
+        reason = "the mirror has stopped, because Frigate has stopped"
     elif age > STALE_AFTER:
-        reason = f"the mirror is not running: its last status is {span(age)} old"
+        reason = f"the mirror is not running: its last status is {span(age)} old; {_SEE_LOG}"
     elif _lock_is_free(document["paths"]):
-        reason = f"the mirror is not running: it died in the last {span(age)}"
+        reason = f"the mirror is not running: it died in the last {span(age)}; {_SEE_LOG}"
     else:
         return document
     return document | {"health": DOWN, "reasons": [reason]}
@@ -153,7 +154,7 @@ def _trusted(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(raw)
     except ValueError as error:
-        raise ValueError("it is no JSON") from error
+        raise ValueError("it is not JSON") from error
     if isinstance(found, dict) and isinstance(found.get(NOT_RUNNING), str):
         raise _NotRunning(found[NOT_RUNNING])
     try:
@@ -162,7 +163,7 @@ def _trusted(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"another version of the mirror wrote it ({error})") from error
     if found.get("health") not in WORDS:
-        raise ValueError("it names no health")
+        raise ValueError("its health is none of OK, DEGRADED, UNKNOWN and DOWN")
     # Paths are opened, and shown in messages.
     paths = {name: path for name, path in document["paths"].items() if _is_path(path)}
     more = {"health": found["health"], "stopped": found.get("stopped") is True, "paths": paths}
@@ -201,7 +202,7 @@ def _details(document: Mapping[str, Any], now: float) -> list[str]:
         f"{span(now - document['service_since'])}",
         f"  in bucket    {counts['uploaded']}, the last one {_ago(document['last_success'], now)}",
         f"  waiting      {counts['pending']} (retrying {counts['retrying']}); "
-        f"{counts['waiting']} without a picture yet",
+        f"{counts['waiting']} without a file yet",
         f"  behind by    {span(document['behind'])}",
         f"  failed       {counts['failed']} for good, {counts['lost']} lost; "
         f"{counts['gone']} had no file",

@@ -178,7 +178,9 @@ def endpoint(text: str) -> str:
     if not _HOST.fullmatch(parts.hostname or ""):
         raise ValueError(f"{text!r}: a host's name has letters, digits and hyphens between dots")
     if parts.query or parts.fragment or parts.path.strip("/"):
-        raise ValueError(f"{text!r} goes on after the host; the bucket belongs in S3_BUCKET")
+        raise ValueError(
+            f"{text!r} must end after the host and port; the bucket belongs in S3_BUCKET"
+        )
     return text.rstrip("/")
 
 

@@ -2,8 +2,8 @@
 
 Each part of the program has a part of the settings: a small frozen object. To add a part, write its
 class and name it in `Settings`. Each setting stands here once, with its variable, its default as
-one would write it in a compose file, and a sentence for the table in the README. What is about S3
-is called S3_*, what is about the mirror whatever its destination is called MIRROR_*. The last
+one would write it in a compose file, and a sentence for the table in the README. A setting about
+S3 is called S3_*, and one about the mirror, for any destination, is called MIRROR_*. The last
 argument of some settings is an older name, which still works.
 
 A setting of the type Secret never prints. It can also be given as `NAME_FILE`, or lie as a file
@@ -52,21 +52,21 @@ class S3Settings:
     """The bucket, and how it is reached."""
 
     bucket: str = setting("S3_BUCKET", "", parse.bucket, "name of the bucket; without it the mirror stays off")
-    access_key: Secret = setting("S3_ACCESS_KEY", "", parse.secret, "access key id; without it the standard AWS chain is asked")
+    access_key: Secret = setting("S3_ACCESS_KEY", "", parse.secret, "access key id; without it the standard AWS chain gives the credentials")
     secret_key: Secret = setting("S3_SECRET_KEY", "", parse.secret, "secret access key")
     session_token: Secret = setting("S3_SESSION_TOKEN", "", parse.secret, "session token of temporary credentials")
     region: str = setting("S3_REGION", "us-east-1", parse.region, "region of the bucket")
     endpoint_url: str = setting("S3_ENDPOINT_URL", "", parse.endpoint, "endpoint of an S3-compatible service")
-    prefix: str = setting("S3_PATH_PREFIX", "", parse.prefix, "what every key begins with")
+    prefix: str = setting("S3_PATH_PREFIX", "", parse.prefix, "prefix of every object's key")
     addressing_style: str = setting("S3_ADDRESSING_STYLE", "auto", parse.one_of("auto", "path", "virtual"), "`auto`, `path` or `virtual`")
     ca_bundle: str = setting("S3_CA_BUNDLE", "", parse.readable_file, "file of certificates to trust instead of the usual ones")
-    storage_class: str = setting("S3_STORAGE_CLASS", "STANDARD_IA", parse.storage_class, "storage class; with a custom endpoint the service's own unless set")
+    storage_class: str = setting("S3_STORAGE_CLASS", "STANDARD_IA", parse.storage_class, "storage class; outside AWS the default is the service's own class")
     sse: str = setting("S3_SSE", "", parse.one_of("", "AES256", "aws:kms"), "server-side encryption: `AES256` or `aws:kms`")
     sse_kms_key_id: str = setting("S3_SSE_KMS_KEY_ID", "", parse.token, "KMS key for `aws:kms`")
     object_tags: str = setting("S3_OBJECT_TAGS", "", parse.tags, "tags for every object, as `a=b&c=d`; needs s3:PutObjectTagging")
     bucket_owner: str = setting("S3_EXPECTED_BUCKET_OWNER", "", parse.account, "AWS account id; a bucket of any other account is refused")
-    connect_timeout: float = setting("S3_CONNECT_TIMEOUT", "10", parse.seconds(0.1, 600), "seconds until a connection must stand")
-    read_timeout: float = setting("S3_READ_TIMEOUT", "60", parse.seconds(0.1, 3_600), "seconds that the service may be silent; on the direct way at most 8")
+    connect_timeout: float = setting("S3_CONNECT_TIMEOUT", "10", parse.seconds(0.1, 600), "seconds that the mirror waits for a connection")
+    read_timeout: float = setting("S3_READ_TIMEOUT", "60", parse.seconds(0.1, 3_600), "seconds that the service may be silent; the mirror begins with 8, and allows more only if answers are slow")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ class UploadSettings:
 
     threads: int = setting("MIRROR_UPLOAD_THREADS", "8", parse.whole(1, 64), "threads that upload whatever is due; two more upload live events only", "S3_UPLOAD_THREADS")
     bandwidth: Timetable = setting("MIRROR_BANDWIDTH_LIMIT", "off", parse.bandwidth, "bytes a second for all but live events: `2M`, or by the hour `08:00,512K 22:00,off`", "S3_BANDWIDTH_LIMIT")
-    max_tries: int = setting("MIRROR_MAX_FAILED_RETRIES", "3", parse.whole(1, 1_000), "attempts before a file that the service rejects counts as failed", "S3_MAX_FAILED_RETRIES")
+    max_tries: int = setting("MIRROR_MAX_FAILED_RETRIES", "3", parse.whole(1, 1_000), "attempts until a file that the service rejects counts as failed", "S3_MAX_FAILED_RETRIES")
     drain_seconds: float = setting("MIRROR_DRAIN_SECONDS", "5", parse.seconds(0, 300), "seconds left for uploads when Frigate stops", "S3_DRAIN_SECONDS")
 
 
@@ -91,7 +91,7 @@ class SweepSettings:
     """The comparison of Frigate's database with the ledger."""
 
     interval: float = setting("MIRROR_SWEEP_INTERVAL", "60", parse.seconds(1, 86_400), "seconds between two comparisons of database and ledger", "S3_SWEEP_INTERVAL")
-    days: float = setting("MIRROR_SWEEP_DAYS", "7", parse.seconds(0.01, 3_650), "days that a comparison looks back; older events are left alone", "S3_SWEEP_DAYS")
+    days: float = setting("MIRROR_SWEEP_DAYS", "7", parse.seconds(0.01, 3_650), "days that a comparison looks back; it ignores older events", "S3_SWEEP_DAYS")
     batch_size: int = setting("MIRROR_BATCH_SIZE", "50", parse.whole(1, 10_000), "events that one read of Frigate's database fetches", "S3_BATCH_SIZE")
 
 
@@ -99,7 +99,7 @@ class SweepSettings:
 class SpoolSettings:
     """The files that wait for their upload."""
 
-    limit_mb: int = setting("MIRROR_SPOOL_LIMIT_MB", "2048", parse.whole(0, 10_000_000), "megabytes that the spool may hold back from deletion; 0: no spool", "S3_SPOOL_LIMIT_MB")
+    limit_mb: int = setting("MIRROR_SPOOL_LIMIT_MB", "2048", parse.whole(0, 10_000_000), "megabytes that the spool may hold; 0 switches it off", "S3_SPOOL_LIMIT_MB")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,23 +115,25 @@ class ReportSettings:
 class FrigateSettings:
     """Where Frigate keeps its own files."""
 
-    db_path: Path = setting("FRIGATE_DB_PATH", "/config/frigate.db", parse.absolute_path, "Frigate's database; in Frigate's container its own setting is taken")
+    db_path: Path = setting("FRIGATE_DB_PATH", "/config/frigate.db", parse.absolute_path, "Frigate's database; inside Frigate's container the default is Frigate's own setting")
     clips_dir: Path = setting("FRIGATE_CLIPS_DIR", "/media/frigate/clips", parse.absolute_path, "Frigate's folder of snapshots")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateSettings:
-    """Where our own files lie. `clips_dir` is Frigate's, and says whose state it is."""
+    """Where the mirror's own files lie. `clips_dir` is Frigate's, as in FrigateSettings."""
 
-    folder: Path = setting("MIRROR_STATE_DIR", "", parse.optional_path, "folder of the ledger; `s3_mirror` beside Frigate's database unless set", "S3_STATE_DIR")
+    folder: Path = setting("MIRROR_STATE_DIR", "", parse.optional_path, "folder of the ledger; the default is `s3_mirror` beside Frigate's database", "S3_STATE_DIR")
     clips_dir: Path
 
     @property
     def dirs(self) -> tuple[Path, ...]:
-        """The folders where the ledger may be: the chosen one, and the one for when that cannot be
-        written. They are one if both paths lead to the same folder."""
-        places = (self.folder, self.cache_dir / ".s3_mirror")
-        return tuple({os.path.realpath(place): place for place in reversed(places)}.values())[::-1]
+        """The folders where the ledger may be: the chosen one and, for when that cannot be written,
+        one under Frigate's clips folder. Without a clips folder, only the chosen one counts: its
+        disk may be away. They are one if both paths lead to the same folder."""
+        spare = [self.cache_dir / ".s3_mirror"] if self.clips_dir.is_dir() else []
+        folders = [*spare, self.folder]
+        return tuple({os.path.realpath(path): path for path in folders}.values())[::-1]
 
     @property
     def cache_dir(self) -> Path:
@@ -140,7 +142,8 @@ class StateSettings:
 
     @property
     def status_path(self) -> Path:
-        """In Frigate's own folder, so that every command finds it whatever else was moved."""
+        """The status file. It lies in Frigate's own folder, so that every command finds it even if
+        the ledger and the database are elsewhere."""
         return self.cache_dir / ".s3_status.json"
 
     @property
@@ -217,7 +220,7 @@ def _is_aws(endpoint_url: str) -> bool:
 
 
 def _contradictions(s3: Mapping[str, Any]) -> list[str]:
-    """Faults that only two settings together make. A setting that is wrong by itself is absent."""
+    """Returns faults of settings that do not fit together. `s3` has only valid settings."""
     faults = []
     access, secret = s3.get("access_key"), s3.get("secret_key")
     if access and secret is not None and not secret:

@@ -76,9 +76,8 @@ class Probe:
 class Sink(Protocol):
     """A destination for artifacts. Several threads may call its methods at the same time.
 
-    Every sink has `put`, `check` and `list`, which is all that the mirror needs: its key can do no
-    more. A sink that may also read has `get`, and one that may delete has `delete`. These are for
-    the commands that restore and expire objects, which have credentials of their own.
+    The mirror puts, checks and lists. It neither reads nor deletes objects, so its key needs no
+    right to do so.
     """
 
     def put(
@@ -110,7 +109,7 @@ class Sink(Protocol):
 
 
 class Prober(Sink, Protocol):
-    """A sink that can also try to delete, which the mirror never does. The doctor uses it."""
+    """A sink that can also try to delete, for the command `check`. The mirror never does."""
 
     def may_delete(self, key: str) -> bool | None:
         """Tries to delete the object `key`, which the caller has uploaded for this purpose.

@@ -68,7 +68,7 @@ class Checks(Part):
             else:
                 breaker.check_failed(error)
         except LedgerError as error:
-            self._troubles.meet(error)
+            self._troubles.note_error(error)
         self._troubles.note("check", remark)
 
     def verify(self) -> None:
@@ -86,11 +86,11 @@ class Checks(Part):
             self._verify_at = now + self._interval
             return
         except LedgerError as error:
-            self._troubles.meet(error)
+            self._troubles.note_error(error)
             return
         self._verify_at = now + (self._interval if missing else DAY)
         trouble = (
-            f"{len(missing)} of the newest {looked} uploaded pictures are missing in the bucket: "
+            f"{len(missing)} of the newest {looked} uploaded files are missing in the bucket: "
             "was it emptied or replaced? `backfill --verify --since 7d` uploads them again"
         )
         self._troubles.note("bucket", trouble if missing else "")

@@ -16,7 +16,7 @@ from frigate_mirror.ledger.rows import Settled
 from frigate_mirror.spool import Spool
 
 WITHIN = 0.05  # seconds
-AT_ONCE = 100
+AT_ONCE = 25  # a claim passes over the artifacts that wait for their commit
 MOST = 10_000
 
 

@@ -1,8 +1,8 @@
 """Outage: whether the service can be reached, and when to try again while it cannot.
 
 A circuit breaker decides. It opens, so that everything waits, when two artifacts fail, or the check
-fails twice, without a success between them. A single failed artifact may be one object that the
-server cannot digest, and the others go on. Before the first success, one failure is enough if only
+fails twice, without a success between them. A single failed artifact does not open it, because
+the server may fail on this one object only. Before the first success, one failure is enough if only
 the owner can correct its cause, or if it is the check's. While the breaker is open, one upload at a
 time probes the service. The log says once that the service is lost (again only if the owner has to
 do something else about it) and once that it is back.
@@ -79,7 +79,7 @@ class CircuitBreaker:
             return math.inf if self._probe is not None else self._wait()
 
     def unused(self, permit: Permit) -> None:
-        """Takes a permit back. The upload said nothing about the service."""
+        """Takes back the permit of an upload that showed nothing about the service."""
         with self._lock:
             if permit is self._probe:
                 self._probe = None
@@ -90,7 +90,7 @@ class CircuitBreaker:
         return self._close()
 
     def failed(self, error: SinkError, permit: Permit, artifact_id: str) -> None:
-        """Notes that a put failed through no fault of the artifact."""
+        """Notes that a put failed and that the artifact is not the cause."""
         with self._lock:
             probe, stale = permit is self._probe, permit.era != self._era
             if probe:
@@ -131,7 +131,8 @@ class CircuitBreaker:
         return was_down
 
     def _doubt(self, witness: str, error: SinkError) -> bool:
-        """Notes who failed; returns whether that is news for the owner."""
+        """Counts a failure of `witness`, an artifact id or the check, and opens the breaker if that
+        is enough. Returns whether the log has to tell the owner."""
         now = self._clock()
         self.last_fault = Fault(now, str(error.args[0]), error.hint)
         weight = 1

@@ -134,7 +134,7 @@ class Uploader(Part):
             except MemoryError:
                 raise  # ends the process, see `process.child`
             except Exception:
-                log.exception("S3 upload: unexpected")
+                log.exception("S3 upload: unexpected error, the upload is tried again")
             if rest:
                 self._wait(calls, rest)
         self._commit()
@@ -217,10 +217,12 @@ class Uploader(Part):
             self._breaker.failed(error, permit, artifact.id)
             self._defer(entry, Fault(self._clock(), str(error.args[0]), error.hint))
         except Exception as error:
-            # A bug here or in a library must not count as a try, nor be met at full speed.
+            # A bug here or in a library must not use up a try, and the next upload must pause.
             kind = type(error).__name__
-            self._breaker.failed(Unavailable(f"unexpected {kind}"), permit, artifact.id)
-            self._defer(entry, Fault(self._clock(), f"unexpected {kind}", ""))
+            self._breaker.failed(
+                Unavailable(f"unexpected {kind}, see the log"), permit, artifact.id
+            )
+            self._defer(entry, Fault(self._clock(), f"unexpected {kind}, see the log", ""))
             raise
         else:
             self._uploaded(entry, receipt, time.monotonic() - began)
@@ -331,7 +333,7 @@ class Uploader(Part):
         with suppress(LedgerError):
             if new:
                 left = self._ledger.counts().pending
-                log.info("S3 backlog: %d picture(s) uploaded, %d to go", new, left)
+                log.info("S3 backlog: %d file(s) uploaded, %d to go", new, left)
 
     def finish(self) -> None:
         self.sum_up()

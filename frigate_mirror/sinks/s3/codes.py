@@ -4,9 +4,10 @@ The codes are S3's own (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorRes
 of compatible services and of STS, and the names of botocore's exceptions without `Error` at the
 end. This module does not import boto3.
 
-Two rules decide about what is not in the table. `Rejected` ends in a dead letter, so it is used
-only where the object itself is certainly the cause, and everything unknown waits. What only the
-owner can correct is `Misconfigured`: it waits as well, and it is reported with a hint.
+A code is `Rejected`, which ends in a dead letter, only if the object itself is certainly the cause.
+It is `Misconfigured` if only the owner can correct the cause. A code that is not in the table is
+classified by the HTTP status: 401 and 403 are `Misconfigured`, 413 is `Rejected`, and everything
+else is `Unavailable`, so the upload waits.
 """
 
 from __future__ import annotations

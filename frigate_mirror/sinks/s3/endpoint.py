@@ -91,7 +91,7 @@ def proxy_of(settings: S3Settings, environ: Mapping[str, str]) -> str:
     proxy = proxies.get(f"{url.scheme}_proxy") or proxies.get("all_proxy", "")
     if not proxy:
         return ""
-    # This import loads http.client, which a child without a proxy never needs.
+    # Imported here to save memory in a child without a proxy.
     from urllib.request import proxy_bypass
 
     return "" if proxy_bypass(url.netloc, {"no": proxies.get("no_proxy", "")}) else proxy

@@ -30,7 +30,7 @@ class Patience:
     connect   until a connection is established, including TLS
     silence   until the other side acknowledges another byte, or answers
     longest   until the other side answers, if it turns out to need more than `silence`
-    rest      after this time an idle connection may have died without a word
+    rest      after this time an idle connection counts as possibly dead
     age       after this time an idle connection is closed
     """
 

@@ -19,7 +19,7 @@ from lab.bench.lab import Lab
 from lab.bench.processes import Mirror, measured, wait_until
 from lab.bench.servers import NullSink, place
 
-BEYOND, SWEEP = 0.5, 0.3
+BEYOND = SWEEP = 0.5
 
 
 def run(lab: Lab) -> Iterator[Figure]:

@@ -1,1 +1,1 @@
-"""A stand-in for Frigate: the shapes that the mirror relies on, and nothing else of it."""
+"""A stand-in for Frigate. It has the classes and signatures that the mirror relies on."""

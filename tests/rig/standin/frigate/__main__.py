@@ -1,4 +1,4 @@
-"""`python3 -m frigate`"""
+"""The program that `python3 -m frigate` runs."""
 
 import multiprocessing
 import signal
@@ -17,7 +17,7 @@ def main() -> None:
         print("Config is valid", flush=True)
         sys.exit(0)
     threading.current_thread().name = "frigate"
-    listener = setup_logging()  # only now: frigate.app and what it pulls in are imported already
+    listener = setup_logging()  # as in Frigate, this comes after the import of frigate.app
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())
     FrigateApp(config, listener).start()
 

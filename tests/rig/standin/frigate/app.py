@@ -1,4 +1,4 @@
-"""The main process: starts the event thread and the workers, plays the scenario, stops in order."""
+"""The main process starts event thread and workers, plays the scenario, and stops all in order."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ class FrigateApp:
         self.workers = []
 
     def start(self) -> None:
-        """Run until the scenario is over; SIGTERM ends it earlier by raising SystemExit here."""
+        """Runs until the scenario is over. SIGTERM raises SystemExit here and ends it earlier."""
         logger.info("Starting Frigate (%s)", VERSION)
         self.event_processor = EventProcessor(self.config, self.messages, self.stop_event)
         try:
             self.workers.append(workers.start("recording_manager", self.stop_event))
             self.event_processor.start()
-            # Detectors are started again at any time, so one worker comes after the event thread.
+            # Frigate restarts detectors at any time, so one worker starts after the event thread.
             self.workers.append(workers.start("detector", self.stop_event))
             self.watch()
         finally:
             self.stop()
 
     def watch(self) -> None:
-        """In Frigate the web server stands here."""
+        """Plays the scenario. Frigate runs its web server in this place."""
         pause = threading.Event()
         scenario = Scenario(self.send)
         for index in range(0 if self.config.safe_mode else variant.EVENTS):
@@ -56,7 +56,7 @@ class FrigateApp:
     def send(
         self, source: str, event_type: str, camera: str | None, event_data: dict[str, Any]
     ) -> None:
-        """Hand a message to the event thread and wait for it, so that stdout has one order only."""
+        """Hands a message to the event thread and waits for it, which keeps the order of stdout."""
         message = Message(source, event_type, camera, event_data)
         self.messages.put(message)
         while not message.handled.wait(0.02) and self.event_processor.is_alive():

@@ -1,7 +1,7 @@
-"""The corner of the configuration that reaches the event thread, and what becomes of a broken one.
+"""The part of the configuration that reaches the event thread.
 
-Up to 0.16 Frigate ends then. From 0.17 on it starts in safe mode: without cameras and without
-retention, with the owner's database.
+With a broken configuration, Frigate up to 0.16 ends. From 0.17 on it starts in safe mode, which has
+the owner's database and neither cameras nor retention.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class FrigateConfig:
 
 
 def load() -> FrigateConfig:
-    """The configuration; ends the process where Frigate does."""
+    """Returns the configuration. Ends the process where Frigate does."""
     if not BROKEN_CONFIG:
         return FrigateConfig()
     print("The configuration is not valid", flush=True)

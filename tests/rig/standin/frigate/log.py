@@ -1,4 +1,4 @@
-"""Logging as Frigate sets it up: one queue, one listener, its own format on stderr."""
+"""Logging as Frigate sets it up: with one queue, one listener and its own format on stderr."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ LINE = logging.Formatter(FORMAT, "%Y-%m-%d %H:%M:%S")
 
 
 class Printer(logging.Handler):
-    """Straight to the descriptor: a worker that is forked while another thread has the lock of
-    sys.stderr could never flush that, and never end."""
+    """Writes straight to the descriptor. If another thread held the lock of sys.stderr during a
+    fork, the worker could never flush sys.stderr and never end."""
 
     def emit(self, record: logging.LogRecord) -> None:
         os.write(2, f"{self.format(record)}\n".encode())
 
 
 def setup_logging() -> QueueListener:
-    """Replace every root handler, also those that somebody installed earlier."""
+    """Replaces every root handler, including those that other code has installed."""
     records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
     printer = Printer()
     printer.setFormatter(LINE)

@@ -1,4 +1,4 @@
-"""What the cameras see: a fixed mixture of events, the same in every run of one seed and epoch."""
+"""A fixed mixture of events. It is the same in every run with the same seed and epoch."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ class Scenario:
         self._random = random.Random(variant.SEED)
 
     def play(self, index: int) -> None:
-        """One event, from its first message to its line on stdout."""
+        """Plays one event, from its first message to its line on stdout."""
         kind, camera = KINDS[index % len(KINDS)], CAMERAS[index % len(CAMERAS)]
         start = round(variant.EPOCH + index if variant.EPOCH else time.time() - 1, 6)
         event_id = f"{start}-{''.join(self._random.choices(LETTERS, k=6))}"
         playing = {"tracked": self._tracked, "false-positive": self._false_positive}
         file = playing.get(kind, self._external)(event_id, camera, start, kind)
-        told = {"event": event_id, "kind": kind, "camera": camera, "file": None, "sha256": None}
+        line = {"event": event_id, "kind": kind, "camera": camera, "file": None, "sha256": None}
         if file is not None:
-            told["file"], told["sha256"] = file.name, hashlib.sha256(file.read_bytes()).hexdigest()
-        print(json.dumps(told), flush=True)
+            line["file"], line["sha256"] = file.name, hashlib.sha256(file.read_bytes()).hexdigest()
+        print(json.dumps(line), flush=True)
 
     def stumble(self) -> None:
-        """A message that the handler cannot cope with: the end of an event it never heard of."""
+        """Sends the end of an unknown event, for which the handler raises an exception."""
         self._send("tracked_object", "end", "garage", _tracked_data("0.5-nobody", "garage", 0.5))
 
     def _tracked(self, event_id: str, camera: str, start: float, kind: str) -> Path:
@@ -61,7 +61,7 @@ class Scenario:
         self._send("tracked_object", "end", camera, seen | {"end_time": start + 0.25})
 
     def _external(self, event_id: str, camera: str, start: float, kind: str) -> Path:
-        """`manual` was given a duration, so it never ends by a message; `api` does."""
+        """Plays an event from outside. `manual` has a duration. A message ends `api`."""
         file = write_snapshot(camera, event_id)
         data = {
             "id": event_id, "camera": camera, "label": "visitor", "sub_label": "Grüße, Zoë",
@@ -77,7 +77,7 @@ class Scenario:
 
 
 def write_snapshot(camera: str, event_id: str) -> Path:
-    """Write what this version of Frigate writes, plainly, and return the event's snapshot."""
+    """Writes the files that this version of Frigate writes, and returns the event's snapshot."""
     folder = Path(CLIPS_DIR)
     folder.mkdir(parents=True, exist_ok=True)
     jpeg, webp = folder / f"{camera}-{event_id}.jpg", folder / f"{camera}-{event_id}-clean.webp"

@@ -1,4 +1,4 @@
-"""The event table, in Frigate's columns and with Frigate's promise: a write returns committed."""
+"""The event table with Frigate's columns. As in Frigate, a write is committed when it returns."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ ON CONFLICT (id) DO UPDATE SET
 """
 PLAIN = ("id", "label", "camera", "start_time", "end_time")
 FINISH = "UPDATE event SET end_time = :end_time WHERE id = :id"
-# What a start does to events that a crash left open, and a stop to those still in progress.
+# A start closes the events that a crash has left open. A stop closes those still in progress.
 ADOPT = "UPDATE event SET end_time = start_time + 30 WHERE end_time IS NULL"
 ABANDON = "UPDATE event SET end_time = ?, has_snapshot = 0 WHERE end_time IS NULL"
 
 
 class EventTable:
-    """Opened and used by the event thread; `abandon` may be called once that thread has ended."""
+    """The event thread opens and uses this table. Only `abandon` may be called after its end."""
 
     def __init__(self, path: str) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ class EventTable:
         self._database.close()
 
     def upsert(self, event: dict[str, Any], source: str) -> None:
-        """Insert or update the row of `event`, a message's data; `source` is `object` or `api`."""
+        """Writes the row of an event from a message's data. `source` is `object` or `api`."""
         row = {name: event.get(name) for name in PLAIN}
         sub_label = event.get("sub_label")
         row["sub_label"] = sub_label[0] if isinstance(sub_label, (list, tuple)) else sub_label

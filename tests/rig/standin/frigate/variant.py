@@ -1,4 +1,4 @@
-"""Which Frigate this run stands in for, and where its files lie: all that the environment says."""
+"""The settings of the stand-in from its environment: version, differences, files and times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EVENTS = int(os.environ.get("STANDIN_EVENTS", "5"))
 GAP = float(os.environ.get("STANDIN_GAP", "0"))
 LINGER = float(os.environ.get("STANDIN_LINGER", "0"))
 SEED = int(os.environ.get("STANDIN_SEED", "1"))
-EPOCH = float(os.environ.get("STANDIN_EPOCH") or 0)  # 0: the time that it is
+EPOCH = float(os.environ.get("STANDIN_EPOCH") or 0)  # 0 means the current time
 BROKEN_CONFIG = os.environ.get("STANDIN_CONFIG", "") == "broken"
 ORPHAN_SECONDS = float(os.environ.get("STANDIN_ORPHAN_SECONDS", "5"))
 

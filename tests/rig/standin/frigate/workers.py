@@ -1,4 +1,4 @@
-"""Frigate's other processes: they idle, but they are forked or spawned as the real ones are."""
+"""Frigate's other processes. They only wait, and are forked or spawned as the real ones are."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from frigate import variant
 
 
 def idle(stop_event: Any) -> None:
-    """Live until told to stop; after a parent that was killed, a while longer."""
+    """Waits until the stop event is set. After the parent was killed, it lives on for a while."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     forked_by, parent = os.getppid(), multiprocessing.parent_process()
-    # The forkserver outlives the main process as long as we do; a fork's sentinel may be held open.
+    # The forkserver outlives the main process while we live. Another fork may hold a sentinel open.
     while os.getppid() == forked_by and parent.is_alive():
         if stop_event.wait(0.5):
             return

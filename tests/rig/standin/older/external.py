@@ -1,2 +1,2 @@
 class ExternalEventProcessor:
-    """Made manual events in Frigate up to 0.15."""
+    """This class makes manual events in Frigate up to 0.15."""

@@ -1,6 +1,6 @@
-"""The event thread: message by message becomes a row, committed before the handler returns.
+"""The event thread. Each message becomes a row, which is committed before the handler returns.
 
-Nothing here catches what a handler raises: in Frigate too that ends the thread.
+As in Frigate, nothing here catches an exception of a handler, so it ends the thread.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Message:
-    """As it comes off the wire: plain strings, no enums."""
+    """A message as it arrives: with plain strings, without enums."""
 
     source: str
     event_type: str
@@ -62,20 +62,20 @@ class EventProcessor(threading.Thread):
         if message.source == EventTypeEnum.tracked_object:
             handler = getattr(self, OBJECT_HANDLER)
             arguments = (message.event_type, message.camera, message.event_data)
-        told = {"handled": message.event_type, "event": message.event_data["id"]}
+        line = {"handled": message.event_type, "event": message.event_data["id"]}
         try:
             result = handler(*arguments)
             if inspect.iscoroutine(result):
                 result = _awaited(result)
         except BaseException as error:
-            print(json.dumps(told | {"raised": repr(error)}), flush=True)
+            print(json.dumps(line | {"raised": repr(error)}), flush=True)
             raise
-        print(json.dumps(told | {"returned": result}), flush=True)
+        print(json.dumps(line | {"returned": result}), flush=True)
 
     def handle_object_detection(
         self, event_type: str, camera: str, event_data: dict[str, Any]
     ) -> str | None:
-        """The id of the event if its row was written, which Frigate's own does not tell."""
+        """Returns the id of the event if its row was written. Frigate's own does not return it."""
         if event_type == EventStateEnum.start:
             self.events_in_process[event_data["id"]] = event_data
             return None
@@ -90,7 +90,7 @@ class EventProcessor(threading.Thread):
         return event_data["id"] if worth_keeping else None
 
     def handle_external_detection(self, event_type: str, event_data: dict[str, Any]) -> str | None:
-        """A manual, API or audio event: the picture is there at `start`, `end` has two fields."""
+        """Handles a manual event. Its picture exists at `start`, and `end` has only two fields."""
         if event_type == EventStateEnum.start:
             self.table.upsert(event_data, event_data["type"])
         elif event_type == EventStateEnum.end:
@@ -99,7 +99,7 @@ class EventProcessor(threading.Thread):
 
 
 def _awaited(coroutine: Any) -> Any:
-    import asyncio  # only the shape `async` pays for it
+    import asyncio  # only the shape `async` needs this import
 
     return asyncio.run(coroutine)
 

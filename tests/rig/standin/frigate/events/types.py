@@ -1,7 +1,7 @@
 from enum import Enum
 
 
-class EventTypeEnum(str, Enum):  # noqa: UP042  as Frigate has it
+class EventTypeEnum(str, Enum):  # noqa: UP042  Frigate has it like this
     api = "api"
     tracked_object = "tracked_object"
 

@@ -416,6 +416,33 @@ def test_an_incomplete_picture_that_frigate_deletes_meanwhile_is_uploaded_from_t
         assert len(file.read()) == 600
 
 
+def test_a_held_picture_that_became_complete_meanwhile_has_no_flaw(bench: Bench) -> None:
+    event_id = bench.world.event(started=NOW - 10)
+    half(bench, event_id)
+    bench.intake.offer(event_id)
+    bench.world.write_picture(event_id)
+    bench.world.forget(event_id, row=True)
+    bench.tend_for(3.0)
+    entry = bench.ledger.claim(bench.clock.now)
+    assert entry is not None and entry.artifact.flaw == ""
+    with bench.spool.open(entry.artifact) as file:
+        assert file.read() == bench.world.pictures[event_id]
+
+
+def test_a_held_picture_that_became_complete_has_no_flaw_after_the_ledger_is_lost(
+    bench: Bench,
+) -> None:
+    event_id = bench.world.event(started=NOW - 10)
+    half(bench, event_id)
+    bench.intake.offer(event_id)
+    bench.world.write_picture(event_id)
+    bench.world.forget(event_id, row=True)
+    later = bench.again()
+    later.intake.hold()
+    entry = later.ledger.claim(later.clock.now)
+    assert entry is not None and entry.artifact.flaw == ""
+
+
 def test_an_empty_picture_is_incomplete(bench: Bench) -> None:
     event_id = bench.world.event(started=NOW - 10)
     (bench.world.clips / f"front_door-{event_id}.jpg").write_bytes(b"")

@@ -154,7 +154,7 @@ class Intake(Generic[S]):
         where one is missing, as the catalog says."""
         undescribed = []
         for orphan in self._forgotten():
-            artifact = self._spool.described(orphan)
+            artifact = self._held(orphan)
             if artifact is not None:
                 self._queue(artifact, Priority.BACKLOG)
             else:
@@ -185,7 +185,7 @@ class Intake(Generic[S]):
             candidate = candidates.get(waiting_id)
             last = candidate is None or looks >= FILE_LOOKS
             if candidate is None:
-                artifact = self._spool.described(waiting_id)
+                artifact = self._held(waiting_id)
             elif artifact := self._find(candidate):
                 artifact = self._examined(candidate.kind, artifact)
             if artifact is not None and (last or not artifact.flaw):
@@ -287,6 +287,13 @@ class Intake(Generic[S]):
                 candidate.id, subject.camera, subject.started, str(fault), self._clock()
             )
             return None
+
+    def _held(self, artifact_id: str) -> Artifact | None:
+        """Returns the artifact of a held file from its description, with the flaw that its bytes
+        have now: the recorder may have completed the file after it was held."""
+        artifact = self._spool.described(artifact_id)
+        kind = self._kinds.get(kind_of(artifact_id))
+        return self._examined(kind, artifact) if artifact and kind else artifact
 
     def _examined(self, kind: Kind[S], artifact: Artifact) -> Artifact:
         """Returns the artifact with its flaw, if its bytes are incomplete."""

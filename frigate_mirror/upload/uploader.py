@@ -164,7 +164,9 @@ class Uploader(Part):
         written."""
         if self._bandwidth.pause():
             last = Priority.LIVE
-        entry = None if self._commits.overfull else self._ledger.claim(self._clock(), last)
+        # During an outage nothing is claimed, so that calls of `wake` cost no reads of the ledger.
+        waits = self._commits.overfull or self._breaker.pause() > 0
+        entry = None if waits else self._ledger.claim(self._clock(), last)
         if entry is None:
             self._commit()
             return False

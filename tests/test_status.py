@@ -256,7 +256,9 @@ def test_without_a_usable_lock_file_the_age_of_the_status_counts(
 def test_without_a_status_file_the_mirror_never_ran_here(path: Path) -> None:
     document = report_status.read(path, NOW)
     assert document["health"] == DOWN
-    assert document["reasons"] == [f"the mirror has never run here: there is no status file ({path})"]
+    assert document["reasons"] == [
+        f"the mirror has never run here: there is no status file ({path})"
+    ]
 
 
 GARBAGE = [

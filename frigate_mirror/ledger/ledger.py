@@ -290,12 +290,12 @@ class Ledger:
 
     def pending(self, wanted: Callable[[str], bool], page: int = 1000) -> Iterator[Artifact]:
         """Yields the artifacts in the queue for which `wanted(artifact id)` is true."""
-        place = (-math.inf, "")
+        after = (-math.inf, "")
         while True:
             rows = self._database.select(
                 """SELECT added, id FROM artifact INDEXED BY artifact_added
                    WHERE state = 'pending' AND (added, id) > (?, ?) ORDER BY added, id LIMIT ?""",
-                (*place, page),
+                (*after, page),
             )
             for artifact_id in [row[1] for row in rows if wanted(row[1])]:
                 query = f"SELECT {schema.COLUMNS} FROM artifact WHERE id = ? AND state = 'pending'"
@@ -303,7 +303,7 @@ class Ledger:
                     yield self._entry(row).artifact
             if len(rows) < page:
                 return
-            place = rows[-1]
+            after = rows[-1]
 
     def oldest_pending(self) -> float | None:
         """Returns when the artifact that has been pending longest was added, or None."""
@@ -422,18 +422,18 @@ class Ledger:
         return self._settled("artifact WHERE state = 'uploaded'", page)
 
     def _settled(self, rows_where: str, page: int) -> Iterator[Settled]:
-        place = (-math.inf, "")
+        after = (-math.inf, "")
         while True:
             rows = self._database.select(
                 f"""SELECT settled, id, key, tries, iif(state = 'uploaded', flaw, error), started
                    FROM {rows_where} AND (started, id) > (?, ?) ORDER BY started, id LIMIT ?""",
-                (*place, page),
+                (*after, page),
             )
             for row in rows:
                 yield self._read(settled_of, row[:5])
             if len(rows) < page:
                 return
-            place = (rows[-1][5], rows[-1][1])
+            after = (rows[-1][5], rows[-1][1])
 
     def uploaded_keys(self, since: float, until: float, newest: int) -> list[tuple[str, str, int]]:
         """Returns (id, key, size) of the `newest` uploaded artifacts whose subjects started in this

@@ -42,8 +42,8 @@ class Variable:
 
     @property
     def sources(self) -> dict[str, str]:
-        """Every variable that the setting is read from, with the name that
-        replaces it, which is the name itself if it is no alias. For a secret they also name a file with the value."""
+        """Every variable that the setting is read from, with the name that replaces it, which is
+        the name itself if it is no alias. A secret also has variables that name a file."""
         endings = ("", "_FILE") if self.secret else ("",)
         return {name + ending: self.name + ending for ending in endings for name in self.names}
 

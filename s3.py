@@ -93,11 +93,11 @@ class S3Sink:
         source = Body(body)
         params = {
             **self._bucket, **self._options, **_non_empty(StorageClass=self._storage_class),
-            "Key": key, "ContentType": content_type, "Metadata": dict(metadata), **checksum(source),
+            "Key": key, "ContentType": content_type, "Metadata": dict(metadata),
         }  # fmt: skip
         try:
             etag = self._direct.put(params, source, self._signer())
-            etag = etag or self._put_over_boto3(params, source)
+            etag = etag or self._put_over_boto3(params | checksum(source), source)
         except Silence as silence:
             raise self._silent("put", key, silence) from silence
         finally:

@@ -22,7 +22,7 @@ from frigate_mirror.sinks.s3.http1 import Answer
 from frigate_mirror.sinks.s3.pool import Pool
 from frigate_mirror.sinks.s3.sigv4 import Signer
 from tests.rig.s3_sink import environ_for, failure_of, put, sink_for
-from tests.rig.stub import LISTING, Reply, Seen, Stub, error
+from tests.rig.stub import CHECKSUM, LISTING, Reply, Seen, Stub, error
 
 pytestmark = pytest.mark.usefixtures("no_aws_of_the_host")
 ROOT = Path(__file__).resolve().parent.parent
@@ -77,10 +77,12 @@ def test_both_ways_send_the_same_request(
         queries = [sorted(parse_qsl(urlsplit(one.path).query, True)) for one in (ours, theirs)]
         assert queries[0] == queries[1]
         kept = [{k: v for k, v in s.headers.items() if k not in UNLIKE} for s in (ours, theirs)]
+        if not secure:  # see test_s3_digests
+            kept[0].pop(CHECKSUM, None)
         # botocore accepts any encoding of a GET's answer; without this header there is none.
         kept[1].pop("accept-encoding", None)
         assert kept[0] == kept[1]
-        assert signed_names(ours) == signed_names(theirs)
+        assert signed_names(ours) - {CHECKSUM} == signed_names(theirs)
 
 
 # -- success and failure

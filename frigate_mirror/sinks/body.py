@@ -11,19 +11,19 @@ import errno
 import hashlib
 import os
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, BinaryIO
 
 IN_MEMORY = 1024 * 1024
 """Bodies up to this many bytes are read once and kept in memory. Larger ones are read in pieces:
-once for the digests, and again for each time that they are sent."""
+once for each digest, and again for each time that they are sent."""
 PIECE = 256 * 1024  # bytes
 
 
 class Body:
     """The bytes that `file` holds from its current position to its end.
 
-    The constructor reads them once, for `size`, `md5` and `sha256`; `md5` is None on a host that
-    forbids MD5 (FIPS). Raises OSError.
+    The constructor reads them once, for `size` and `sha256`. Raises OSError.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -32,7 +32,16 @@ class Body:
         self.size = file.seek(0, os.SEEK_END) - self._start
         file.seek(self._start)
         self._data = file.read(self.size + 1) if self.size <= IN_MEMORY else None
-        self.md5, self.sha256 = self._digests()
+        self.sha256 = self._digest(hashlib.sha256())
+
+    @cached_property
+    def md5(self) -> bytes | None:
+        """The MD5, or None on a host that forbids it (FIPS). Large bodies are read again for it.
+        Raises OSError."""
+        try:
+            return self._digest(hashlib.new("md5", usedforsecurity=False))
+        except ValueError:
+            return None
 
     def sendable(self) -> bytes | Window:
         """Returns the bytes, from the first one on. Call it again before each attempt."""
@@ -42,20 +51,19 @@ class Body:
         """Raises OSError if the file is no longer as long as when its digests were computed."""
         self._expect(self._file.seek(0, os.SEEK_END) - self._start)
 
-    def _digests(self) -> tuple[bytes | None, bytes]:
-        md5, sha256, size = _md5(), hashlib.sha256(), 0
+    def _digest(self, digest: Any) -> bytes:
+        size = 0
         for piece in self._pieces():
-            if md5:
-                md5.update(piece)
-            sha256.update(piece)
+            digest.update(piece)
             size += len(piece)
         self._expect(size)
-        return md5.digest() if md5 else None, sha256.digest()
+        return bytes(digest.digest())
 
     def _pieces(self) -> Iterator[bytes]:
         if self._data is not None:
             yield self._data
             return
+        self._file.seek(self._start)
         while piece := self._file.read(PIECE):
             yield piece
 
@@ -94,10 +102,3 @@ class Window:
         if len(data) < wanted:
             raise OSError(errno.EIO, "became shorter while it was sent")
         return data
-
-
-def _md5() -> Any:
-    try:
-        return hashlib.new("md5", usedforsecurity=False)
-    except ValueError:
-        return None

@@ -3,8 +3,9 @@
 python -I lab/bench/sink.py [port] prints its port and serves until the end of stdin.
 
 It speaks as much of S3 as clients need that only write: PUT of objects and parts, the three
-requests of a multipart upload, and an empty listing. The kernel throws the bodies away (MSG_TRUNC),
-so the server costs a fraction of any client. It notes when it had read each whole object, on
+requests of a multipart upload, and an empty listing. As AWS does, it repeats the SHA-256 that a PUT
+asks it to check, but it checks nothing. The kernel throws the bodies away (MSG_TRUNC), so the
+server costs a fraction of any client. It notes when it had read each whole object, on
 CLOCK_MONOTONIC, which all processes share. The bench asks it below /-/: see `_control`.
 """
 
@@ -21,10 +22,11 @@ import time
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+CHECKSUM = re.compile(rb"\r\nx-amz-checksum-sha256:[^\r]*", re.IGNORECASE)
 EXPECT = re.compile(rb"\r\nexpect: *100-continue", re.IGNORECASE)
 SCRAP = bytearray(1 << 20)
 # The ETag is no MD5, because a client would compare an MD5 with its own.
-PUT = b'HTTP/1.1 200 OK\r\nETag: "0123456789abcdef0123456789abcdef-1"\r\nContent-Length: 0\r\n\r\n'
+PUT = b'HTTP/1.1 200 OK\r\nETag: "0123456789abcdef0123456789abcdef-1"\r\nContent-Length: 0'
 MISSING = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 XML = '<?xml version="1.0" encoding="UTF-8"?>\n<{0} xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{1}</{0}>'
 
@@ -32,11 +34,11 @@ XML = '<?xml version="1.0" encoding="UTF-8"?>\n<{0} xmlns="http://s3.amazonaws.c
 class Connection:
     """The current request: `head` as far as it was read, then `left` bytes of the body to read."""
 
-    __slots__ = ("head", "left", "request", "socket")
+    __slots__ = ("answer", "head", "left", "request", "socket")
 
     def __init__(self, accepted: socket.socket) -> None:
         self.socket = accepted
-        self.head = b""
+        self.head = self.answer = b""
         self.left = 0
         self.request: tuple[str, str] | None = None
 
@@ -113,6 +115,8 @@ class Sink:
         connection.request = verb, target
         connection.left = int(length[1]) if length else 0
         if verb == "PUT":
+            checksum = CHECKSUM.search(head)
+            connection.answer = PUT + (checksum[0] if checksum else b"") + b"\r\n\r\n"
             self.at_once += 1
             self.most = max(self.most, self.at_once)
             self.first = self.first or time.monotonic()
@@ -132,7 +136,7 @@ class Sink:
         self.bytes += count if verb == "PUT" else 0
         if connection.left:
             return None
-        answer = PUT if verb == "PUT" else self._answer(verb, target)
+        answer = connection.answer if verb == "PUT" else self._answer(verb, target)
         if verb == "PUT" and self.delay:
             due = time.monotonic() + self.delay
             heapq.heappush(self._later, (due, id(connection), connection, answer))

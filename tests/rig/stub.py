@@ -16,6 +16,9 @@ LISTING = (
 )
 
 
+CHECKSUM = "x-amz-checksum-sha256"
+
+
 @dataclass
 class Seen:
     """One request. The names of `headers` are in small letters."""
@@ -49,7 +52,9 @@ class Stub:
     """Gives `replies` in their order, then `default`. Without a default it answers as a healthy S3.
 
     `refusals` are answers to requests of which a header contains a text. It refuses metadata of
-    more than `most_metadata` bytes, and counts the names of the headers as MinIO does."""
+    more than `most_metadata` bytes, and counts the names of the headers as MinIO does. If it
+    `checks`, its answer to a PUT repeats the SHA-256 that the request asked it to check, as AWS and
+    SeaweedFS do."""
 
     def __init__(self, certificate: tuple[Path, Path] | None = None) -> None:
         self.reset()
@@ -69,6 +74,7 @@ class Stub:
         self.default: Reply | None = None
         self.refusals: dict[str, Reply] = {}
         self.most_metadata = 1_000_000
+        self.checks = False
         self.connections = 0
 
     def stop(self) -> None:
@@ -89,7 +95,8 @@ class Stub:
             return self.default
         if seen.method != "PUT":
             return Reply(body=LISTING)
-        return Reply(headers={"ETag": '"e"'})
+        repeated = {name: text for name, text in seen.headers.items() if name == CHECKSUM}
+        return Reply(headers={"ETag": '"e"'} | (repeated if self.checks else {}))
 
     def _handler(stub) -> type[BaseHTTPRequestHandler]:
         class Handler(BaseHTTPRequestHandler):

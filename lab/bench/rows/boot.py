@@ -2,7 +2,7 @@
 
 The runs take turns. Each is timed from the start of the process to its end. There are two controls.
 An empty folder in the place of boot/ shows how much two equal runs differ. A sitecustomize.py
-without a line shows the least cost of any file that every Python runs at its start; it is the goal.
+without a line shows the least cost of any file that every Python runs at its start.
 No difference is measurable where the 95 % confidence interval of the median difference (boot/ minus
 the control) contains 0. `setup_s3_mirror.sh` compiles boot/. Where it cannot, each Python compiles
 the file again, because the mount is read-only. The last figure shows this case; two thirds of it
@@ -43,9 +43,9 @@ def run(lab: Lab) -> Iterator[Figure]:
         for name in order:
             took[name].append(_run(paths[name], keep=name != "raw"))
     for name, against in AGAINST.items():
-        note, none = compared(took["boot"], took[name])
+        note, _ = compared(took["boot"], took[name])
         yield Figure("python3 -c pass with boot/", "ms", took["boot"], against, took[name],
-                     note=note, verdict=none if name == "bare" else None)  # fmt: skip
+                     note=note)  # fmt: skip
     for name, figure in (("bare", "python3 -c pass with an empty sitecustomize.py"),
                          ("raw", "python3 -c pass with boot/ never compiled")):  # fmt: skip
         note, _ = compared(took[name], took["empty"])

@@ -6,8 +6,9 @@ from the start of the process to the moment when the sink has the whole last obj
 until the state file notes it. A rival's time runs from its start to its last object at the sink, or
 to its end. All run at nice 10, which the mirror gives itself, with eight threads or workers (s5cmd
 is slower with more on two cores). CPU is the user and system time of the whole process with its
-imports and its end; that of SeaweedFS and of the sink is not counted. Over http each upload of the
-mirror computes an MD5, which the service checks, and a SHA-256, which is signed (decision 0007).
+imports and its end; that of SeaweedFS and of the sink is not counted. Both servers confirm
+that they check a SHA-256, so the mirror computes no MD5 (decision 0007). Where a service does not
+confirm it, an upload costs about half as much CPU again.
 """
 
 from __future__ import annotations

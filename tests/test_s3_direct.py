@@ -93,7 +93,7 @@ def test_a_child_that_meets_no_error_never_loads_boto3(stub: Stub) -> None:
         "import io, os, sys\nfrom frigate_mirror.settings import settings\nfrom s3 import S3Sink\n"
         "sink = S3Sink(settings.load(os.environ).s3, os.environ)\nsink.check()\n"
         "sink.put('k', io.BytesIO(b'x'), content_type='image/jpeg', metadata={})\n"
-        "print(sorted({'boto3', 'botocore', 'urllib3'} & set(sys.modules)))"
+        "print(sorted({'boto3', 'botocore', 'urllib3', 'http.client'} & set(sys.modules)))"
     )
     environ = os.environ | environ_for(stub.endpoint) | {"PYTHONPATH": str(ROOT)}
     told = subprocess.run(

@@ -54,6 +54,7 @@ HEAD = b"PUT / HTTP/1.1\r\n\r\n"
      b"abcde", True),
     (OK + b"Connection: Close\r\nContent-Length: 0\r\n\r\n", b"", False),
     (OK + b"\r\nto the end", b"to the end", False),
+    (OK + b"Content-Length: 1\r\n\r\nabc", b"a", False),
     (b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"Content-Length: 0\r\n\r\n", b"", True),
     (b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", b"", False),
 ])  # fmt: skip
@@ -70,8 +71,10 @@ def test_an_answer_without_a_body_ends_with_its_head() -> None:
 
 
 @pytest.mark.parametrize("data", [
-    b"", b"SSH-2.0\r\n\r\n", OK + b"Content-Length: 3\r\n\r\nab",
-    OK + b"Transfer-Encoding: chunked\r\n\r\nx\r\n",
+    b"", b"HTTP/1.1 200", b"SSH-2.0\r\n\r\n", OK + b"nothing\r\n\r\n",
+    OK + b"Content-Length: 3\r\n\r\nab",
+    OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nabc", OK + b"Content-Length: -1\r\n\r\n",
+    OK + b"Transfer-Encoding: chunked\r\n\r\nx\r\n", OK + b"Transfer-Encoding: gzip\r\n\r\n",
     OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\nabc", OK + b"Content-Length: 99999999999\r\n\r\n",
 ])  # fmt: skip
 def test_an_incomplete_answer_is_an_error(data: bytes) -> None:
@@ -89,7 +92,7 @@ def test_an_endless_answer_is_given_up() -> None:
 
     thread = threading.Thread(target=talk)
     thread.start()
-    with ours, pytest.raises(ValueError, match=r"too long|LineTooLong"):
+    with ours, pytest.raises(ValueError, match="too long"):
         Connection(ours).exchange(b"x", b"", 60)
     thread.join(60)
     theirs.close()

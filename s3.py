@@ -88,7 +88,7 @@ class S3Sink:
         content_type: str,
         metadata: Mapping[str, str],
     ) -> Receipt:
-        """See `Sink.put`. `body` must be seekable. Above 1 MiB it is read once for the digests and
+        """See `Sink.put`. `body` must be seekable. Above 1 MiB it is read once for each digest and
         once for each attempt."""
         source = Body(body)
         params = {

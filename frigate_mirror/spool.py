@@ -54,7 +54,7 @@ class Spool(Part):
         self._sizes: dict[str, int] = {}
         self._versions: dict[str, str] = {}
         self._full = False
-        self._broken = False
+        self._failure = ""
         self._missed = limit > 0  # an earlier run may have missed some
         if limit:
             with suppress(OSError):
@@ -71,10 +71,10 @@ class Spool(Part):
                 "the spool is full, so Frigate may delete files before they are uploaded: "
                 "raise MIRROR_SPOOL_LIMIT_MB if the disk has room"
             ]
-        if self._broken:
+        if self._failure:
             return [
-                f"the spool {self._folder} cannot be written, so Frigate may delete files "
-                "before they are uploaded: see the log"
+                "the spool cannot hold files, so Frigate may delete them before they are uploaded: "
+                f"{self._failure}"
             ]
         return []
 
@@ -111,7 +111,7 @@ class Spool(Part):
                 return  # the recorder has just deleted it; the upload will find out
             except OSError as error:
                 self._missed = True
-                log.debug("S3 spool cannot read %s: %s", artifact.origin, error)
+                self._tell_failure(artifact, error)
                 return
             try:
                 with original:
@@ -119,12 +119,12 @@ class Spool(Part):
                     _link_or_copy(original, target)
             except OSError as error:
                 self._missed = True
-                self._tell_broken(artifact, error)
+                self._tell_failure(artifact, error)
                 return
             self._bytes, self._sizes[name] = grown, artifact.size
             self._versions[name] = artifact.version
             self._orphans.discard(name)
-            self._broken = False
+            self._failure = ""
             self._describe(artifact, target)
 
     def _describe(self, artifact: Artifact, target: str) -> None:
@@ -135,7 +135,7 @@ class Spool(Part):
             with replacing(Path(f"{target}{DESCRIPTION}"), f".{os.getpid()}") as file:
                 file.write(document.encode())
         except OSError as error:
-            self._tell_broken(artifact, error)
+            self._tell_failure(artifact, error)
 
     def described(self, artifact_id: str) -> Artifact | None:
         """Returns the artifact of a held file from its description, or None where no description
@@ -262,10 +262,10 @@ class Spool(Part):
             )
         self._full = True
 
-    def _tell_broken(self, artifact: Artifact, error: OSError) -> None:
-        if not self._broken:
+    def _tell_failure(self, artifact: Artifact, error: OSError) -> None:
+        if not self._failure:
             log.warning("S3 spool cannot hold %s: %s", artifact.key, error)
-        self._broken = True
+        self._failure = f"{artifact.key}: {error}"
 
 
 def _name(artifact_id: str) -> str:

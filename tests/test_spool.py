@@ -382,7 +382,7 @@ def test_without_a_spool_pictures_are_read_from_frigates_files_and_that_is_logge
         spool.hold(one)
     assert [content(spool, one) for one in both] == [PICTURE] * 2
     [trouble] = spool.troubles()
-    assert f"the spool {spool._folder} cannot be written" in trouble
+    assert "the spool cannot hold files" in trouble and both[1].key in trouble
     assert warnings(caplog) == 1
     (clips / "cache").unlink()
     spool.hold(both[0])
@@ -460,8 +460,24 @@ def test_an_origin_that_fails_while_it_is_copied_leaves_nothing_behind(
     assert held(spool) == (0, 0)
     assert list(Path(spool.path(one.id)).parent.iterdir()) == []
     [trouble] = spool.troubles()
-    assert f"the spool {spool._folder} cannot be written" in trouble
+    assert "the spool cannot hold files" in trouble and "Input/output error" in trouble
     assert spool.recount(), "it is to be held again"
+
+
+def test_an_origin_that_cannot_be_read_is_a_trouble_until_a_file_is_held(
+    spool: Spool, clips: Path
+) -> None:
+    def fail(_: Artifact) -> BinaryIO:
+        raise OSError(errno.EIO, "Input/output error")
+
+    spool.recount()
+    one = artifact(clips)
+    spool.hold(dataclasses.replace(one, opener=fail))
+    [trouble] = spool.troubles()
+    assert one.key in trouble and "Input/output error" in trouble
+    assert spool.recount(), "it is to be held again"
+    spool.hold(one)
+    assert (spool.troubles(), held(spool)) == ([], (1, len(PICTURE)))
 
 
 # -- descriptions

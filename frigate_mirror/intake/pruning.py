@@ -32,7 +32,6 @@ class Pruning(Part):
         spool: Spool,
         window: Window,
         *,
-        days: float,
         is_busy: Callable[[], bool],
         troubles: Troubles,
         clock: Callable[[], float] = time.time,
@@ -41,7 +40,6 @@ class Pruning(Part):
         self._files = files
         self._spool = spool
         self._window = window
-        self._days = days
         self._is_busy = is_busy
         self._troubles = troubles
         self._clock = clock
@@ -74,5 +72,5 @@ class Pruning(Part):
     def _keep_held(self, artifact_id: str) -> float:
         """Returns the age in seconds up to which the spool keeps an orphan."""
         if self._ledger.unknown([artifact_id]):
-            return self._days * DAY + MARGIN
+            return self._window.length + MARGIN
         return math.inf if self._ledger.wants_file(artifact_id) else 0.0

@@ -22,7 +22,7 @@ CHANGES_AT_ONCE = 10_000  # subjects of the last hour that one sweep compares wi
 
 
 class Sweep(Part):
-    """Sweeps the last `days` every `interval` seconds. `longest_pause` is the longest time, in
+    """Sweeps the window every `interval` seconds. `longest_pause` is the longest time, in
     seconds, for which an artifact may be put off; `clock` gives Unix seconds."""
 
     def __init__(
@@ -32,7 +32,6 @@ class Sweep(Part):
         ledger: Ledger,
         window: Window,
         *,
-        days: float,
         interval: float,
         longest_pause: float,
         troubles: Troubles,
@@ -42,7 +41,6 @@ class Sweep(Part):
         self._catalog = catalog
         self._ledger = ledger
         self._window = window
-        self._days = days
         self._interval = interval
         self._longest_pause = longest_pause
         self._troubles = troubles
@@ -80,7 +78,7 @@ class Sweep(Part):
     def look_for_gone(self) -> None:
         """Looks again, in the whole window, for files that the ledger calls gone or lost."""
         try:
-            self._intake.look_for_gone(self._clock() - self._days * DAY)
+            self._intake.look_for_gone(self._clock() - self._window.length)
         except (CatalogError, LedgerError) as error:
             self._troubles.note_error(error)
 
@@ -98,7 +96,7 @@ class Sweep(Part):
 
     def _look_for_changes(self, now: float) -> None:
         """Compares the subjects that ended in the last hour, and once a day all of the window."""
-        since = now - self._days * DAY
+        since = now - self._window.length
         recent = self._catalog.ended_since(now - HOUR, since, CHANGES_AT_ONCE)
         changed = self._intake.look_for_changes(recent)
         last = float(self._ledger.note("changes") or -math.inf)

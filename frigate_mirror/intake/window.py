@@ -23,16 +23,16 @@ class Window:
 
     def __init__(self, ledger: Ledger, length: float) -> None:
         self._ledger = ledger
-        self._length = length
+        self.length = length
 
     def spans(self, now: float) -> list[Span]:
         """Returns what to sweep now, as (since, until) in Unix seconds."""
-        since = now - self._length
+        since = now - self.length
         left = self._left_behind(now)
         last = float(self._ledger.note("swept") or now)
         if last < since and not any(start <= last < end for start, end, _ in left):
             self._ledger.keep_dead(last - AROUND, last + AROUND, now)
-            left = [*left, (last - AROUND, last + AROUND, now + self._length)][-MOST:]
+            left = [*left, (last - AROUND, last + AROUND, now + self.length)][-MOST:]
             self._ledger.set_note("left behind", json.dumps(left))
         return [*((start, min(end, since)) for start, end, _ in left), (since, math.inf)]
 
@@ -44,4 +44,4 @@ class Window:
         """Returns the remembered spans as (since, until, when to forget it)."""
         spans: list[tuple[float, float, float]]
         spans = [tuple(span) for span in json.loads(self._ledger.note("left behind") or "[]")]
-        return [span for span in spans if now <= span[2] <= now + self._length]
+        return [span for span in spans if now <= span[2] <= now + self.length]

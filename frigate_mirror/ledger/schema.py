@@ -1,4 +1,4 @@
-"""The ledger's tables, the steps that bring an older ledger up to date, and the queue's statements.
+"""The ledger's tables, the migration of an older ledger, and the queue's statements.
 
 Each query by due time names its index. Otherwise SQLite prefers the index of the states, and reads
 the whole queue to find a few rows.

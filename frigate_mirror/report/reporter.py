@@ -52,8 +52,8 @@ class Reporter(Part):
             self._troubles.note_error(error)
 
     def write(self, *, stopped: bool = False) -> None:
-        """Writes both files. A failure is noted, never raised. After the status says `stopped`, it
-        stays so."""
+        """Writes the status file and, if dead letters have changed, their file. A failure is noted,
+        never raised. After the status says `stopped`, it stays so."""
         with self._turn:
             if self._stopped:
                 return

@@ -681,6 +681,17 @@ def test_live_events_are_uploaded_while_every_other_thread_hangs_in_the_backlog(
     until(lambda: len(far.sink.objects) == 40)
 
 
+def test_all_threads_upload_when_a_service_that_was_quick_hangs(far: Bench) -> None:
+    quick = [far.add(BACKLOG) for _ in range(50)]
+    far.uploader.start(8)
+    until(lambda: set(quick) <= set(far.sink.objects))
+    hanging = Hanging(far, backlog=20)
+    far.uploader.wake()
+    until(lambda: len(hanging.begun) == 8)
+    hanging.go_on.set()
+    until(lambda: len(far.sink.objects) == 70)
+
+
 def test_a_call_for_the_backlog_is_not_lost_on_threads_that_take_live_events_only(
     far: Bench,
 ) -> None:

@@ -1,7 +1,8 @@
 """Uploader: threads that take what is due from the ledger and put it.
 
 A fixed number of threads run the same step. Two more run it for live artifacts only, so that a live
-artifact finds a free thread even while every other thread hangs in an upload of the backlog.
+artifact finds a free thread even while every other thread hangs in an upload of the backlog. Where
+the service answers at once, two threads are faster than eight, and the others rest.
 
 There are two layers of retry: the sink's own for seconds, the ledger's for minutes to weeks. A
 thread never sleeps on an artifact; a failed artifact goes back with a later due time.
@@ -34,6 +35,7 @@ log = logging.getLogger("frigate_s3.uploader")
 LONGEST_REST = 2.0  # seconds; work that another process adds is seen after this time
 SHORTEST_REST = 0.05
 LIVE_THREADS = 2
+AT_ONCE = 0.0015  # seconds of a put; then more than two threads only wait for Python's lock
 SUM_UP_EVERY = 60.0  # seconds
 
 
@@ -82,18 +84,20 @@ class Uploader(Part):
         self._threads: list[threading.Thread] = []
         self._trouble = ""
         self._summed_up = 0
+        self._usual = 0.0  # seconds that a put takes, as a moving average
+        self._ended = -math.inf  # when the last put ended, on time.monotonic
 
     # -- the threads
 
     def start(self, threads: int) -> None:
         """Starts so many threads for whatever is due, and LIVE_THREADS more for live artifacts."""
         for number in range(threads):
-            self._start(f"upload-{number}", Priority.BACKLOG)
+            self._start(f"upload-{number}", Priority.BACKLOG, spare=number >= 2)
         for number in range(LIVE_THREADS):
             self._start(f"upload-live-{number}", Priority.LIVE)
 
-    def _start(self, name: str, last: Priority) -> None:
-        thread = threading.Thread(target=self._run, args=(last,), name=name, daemon=True)
+    def _start(self, name: str, last: Priority, *, spare: bool = False) -> None:
+        thread = threading.Thread(target=self._run, args=(last, spare), name=name, daemon=True)
         thread.start()
         self._threads.append(thread)
 
@@ -122,11 +126,12 @@ class Uploader(Part):
             return False
         return self._ledger.claimed > 0 or (due is not None and due <= self._clock())
 
-    def _run(self, last: Priority) -> None:
+    def _run(self, last: Priority, spare: bool) -> None:
         while not self._stopping:
             calls, rest = self._calls, LONGEST_REST
             try:
-                rest = 0.0 if self.step(last) else self._rest(last)
+                helps = not spare or self._puts_take_time()
+                rest = 0.0 if helps and self.step(last) else self._rest(last)
                 if not self._commits:
                     self._note_trouble("")
             except LedgerError as error:
@@ -138,6 +143,10 @@ class Uploader(Part):
             if rest:
                 self._wait(calls, rest)
         self._commit()
+
+    def _puts_take_time(self) -> bool:
+        """Returns whether the service takes its time for a put, or for those under way."""
+        return self._usual > AT_ONCE or time.monotonic() - self._ended > SHORTEST_REST
 
     def _wait(self, calls: int, seconds: float) -> None:
         """Waits for a call after the first `calls` ones."""
@@ -225,7 +234,9 @@ class Uploader(Part):
             self._defer(entry, Fault(self._clock(), f"unexpected {kind}, see the log", ""))
             raise
         else:
-            self._uploaded(entry, receipt, time.monotonic() - began)
+            self._ended = time.monotonic()
+            self._usual += (self._ended - began - self._usual) / 16
+            self._uploaded(entry, receipt, self._ended - began)
             return True
         return False
 

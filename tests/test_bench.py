@@ -159,6 +159,30 @@ def test_a_row_that_is_measured_replaces_its_own_results_only(
     assert "- speed: a note" in text
 
 
+def test_the_report_begins_with_a_few_sentences_that_have_its_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean_tree: Path
+) -> None:
+    def one(lab: Lab) -> Iterator[Figure]:
+        yield Figure("objects/s, null sink", "1/s", [9.0], "s5cmd", [8.0])
+        yield Figure("objects/s, SeaweedFS, 2,000 a round", "1/s", [3.0], "s5cmd", [2.0])
+
+    monkeypatch.setattr(command.rows, "row", lambda name: one)
+    monkeypatch.setattr(command.rivals, "missing", list)
+    page = tmp_path / "p.md"
+    assert command.main(["--only", "small", "--report", str(page)]) == 0
+    title, first, *_ = filter(None, page.read_text().splitlines())
+    assert title == "# Performance"
+    sentence = "A backlog goes into SeaweedFS at 3 snapshots a second; s5cmd manages 2."
+    assert first == f"- {sentence}"
+
+
+def test_every_sentence_at_the_head_of_the_report_finds_its_figure() -> None:
+    text = report.PAGE.read_text()
+    for name, beginning in report.IN_SHORT:
+        section = text.split(f"## {name}\n")[1].split("\n## ")[0]
+        assert f"\n| {beginning}" in section
+
+
 def test_a_row_that_fails_is_said_in_the_report_and_by_the_exit_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean_tree: Path
 ) -> None:

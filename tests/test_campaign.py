@@ -202,6 +202,36 @@ def test_the_report_has_a_row_for_each_fault_and_keeps_the_proof(tmp_path: Path)
     assert path.read_text().endswith("proven\n")
 
 
+def test_the_report_begins_with_five_lines_that_have_its_figures() -> None:
+    runs = [
+        Outcome(("SIGTERM",), "1:0:SIGTERM", Verdict(offered=5), seconds=2.0),
+        Outcome(("SIGSTOP", "SIGTERM"), "1:0:x", Verdict(offered=7, lost=["x"]), seconds=4.0),
+    ]
+    head = report.markdown(report.Made(runs, seed=1), groups()).split("`make campaign` writes")[0]
+    assert head.count("\n- ") == 5
+    assert "broke 2 different things in 2 runs" in head
+    assert "Of 12 snapshots, 1 were missing or wrong" in head
+    assert "within 3 s in the median" in head
+
+
+def test_a_campaign_with_a_failed_run_writes_no_report(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], clean_tree: Path
+) -> None:
+    def runs(campaign: command.Campaign, *_: object) -> None:
+        lost = Verdict(offered=5, lost=["x"])
+        campaign.outcomes.append(Outcome(("SIGTERM",), "1:0:SIGTERM", lost, seconds=1.5))
+
+    monkeypatch.setattr(command.Campaign, "make", runs)
+    monkeypatch.setattr(command, "open_lab", contextlib.nullcontext)
+    page = clean_tree / "report.md"
+    words = ["--only", "SIGTERM", "--report", str(page)]
+    assert command.main(words) == command.EX_FAILED
+    assert page.read_text() == "as committed\n"
+    said = capsys.readouterr()
+    assert "seed '1:0:SIGTERM'" in said.out
+    assert "1 run(s) failed, so no report is written" in said.err
+
+
 def test_a_run_that_is_cut_short_leaves_nothing_behind(lab: Lab) -> None:
     cut = dataclasses.replace(lab, over=threading.Event())
     name = "SIGSTOP for a minute"

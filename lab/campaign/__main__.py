@@ -110,8 +110,13 @@ def _campaign(arguments: argparse.Namespace, planned: list[Planned]) -> int:
     if arguments.json:
         print(report.document(campaign.outcomes))
     text = report.markdown(made, faults.groups())
+    if bad := report.failed(made.outcomes):
+        print(text)
+        print(f"{len(bad)} run(s) failed, so no report is written: correct the cause, then repeat "
+              "each with --again and its seed", file=sys.stderr)  # fmt: skip
+        return EX_FAILED
     told = _tell(arguments.report, text) if arguments.report or not arguments.json else True
-    if report.failed(made.outcomes) or not told:
+    if not told:
         return EX_FAILED
     return EX_INCOMPLETE if made.unproven else 0
 

@@ -22,8 +22,7 @@ from tests.rig import ROOT
 PAGE = ROOT / "docs" / "reliability.md"
 PROOF = "## The proof that it can fail\n"
 HEAD = ("fault", "runs", "offered", "lost", "twice", "wrong", "alien", "median s", "longest s")
-INTRO = """# How reliable it is
-
+INTRO = """
 `make campaign` writes this page; do not edit it. Each run has its own stand-in for Frigate with the
 mirror, and its own bucket on a real S3 server (SeaweedFS). The run injects a fault while events
 happen. At its end an independent oracle compares the objects in the bucket with the snapshots that
@@ -81,7 +80,7 @@ class Made:
 
 def markdown(made: Made, groups: Mapping[str, Sequence[Fault]]) -> str:
     outcomes = made.outcomes
-    parts = [INTRO, _circumstances(made)]
+    parts = ["# How reliable it is\n", _in_short(made), INTRO.lstrip(), _circumstances(made)]
     runs = {one.name: len(made.alone(one.name)) for faults in groups.values() for one in faults}
     parts.append(coverage.markdown(runs, made.unproven))
     for group, faults in groups.items():
@@ -94,6 +93,25 @@ def markdown(made: Made, groups: Mapping[str, Sequence[Fault]]) -> str:
         parts += ["## pairs", _table([row])]
     parts += ["## all", _table([_row("all", outcomes)])]
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
+
+
+def _in_short(made: Made) -> str:
+    """Five lines for somebody who reads nothing else of the page."""
+    outcomes = made.outcomes
+    verdicts = [one.verdict for one in outcomes]
+    missing = sum(len(one.lost) + len(one.wrong) for one in verdicts)
+    seconds = sorted(one.seconds for one in outcomes if one.seconds is not None)
+    usual = f"{statistics.median(seconds):.0f} s in the median" if seconds else "never"
+    names = {name for one in outcomes for name in one.names}
+    offered = sum(one.offered for one in verdicts)
+    return f"""- The campaign broke {len(names)} different things in {len(outcomes)} runs: it killed
+  processes, cut lines, filled disks, damaged files, set clocks, and let the service fail.
+- Of {offered:,} snapshots, {missing:,} were missing or wrong in the bucket at the end.
+- After the end of a fault, everything was in the bucket again within {usual}.
+- The page is about the mirror inside Frigate, with a stand-in for Frigate and with SeaweedFS as the
+  bucket, all on one machine. It says nothing about months of use, or about other services.
+- Repeat it with `make campaign`; a run that fails is printed, and this page then stays as it is.
+"""
 
 
 def _no_row(name: str, made: Made) -> tuple[str, ...]:

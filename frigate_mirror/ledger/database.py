@@ -9,7 +9,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,12 @@ class Database:
         """Returns the answer to a query."""
         with self.turn:
             return self.rows(query, values)
+
+    def select_aside(self, query: str, values: tuple[object, ...] = ()) -> list[Any]:
+        """Returns the answer to a slow query, over a connection of its own, so that nobody waits
+        for it."""
+        with self._errors("read"), closing(_connect(self.path)) as sql:
+            return sql.execute(query, values).fetchall()
 
     def version(self) -> object:
         """Returns a token that changes after every commit of any process."""

@@ -415,7 +415,7 @@ class Ledger:
 
     def _count(self, condition: str, *values: object) -> Counts:
         query = f"SELECT state, count(*) FROM artifact WHERE {condition} GROUP BY state"
-        return self._read(counts_of, self._database.select(query, values))
+        return self._read(counts_of, self._database.select_aside(query, values))
 
     def uploaded(self, page: int = 1000) -> Iterator[Settled]:
         """Yields all uploaded artifacts; those of the oldest subjects come first."""

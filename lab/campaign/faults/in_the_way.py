@@ -161,7 +161,7 @@ PLAIN = (
     ),
     Fault(
         name="a file in place of the spool",
-        met=told("Not a directory", "File exists"),
+        met=told("S3 spool cannot hold"),
         begin=_file_for_spool,
         end=_spool_back,
         alone=True,

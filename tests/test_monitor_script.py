@@ -200,7 +200,7 @@ def test_output_to_a_pipe_has_no_colours(machine: Machine) -> None:
 def test_a_terminal_shows_colours_unless_no_color_is_set(machine: Machine) -> None:
     assert machine.on_a_terminal() == "\033[1;32mS3 mirror: OK\033[0m\n  in bucket    12\n"
     assert machine.on_a_terminal(NO_COLOR="1") == f"{ANSWER}\n"
-    assert machine.on_a_terminal(NO_COLOR="") == machine.on_a_terminal(), "an empty value does not count"
+    assert machine.on_a_terminal(NO_COLOR="") == machine.on_a_terminal(), "empty means not set"
 
 
 def test_force_color_is_stronger_than_no_color(machine: Machine) -> None:

@@ -23,7 +23,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from frigate_mirror import metadata as object_metadata
 from frigate_mirror.settings.parse import Secret
-from frigate_mirror.settings.settings import S3Settings, secret_of
+from frigate_mirror.settings.settings import AUTO, S3Settings, secret_of
 from frigate_mirror.sinks.body import Body
 from frigate_mirror.sinks.s3.codes import CREDENTIAL_CODES, DENIALS, classify, required_rights
 from frigate_mirror.sinks.s3.direct import DirectWay, checksum
@@ -32,6 +32,7 @@ from frigate_mirror.sinks.s3.exceptions import Cause, cause_of, names_storage_cl
 from frigate_mirror.sinks.s3.http1 import Silence
 from frigate_mirror.sinks.s3.pool import UPLOAD_PATIENCE, ConnectTimeout, Patience, Pool
 from frigate_mirror.sinks.s3.sigv4 import Signer
+from frigate_mirror.sinks.s3.storage import auto
 from frigate_mirror.sinks.sink import Probe, Receipt, SinkError, Stored
 
 if TYPE_CHECKING:
@@ -91,8 +92,11 @@ class S3Sink:
         """See `Sink.put`. `body` must be seekable. Above 1 MiB it is read once for each digest and
         once for each attempt."""
         source = Body(body)
+        storage_class = self._storage_class
+        if storage_class == AUTO:
+            storage_class = auto(source.size)
         params = {
-            **self._bucket, **self._options, **_non_empty(StorageClass=self._storage_class),
+            **self._bucket, **self._options, **_non_empty(StorageClass=storage_class),
             "Key": key, "ContentType": content_type, "Metadata": dict(metadata),
         }  # fmt: skip
         try:

@@ -28,15 +28,16 @@ limited() {
   if command -v timeout >/dev/null; then timeout 30 "$@"; else "$@"; fi
 }
 
-# usage: running_container NAME ; prints the running container of that name, or else of that compose service
+# usage: running_container NAME ; prints the running container of that name, or else of that compose service,
+# or nothing if there is none. Fails if Docker does not answer.
 running_container() {
-  local name
+  local names
   if [[ $(limited docker inspect -f '{{.State.Running}}' "$1" 2>/dev/null) == true ]]; then
     printf '%s\n' "$1"
     return
   fi
-  name=$(limited docker ps --filter "label=com.docker.compose.service=$1" --format '{{.Names}}' 2>/dev/null) || return
-  [[ -n $name ]] && printf '%s\n' "${name%%$'\n'*}"
+  names=$(limited docker ps --filter "label=com.docker.compose.service=$1" --format '{{.Names}}') || return
+  printf '%s\n' "${names%%$'\n'*}"
 }
 
 # usage: ask ARGUMENT... ; runs the mirror's `status` command; prints its output, returns its exit code
@@ -44,24 +45,26 @@ ask() {
   local container
   if [[ $place == local ]]; then
     limited python3 "$(our_folder)/s3_snapshot_mirror.py" status "$@"
-  elif container=$(running_container "$container_name"); then
-    limited docker exec "$container" python3 "$in_container/s3_snapshot_mirror.py" status "$@"
-  else
+  elif ! container=$(running_container "$container_name"); then
+    complain "Docker does not list its containers; if it denies permission, run this with sudo"
+    return "$DOWN"
+  elif [[ -z $container ]]; then
     complain "no running container or compose service has the name $container_name (see --container and --local)"
     return "$DOWN"
+  else
+    limited docker exec "$container" python3 "$in_container/s3_snapshot_mirror.py" status "$@"
   fi
 }
 
-# usage: colour CODE ; prints the code that starts a colour, if the output is a terminal
-colour() {
-  if [[ -t 1 && -z ${NO_COLOR:-} || -n ${FORCE_COLOR:-} ]]; then printf '\033[%sm' "$1"; fi
-}
+# Succeeds if the output is to have colours. Do not call this within $( ), where the output is always a pipe.
+is_coloured() { [[ -n ${FORCE_COLOR:-} || (-t 1 && -z ${NO_COLOR:-}) ]]; }
 
 # usage: paint STATUS TEXT ; prints the first line in the colour of the status, and the rest unchanged
 paint() {
   local first=${2%%$'\n'*} code
   case $1 in "$OK") code='1;32' ;; "$DEGRADED") code='1;33' ;; *) code='1;31' ;; esac
-  printf '%s%s%s\n' "$(colour "$code")" "$first" "$(colour 0)"
+  if is_coloured; then first=$'\033'"[${code}m$first"$'\033[0m'; fi
+  printf '%s\n' "$first"
   if [[ $2 == *$'\n'* ]]; then printf '%s\n' "${2#*$'\n'}"; fi
 }
 
@@ -103,13 +106,17 @@ main() {
       --json) as_json=yes ;;
       --local) place=local ;;
       --container) container_name=${2:-}; shift ;;
-      watch) seconds=10; if [[ ${2:-} =~ ^[0-9]+$ ]]; then seconds=$2; shift; fi ;;
+      watch) seconds=10; if [[ ${2:-} =~ ^[1-9][0-9]*$ ]]; then seconds=$2; shift; fi ;;
       -h | --help) usage; return 0 ;;
-      *) usage; return "$WRONG_USE" ;;
+      *) usage; complain "unknown argument: $1"; return "$WRONG_USE" ;;
     esac
-    shift || { usage; return "$WRONG_USE"; }
+    shift || break # `--container` was the last word
   done
-  if [[ -z $container_name ]]; then usage; return "$WRONG_USE"; fi
+  if [[ -z $container_name ]]; then
+    usage
+    complain "--container needs the name of a container"
+    return "$WRONG_USE"
+  fi
   if [[ $place == docker ]] && ! command -v docker >/dev/null; then
     place=local # inside the container, or on a machine without Docker
   fi

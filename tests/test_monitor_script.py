@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.rig import ROOT
+from tests.rig.terminal import on_a_terminal
 from tests.rig.waiting import PATIENCE
 
 TOOLS = ("bash", "dirname", "timeout", "date", "cat", "env")
@@ -24,7 +25,7 @@ DOCKER = """\
 printf '%s\\n' "$*" >>"$NOTES/docker"
 case $1 in
   inspect) [[ ${*: -1} == "$RUNNING" ]] && echo true ;;
-  ps) [[ $* == *"service=$SERVICE "* ]] && echo "$RUNNING" ;;
+  ps) if [[ $* == *"service=$SERVICE "* ]]; then echo "$RUNNING"; fi ;;
   exec) shift 2; exec "$@" ;;
 esac
 """
@@ -56,11 +57,17 @@ class Machine:
         return (self.notes / "asked").read_text().splitlines()
 
     def monitor(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": str(self.bin), "NOTES": str(self.notes)} | environ
         return subprocess.run(
             ["bash", str(self.script), *arguments],
-            env=environment, capture_output=True, text=True, timeout=PATIENCE,
+            env=self.environment(environ), capture_output=True, text=True, timeout=PATIENCE,
         )  # fmt: skip
+
+    def on_a_terminal(self, **environ: str) -> str:
+        """Returns what a person sees, with the codes of the colours."""
+        return on_a_terminal(["bash", str(self.script)], self.environment(environ)).text
+
+    def environment(self, more: dict[str, str]) -> dict[str, str]:
+        return {"PATH": str(self.bin), "NOTES": str(self.notes)} | more
 
 
 @pytest.fixture
@@ -130,6 +137,14 @@ def test_a_container_that_does_not_run_is_down(docker: Machine) -> None:
     assert "no running container" in done.stderr
 
 
+def test_a_docker_that_denies_permission_is_shown_with_what_to_do(docker: Machine) -> None:
+    docker.stub("docker", "echo 'permission denied: /var/run/docker.sock' >&2; exit 1\n")
+    done = docker.monitor()
+    assert done.returncode == 2
+    assert "permission denied: /var/run/docker.sock" in done.stderr
+    assert "sudo" in done.stderr and "no running container" not in done.stderr
+
+
 def test_an_error_with_the_exit_code_of_degraded_is_down(machine: Machine) -> None:
     machine.answers("Traceback (most recent call last):", 1)
     done = machine.monitor()
@@ -182,6 +197,16 @@ def test_output_to_a_pipe_has_no_colours(machine: Machine) -> None:
     assert "\033" not in machine.monitor().stdout
 
 
+def test_a_terminal_shows_colours_unless_no_color_is_set(machine: Machine) -> None:
+    assert machine.on_a_terminal() == "\033[1;32mS3 mirror: OK\033[0m\n  in bucket    12\n"
+    assert machine.on_a_terminal(NO_COLOR="1") == f"{ANSWER}\n"
+    assert machine.on_a_terminal(NO_COLOR="") == machine.on_a_terminal(), "empty means not set"
+
+
+def test_force_color_is_stronger_than_no_color(machine: Machine) -> None:
+    assert "\033" in machine.monitor(NO_COLOR="1", FORCE_COLOR="1").stdout
+
+
 def test_watch_asks_again_until_it_is_interrupted(machine: Machine) -> None:
     machine.stub("sleep", 'echo "$1" >>"$NOTES/slept"; [[ $(cat "$NOTES/slept" | wc -l) -lt 3 ]]')
     (machine.bin / "wc").symlink_to(shutil.which("wc") or "wc")
@@ -208,13 +233,23 @@ def test_watch_goes_on_while_the_mirror_is_down(machine: Machine) -> None:
     assert len(machine.asked()) == 2
 
 
-@pytest.mark.parametrize("wrong", [["--what"], ["--container"], ["--container", ""], ["now"]])
-def test_a_wrong_command_line_of_the_monitor_exits_with_64(
-    machine: Machine, wrong: list[str]
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        (["--what"], "unknown argument: --what"),
+        (["--container"], "--container needs the name"),
+        (["--container", ""], "--container needs the name"),
+        (["now"], "unknown argument: now"),
+        (["watch", "0"], "unknown argument: 0"),
+    ],
+)
+def test_a_wrong_command_line_of_the_monitor_is_named_and_exits_with_64(
+    machine: Machine, wrong: list[str], named: str
 ) -> None:
     done = machine.monitor(*wrong)
     assert done.returncode == 64
     assert done.stderr.startswith("usage: ") and done.stdout == ""
+    assert named in done.stderr
 
 
 def test_the_help_of_the_monitor_is_no_error(machine: Machine) -> None:

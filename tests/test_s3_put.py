@@ -7,6 +7,7 @@ import hashlib
 import io
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 import frigate_mirror.sinks.body
 from frigate_mirror import metadata
+from frigate_mirror.settings import settings
 from frigate_mirror.sinks.sink import Rejected, SinkError, Unavailable
 from s3 import S3Sink
 from tests.rig.s3_sink import environ_for, failure_of, forbid_md5, put, sink_for
@@ -184,6 +186,36 @@ def test_eight_threads_that_meet_the_refusal_together_report_it_once(
     said = [record.getMessage() for record in caplog.records if record.name == "frigate_s3.s3"]
     assert len(said) == 1
     assert "NO_SUCH_CLASS" in said[0]
+
+
+def auto_sink(environ: dict[str, str]) -> S3Sink:
+    """A sink that chooses the storage class, as the settings have it for AWS itself."""
+    loaded = replace(settings.load(environ).s3, storage_class="AUTO")
+    return S3Sink(loaded, environ, attempts=1)
+
+
+@pytest.mark.parametrize(
+    ("size", "chosen"),
+    [(0, "STANDARD"), (131_071, "STANDARD"), (131_072, "STANDARD_IA"), (2_000_000, "STANDARD_IA")],
+)
+def test_auto_chooses_the_storage_class_by_the_size_of_the_object(
+    bucket: Bucket, size: int, chosen: str
+) -> None:
+    put(auto_sink(bucket.environ), "k", b"x" * size)
+    assert bucket.get("k") == b"x" * size
+    assert bucket.head("k")["StorageClass"] == chosen
+
+
+def test_where_a_class_that_auto_chose_is_refused_no_class_is_sent_any_more(
+    stub: Stub, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink = auto_sink(environ_for(stub.endpoint))
+    stub.refusals["x-amz-storage-class: STANDARD_IA"] = REFUSALS[0]
+    for data in (b"small", b"x" * 200_000, b"small"):
+        assert put(sink, data=data) == "e"
+    classes = [seen.headers.get("x-amz-storage-class") for seen in stub.seen]
+    assert [name for name, _ in groupby(classes)] == ["STANDARD", "STANDARD_IA", None]
+    assert "refuses storage class STANDARD_IA" in caplog.text
 
 
 def test_an_unrelated_refusal_keeps_the_storage_class(stub: Stub) -> None:

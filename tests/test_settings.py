@@ -245,6 +245,9 @@ def test_the_status_the_spool_and_the_state_files_are_in_frigates_clips_cache() 
         ("https://minio.example.com", "  ", ""),
         ("https://notamazonaws.com", "", ""),
         ("https://minio.example.com", "GLACIER_IR", "GLACIER_IR"),
+        ("https://minio.example.com", "AUTO", ""),
+        ("https://s3.eu-central-1.amazonaws.com", "AUTO", "AUTO"),
+        ("", "AUTO", "AUTO"),
         ("", "STANDARD", "STANDARD"),
     ],
 )

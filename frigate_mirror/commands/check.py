@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frigate_mirror.catalog import CatalogError
+from frigate_mirror.commands.cost import newest_sizes, prices, verdict
 from frigate_mirror.commands.loading import load, with_bucket
 from frigate_mirror.frigate.database import FrigateDatabase
 from frigate_mirror.ledger import folders
@@ -32,7 +33,9 @@ from frigate_mirror.settings.settings import (
     Settings,
     SettingsError,
     StateSettings,
+    is_aws,
 )
+from frigate_mirror.sinks.s3.storage import STANDARD_IA, break_even
 from frigate_mirror.sinks.sink import Prober, Sink, SinkError
 
 FRIGATE_SOURCE = Path("/opt/frigate")
@@ -109,6 +112,8 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
     yield from bucket(sink, loaded.s3, put=not arguments.no_put)
     if arguments.prove_no_delete:
         yield deletion(sink, loaded.s3)
+    if not arguments.bucket_only:
+        yield from cost(loaded)
 
 
 def misspelt(environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -254,6 +259,21 @@ def _clock(skew: float | None) -> Iterator[Finding]:
         )
     else:
         yield Finding(OK, "clock: agrees with the bucket's")
+
+
+def cost(loaded: Settings) -> Iterator[Finding]:
+    """Says what the newest pictures cost in two storage classes of AWS, and which is cheaper. Other
+    services have other prices."""
+    sizes = newest_sizes(loaded) if is_aws(loaded.s3.endpoint_url) else []
+    if not sizes:
+        return
+    for sentence in prices(sizes):
+        yield Finding(OK, sentence)
+    if loaded.s3.storage_class == STANDARD_IA.name and break_even(sizes) != 1:
+        advice = "S3_STORAGE_CLASS=STANDARD chooses it; AUTO chooses for each picture by its size"
+        yield Finding(NOTE, verdict(sizes), advice)
+    else:
+        yield Finding(OK, verdict(sizes))
 
 
 def frigate(

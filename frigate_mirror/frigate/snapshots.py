@@ -127,6 +127,19 @@ def describe(event: Event) -> dict[str, str]:
     return metadata.encode(values, event.zones)
 
 
+def newest_sizes(clips: Path, most: int) -> list[int]:
+    """Returns the sizes in bytes of the `most` snapshots that were written last. A snapshot that
+    lies there in two forms counts once, in the preferred one. Raises OSError."""
+    files = {name: _regular_file(f"{clips}/{name}") for name in os.listdir(clips)}
+    found: dict[str, os.stat_result] = {}
+    for ending, _ in reversed(FORMS):
+        for name, status in files.items():
+            if name.endswith(ending) and status is not None:
+                found[name.removesuffix(ending)] = status
+    newest = sorted(found.values(), key=lambda status: status.st_mtime, reverse=True)
+    return [status.st_size for status in newest[:most]]
+
+
 def _regular_file(path: str) -> os.stat_result | None:
     """Returns the status of a regular file, or None for anything else and for no file."""
     try:

@@ -25,6 +25,7 @@ from frigate_mirror.settings.variables import setting, variables_of
 
 LEDGER_NAME = "ledger.db"
 LOCK_NAME = "mirror.lock"  # in each state folder; held by the one mirror that runs
+AUTO = "AUTO"  # the value of S3_STORAGE_CLASS that lets the sink choose by size
 
 
 class SettingsError(Exception):
@@ -60,7 +61,7 @@ class S3Settings:
     prefix: str = setting("S3_PATH_PREFIX", "", parse.prefix, "prefix of every object's key")
     addressing_style: str = setting("S3_ADDRESSING_STYLE", "auto", parse.one_of("auto", "path", "virtual"), "`auto`, `path` or `virtual`")
     ca_bundle: str = setting("S3_CA_BUNDLE", "", parse.readable_file, "file of certificates to trust instead of the usual ones")
-    storage_class: str = setting("S3_STORAGE_CLASS", "STANDARD_IA", parse.storage_class, "storage class; outside AWS the default is the service's own class")
+    storage_class: str = setting("S3_STORAGE_CLASS", "STANDARD_IA", parse.storage_class, "storage class; `AUTO` means `STANDARD` for files under 128 KB and `STANDARD_IA` for others; outside AWS the default and `AUTO` are the service's own class")
     sse: str = setting("S3_SSE", "", parse.one_of("", "AES256", "aws:kms"), "server-side encryption: `AES256` or `aws:kms`")
     sse_kms_key_id: str = setting("S3_SSE_KMS_KEY_ID", "", parse.token, "KMS key for `aws:kms`")
     object_tags: str = setting("S3_OBJECT_TAGS", "", parse.tags, "tags for every object, as `a=b&c=d`; needs s3:PutObjectTagging")
@@ -207,14 +208,16 @@ def secret_of(name: str, environ: Mapping[str, str]) -> Secret:
 def _derive(values: Mapping[str, dict[str, Any]], environ: Mapping[str, str]) -> None:
     """Fills in the values that follow from other settings."""
     s3, frigate, state = values["s3"], values["frigate"], values["state"]
-    if not VARIABLES["S3_STORAGE_CLASS"].is_set(environ) and not _is_aws(s3["endpoint_url"]):
+    chosen = VARIABLES["S3_STORAGE_CLASS"].is_set(environ) and s3["storage_class"] != AUTO
+    if not chosen and not is_aws(s3["endpoint_url"]):
         s3["storage_class"] = ""
     state["clips_dir"] = frigate["clips_dir"]
     if state["folder"] == Path():
         state["folder"] = frigate["db_path"].parent / "s3_mirror"
 
 
-def _is_aws(endpoint_url: str) -> bool:
+def is_aws(endpoint_url: str) -> bool:
+    """Whether AWS itself answers at this endpoint; an empty one means AWS."""
     host = urlsplit(endpoint_url).hostname or "amazonaws.com"
     return host.endswith((".amazonaws.com", ".amazonaws.com.cn")) or host == "amazonaws.com"
 

@@ -1,0 +1,62 @@
+"""What the newest pictures cost in two storage classes of AWS, for the command `check`."""
+
+from __future__ import annotations
+
+import math
+
+from frigate_mirror.frigate import snapshots
+from frigate_mirror.ledger import folders
+from frigate_mirror.ledger.ledger import Ledger, LedgerError
+from frigate_mirror.settings.settings import Settings
+from frigate_mirror.sinks.s3.storage import PRICES_OF, STANDARD, STANDARD_IA, break_even
+
+SAMPLE = 1_000  # pictures
+
+
+def newest_sizes(loaded: Settings) -> list[int]:
+    """Returns the sizes in bytes of the newest thousand pictures: of those that the ledger knows
+    as uploaded, or else of those in Frigate's clips folder. Returns none if neither can be read."""
+    for path in folders.ledgers(loaded.state):
+        try:
+            ledger = Ledger(path, alone=False)
+            try:
+                rows = ledger.uploaded_keys(-math.inf, math.inf, SAMPLE)
+            finally:
+                ledger.close()
+        except LedgerError:
+            continue
+        if sizes := [size for _, _, size in rows if size]:  # 0 is unknown
+            return sizes
+    try:
+        return snapshots.newest_sizes(loaded.frigate.clips_dir, SAMPLE)
+    except OSError:
+        return []
+
+
+def prices(sizes: list[int]) -> list[str]:
+    """Returns a sentence for each class: what a thousand pictures of these sizes cost in it."""
+    average = -(-sum(sizes) // len(sizes) // 1_000)
+    cents = 100 * 1_000 / len(sizes)
+    standard, infrequent = (
+        f"{kind.upload(sizes) * cents:.2f} cents to upload and {kind.month(sizes) * cents:.2f} "
+        f"cents a month in {kind.name}"
+        for kind in (STANDARD, STANDARD_IA)
+    )
+    return [
+        f"cost: a thousand pictures like your newest {len(sizes):,} ({average} KB on average) cost "
+        f"{standard}",
+        f"cost: they cost {infrequent}, where AWS bills at least 128 KB and 30 days for each",
+    ]
+
+
+def verdict(sizes: list[int]) -> str:
+    """Returns a sentence that says which of the two classes is cheaper."""
+    months = break_even(sizes)
+    if months is None:
+        cheaper = "STANDARD is cheaper, however long you keep the pictures"
+    elif months == 1:
+        cheaper = "STANDARD_IA is cheaper if you keep the pictures for 30 days or longer"
+    else:
+        days = f"{months * 30:,.0f} days"
+        cheaper = f"STANDARD is cheaper if you keep the pictures for less than {days}"
+    return f"cost: {cheaper} (AWS's prices, {PRICES_OF})"

@@ -62,9 +62,7 @@ def svg(lines: list[str]) -> str:
     """Returns the lines as they look on a terminal, as an SVG picture."""
     width = max(len(plain(line)) for line in lines) * ADVANCE + 2 * MARGIN
     height = len(lines) * LEADING + 2 * MARGIN
-    texts = [
-        _text(line, MARGIN + number * LEADING + SIZE) for number, line in enumerate(lines) if line
-    ]
+    texts = [text for number, line in enumerate(lines) for text in _texts(line, number)]
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" '
         f"font-family=\"ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace\" "
@@ -78,32 +76,25 @@ def plain(line: str) -> str:
     return CODE.sub("", line)
 
 
-def _text(line: str, y: int) -> str:
-    """Returns one line of the picture. `textLength` keeps columns in line in any font."""
-    shown = plain(line)
-    indent = len(shown) - len(shown.lstrip())
-    length = (len(shown) - indent) * ADVANCE
-    place = f'x="{MARGIN + indent * ADVANCE:.1f}" y="{y}" textLength="{length:.1f}"'
-    return (
-        f'<text {place} lengthAdjust="spacingAndGlyphs" xml:space="preserve">{_spans(line)}</text>'
-    )
-
-
-def _spans(line: str) -> str:
-    return "".join(
-        f"<tspan {style}>{escape(text)}</tspan>" if style else escape(text)
-        for style, text in _runs(line.strip())
-    )
-
-
-def _runs(line: str) -> Iterator[tuple[str, str]]:
-    """Yields each piece of a line with the same style, as (attributes, text)."""
+def _texts(line: str, number: int) -> Iterator[str]:
+    """Yields each piece of a line that has the same style. It has its column and its length, so
+    that the picture has straight columns in any font."""
     codes: list[str] = []
-    for number, piece in enumerate(CODE.split(line)):
-        if number % 2:
+    column = 0
+    for position, piece in enumerate(CODE.split(line)):
+        if position % 2:
             codes = [] if piece in ("", "0") else codes + piece.split(";")
-        elif piece:
-            yield " ".join(STYLES[code] for code in codes if code in STYLES), piece
+            continue
+        if text := piece.strip():
+            x = MARGIN + (column + len(piece) - len(piece.lstrip())) * ADVANCE
+            y = MARGIN + SIZE + number * LEADING
+            attributes = [
+                f'x="{x:.1f}" y="{y}" textLength="{len(text) * ADVANCE:.1f}"',
+                'lengthAdjust="spacingAndGlyphs" xml:space="preserve"',
+                *(STYLES[code] for code in codes if code in STYLES),
+            ]
+            yield f"<text {' '.join(attributes)}>{escape(text)}</text>"
+        column += len(piece)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from frigate_mirror import __version__
 from frigate_mirror.commands.check import INTERNAL
 from frigate_mirror.frigate.database import Event
 from frigate_mirror.frigate.snapshots import describe
@@ -98,3 +99,10 @@ def test_the_page_about_the_bucket_names_every_field_of_the_metadata() -> None:
     event = Event("1.5-a", "front", "person", "Ann", 1.5, 2.5, 0.5, ("porch",), True, True)
     table = PAGES["docs/bucket.md"].split("| field |")[1].split("\n\n")[0]
     assert set(re.findall(r"`([a-z-]+)`", table)) == set(describe(event))
+
+
+def test_the_newest_version_in_the_changelog_is_the_programs_and_has_a_date() -> None:
+    titles = re.findall(r"^## (.*)$", PAGES["CHANGELOG.md"], re.MULTILINE)
+    versions = [title for title in titles if title != "Unreleased"]
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+ - \d{4}-\d\d-\d\d", version) for version in versions)
+    assert versions[0].startswith(f"{__version__} - ")

@@ -7,7 +7,7 @@ TESTS ?= tests
 SEED ?= 1
 MINUTES ?= 45
 
-.PHONY: help test check format bench campaign demo vendor clean
+.PHONY: help test check format bench campaign demo picture vendor clean
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ campaign: $(VENV)/ready ## Injects faults for 45 minutes; writes docs/reliabilit
 
 demo: ## Shows the mirror at work, without Docker or a bucket.
 	./setup_s3_mirror.sh demo
+
+picture: ## Draws the picture of the README from what the demo prints.
+	$(PYTHON) -m lab.picture docs/demo.svg
 
 vendor: ## Downloads the mirror's libraries into vendor/.
 	./setup_s3_mirror.sh --vendor-only

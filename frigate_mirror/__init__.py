@@ -4,4 +4,4 @@
 CONTRIBUTING.md says what each folder is for.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

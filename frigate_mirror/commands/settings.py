@@ -1,4 +1,4 @@
-"""`settings`: every setting, for scripts and for the table of the README."""
+"""`settings`: every setting, for scripts and for the table of docs/settings.md."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     forms = parser.add_mutually_exclusive_group(required=True)
     for option, form, about in (
         ("--names", names, "every variable; an older name is followed by a tab and the newer name"),
-        ("--table", table, "the table of the README, in Markdown"),
+        ("--table", table, "the table of docs/settings.md, in Markdown"),
         ("--json", as_json, "name, aliases, default, about, secret and part of each"),
     ):
         forms.add_argument(option, dest="form", action="store_const", const=form, help=about)
@@ -33,7 +33,7 @@ def names() -> str:
 
 
 def table() -> str:
-    """Returns the table of the README, in Markdown."""
+    """Returns the table of docs/settings.md, in Markdown."""
     rows = ["| variable | default | what it is |", "|---|---|---|"]
     for variable in VARIABLES.values():
         default = f"`{variable.default}`" if variable.default else "(none)"

@@ -2,7 +2,7 @@
 
 Each part of the program has a part of the settings: a small frozen object. To add a part, write its
 class and name it in `Settings`. Each setting stands here once, with its variable, its default as
-one would write it in a compose file, and a sentence for the table in the README. A setting about
+one would write it in a compose file, and a sentence for the table in docs/settings.md. A setting about
 S3 is called S3_*, and one about the mirror, for any destination, is called MIRROR_*. The last
 argument of some settings is an older name, which still works.
 

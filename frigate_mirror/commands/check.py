@@ -19,7 +19,6 @@ from pathlib import Path
 
 from frigate_mirror.catalog import CatalogError
 from frigate_mirror.commands.loading import load, with_bucket
-from frigate_mirror.frigate.database import FrigateDatabase
 from frigate_mirror.ledger import folders
 from frigate_mirror.ledger.lock import holder, is_locked
 from frigate_mirror.report import status
@@ -132,6 +131,8 @@ def credentials(s3: S3Settings) -> Finding:
 
 def paths(loaded: Settings) -> Iterator[Finding]:
     """Looks at Frigate's database and clips folder, and at the mirror's own folders."""
+    from frigate_mirror.frigate.database import FrigateDatabase
+
     database, clips = loaded.frigate.db_path, loaded.frigate.clips_dir
     try:
         FrigateDatabase(database).subjects(["0-check"])

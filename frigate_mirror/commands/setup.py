@@ -52,7 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     # fmt: off
     parser.add_argument("--dir", type=_folder, default=Path.cwd(), metavar="FOLDER",
                         help="the folder of the compose file (default: the current folder)")
-    parser.add_argument("--service", type=_service, default="", metavar="NAME",
+    parser.add_argument("--service", type=_service, metavar="NAME",
                         help="Frigate's service in the compose file (default: setup finds it)")
     parser.add_argument("--image", default="", metavar="IMAGE",
                         help="the Frigate image to use if this machine has no Python 3.11 with pip")
@@ -71,7 +71,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     options = Options(
         folder=arguments.dir,
-        service=arguments.service,
+        service=arguments.service or "",
         image=arguments.image,
         yes=arguments.yes,
         dry_run=arguments.dry_run,
@@ -136,11 +136,14 @@ def _try_key(environ: Mapping[str, str], screen: Screen) -> Verdict:
         return Verdict.UNREACHABLE
     except SinkError:
         pass  # the findings below tell it
-    faults = 0
+    verdict, told = Verdict.WORKS, set()
     for finding in check.bucket(sink, loaded.s3, put=True):
-        screen.say(str(finding))
-        faults += finding.grade == check.FAULT
-    return Verdict.REFUSED if faults else Verdict.WORKS
+        if finding.grade == check.FAULT:
+            verdict = Verdict.REFUSED
+        if not finding.advice or finding.advice not in told:  # one wrong key has two faults
+            screen.say(str(finding))
+        told.add(finding.advice)
+    return verdict
 
 
 def _misspelt(environ: Mapping[str, str]) -> Iterator[str]:

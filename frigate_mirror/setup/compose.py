@@ -23,9 +23,7 @@ OVERRIDES = (
 OVERRIDE, SEPARATE = "docker-compose.override.yml", "docker-compose.s3-mirror.yml"
 """The two names that our override can have. The second is for a project whose owner has an override
 or a COMPOSE_FILE."""
-SIGNATURE = (
-    "# Written by setup_s3_mirror.sh (frigate-s3-mirror). Each run of it writes this file anew."
-)
+SIGNATURE = "# Written by setup_s3_mirror.sh (frigate-s3-mirror)"
 MOUNT = "/opt/frigate-s3-mirror"
 ENTRYPOINT = ("/bin/bash", f"{MOUNT}/entrypoint.sh")
 
@@ -78,7 +76,7 @@ def is_ours(path: Path) -> bool:
     """Whether a run of setup has written this file."""
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
-            return file.readline().rstrip("\r\n") == SIGNATURE
+            return file.readline().startswith(SIGNATURE)
     except OSError:
         return False
 

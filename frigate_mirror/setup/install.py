@@ -162,11 +162,11 @@ class Install:
         )
 
     def _say_what_comes(self, files: Files, service: Service) -> None:
-        theirs, folder = " and ".join(files.theirs), self._options.folder
+        folder = self._options.folder
         asks = "Setup asks for bucket and key" if self._asks else "Setup takes bucket and key"
         self._screen.say(f"This sets up the S3 mirror for the service {service.name} in {folder}.")
         self._screen.say(f"{asks}, tries them, and shows you every change before it makes it.")
-        self._screen.say(f"It writes .env and {files.ours}, and leaves {theirs} as it is.\n")
+        self._screen.say(f"It writes .env and {files.ours}. Your other files stay as they are.\n")
 
     # -- the settings
 

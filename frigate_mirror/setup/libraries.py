@@ -69,8 +69,8 @@ class Libraries:
 
     def _pip(self, target: Path) -> None:
         words = ("install", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps",
-                 "--require-hashes", "--only-binary=:all:", "--target", str(target),
-                 "-r", str(self._lock))  # fmt: skip
+                 "--root-user-action=ignore", "--require-hashes", "--only-binary=:all:",
+                 "--target", str(target), "-r", str(self._lock))  # fmt: skip
         environ = os.environ | {"PIP_USER": "0"}
         subprocess.run([sys.executable, "-m", "pip", *words], env=environ, check=True)
 

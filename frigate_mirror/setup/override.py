@@ -17,7 +17,7 @@ def text(ours: Path, service: Service, names: Sequence[str]) -> str:
     """
     init, words = _init(service)
     lines = [
-        SIGNATURE,
+        f"{SIGNATURE}, anew in each run.",
         "services:",
         f"  {service.name}:",
         f"    entrypoint: {json.dumps([*ENTRYPOINT, *words], ensure_ascii=False)}",

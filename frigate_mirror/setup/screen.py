@@ -6,13 +6,17 @@ import difflib
 import getpass
 import os
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable
+from functools import partial
 
 GREEN, RED, BOLD = "32", "31", "1"
 _SECRET_LINE = re.compile(r"^((?:export )?\w*(?:KEY|SECRET|TOKEN|PASS)\w*=).*", re.M)
 _LOGIN = re.compile(r"://[^/@\s]*@")
 HIDDEN = "********"
+WIDTH, WIDEST = 80, 100  # columns: of a difference, and of other lines on a terminal
 
 
 class Stopped(Exception):
@@ -32,10 +36,10 @@ class Screen:
         )
 
     def say(self, text: str) -> None:
-        print(text, flush=True)
+        print(self._fitted(text), flush=True)
 
     def complain(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        print(self._fitted(text), file=sys.stderr, flush=True)
 
     def painted(self, code: str, text: str) -> str:
         return f"\033[{code}m{text}\033[0m" if self._coloured else text
@@ -72,13 +76,23 @@ class Screen:
 
     def show_difference(self, path: str, old: str, new: str) -> None:
         """Shows which lines change in a file, with secrets masked."""
-        self.say(self.painted(BOLD, f"{path}:"))
+        print(self.painted(BOLD, f"{path}:"))
         lines = difflib.unified_diff(
             masked(old).splitlines(), masked(new).splitlines(), n=0, lineterm=""
         )
         shown = [line for line in list(lines)[2:] if not line.startswith("@@")]
         for line in shown or ["(only secrets change)"]:
-            self.say("  " + self.painted({"+": GREEN, "-": RED}.get(line[0], ""), line))
+            colour = {"+": GREEN, "-": RED}.get(line[0], "")
+            for part in _broken(f"  {line}", WIDTH).split("\n"):
+                print(self.painted(colour, part) if colour else part, flush=True)
+
+    def _fitted(self, text: str) -> str:
+        """Returns the text with its lines broken between words where a terminal would break
+        words."""
+        if not self.interactive:
+            return text
+        width = min(shutil.get_terminal_size().columns, WIDEST)
+        return "\n".join(map(partial(_broken, width=width), text.split("\n")))
 
     def _line(self, prompt: str) -> str:
         print(prompt, end="", flush=True)
@@ -86,6 +100,12 @@ class Screen:
         if not line:
             raise Stopped
         return line.strip()
+
+
+def _broken(line: str, width: int) -> str:
+    """Returns a line as lines of this width. All but the first are indented by two more blanks."""
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.fill(line, width, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def masked(text: str) -> str:

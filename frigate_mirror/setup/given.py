@@ -32,7 +32,7 @@ class Given:
     lines. `notes` are sentences for the owner."""
 
     values: dict[str, str]
-    theirs: Mapping[str, str]
+    theirs: dict[str, str]
     owned: frozenset[str]
     changed: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Given:
     @property
     def effective(self) -> dict[str, str]:
         """The settings that the container will have."""
-        return self.values | dict(self.theirs)
+        return self.values | self.theirs
 
     @property
     def block(self) -> dict[str, str]:
@@ -58,7 +58,11 @@ class Given:
         return any(self.effective.get(f"{KEY[0]}{ending}") for ending in ("", "_FILE"))
 
     def answer(self, name: str, value: str) -> None:
-        """Takes the owner's answer to a question."""
+        """Takes the owner's answer to a question. What the compose files set can be replaced, but
+        not cleared."""
+        if name in self.theirs and value in ("", self.theirs[name]):
+            return
+        self.theirs.pop(name, None)
         if name in self.owned and value != self.values.get(name):
             self.changed[name] = value
         self.values[name] = value
@@ -67,14 +71,9 @@ class Given:
 def collect(environ: Mapping[str, str], env: EnvFile, of_service: Mapping[str, str]) -> Given:
     """Returns the settings from the environment of this run, from .env, and from the environment of
     Frigate's service. A value under an older name moves to the newer one, unless a line of the
-    owner sets it, or the two differ."""
+    owner sets it, or the two differ. A value that our block has, or the environment of this run,
+    replaces that of the compose files."""
     own, block = env.own_values, env.block_values
-    # A compose file may pass on a value of our block, as in `S3_BUCKET: ${S3_BUCKET}`.
-    theirs = {
-        name: value
-        for name, value in of_service.items()
-        if name in SOURCES and value and value != block.get(name)
-    }
     values: dict[str, str] = {}
     notes = []
     for name, newer in SOURCES.items():
@@ -92,8 +91,14 @@ def collect(environ: Mapping[str, str], env: EnvFile, of_service: Mapping[str, s
     for name, newer in SOURCES.items():
         if newer not in given and block.get(name):
             values.setdefault(newer, block[name])
+    of_service = {name: value for name, value in of_service.items() if name in SOURCES and value}
+    replaced = {SOURCES[name] for name in values if name not in own or name in block}
+    theirs = {name: value for name, value in of_service.items() if SOURCES[name] not in replaced}
     left = {SOURCES[name] for name in theirs}
     values = {name: value for name, value in values.items() if SOURCES[name] not in left}
+    for name, value in of_service.items():
+        if name in values and value != values[name]:
+            notes.append(f"{name} in .env replaces the value in your compose files")
     if theirs:
         notes.append(
             "your compose files set these for Frigate's service, so setup leaves them to it: "

@@ -38,30 +38,24 @@ def ask_settings(screen: Screen, given: Given, *, was_set_up: bool, again: bool)
 
 
 def _ask_key(screen: Screen, given: Given) -> None:
-    if _is_elsewhere(given, ACCESS_KEY) or _is_elsewhere(given, SECRET_KEY):
+    effective = given.effective
+    if any(effective.get(f"{name}_FILE") for name in KEY):
         return
-    old = given.values.get(ACCESS_KEY, "")
+    old = effective.get(ACCESS_KEY, "")
     question = "Access key id (empty for AWS profile or instance role)"
     access = screen.ask(question, old, _fault_of(ACCESS_KEY), shown="kept")
     given.answer(ACCESS_KEY, access)
-    secret = given.values.get(SECRET_KEY, "") if access == old else ""
+    secret = effective.get(SECRET_KEY, "") if access == old else ""
     if access:
         secret = screen.ask_secret("Secret access key (not shown)", secret, _fault_of(SECRET_KEY))
     given.answer(SECRET_KEY, secret)
 
 
 def _ask(screen: Screen, given: Given, name: str, question: str) -> None:
-    """Asks for a setting, unless the owner's compose files set it."""
-    if _is_elsewhere(given, name):
-        return
     usual = VARIABLES[name].default
-    old = given.values.get(name, "")
+    old = given.effective.get(name, "")
     answer = screen.ask(question, old or usual, _fault_of(name))
     given.answer(name, "" if answer == usual and not old else answer)
-
-
-def _is_elsewhere(given: Given, name: str) -> bool:
-    return bool(given.theirs.get(name) or given.effective.get(f"{name}_FILE"))
 
 
 def _fault_of(name: str) -> Callable[[str], str]:

@@ -13,9 +13,9 @@ have() { command -v "$1" >/dev/null 2>&1; }
 
 # usage: find_python [MODULE] ; prints a Python of 3.11 or later, which has MODULE if one is given
 find_python() {
-  local candidate wanted='import sys; sys.exit(sys.version_info < (3, 11))'
+  local candidate wanted="import sys${1:+, $1}; sys.exit(sys.version_info < (3, 11))"
   for candidate in ${PYTHON:+"$PYTHON"} python3 python3.14 python3.13 python3.12 python3.11 python; do
-    if have "$candidate" && "$candidate" -c "$wanted${1:+; import $1}" 2>/dev/null; then
+    if have "$candidate" && "$candidate" -c "$wanted" 2>/dev/null; then
       printf '%s\n' "$candidate"
       return
     fi
@@ -40,7 +40,7 @@ frigate_image() {
   if [[ -n $image ]]; then printf '%s\n' "$image"; return; fi
   while IFS= read -r line; do
     if [[ $line == *frigate[:@]* ]]; then printf '%s\n' "$line"; return; fi
-  done < <(cd "$project" && docker compose config --images 2>/dev/null)
+  done < <(cd "$project" && docker compose --profile '*' config --images 2>/dev/null)
   printf '%s\n' "$FRIGATE_IMAGE"
 }
 

@@ -27,12 +27,6 @@ def service_in(text: str, name: str) -> dict[str, Any]:
     return service
 
 
-def replace_in(path: Path, old: str, new: str) -> None:
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
-
-
 # -- what the real Docker Compose makes of it
 
 
@@ -55,7 +49,7 @@ def test_the_owners_usual_command_starts_the_mirror_after_setup(
     before = house.files()
     done = house.written(**GIVEN)
     [name] = {"flow": ["nvr"], "include": ["cameras"]}.get(project, ["frigate"])
-    assert f"ok     `docker compose up -d` starts {name} with the mirror" in done.stdout
+    assert f"ok     Compose starts {name} with the mirror" in done.stdout
     service = service_in((FIXTURES / f"{project}.usual.json").read_text(), name)
     assert service["entrypoint"][:2] == ["/bin/bash", f"{OURS}/entrypoint.sh"]
     after = house.files()
@@ -130,7 +124,7 @@ def test_an_exported_compose_file_without_our_override_is_a_fault_with_advice(
     house = House(tmp_path, "chosen")
     done = house.setup("--yes", "--no-try", COMPOSE_FILE="nvr.yml", **GIVEN)
     assert done.returncode == 3
-    assert "FAULT  `docker compose up -d` starts frigate without the mirror" in done.stderr
+    assert "FAULT  Compose starts frigate without the mirror" in done.stderr
     wanted = "nvr.yml:docker-compose.s3-mirror.yml"
     assert "exports COMPOSE_FILE" in done.stderr and wanted in done.stderr
     house.written(COMPOSE_FILE=wanted)

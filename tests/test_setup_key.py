@@ -108,6 +108,9 @@ def test_without_python_the_image_tries_the_key(house: House, given: dict[str, s
 # -- on a terminal
 
 
+CONTROL = ("\x04", "\x03")  # they end the input, or interrupt
+
+
 def converse(
     house: House, answers: list[tuple[str, str]], *arguments: str, **environ: str
 ) -> tuple[str, int]:
@@ -127,7 +130,7 @@ def converse(
         while left and left[0][0] in seen[told:]:
             question, answer = left.pop(0)
             told = seen.index(question, told) + len(question)
-            os.write(screen, f"{answer}\n".encode() if answer != "END" else b"\x04")
+            os.write(screen, answer.encode() if answer in CONTROL else f"{answer}\n".encode())
     os.close(screen)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert not left, f"not asked: {left[0][0]}\n{seen}"
@@ -232,19 +235,30 @@ def test_setup_offers_the_storage_class_by_size_with_the_reason_and_only_for_aws
     assert "S3_STORAGE_CLASS='AUTO'" in house.env.read_text()
 
 
-@pytest.mark.parametrize("last", [("Write this? [y/N] ", ""), ("Write this? [y/N] ", "END")])
+@pytest.mark.parametrize("last", [("Write this? [y/N] ", ""), ("Write this? [y/N] ", "\x04")])
 def test_on_a_terminal_setup_writes_only_after_a_yes(
     house: House, given: dict[str, str], last: tuple[str, str]
 ) -> None:
     before = house.files()
     seen, code = converse(house, [*answers_for(given), last])
-    assert (code, "Nothing was written." in seen) == (1, True)
+    assert (code, "Nothing was changed." in seen) == (1, True)
     assert house.files() == before
 
 
-def test_the_end_of_the_input_stops_the_questions(house: House) -> None:
-    seen, code = converse(house, [("Bucket: ", "END")])
-    assert (code, "Nothing was written." in seen, "Traceback" in seen) == (1, True, False)
+@pytest.mark.parametrize("key", ["\x04", "\x03"], ids=["end of input", "interrupt"])
+def test_the_end_of_the_input_stops_the_questions(house: House, key: str) -> None:
+    seen, code = converse(house, [("Bucket: ", key)])
+    assert (code, "Nothing was changed." in seen, "Traceback" in seen) == (1, True, False)
+
+
+def test_without_python_the_image_asks_on_the_same_terminal(
+    house: House, given: dict[str, str]
+) -> None:
+    seen, code = converse(house, [*answers_for(given), YES], NO_PYTHON="1")
+    assert code == 0, seen
+    assert "setup runs in ghcr.io/blakeblackshear/frigate:0.17.2" in seen and SECRET not in seen
+    assert "--interactive --tty" in house.calls()
+    assert f"S3_SECRET_KEY='{SECRET}'" in house.env.read_text()
 
 
 def test_the_option_yes_asks_no_question(house: House, given: dict[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import subprocess
 from pathlib import Path
@@ -153,6 +154,18 @@ def test_a_link_to_the_settings_stays_a_link(house: House, tmp_path: Path) -> No
     house.env.symlink_to(tmp_path / "secrets")
     house.written(**GIVEN)
     assert house.env.is_symlink() and "S3_BUCKET='cams'" in (tmp_path / "secrets").read_text()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+def test_what_root_writes_belongs_to_the_owner_of_the_compose_file(house: House) -> None:
+    compose = house.project / "docker-compose.yml"
+    os.chown(compose, 1234, 1235)
+    house.written(**GIVEN)
+    for path in (house.env, house.override):
+        assert (path.stat().st_uid, path.stat().st_gid) == (1234, 1235)
+    os.chown(house.env, 4321, 4322)
+    house.written(MIRROR_NICENESS="3")
+    assert (house.env.stat().st_uid, house.env.stat().st_gid) == (4321, 4322)
 
 
 # -- problems
@@ -387,7 +400,7 @@ def test_without_python_setup_runs_in_the_frigate_image_of_the_owner(house: Hous
     done = house.written(**GIVEN, NO_PYTHON="1")
     assert "setup runs in ghcr.io/blakeblackshear/frigate:0.17.2" in done.stderr
     assert f"S3_SECRET_KEY='{SECRET}'" in house.env.read_text()
-    assert "`docker compose up -d` starts frigate with the mirror" in done.stdout
+    assert "Compose starts frigate with the mirror" in done.stdout
     [run] = [line for line in house.calls().splitlines() if line.startswith("docker run")]
     for folder in (house.ours, house.project):
         assert f"type=bind,source={folder},target={folder}" in run

@@ -95,8 +95,8 @@ def main(arguments: argparse.Namespace) -> int:
         return EX_USAGE
     try:
         return uninstall(options, tools) if arguments.what else Install(options, tools).run()
-    except (Stopped, KeyboardInterrupt):
-        screen.complain("\nNothing was written.")
+    except Stopped:
+        screen.complain("\nNothing was changed.")
         return FAILED
 
 

@@ -46,15 +46,17 @@ class Doctor:
             self._fault(str(error))
             return None
         if service.starts_the_mirror and service.mounts_at(MOUNT) == [str(self.ours)]:
-            self._ok(f"`{UP}` starts {self.service} with the mirror")
+            self._ok(f"Compose starts {self.service} with the mirror")
             return service
-        advice = "run setup again"
+        advice = (
+            f"it does not read {self.files.ours}, or a later file sets another entrypoint or mount"
+        )
         if self.files.exported:
             advice = (
                 "this shell exports COMPOSE_FILE, which Compose prefers to the line in .env. Where"
                 f" you set it, set it to\n         {self.files.exported}"
             )
-        self._fault(f"`{UP}` starts {self.service} without the mirror: {advice}")
+        self._fault(f"Compose starts {self.service} without the mirror: {advice}")
         return None
 
     def container_is_content(self, service: Service) -> bool:

@@ -239,7 +239,7 @@ class Install:
         if not planned.changes_something:
             self._screen.say("Everything is written already.")
         elif self._asks and not self._screen.confirm("Write this?"):
-            self._screen.complain("Nothing was written.")
+            self._screen.complain("Nothing was changed.")
             return FAILED
         else:
             try:

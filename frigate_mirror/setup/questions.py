@@ -22,8 +22,8 @@ def ask_settings(screen: Screen, given: Given, *, was_set_up: bool, again: bool)
     complete = effective.get("S3_BUCKET") and (given.has_key or was_set_up)
     if complete and not again:
         where = effective.get("S3_ENDPOINT_URL") or "AWS " + effective.get("S3_REGION", "us-east-1")
-        key = "the key that is set" if given.has_key else "the AWS credentials of the container"
-        screen.say(f"Set are the bucket {effective['S3_BUCKET']} at {where}, and {key}.")
+        key = "a key is set" if given.has_key else "the AWS credentials are the container's"
+        screen.say(f"The bucket is {effective['S3_BUCKET']} at {where}, and {key}.")
         if screen.confirm("Keep these settings?", default=True):
             return
     screen.say("Enter keeps what stands in brackets, and a hyphen (-) clears it.")

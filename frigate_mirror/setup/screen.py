@@ -20,7 +20,7 @@ WIDTH, WIDEST = 80, 100  # columns: of a difference, and of other lines on a ter
 
 
 class Stopped(Exception):
-    """The owner has ended the input instead of answering."""
+    """The owner has ended the input, or interrupted, instead of answering."""
 
 
 class Screen:
@@ -63,7 +63,7 @@ class Screen:
         while True:
             try:
                 answer = getpass.getpass(f"{question}{' [kept]' if old else ''}: ").strip() or old
-            except EOFError:
+            except (EOFError, KeyboardInterrupt):
                 raise Stopped from None
             if not (what := fault(answer)):
                 return answer
@@ -95,8 +95,11 @@ class Screen:
         return "\n".join(map(partial(_broken, width=width), text.split("\n")))
 
     def _line(self, prompt: str) -> str:
-        print(prompt, end="", flush=True)
-        line = sys.stdin.readline()
+        try:
+            print(prompt, end="", flush=True)
+            line = sys.stdin.readline()
+        except KeyboardInterrupt:
+            line = ""
         if not line:
             raise Stopped
         return line.strip()

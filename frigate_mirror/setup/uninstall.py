@@ -109,5 +109,6 @@ def _users_of(tools: Tools) -> list[str]:
     return [
         str(one.get("Name", "")).lstrip("/")
         for one in containers
-        if wanted in [(mount["Source"], mount["Destination"]) for mount in one.get("Mounts", ())]
+        if wanted
+        in [(mount.get("Source"), mount["Destination"]) for mount in one.get("Mounts", ())]
     ]

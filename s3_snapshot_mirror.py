@@ -44,6 +44,7 @@ COMMANDS = {
     "backfill": "upload the files of a span of time that the ledger does not know",
     "rebuild": "fill the ledger from a listing of the bucket",
     "settings": "list every setting",
+    "setup": "set the mirror up; setup_s3_mirror.sh runs this",
 }
 """Each command is a module of `frigate_mirror.commands`; only the chosen one is imported."""
 

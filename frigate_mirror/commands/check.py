@@ -155,6 +155,8 @@ def credentials(s3: S3Settings) -> Finding:
 
 def paths(loaded: Settings) -> Iterator[Finding]:
     """Looks at Frigate's database and clips folder, and at the mirror's own folders."""
+    from frigate_mirror.frigate.database import FrigateDatabase
+
     database, clips = loaded.frigate.db_path, loaded.frigate.clips_dir
     try:
         FrigateDatabase(database).subjects(["0-check"])

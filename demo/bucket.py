@@ -1,7 +1,7 @@
 """The demo's own view of the bucket. It uses boto3 and none of the mirror's code, so it shows what
 anybody would see there.
 
-    make            wait for the server and make the bucket
+    make            wait for the server, make the bucket and try it
     show EVENTS     compare the bucket with what the stand-in wrote; exit 1 if they differ
 """
 
@@ -36,31 +36,39 @@ def make() -> int:
     from botocore.exceptions import BotoCoreError, ClientError
 
     client, deadline = _client(), time.monotonic() + WITHIN
+    bucket = os.environ["DEMO_BUCKET"]
     while True:
         try:
-            client.create_bucket(Bucket=os.environ["DEMO_BUCKET"])
-            return 0
+            client.create_bucket(Bucket=bucket)
+            break
         except (BotoCoreError, ClientError) as error:
             if time.monotonic() > deadline:
                 print(f"the S3 server did not come up: {error}", file=sys.stderr)
                 return 1
             time.sleep(0.1)
+    # The first object in a new bucket takes this server seconds. They are no part of the demo.
+    client.put_object(Bucket=bucket, Key="first", Body=b"x")
+    client.delete_object(Bucket=bucket, Key="first")
+    return 0
 
 
 def show(events: Path) -> int:
-    """Prints a line for each object, then a line for each snapshot that is not in the bucket."""
+    """Prints two lines for each object, then a line for each snapshot that is not in the bucket.
+
+    A size is in thousands of bytes and rounded up, as in the log of the mirror."""
     client, bucket, status = _client(), os.environ["DEMO_BUCKET"], 0
     wanted = {event["sha256"]: event for event in _with_pictures(events)}
     for entry in client.list_objects_v2(Bucket=bucket).get("Contents", []):
         answer = client.get_object(Bucket=bucket, Key=entry["Key"])
         event = wanted.pop(hashlib.sha256(answer["Body"].read()).hexdigest(), None)
         verdict = "same bytes as on disk" if event else "NO SUCH SNAPSHOT ON DISK"
-        size = f"{-(-entry['Size'] // 1000):4d} KB"
-        print(f"  {size}  {answer['ContentType']}  {verdict}  {entry['Key']}")
+        size = -(-entry["Size"] // 1000)
+        print(entry["Key"])
+        print(f"    {size} KB, {answer['ContentType']}, {verdict}")
         if event is None:
             status = 1
     for event in wanted.values():
-        print(f"  NOT IN THE BUCKET: {event['file']}")
+        print(f"NOT IN THE BUCKET: {event['file']}")
         status = 1
     return status
 

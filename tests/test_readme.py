@@ -74,5 +74,7 @@ def test_the_demo_brings_every_picture_into_the_bucket_and_cleans_up(tmp_path: P
     output = done.stdout.decode()
     assert done.returncode == 0, output + done.stderr.decode()
     assert output.count("same bytes as on disk") == 5
+    assert max(map(len, output.splitlines())) <= 100
+    assert "\033" not in output
     assert "Health: OK" in output
     assert list(tmp_path.iterdir()) == []

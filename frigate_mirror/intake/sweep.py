@@ -92,7 +92,7 @@ class Sweep(Part):
         count = sum(self._intake.sweep(*span) for span in self._window.spans(now))
         self._window.swept(now)
         if count:
-            log.info("S3 sweep: %d file(s) queued that the hook had not reported", count)
+            log.info("S3 sweep: %d file(s) found in Frigate's database and queued", count)
 
     def _look_for_changes(self, now: float) -> None:
         """Compares the subjects that ended in the last hour, and once a day all of the window."""

@@ -227,7 +227,7 @@ def test_pruning_forgets_only_rows_that_are_settled_and_old(ledger: Ledger) -> N
     ledger.bury("snapshot:dead", "no", 1.0)
     ledger.bury("snapshot:dying", "no", 1.0)
     assert ledger.prune(before=80.0, dead_before=50.0) == (3, 1)
-    assert ledger.counts() == Counts(waiting=1, pending=1, uploaded=1, failed=1)
+    assert ledger.counts() == Counts(waiting=1, pending=1, uploaded=1, failed=1, forgotten=1)
 
 
 def test_pruning_goes_on_past_its_first_page(ledger: Ledger) -> None:
@@ -235,6 +235,84 @@ def test_pruning_goes_on_past_its_first_page(ledger: Ledger) -> None:
         (f"snapshot:{n}", "c", "k", 1.0, 1.0, "uploaded", 0, "") for n in range(2500)
     )
     assert ledger.prune(2.0, 2.0) == (2500, 0)
+
+
+def test_forgotten_uploads_stay_counted_over_restarts(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    for life in range(2):
+        with contextlib.closing(Ledger(path)) as ledger:
+            for n in range(1500):
+                ledger.add(named(f"{life}-{n}", started=1.0), LIVE, 1.0)
+            ledger.settle([Settled(1.0, f"snapshot:{life}-{n}", "k") for n in range(1200)])
+            assert ledger.counts().uploaded == 1200
+            ledger.prune(2.0, 2.0)
+            assert ledger.counts() == Counts(pending=300 + 300 * life, forgotten=1200 + 1200 * life)
+
+
+def test_only_uploads_of_this_ledger_are_counted_when_they_are_forgotten(ledger: Ledger) -> None:
+    listed = ("snapshot:listed", "c", "k", 1.0, 1.0, "uploaded", 0, "")
+    for _ in range(2):  # a second listing of the bucket has the same objects
+        ledger.add_settled([listed])
+        ledger.prune(2.0, 2.0)
+    ledger.wait("snapshot:gone", "door", 1.0, due=1.0)
+    ledger.give_up("snapshot:gone", "none", 1.0)
+    ledger.prune(2.0, 2.0)
+    assert ledger.counts() == Counts()
+
+
+def test_the_last_upload_is_known_after_a_restart_and_after_its_row_is_forgotten(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "ledger.db"
+    with contextlib.closing(Ledger(path)) as ledger:
+        assert ledger.last_upload() is None
+        for name in ("a", "b", "c"):
+            ledger.add(named(name, started=1.0), LIVE, 1.0)
+        ledger.settle([Settled(7.5, "snapshot:b", "k"), Settled(6.0, "snapshot:a", "k")])
+        ledger.bury("snapshot:c", "no", 9.0)
+    with contextlib.closing(Ledger(path)) as ledger:
+        assert ledger.last_upload() == 7.5
+        ledger.prune(8.0, 8.0)
+        assert ledger.last_upload() == 7.5
+
+
+def test_the_last_upload_of_an_older_ledger_is_that_of_its_rows(ledger: Ledger) -> None:
+    rows = [(f"snapshot:{n}", "c", "k", 1.0, float(n), "uploaded", 0, "") for n in range(9)]
+    ledger.add_settled([*rows, ("snapshot:x", "c", "k", 1.0, 99.0, "failed", 0, "no")])
+    assert ledger.last_upload() == 8.0
+
+
+def test_of_two_ledgers_the_later_upload_and_the_larger_count_of_forgotten_ones_are_taken_over(
+    tmp_path: Path,
+) -> None:
+    def fill(name: str, forgotten: int, at: float) -> Ledger:
+        ledger = Ledger(tmp_path / name)
+        for n in range(forgotten):
+            ledger.add(named(f"{name}-{n}", started=1.0), LIVE, 1.0)
+        ledger.settle([Settled(at, f"snapshot:{name}-{n}", "k") for n in range(forgotten)])
+        ledger.prune(100.0, 100.0)
+        return ledger
+
+    fill("more", 12, 5.0).close()
+    with contextlib.closing(fill("fewer", 9, 10.0)) as ledger:
+        ledger.take_over(tmp_path / "more")
+        assert (ledger.counts().forgotten, ledger.last_upload()) == (12, 10.0)
+        ledger.take_over(tmp_path / "more")
+        assert ledger.counts().forgotten == 12
+    with contextlib.closing(Ledger(tmp_path / "empty")) as ledger:
+        ledger.take_over(tmp_path / "fewer")
+        assert (ledger.counts().forgotten, ledger.last_upload()) == (12, 10.0)
+
+
+def test_a_span_tells_how_many_of_its_artifacts_were_uploaded_since_a_moment(
+    ledger: Ledger,
+) -> None:
+    for name, started in (("early", 5.0), ("in", 10.0), ("before", 11.0), ("late", 20.0)):
+        ledger.add(named(name, started=started), LIVE, 1.0)
+    for at, names in ((49.0, ["before"]), (50.0, ["early", "in", "late"])):
+        ledger.settle([Settled(at, f"snapshot:{name}", "k") for name in names])
+    assert ledger.uploaded_after(50.0, 10.0, 20.0) == 1
+    assert ledger.uploaded_after(49.0, 10.0, 20.0) == 2
 
 
 def test_settled_artifacts_of_an_earlier_life_are_added_once(ledger: Ledger) -> None:

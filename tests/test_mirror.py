@@ -240,7 +240,8 @@ def test_pruning_keeps_the_window_and_a_margin_in_the_ledger_and_in_the_state_fi
     assert bench.mirror.ledger.counts() == Counts(uploaded=2)
     bench.clock.now += 0.2 * DAY
     bench.mirror.pruning.prune()
-    assert bench.mirror.ledger.counts() == Counts(uploaded=1)
+    assert bench.mirror.ledger.counts() == Counts(uploaded=1, forgotten=1)
+    assert bench.mirror.status().kept_for == 8 * DAY
     assert len(bench.world.lines(".s3_uploaded_events")) == 1
     bench.round()
     assert len(bench.sink.puts) == 2
@@ -479,7 +480,7 @@ def test_a_late_report_does_not_overwrite_a_status_that_says_stopped(bench: Benc
     bench.mirror.reporter.write()
     bench.mirror.stop(drain=0.0)
     bench.mirror.reporter.write()
-    assert bench.world.status()["stopped"] is True
+    assert bench.world.status()["stopped"]
 
 
 def test_memory_stays_flat_over_ten_thousand_events(tmp_path: Path) -> None:

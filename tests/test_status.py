@@ -29,9 +29,10 @@ GOOD = Status(
     written_at=NOW,
     started_at=NOW - 3600,
     pid=42,
-    success=1523,
-    failed=2,
+    successes=1523,
+    failures=2,
     counts=Counts(waiting=1, pending=5, uploaded=1523, gone=4, retrying=2, acknowledged=3),
+    kept_for=8 * 86_400.0,
     behind=12.0,
     last_success=NOW - 61,
     last_error=None,
@@ -121,9 +122,10 @@ def test_lost_pictures_count_as_failed_events() -> None:
 
 def test_the_document_is_written_and_read_back(path: Path) -> None:
     written = status(last_error=Fault(NOW - 5, "no such bucket", "make it"))
-    report_status.write(written.document() | {"stopped": False}, path)
+    report_status.write(written.document() | {"stopped": ""}, path)
     document = report_status.read(path, NOW + 60)
-    assert document == json.loads(json.dumps(written.document())) | {"stopped": False}
+    added = {"stopped": "", "running": True}
+    assert document == json.loads(json.dumps(written.document())) | added
     assert document["counts"]["uploaded"] == 1523
     assert document["last_error"] == {"at": NOW - 5, "message": "no such bucket", "hint": "make it"}
 
@@ -189,12 +191,24 @@ def test_a_document_from_another_time_means_that_the_mirror_does_not_run(
 
 
 def test_a_mirror_that_was_stopped_is_down(path: Path) -> None:
-    report_status.write(GOOD.document() | {"stopped": True}, path)
+    report_status.write(GOOD.document() | {"stopped": "Frigate has stopped"}, path)
     document = report_status.read(path, NOW)
-    assert (document["health"], document["reasons"]) == (
-        DOWN,
-        ["the mirror has stopped, because Frigate has stopped"],
-    )
+    assert (document["health"], document["reasons"]) == (DOWN, ["Frigate has stopped"])
+    assert document["running"] is False
+
+
+@pytest.mark.parametrize(
+    ("service", "words"),
+    [({}, "up then"), ({"service_answered": False}, "no answer yet then"),
+     ({"service_down": True}, "down then")],
+)  # fmt: skip
+def test_the_bucket_of_a_mirror_that_has_ended_is_shown_as_it_was_and_not_as_it_is(
+    path: Path, service: dict[str, Any], words: str
+) -> None:
+    report_status.write(status(**service).document() | {"stopped": "it has stopped"}, path)
+    lines = report_lines(report_status.read(path, NOW + 25))
+    assert lines["bucket"] == f"pictures at AWS, {words}"
+    assert lines["last status"] == "0 s ago; everything below is from then"
 
 
 @pytest.fixture
@@ -253,12 +267,10 @@ def test_without_a_usable_lock_file_the_age_of_the_status_counts(
     assert report_status.read(path, NOW + 61)["health"] == DOWN
 
 
-def test_without_a_status_file_the_mirror_never_ran_here(path: Path) -> None:
+def test_without_a_status_file_no_mirror_has_run_here(path: Path) -> None:
     document = report_status.read(path, NOW)
     assert document["health"] == DOWN
-    assert document["reasons"] == [
-        f"the mirror has never run here: there is no status file ({path})"
-    ]
+    assert document["reasons"] == [f"no mirror has run here yet: there is no status file ({path})"]
 
 
 GARBAGE = [
@@ -417,21 +429,28 @@ def test_the_reason_why_no_mirror_runs_is_shown_until_one_runs(path: Path) -> No
 # -- for people
 
 
+def shown(current: Status, path: Path) -> str:
+    """Returns the report of a mirror that runs."""
+    report_status.write(current.document(), path)
+    return report(report_status.read(path, NOW), NOW)
+
+
 def report_lines(document: dict[str, Any]) -> dict[str, str]:
     lines = report(document, NOW).splitlines()[1:]
     return {line[:15].strip(): line[15:] for line in lines}
 
 
-def test_the_report_shows_health_bucket_uploads_queue_and_versions() -> None:
-    text = report(GOOD.document(), NOW)
-    assert text == "\n".join(
+def test_the_report_shows_health_bucket_uploads_queue_and_versions(path: Path) -> None:
+    assert shown(GOOD, path) == "\n".join(
         [
             "S3 mirror: OK",
             "  bucket       pictures at AWS, up for 1 h",
-            "  in bucket    1523, the last one 1 min 1 s ago",
-            "  waiting      5 (retrying 2); 1 without a file yet",
-            "  behind by    12 s",
-            "  failed       0 for good, 0 lost; 4 events without a file",
+            "  uploaded     1,523 in the last 8 d, the last one 1 min 1 s ago",
+            "  pending      5 (retrying 2), behind by 12 s",
+            "  waiting      1 for a file that is missing or incomplete",
+            "  failed       0 for good, lost 0, flawed 0, acknowledged 3",
+            "  gone         4 events without a file",
+            "  attempts     successes 1,523, failures 2 since the start 1 h ago",
             "  spool        5 files, 1.2 MB",
             "  ledger       /config/s3_mirror/ledger.db",
             "  versions     mirror 0.1.0, frigate 0.17.2",
@@ -439,25 +458,57 @@ def test_the_report_shows_health_bucket_uploads_queue_and_versions() -> None:
     )
 
 
+def test_uploads_that_the_ledger_has_forgotten_are_still_counted_beside_the_others(
+    path: Path,
+) -> None:
+    text = shown(status(counts=Counts(uploaded=7, forgotten=41_200)), path)
+    assert "  uploaded     7 in the last 8 d, " in text
+    assert "  forgotten    41,200 older uploads; the mirror deletes nothing in the bucket" in text
+
+
+def test_the_report_fits_80_columns(path: Path) -> None:
+    largest = dict.fromkeys(Counts().__dataclass_fields__, 123_456)
+    text = shown(status(counts=Counts(**largest), successes=123_456, failures=123_456), path)
+    assert max(len(line) for line in text.splitlines() if "because" not in line) <= 80
+
+
+def test_each_figure_has_the_same_name_and_value_in_the_text_and_in_the_json(path: Path) -> None:
+    names = Counts().__dataclass_fields__
+    counts = Counts(**{name: 1_000 + number for number, name in enumerate(names)})
+    report_status.write(
+        status(counts=counts, successes=2_001, failures=2_002, spool_files=2_003).document(), path
+    )
+    document = report_status.read(path, NOW)
+    figures = document["counts"] | {name: document[name] for name in ("successes", "failures")}
+    text = report(document, NOW)
+    for name, value in figures.items():
+        assert re.search(rf"\b{name} +{value:,}\b", text), name
+    assert f"  spool        {document['spool_files']:,} files" in text
+    assert f"behind by {span(document['behind'])}" in text
+    assert f"in the last {span(document['kept_for'])}" in text
+    numbers = {int(number.replace(",", "")) for number in re.findall(r"\b\d,\d{3}\b", text)}
+    assert numbers == {*figures.values(), document["spool_files"]}, "and the text has no others"
+
+
 def test_the_report_of_an_outage_says_what_happened_and_what_to_do() -> None:
     fault = Fault(NOW - 30, "list bucket pictures: access denied", "grant s3:ListBucket")
-    lines = report_lines(status(service_down=True, last_success=None, last_error=fault).document())
+    down = status(service_down=True, last_success=None, last_error=fault)
+    lines = report_lines(down.document() | {"running": True})
     assert lines["because"] == "the bucket cannot be reached or denies access"
     assert lines["bucket"].endswith("down for 1 h")
-    assert lines["in bucket"].endswith("the last one never")
+    assert lines["uploaded"].endswith("the last one never")
     assert lines["last error"] == "30 s ago: list bucket pictures: access denied"
     assert lines["what to do"] == "grant s3:ListBucket"
 
 
 def test_a_bucket_that_has_not_answered_yet_is_not_shown_as_up() -> None:
-    lines = report_lines(status(service_answered=False).document())
+    lines = report_lines(status(service_answered=False).document() | {"running": True})
     assert lines["bucket"].endswith("no answer yet for 1 h")
 
 
 def test_an_error_without_a_hint_is_shown_without_advice() -> None:
-    assert "what to do" not in report_lines(
-        status(last_error=Fault(NOW, "timed out", "")).document()
-    )
+    document = status(last_error=Fault(NOW, "timed out", "")).document()
+    assert "what to do" not in report_lines(document | {"running": True})
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import json
 import os
 import time
 
+from frigate_mirror.commands.terminal import fit
 from frigate_mirror.report import status
 from frigate_mirror.settings import settings
 
@@ -22,5 +23,5 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(document, indent=1))
     else:
-        print(status.report(document, time.time()))
+        print(fit(status.report(document, time.time()), 15))
     return EXITS[document["health"]]

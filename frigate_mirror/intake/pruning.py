@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 from frigate_mirror.faults import Troubles
 from frigate_mirror.intake.window import Window
@@ -48,6 +49,9 @@ class Pruning(Part):
 
     def tasks(self) -> list[Task]:
         return [Task("sweep", LOOK_EVERY, self.tidy)]
+
+    def status(self) -> dict[str, Any]:
+        return {"kept_for": self._window.length + MARGIN}
 
     def tidy(self) -> None:
         """Prunes if an hour has passed, or at the first moment without a backlog."""

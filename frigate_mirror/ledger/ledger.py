@@ -126,6 +126,7 @@ class Ledger:
                      AND NOT EXISTS (SELECT 1 FROM artifact WHERE id = theirs.id)"""
             ).fetchall()
             sql.execute(schema.TAKE_OVER)
+            sql.execute(schema.TAKE_OVER_NOTES, (_FORGOTTEN, _LAST_UPLOAD))
             sql.execute("COMMIT")
         return int(pending)
 
@@ -234,6 +235,9 @@ class Ledger:
                    WHERE id = ? AND state = 'uploaded'""",
                 [(one.id,) for one in done],
             )
+            if done:
+                newest = max(one.at for one in done)
+                sql.execute(schema.SET_NOTE, (_LAST_UPLOAD, repr(newest)))
         ids = [one.id for one in done]
         states = self._of("id, state", ids)  # if this fails, `done` is settled once more
         self.unclaim(*ids)
@@ -357,6 +361,20 @@ class Ledger:
             (1, event_id, camera),
         )
 
+    def cameras(self) -> dict[str, int]:
+        """Returns how many failed and lost artifacts each camera of the ledger has, acknowledged or
+        not."""
+        rows = self._database.select(
+            """SELECT camera, total(state IN ('failed', 'lost')) FROM artifact
+               GROUP BY camera ORDER BY camera"""
+        )
+        return {camera: int(dead) for camera, dead in rows}
+
+    def states(self, event_id: str) -> list[tuple[str, str, int]]:
+        """Returns (camera, state, acknowledged) of each artifact of an event."""
+        query = f"SELECT camera, state, acknowledged FROM artifact WHERE {_CHOSEN} ORDER BY id"
+        return self._database.select(query, (None, event_id, ""))
+
     def vanished(self, artifact_ids: Iterable[str], error: str, now: float) -> int:
         """Records that the bucket no longer holds these uploaded artifacts."""
         with self._database.writing() as sql:
@@ -406,12 +424,35 @@ class Ledger:
             self._counted = version, replace(
                 self._count("1"), retrying=retrying, failed=int(failed), lost=int(lost),
                 flawed=int(flawed), acknowledged=int(acknowledged),
+                forgotten=self._number(_FORGOTTEN, int) or 0,
             )  # fmt: skip
         return self._counted[1]
 
     def between(self, since: float, until: float) -> Counts:
         """Returns the counts for subjects that started in this span, acknowledged or not."""
         return self._count("started >= ? AND started < ?", since, until)
+
+    def uploaded_after(self, moment: float, since: float, until: float) -> int:
+        """Returns how many artifacts, of subjects that started in this span, were uploaded at
+        `moment` or later."""
+        [(count,)] = self._database.select(
+            """SELECT count(*) FROM artifact WHERE state = 'uploaded' AND settled >= ?
+               AND started >= ? AND started < ?""",
+            (moment, since, until),
+        )
+        return int(count)
+
+    def last_upload(self) -> float | None:
+        """Returns when the newest upload was settled, or None if there was none. It is noted,
+        because the row of that upload may be forgotten."""
+        noted = self._number(_LAST_UPLOAD, float)
+        if noted is not None:
+            return noted
+        # The rows of a state file or of an earlier version come without the note.
+        newest: float | None
+        query = "SELECT max(settled) FROM artifact WHERE state = 'uploaded'"
+        [(newest,)] = self._database.select(query)
+        return newest
 
     def _count(self, condition: str, *values: object) -> Counts:
         query = f"SELECT state, count(*) FROM artifact WHERE {condition} GROUP BY state"
@@ -447,20 +488,34 @@ class Ledger:
 
     def prune(self, before: float, dead_before: float) -> tuple[int, int]:
         """Forgets what both started and was settled before `before`, and dead letters from before
-        `dead_before`, a page at a time. What is not uploaded yet is never forgotten. Returns the
-        number of rows, and the number of dead letters that nobody had acknowledged."""
+        `dead_before`, a page at a time. What is not uploaded yet is never forgotten. Adds the
+        forgotten uploads to the count of them. Returns the number of rows, and the number of dead
+        letters that nobody had acknowledged."""
         old = "started < ? AND ifnull(settled, 0) < ?"
         page = f"""DELETE FROM artifact WHERE id IN (SELECT id FROM artifact
-                   WHERE state IN ('uploaded', 'gone') AND {old} LIMIT 1000)"""
+                   WHERE state IN ('uploaded', 'gone') AND {old} LIMIT 1000)
+                   RETURNING state, version"""
         dead = f"state IN ('failed', 'lost') AND {old}"
         when = (dead_before, dead_before)
         [(unacknowledged,)] = self._database.select(
             f"SELECT count(*) FROM artifact WHERE {dead} AND acknowledged = 0", when
         )
         total = self._database.change(f"DELETE FROM artifact WHERE {dead}", when)
-        while deleted := self._database.change(page, (before, before)):
-            total += deleted
+        while uploads := self._forget(page, before):
+            total += len(uploads)
         return total, int(unacknowledged)
+
+    def _forget(self, page: str, before: float) -> list[bool]:
+        """Deletes a page of rows; returns for each whether this ledger had uploaded it. Rows from a
+        listing of the bucket have no version. They do not count, because a second listing would
+        count them again."""
+        with self._database.writing() as sql:
+            # SQLite 3.40 answers `version IS NOT NULL` wrongly in RETURNING.
+            rows = sql.execute(page, (before, before)).fetchall()
+            uploads = [state == "uploaded" and version is not None for state, version in rows]
+            if any(uploads):
+                sql.execute(schema.ADD_TO_NOTE, (_FORGOTTEN, sum(uploads)))
+        return uploads
 
     # -- single values
 
@@ -470,7 +525,12 @@ class Ledger:
         return str(rows[0][0]) if rows else ""
 
     def set_note(self, name: str, value: str) -> None:
-        self._database.change("INSERT OR REPLACE INTO note VALUES (?, ?)", (name, value))
+        self._database.change(schema.SET_NOTE, (name, value))
+
+    def _number(self, name: str, form: Callable[[str], T]) -> T | None:
+        """Returns the number that was noted under `name`, or None."""
+        text = self.note(name)
+        return self._read(form, text) if text else None
 
     def _entry(self, row: tuple[Any, ...]) -> Entry:
         return self._read(lambda columns: entry_of(columns, self.opener), row)
@@ -483,4 +543,5 @@ class Ledger:
             raise self._database.distrust(f"a row makes no sense: {error}") from error
 
 
+_FORGOTTEN, _LAST_UPLOAD = "forgotten uploads", "last upload"  # notes
 _CHOSEN = "?3 IN ('', camera) AND ?2 IN ('', substr(id, instr(id, ':') + 1))"

@@ -81,7 +81,8 @@ class Settled:
 class Counts:
     """How many artifacts are in each state. `failed` and `lost` leave out those that the owner has
     acknowledged. `flawed` counts uploaded artifacts whose bytes are incomplete or of which a later
-    version was lost."""
+    version was lost. `forgotten` counts uploads whose rows are so old that the ledger has deleted
+    them."""
 
     waiting: int = 0
     pending: int = 0
@@ -92,6 +93,7 @@ class Counts:
     retrying: int = 0
     flawed: int = 0
     acknowledged: int = 0
+    forgotten: int = 0
 
 
 def settled_of(row: tuple[Any, ...]) -> Settled:

@@ -114,6 +114,16 @@ ALL_COLUMNS = f"{COLUMNS}, state, due, settled, digest, error, acknowledged"
 CHECK_COLUMNS = f"SELECT {ALL_COLUMNS} FROM artifact LIMIT 0"
 TAKE_OVER = f"""INSERT OR IGNORE INTO artifact ({ALL_COLUMNS})
                 SELECT {ALL_COLUMNS} FROM other.artifact"""
+SET_NOTE = "INSERT OR REPLACE INTO note VALUES (?, ?)"
+TAKE_OVER_NOTES = """
+    INSERT INTO note SELECT name, value FROM other.note WHERE name IN (?, ?)
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value
+    WHERE CAST(excluded.value AS REAL) > CAST(value AS REAL)"""
+"""Takes over two notes that are numbers, where the other ledger has the larger one."""
+ADD_TO_NOTE = """
+    INSERT INTO note VALUES (?1, ?2)
+    ON CONFLICT (name) DO UPDATE SET value = CAST(value AS INTEGER) + excluded.value"""
+"""Adds to a note that is a whole number."""
 ADD = """
     INSERT INTO artifact (id, camera, started, key, origin, size, content_type, metadata, version,
                           flaw, priority, due, added, state)

@@ -36,7 +36,7 @@ class Reporter(Part):
         self._stats_interval = stats_interval
         self._troubles = troubles
         self._turn = threading.Lock()
-        self._stopped = False
+        self._stopped = ""
 
     def tasks(self) -> list[Task]:
         return [
@@ -51,9 +51,10 @@ class Reporter(Part):
         except LedgerError as error:
             self._troubles.note_error(error)
 
-    def write(self, *, stopped: bool = False) -> None:
+    def write(self, *, stopped: str = "") -> None:
         """Writes the status file and, if dead letters have changed, their file. A failure is noted,
-        never raised. After the status says `stopped`, it stays so."""
+        never raised. `stopped` is a sentence that says why the mirror has ended; after it no other
+        status is written."""
         with self._turn:
             if self._stopped:
                 return
@@ -67,4 +68,4 @@ class Reporter(Part):
 
     def finish(self) -> None:
         self._troubles.close()
-        self.write(stopped=True)
+        self.write(stopped="the mirror has stopped, because Frigate has stopped")

@@ -40,15 +40,18 @@ class _NotRunning(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The mirror at one moment. Times are Unix seconds; `behind` is how many seconds the oldest
+    """The mirror at one moment. Times are Unix seconds. `successes` and `failures` count attempts
+    to upload since the start. `kept_for` is for how many seconds after its upload the ledger counts
+    an artifact as uploaded; then it counts as forgotten. `behind` is how many seconds the oldest
     artifact has been in the queue. Each part of the mirror gives its own fields."""
 
     written_at: float
     started_at: float
     pid: int
-    success: int
-    failed: int
+    successes: int
+    failures: int
     counts: Counts
+    kept_for: float
     behind: float
     last_success: float | None
     last_error: Fault | None
@@ -92,7 +95,7 @@ class Status:
     def line(self) -> str:
         """Returns the statistics line. Its form is fixed, because people search logs for it."""
         return (
-            f"S3 Upload Stats - Success: {self.success}, Failed: {self.failed}, "
+            f"S3 Upload Stats - Success: {self.successes}, Failed: {self.failures}, "
             f"Retry Queue: {self.counts.retrying}, Tracked Events: {self.counts.uploaded}, "
             f"Failed Events: {self.counts.failed + self.counts.lost}, Health: {self.health}"
         )
@@ -118,8 +121,8 @@ def write_why_not_running(reason: str, path: Path) -> None:
 
 
 def read(path: Path, now: float | None = None) -> dict[str, Any]:
-    """Returns the status document. If it is missing, unreadable or stale, or if its mirror has
-    ended, the returned document says DOWN and why.
+    """Returns the status document, with `running`. If it is missing, unreadable or stale, or if its
+    mirror has ended, the returned document says DOWN and why.
 
     Other programs can write to the folder of the status file. The returned document therefore has
     only the fields of `Status`, with values of the right types.
@@ -127,21 +130,21 @@ def read(path: Path, now: float | None = None) -> dict[str, Any]:
     try:
         document = _trusted(path)
     except FileNotFoundError:
-        return _down("the mirror has never run here: there is no status file", path)
+        return _down("no mirror has run here yet: there is no status file", path)
     except _NotRunning as told:
         return _down(str(told), path)
     except (OSError, ValueError, RecursionError) as error:
         return _down(f"the status file cannot be read: {error}", path)
     age = abs((time.time() if now is None else now) - document["written_at"])
     if document["stopped"]:
-        reason = "the mirror has stopped, because Frigate has stopped"
+        reason = document["stopped"]
     elif age > STALE_AFTER:
         reason = f"the mirror is not running: its last status is {span(age)} old; {_SEE_LOG}"
     elif _lock_is_free(document["paths"]):
         reason = f"the mirror is not running: it died in the last {span(age)}; {_SEE_LOG}"
     else:
-        return document
-    return document | {"health": DOWN, "reasons": [reason]}
+        return document | {"running": True}
+    return document | {"running": False, "health": DOWN, "reasons": [reason]}
 
 
 def _trusted(path: Path) -> dict[str, Any]:
@@ -160,14 +163,14 @@ def _trusted(path: Path) -> dict[str, Any]:
     try:
         document: dict[str, Any] = shaped(found, Status)
         document["reasons"] = shaped(found.get("reasons"), list[str])
+        document["stopped"] = shaped(found.get("stopped", ""), str)
     except ValueError as error:
         raise ValueError(f"another version of the mirror wrote it ({error})") from error
     if found.get("health") not in WORDS:
         raise ValueError("its health is none of OK, DEGRADED, UNKNOWN and DOWN")
     # Paths are opened, and shown in messages.
     paths = {name: path for name, path in document["paths"].items() if _is_path(path)}
-    more = {"health": found["health"], "stopped": found.get("stopped") is True, "paths": paths}
-    return document | more
+    return document | {"health": found["health"], "paths": paths}
 
 
 def _is_path(text: str) -> bool:
@@ -180,11 +183,12 @@ def _lock_is_free(paths: Mapping[str, str]) -> bool:
 
 
 def _down(reason: str, path: Path) -> dict[str, Any]:
-    return {"health": DOWN, "reasons": [f"{reason} ({path})"]}
+    return {"running": False, "health": DOWN, "reasons": [f"{reason} ({path})"]}
 
 
 def report(document: Mapping[str, Any], now: float) -> str:
-    """Returns the status document, as `read` returned it, as text for a terminal."""
+    """Returns the status document, as `read` returned it, as text for a terminal. Each figure has
+    the name that it has in the document."""
     lines = [f"S3 mirror: {document['health']}"]
     lines += [f"  because      {reason}" for reason in document["reasons"][:MOST_REASONS]]
     if "counts" in document:
@@ -193,30 +197,49 @@ def report(document: Mapping[str, Any], now: float) -> str:
 
 
 def _details(document: Mapping[str, Any], now: float) -> list[str]:
-    counts, target = document["counts"], document["target"]
-    answered = "up" if document["service_answered"] else "no answer yet"
-    state = f"{'down' if document['service_down'] else answered} for"
-    spool = f"{document['spool_files']} files, {document['spool_bytes'] / 1e6:.1f} MB"
+    counts, target, paths = document["counts"], document["target"], document["paths"]
+    number = {name: f"{count:,}" for name, count in counts.items()}
+    megabytes = f"{document['spool_bytes'] / 1e6:,.1f} MB"
     lines = [
-        f"  bucket       {target.get('bucket', '?')} at {target.get('endpoint', '?')}, {state} "
-        f"{span(now - document['service_since'])}",
-        f"  in bucket    {counts['uploaded']}, the last one {_ago(document['last_success'], now)}",
-        f"  waiting      {counts['pending']} (retrying {counts['retrying']}); "
-        f"{counts['waiting']} without a file yet",
-        f"  behind by    {span(document['behind'])}",
-        f"  failed       {counts['failed']} for good, {counts['lost']} lost; "
-        f"{counts['gone']} events without a file",
-        f"  spool        {spool}",
+        f"  bucket       {target.get('bucket', '?')} at {target.get('endpoint', '?')}, "
+        f"{_service(document, now)}",
+        f"  uploaded     {number['uploaded']} in the last {span(document['kept_for'])}, "
+        f"the last one {_ago(document['last_success'], now)}",
+        f"  pending      {number['pending']} (retrying {number['retrying']}), "
+        f"behind by {span(document['behind'])}",
+        f"  waiting      {number['waiting']} for a file that is missing or incomplete",
+        f"  failed       {number['failed']} for good, lost {number['lost']}, "
+        f"flawed {number['flawed']}, acknowledged {number['acknowledged']}",
+        f"  gone         {number['gone']} events without a file",
+        f"  attempts     successes {document['successes']:,}, failures {document['failures']:,} "
+        f"since the start {_ago(document['started_at'], now)}",
+        f"  spool        {document['spool_files']:,} files, {megabytes}",
     ]
+    if counts["forgotten"]:
+        told = "older uploads; the mirror deletes nothing in the bucket"
+        lines.insert(2, f"  forgotten    {number['forgotten']} {told}")
+    if not document["running"]:
+        lines.insert(
+            0, f"  last status  {_ago(document['written_at'], now)}; all below is from then"
+        )
     if error := document["last_error"]:
         lines.append(f"  last error   {_ago(error['at'], now)}: {error['message']}")
         if error["hint"]:
             lines.append(f"  what to do   {error['hint']}")
-    lines.append(f"  ledger       {document['paths'].get('ledger', '?')}")
-    if other := document["paths"].get("other ledger"):
+    lines.append(f"  ledger       {paths.get('ledger', '?')}")
+    if other := paths.get("other ledger"):
         lines.append(f"               and {other}, which cannot be written")
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
     return [*lines, f"  versions     {versions}"]
+
+
+def _service(document: Mapping[str, Any], now: float) -> str:
+    """Returns in words how the bucket is, or was when a mirror that has ended looked last."""
+    answered = "up" if document["service_answered"] else "no answer yet"
+    state = "down" if document["service_down"] else answered
+    if document["running"]:
+        return f"{state} for {span(now - document['service_since'])}"
+    return f"{state} then"
 
 
 def _ago(at: float | None, now: float) -> str:

@@ -41,12 +41,11 @@ SUM_UP_EVERY = 60.0  # seconds
 
 @dataclass(slots=True)
 class Tally:
-    """What was done since the start; `last_success` is Unix seconds."""
+    """What was done since the start."""
 
     success: int = 0
     failed: int = 0
     live: int = 0
-    last_success: float | None = None
     last_fault: Fault | None = None
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -253,7 +252,6 @@ class Uploader(Part):
         with self.tally.lock:
             self.tally.success += 1
             self.tally.live += entry.priority is Priority.LIVE
-            self.tally.last_success = now
         try:
             if self._breaker.succeeded():
                 self.resume()
@@ -325,11 +323,11 @@ class Uploader(Part):
         oldest = self._ledger.oldest_pending()
         faults = [fault for fault in (tally.last_fault, breaker.last_fault) if fault]
         return {
-            "success": tally.success,
-            "failed": tally.failed,
+            "successes": tally.success,
+            "failures": tally.failed,
             "counts": self._ledger.counts(),
             "behind": 0.0 if oldest is None else max(0.0, self._clock() - oldest),
-            "last_success": tally.last_success,
+            "last_success": self._ledger.last_upload(),
             "last_error": max(faults, key=lambda fault: fault.at, default=None),
             "service_down": breaker.down,
             "service_answered": breaker.answered,

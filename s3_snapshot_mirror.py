@@ -1,9 +1,14 @@
 #!/usr/bin/env python3
 """Command-line interface of the mirror.
 
-Exit codes of all commands: 0 success, 64 wrong command line, 70 an error that is printed, 78 wrong
-settings. `status` also exits with 1 for DEGRADED or UNKNOWN and 2 for DOWN, `check` with 1 if there
-is a fault, and `backfill` with 1 if something is not uploaded.
+Exit codes of all commands: 0 success, 64 wrong command line, 70 an error that
+is printed, 78 wrong settings. Some commands have more:
+
+  status               1 for DEGRADED or UNKNOWN, 2 for DOWN
+  check                1 for a fault; with --prove-no-delete also 2 if the key can
+                       delete, and 3 if nobody can tell whether it can
+  retry, acknowledge   1 if the named event or camera has no failed or lost file
+  backfill             1 if something is not uploaded
 """
 
 from __future__ import annotations

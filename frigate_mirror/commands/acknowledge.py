@@ -11,6 +11,7 @@ __all__ = ["add_options", "main"]
 
 def main(arguments: argparse.Namespace) -> int:
     return change_dead_letters(
+        arguments,
         lambda ledger: ledger.acknowledge(arguments.event, arguments.camera),
         "failed or lost file(s) acknowledged; .s3_failed_events still lists them",
     )

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 
-from frigate_mirror.commands.loading import EX_OK, complain, load
+from frigate_mirror.commands.loading import EX_LEFT, EX_OK, complain, load
 from frigate_mirror.ledger import folders
 from frigate_mirror.ledger.ledger import Ledger, LedgerError
+from frigate_mirror.untrusted import plain
+
+STATES = {
+    "waiting": "the mirror still looks for its file",
+    "pending": "its file is in the queue",
+    "uploaded": "its file is uploaded",
+    "failed": "its file has failed for good",
+    "lost": "its file is lost",
+    "gone": "it has no file",
+}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -18,13 +29,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     return change_dead_letters(
+        arguments,
         lambda ledger: ledger.revive(arguments.event, arguments.camera, time.time()),
         "failed or lost file(s) are queued again",
     )
 
 
-def change_dead_letters(change: Callable[[Ledger], int], done: str) -> int:
-    """Applies `change` to the ledger, and prints how many dead letters it changed."""
+def change_dead_letters(
+    arguments: argparse.Namespace, change: Callable[[Ledger], int], done: str
+) -> int:
+    """Applies `change` to the ledger, and prints how many dead letters it changed. If it changed
+    none of the event or camera that the arguments name, says what the ledger knows instead."""
     settings = load().state
     if not folders.ledgers(settings):
         names = " or ".join(map(str, settings.dirs))
@@ -32,7 +47,32 @@ def change_dead_letters(change: Callable[[Ledger], int], done: str) -> int:
     try:
         with folders.opened(settings) as (state, _):
             count = change(state.ledger)
+            if not count and (arguments.event or arguments.camera):
+                known = _known(state.ledger, arguments.event, arguments.camera)
+                print(plain(known, longest=10_000), file=sys.stderr)
+                return EX_LEFT
     except (LedgerError, OSError) as error:
         return complain(str(error))
     print(f"{count} {done}")
     return EX_OK
+
+
+def _known(ledger: Ledger, event_id: str, camera: str) -> str:
+    """Returns what the ledger knows of the event or, without one, of the cameras."""
+    if event_id:
+        states = ledger.states(event_id)
+        known = "; ".join(
+            f"camera {name}: {STATES[state]}{', which is acknowledged' if acknowledged else ''}"
+            for name, state, acknowledged in states
+        )
+        unknown = "the ledger does not know it; .s3_failed_events lists all failed and lost files"
+        return f"nothing to do for event {event_id!r}: {known or unknown}"
+    cameras = ledger.cameras()
+    if camera not in cameras:
+        why = "the ledger does not know it"
+    elif cameras[camera]:
+        why = "its failed and lost files are acknowledged"
+    else:
+        why = "none of its files has failed or is lost"
+    known = ", ".join(f"{name} {dead}" for name, dead in cameras.items()) or "the ledger is empty"
+    return f"nothing to do for camera {camera!r}: {why}. Failed and lost files by camera: {known}"

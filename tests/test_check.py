@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import os
 import sqlite3
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -20,6 +21,8 @@ from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sinks.sink import Misconfigured, Probe, Receipt, Unavailable
 from frigate_s3_patcher import SEAM
 from tests.rig.sinks import MemorySink
+from tests.rig.stub import Reply, Stub
+from tests.rig.worlds import DAY, NOW, World
 
 MAINTAINER = '''
 class EventProcessor(threading.Thread):
@@ -338,6 +341,164 @@ def test_a_missing_source_is_a_fault(tmp_path: Path) -> None:
     assert "No such file" in seam_fault(tmp_path / "maintainer.py", SEAM)
 
 
+# -- what Frigate's own settings and events say
+
+
+@pytest.fixture
+def api() -> Iterator[Stub]:
+    """A small server in the place of Frigate's API."""
+    server = Stub()
+    yield server
+    server.stop()
+
+
+def answer(config: object) -> Reply:
+    return Reply(body=json.dumps(config).encode(), headers={"Content-Type": "application/json"})
+
+
+def camera(
+    *, enabled: bool = True, snapshots: bool = True, detect: bool = True, **retain: float
+) -> dict[str, Any]:
+    """The settings of a camera in the form that Frigate 0.16 to 0.18 give them."""
+    kept = {"default": 10.0, "mode": "motion", "objects": {}} | retain
+    return {
+        "enabled": enabled,
+        "detect": {"enabled": detect, "fps": 5},
+        "snapshots": {"enabled": snapshots, "clean_copy": True, "retain": kept, "quality": 70},
+        "zones": {},
+    }
+
+
+def of_cameras(api: Stub, **cameras: dict[str, Any]) -> list[Finding]:
+    """Returns the findings about a Frigate with these cameras."""
+    api.default = answer({"version": "0.17-0", "cameras": cameras})
+    return list(check.cameras(api.endpoint))
+
+
+def test_cameras_that_take_snapshots_are_named(api: Stub) -> None:
+    findings = of_cameras(api, front=camera(), back=camera(), shed=camera(enabled=False))
+    assert findings == [Finding(OK, "Frigate takes snapshots for 2 camera(s): front, back")]
+    assert [seen.path for seen in api.seen] == ["/api/config"]
+
+
+def test_snapshots_that_are_off_everywhere_are_a_fault_with_the_setting_that_is_needed(
+    api: Stub,
+) -> None:
+    fault, note = of_cameras(api, front=camera(snapshots=False), back=camera(snapshots=False))
+    assert fault.grade == FAULT and "no camera of Frigate takes snapshots" in fault.what
+    assert "`snapshots: enabled: true`" in fault.advice
+    assert note == Finding(NOTE, "snapshots are off for the camera(s) front, back")
+
+
+@pytest.mark.parametrize(
+    ("off", "words"), [("snapshots", "snapshots are"), ("detect", "detection is")]
+)
+def test_a_camera_without_snapshots_or_without_detection_is_noted_by_its_name(
+    api: Stub, off: str, words: str
+) -> None:
+    fine, note = of_cameras(api, front=camera(), back=camera(**{off: False}))
+    assert fine == Finding(OK, "Frigate takes snapshots for 1 camera(s): front")
+    assert (note.grade, note.what) == (NOTE, f"{words} off for the camera(s) back")
+    assert "`detect: enabled: true`" in note.advice
+
+
+@pytest.mark.parametrize("retain", [{"default": 0.5}, {"objects": {"person": 0}}])
+def test_snapshots_that_frigate_deletes_within_a_day_are_noted(
+    api: Stub, retain: dict[str, Any]
+) -> None:
+    _, note = of_cameras(api, front=camera(**retain), back=camera(default=1))
+    assert note.grade == NOTE
+    assert note.what == "Frigate deletes the snapshots of the camera(s) front within a day"
+
+
+def test_the_name_of_a_camera_cannot_control_the_terminal(api: Stub) -> None:
+    (fine,) = of_cameras(api, **{"a\x1b[2J": camera()})
+    assert str(fine).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (Reply(401), "401"),
+        (Reply(200, b"<html>"), "not the settings of Frigate"),
+        (Reply(200, b"[" * 100_000), "not the settings of Frigate"),
+        (answer({"cameras": {"front": {"enabled": True}}}), "not the settings of Frigate"),
+        (answer({"cameras": {"front": camera(default="ten")}}), "not the settings of Frigate"),
+        (answer([]), "not the settings of Frigate"),
+    ],
+    ids=range(6),
+)
+def test_an_answer_that_is_not_frigates_is_noted_with_the_settings_that_the_mirror_needs(
+    api: Stub, reply: Reply, words: str
+) -> None:
+    api.default = reply
+    (note,) = check.cameras(api.endpoint)
+    assert note.grade == NOTE and words in note.what and f"{api.endpoint}/api/config" in note.what
+    assert "`snapshots: enabled: true`" in note.advice
+
+
+def test_without_a_running_frigate_check_says_that_its_settings_cannot_be_read() -> None:
+    (note,) = check.cameras("http://127.0.0.1:9")
+    assert note.grade == NOTE
+    assert "Frigate's settings cannot be read" in note.what and "refused" in note.what
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_frigates_settings(
+    api: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert of_cameras(api, front=camera())[0].grade == OK
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "world")
+
+
+def of_events(world: World) -> list[Finding]:
+    return list(check.events(world.settings().frigate, NOW))
+
+
+def test_a_week_without_an_event_is_noted(world: World) -> None:
+    world.event(started=NOW - 8 * DAY)
+    (note,) = of_events(world)
+    assert (note.grade, note.what) == (NOTE, "Frigate has no event of the last 7 days")
+    assert "`detect: enabled: true`" in note.advice
+
+
+def test_a_week_in_which_no_event_has_a_snapshot_is_noted(world: World) -> None:
+    for _ in range(3):
+        world.without_snapshot(world.event())
+    (note,) = of_events(world)
+    assert note.grade == NOTE
+    assert note.what == "none of Frigate's 3 events of the last 7 days has a snapshot"
+    assert "`snapshots: enabled: true`" in note.advice
+
+
+def test_the_events_with_a_snapshot_are_counted(world: World) -> None:
+    world.event()
+    world.event(picture=False)
+    world.without_snapshot(world.event())
+    (fine,) = of_events(world)
+    assert fine == Finding(OK, "2 of Frigate's 3 events of the last 7 days have a snapshot")
+
+
+def test_snapshots_without_any_file_in_the_clips_folder_are_a_fault(world: World) -> None:
+    for _ in range(3):
+        world.event(picture=False)
+    (fault,) = of_events(world)
+    assert fault.grade == FAULT
+    assert fault.what == f"the newest 3 events with a snapshot have no file in {world.clips}"
+    assert "FRIGATE_CLIPS_DIR" in fault.advice
+
+
+def test_a_database_that_cannot_be_read_is_not_told_twice(world: World) -> None:
+    world.database.unlink()
+    assert of_events(world) == []
+
+
 # -- output
 
 
@@ -345,7 +506,7 @@ def test_every_finding_is_printed_with_its_advice_and_the_faults_are_counted() -
     lines: list[str] = []
     findings = [Finding(OK, "a"), Finding(FAULT, "b", "fix b"), Finding(NOTE, "c", "see c"),
                 Finding(FAULT, "d")]  # fmt: skip
-    assert check.tell(iter(findings), lines.append) == 2
+    assert check.tell(iter(findings), lines.append) == check.EX_FAULT
     assert "\n".join(lines) == textwrap.dedent("""\
         ok     a
         FAULT  b
@@ -354,6 +515,22 @@ def test_every_finding_is_printed_with_its_advice_and_the_faults_are_counted() -
                -> see c
         FAULT  d
         2 fault(s)""")
+
+
+@pytest.mark.parametrize(
+    ("findings", "code"),
+    [
+        ([Finding(NOTE, "a")], 0),
+        ([Finding(FAULT, "a")], 1),
+        ([Finding(NOTE, "can delete", code=2)], 2),
+        ([Finding(FAULT, "a"), Finding(NOTE, "can delete", code=2)], 2),
+        ([Finding(NOTE, "unproven", code=3), Finding(OK, "b")], 3),
+    ],
+)
+def test_the_exit_code_is_that_of_the_proof_or_else_says_whether_there_is_a_fault(
+    findings: list[Finding], code: int
+) -> None:
+    assert check.tell(iter(findings), lambda line: None) == code
 
 
 def test_a_check_without_a_fault_says_so() -> None:

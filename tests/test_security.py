@@ -333,7 +333,7 @@ def test_no_secret_is_in_anything_that_a_failing_run_prints_or_leaves(
             child.kill()
     assert "FAULT" in printed and "unproven" in printed
     assert failing.word in child.log and failing.word in printed
-    printed += status.report(world.status(), time.time())
+    printed += status.report(status.read(world.cache / ".s3_status.json"), time.time())
     assert "last error" in printed
     assert any((world.cache / ".s3_spool").iterdir())
     contents = everything_under(world.folder) | {"check": printed.encode()}
@@ -515,7 +515,7 @@ def test_check_notes_a_key_that_can_delete_and_deletes_only_its_own_object(
         guarded.client.put_object(Bucket=BUCKET, Key=f"p/{key}", Body=b"kept")
     world.environ |= {"S3_ACCESS_KEY": LOOSE_ACCESS, "S3_SECRET_KEY": LOOSE_SECRET}
     ended = command(world, "check", "--prove-no-delete", S3_PATH_PREFIX="p")
-    assert ended.returncode == 0, ended.stdout
+    assert ended.returncode == check.EX_CAN_DELETE == 2, ended.stdout
     assert "note   the key can delete: a thief with it can empty the bucket" in ended.stdout
     assert f"-> remove s3:DeleteObject from its rights (it deleted p/{BAIT}," in ended.stdout
     kept = {"p/.s3-mirror-check", "p/a.jpg", f"p/{BAIT}.jpg", f"p/{BAIT}/a"}
@@ -534,22 +534,22 @@ def test_the_option_for_the_proof_needs_a_put(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("deletable", "grade", "words"),
+    ("deletable", "grade", "words", "code"),
     [
-        (True, NOTE, "the key can delete"),
-        (False, OK, "the key cannot delete"),
-        (None, NOTE, "unproven: the bucket agreed to delete"),
+        (True, NOTE, "the key can delete", 2),
+        (False, OK, "the key cannot delete", 0),
+        (None, NOTE, "unproven: the bucket agreed to delete", 3),
     ],
 )
 @pytest.mark.parametrize(("prefix", "bait"), [("", BAIT), ("a/b", f"a/b/{BAIT}")])
 def test_the_proof_tries_to_delete_only_the_object_that_it_has_put(
-    deletable: bool | None, grade: str, words: str, prefix: str, bait: str
+    deletable: bool | None, grade: str, words: str, code: int, prefix: str, bait: str
 ) -> None:
     sink = MemorySink()
     sink.deletable = deletable
     sink.objects = {"a/b/picture.jpg": b"kept"}
     finding = check.deletion(sink, loaded(S3_PATH_PREFIX=prefix))
-    assert finding.grade == grade and words in finding.what
+    assert (finding.grade, finding.code) == (grade, code) and words in finding.what
     assert (sink.puts, sink.deletes) == ([bait], [bait])
     assert sink.objects["a/b/picture.jpg"] == b"kept"
 
@@ -558,7 +558,8 @@ def test_the_proof_tries_and_claims_nothing_if_its_object_cannot_be_put() -> Non
     sink = MemorySink()
     sink.failures = [Misconfigured("put: AccessDenied", code="AccessDenied", hint="allow it")]
     finding = check.deletion(sink, loaded())
-    assert (finding.grade, finding.advice, sink.deletes) == (NOTE, "allow it", [])
+    assert (finding.grade, finding.advice, finding.code) == (NOTE, "allow it", 3)
+    assert sink.deletes == []
     assert finding.what == "right to delete: unproven: put: AccessDenied"
 
 

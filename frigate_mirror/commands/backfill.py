@@ -178,7 +178,7 @@ class Progress:
         if left != self._left:
             self._left, self._moved = left, now
         self._total = max(self._total, left)
-        if self._out.isatty():
+        if self._out.isatty() and self._total:
             self._show_bar("  bucket down" if outage else "")
         elif left and (now - self._told_at >= TELL_EVERY or outage != self._told):
             self._told_at, self._told = now, outage
@@ -192,11 +192,11 @@ class Progress:
 
     def end(self) -> None:
         """Ends the line of the bar."""
-        if self._out.isatty():
+        if self._out.isatty() and self._total:
             print(file=self._out, flush=True)
 
     def _show_bar(self, why: str) -> None:
         done, total = self._total - self._left, self._total
-        width = 40 * done // total if total else 40
+        width = 40 * done // total
         bar = f"\r[{'#' * width:<40}] {done}/{total}{why}\x1b[K"
         print(bar, end="", file=self._out, flush=True)

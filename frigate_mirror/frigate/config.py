@@ -44,7 +44,8 @@ def cameras(api: str = API) -> list[Camera]:
         with direct.open(url, timeout=PATIENCE) as answer:
             config = shaped(json.loads(answer.read(LARGEST)), _Config)
     except (OSError, http.client.HTTPException) as error:  # an error of HTTP is an OSError, too
-        raise ConfigError(f"{url}: {plain(str(error))}") from error
+        why = getattr(error, "reason", error)  # of urllib's errors the reason is what people need
+        raise ConfigError(f"{url}: {plain(str(why))}") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{url}: not the settings of Frigate 0.16 to 0.18") from error
     enabled = {name: one for name, one in config["cameras"].items() if one["enabled"]}

@@ -220,7 +220,7 @@ def _details(document: Mapping[str, Any], now: float) -> list[str]:
         lines.insert(2, f"  forgotten    {number['forgotten']} {told}")
     if not document["running"]:
         lines.insert(
-            0, f"  last status  {_ago(document['written_at'], now)}; all below is from then"
+            0, f"  last status  {_ago(document['written_at'], now)}; everything below is from then"
         )
     if error := document["last_error"]:
         lines.append(f"  last error   {_ago(error['at'], now)}: {error['message']}")

@@ -227,7 +227,7 @@ def test_pruning_forgets_only_rows_that_are_settled_and_old(ledger: Ledger) -> N
     ledger.bury("snapshot:dead", "no", 1.0)
     ledger.bury("snapshot:dying", "no", 1.0)
     assert ledger.prune(before=80.0, dead_before=50.0) == (3, 1)
-    assert ledger.counts() == Counts(waiting=1, pending=1, uploaded=1, failed=1)
+    assert ledger.counts() == Counts(waiting=1, pending=1, uploaded=1, failed=1, forgotten=1)
 
 
 def test_pruning_goes_on_past_its_first_page(ledger: Ledger) -> None:

@@ -494,7 +494,7 @@ class Ledger:
         old = "started < ? AND ifnull(settled, 0) < ?"
         page = f"""DELETE FROM artifact WHERE id IN (SELECT id FROM artifact
                    WHERE state IN ('uploaded', 'gone') AND {old} LIMIT 1000)
-                   RETURNING state = 'uploaded' AND version NOT NULL"""
+                   RETURNING state, version"""
         dead = f"state IN ('failed', 'lost') AND {old}"
         when = (dead_before, dead_before)
         [(unacknowledged,)] = self._database.select(
@@ -510,7 +510,9 @@ class Ledger:
         listing of the bucket have no version. They do not count, because a second listing would
         count them again."""
         with self._database.writing() as sql:
-            uploads = [bool(upload) for (upload,) in sql.execute(page, (before, before))]
+            # SQLite 3.40 answers `version IS NOT NULL` wrongly in RETURNING.
+            rows = sql.execute(page, (before, before)).fetchall()
+            uploads = [state == "uploaded" and version is not None for state, version in rows]
             if any(uploads):
                 sql.execute(schema.ADD_TO_NOTE, (_FORGOTTEN, sum(uploads)))
         return uploads

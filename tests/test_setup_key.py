@@ -245,6 +245,14 @@ def test_on_a_terminal_setup_writes_only_after_a_yes(
     assert house.files() == before
 
 
+def test_what_is_typed_during_the_download_answers_no_later_question(
+    house: House, given: dict[str, str]
+) -> None:
+    answers = [*answers_for(given), ("Downloading", "y"), ("Write this? [y/N] ", "")]
+    seen, code = converse(house, answers, PIP_WAITS="1")
+    assert (code, "Nothing was changed." in seen) == (1, True)
+
+
 @pytest.mark.parametrize("key", ["\x04", "\x03"], ids=["end of input", "interrupt"])
 def test_the_end_of_the_input_stops_the_questions(house: House, key: str) -> None:
     seen, code = converse(house, [("Bucket: ", key)])

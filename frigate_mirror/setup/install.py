@@ -163,10 +163,10 @@ class Install:
 
     def _say_what_comes(self, files: Files, service: Service) -> None:
         folder = self._options.folder
-        asks = "Setup asks for bucket and key" if self._asks else "Setup takes bucket and key"
+        asks = "asks for" if self._asks else "takes"
         self._screen.say(f"This sets up the S3 mirror for the service {service.name} in {folder}.")
-        self._screen.say(f"{asks}, tries them, and shows you every change before it makes it.")
-        self._screen.say(f"It writes .env and {files.ours}. Your other files stay as they are.\n")
+        self._screen.say(f"It {asks} bucket and key, tries them, and shows each change beforehand.")
+        self._screen.say(f"It writes .env and {files.ours}, and no other file of yours.\n")
 
     # -- the settings
 

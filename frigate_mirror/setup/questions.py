@@ -18,6 +18,7 @@ ABOUT_STORAGE = (
 def ask_settings(screen: Screen, given: Given, *, was_set_up: bool, again: bool) -> None:
     """Asks for the bucket and the key. Asks only whether to keep them if all are there, unless they
     have just failed (`again`). Raises Stopped."""
+    screen.forget_what_was_typed()
     effective = given.effective
     complete = effective.get("S3_BUCKET") and (given.has_key or was_set_up)
     if complete and not again:

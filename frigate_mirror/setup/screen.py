@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sys
+import termios
 import textwrap
 from collections.abc import Callable
 from functools import partial
@@ -71,8 +72,15 @@ class Screen:
 
     def confirm(self, question: str, *, default: bool = False) -> bool:
         """Returns whether the owner agrees. Raises Stopped."""
+        self.forget_what_was_typed()
         answer = self._line(f"{question} [{'Y/n' if default else 'y/N'}] ").lower()
         return answer.startswith("y") if answer else default
+
+    def forget_what_was_typed(self) -> None:
+        """Drops what the owner typed before a question could be seen, for example while the
+        libraries were downloaded."""
+        if self.interactive:
+            termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
     def show_difference(self, path: str, old: str, new: str) -> None:
         """Shows which lines change in a file, with secrets masked."""

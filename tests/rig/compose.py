@@ -27,9 +27,11 @@ TOOLS = ("bash", "dirname", "cat", "cmp", "id", "mktemp", "mkfifo", "rm", "sed",
 SECRET = "wJalrXUtnFEMI+K7MDENG$bPxRfiCY#EXAMPLE-KEY"
 GIVEN = {"S3_BUCKET": "cams", "S3_ACCESS_KEY": "AKIAEXAMPLE", "S3_SECRET_KEY": SECRET}
 
-# pip records its words, and makes one file.
+# pip records its words, and makes one file. On request it takes until the owner has typed a line.
 PIP = """\
-import os, pathlib, sys
+import os, pathlib, select, sys
+if os.environ.get("PIP_WAITS"):
+    select.select([sys.stdin], [], [])
 words = sys.argv[1:]
 with open(os.environ["NOTES"] + "/pip", "a") as notes:
     print(*words, file=notes)

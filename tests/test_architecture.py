@@ -13,7 +13,7 @@ HERE = Path(__file__).resolve().parent.parent
 EDGES = {"frigate_s3_patcher", "s3", "s3_snapshot_mirror"}
 LEVELS = (
     {"commands"},
-    {"process", "setup"},
+    {"process", "setup", "checks"},
     {"mirror"},
     {"intake", "upload", "report"},
     {"ledger"},

@@ -14,8 +14,11 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from frigate_mirror.commands import check
-from frigate_mirror.commands.check import FAULT, NOTE, OK, Finding, seam_fault
+from frigate_mirror.checks import bucket as checks_bucket
+from frigate_mirror.checks import frigate as checks_frigate
+from frigate_mirror.checks import places, variables
+from frigate_mirror.checks.finding import EX_FAULT, FAULT, NOTE, OK, Finding, tell
+from frigate_mirror.checks.frigate import seam_fault
 from frigate_mirror.settings import settings
 from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sinks.sink import Misconfigured, Probe, Receipt, Unavailable
@@ -76,14 +79,14 @@ def faults(findings: Iterator[Finding]) -> list[Finding]:
 
 def test_a_misspelt_variable_is_noticed_with_the_name_that_was_meant() -> None:
     environ = {"S3_BUKET": "x", "S3_BUCKET": "y", "PATH": "/bin", "S3_ACCESS_KEY_FILE": "/k"}
-    (finding,) = check.misspelt(environ)
+    (finding,) = variables.misspelt(environ)
     assert finding == Finding(
         NOTE, "S3_BUKET is set, but is not a setting", "did you mean S3_BUCKET?"
     )
 
 
 def test_an_unknown_variable_is_noticed_and_its_value_is_not_shown() -> None:
-    (finding,) = check.misspelt({"S3_QQQQ_XYZZY": "hidden"})
+    (finding,) = variables.misspelt({"S3_QQQQ_XYZZY": "hidden"})
     assert finding.advice == "no setting has this name"
     assert "hidden" not in str(finding)
 
@@ -93,19 +96,19 @@ def test_no_known_variable_counts_as_misspelt() -> None:
     assert {"S3_UPLOAD_THREADS", "S3_SECRET_KEY_FILE"} < set(names)
     own = ["S3_MIRROR_INIT", "S3_MIRROR_FRIGATE", "S3_MIRROR_PARENT"]
     frigates = ["FRIGATE_RTSP_PASSWORD"]
-    assert list(check.misspelt(dict.fromkeys([*names, *own, *frigates], "x"))) == []
+    assert list(variables.misspelt(dict.fromkeys([*names, *own, *frigates], "x"))) == []
 
 
 @pytest.mark.parametrize("name", ["MIRROR_UPLOAD_THREAD", "S3_UPLOAD_THREAD"])
 def test_the_advice_about_a_misspelt_variable_gives_its_newest_name(name: str) -> None:
-    (finding,) = check.misspelt({name: "8"})
+    (finding,) = variables.misspelt({name: "8"})
     assert finding.advice == "did you mean MIRROR_UPLOAD_THREADS?"
 
 
 def test_check_says_where_the_key_comes_from_and_never_shows_it(folder: Path) -> None:
     keys = {"S3_ACCESS_KEY": "AKIDhidden", "S3_SECRET_KEY": "hidden"}
     texts = [
-        str(check.credentials(loaded(folder, **environ).s3))
+        str(checks_bucket.credentials(loaded(folder, **environ).s3))
         for environ in ({}, keys, {**keys, "S3_SESSION_TOKEN": "hidden"})
     ]
     assert "standard AWS chain" in texts[0]
@@ -118,14 +121,14 @@ def test_check_says_where_the_key_comes_from_and_never_shows_it(folder: Path) ->
 
 
 def test_sound_folders_have_no_fault_and_check_leaves_no_file_in_them(folder: Path) -> None:
-    assert grades(check.paths(loaded(folder))) == [OK] * 5
+    assert grades(places.paths(loaded(folder))) == [OK] * 5
     files = [path.name for path in folder.rglob("*") if path.is_file()]
     assert files == ["frigate.db"]
 
 
 def test_all_wrong_paths_are_reported_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    findings = faults(check.paths(loaded(tmp_path, MIRROR_STATE_DIR=f"{tmp_path}/file/state")))
+    findings = faults(places.paths(loaded(tmp_path, MIRROR_STATE_DIR=f"{tmp_path}/file/state")))
     assert len(findings) == 3
     assert "frigate.db: " in findings[0].what and "FRIGATE_DB_PATH" in findings[0].advice
     assert "Not a directory" in findings[1].what and "MIRROR_STATE_DIR" in findings[1].advice
@@ -134,7 +137,7 @@ def test_all_wrong_paths_are_reported_at_once(tmp_path: Path) -> None:
 
 def test_a_database_that_sqlite_cannot_read_is_a_fault(folder: Path) -> None:
     (folder / "frigate.db").write_bytes(b"garbage" * 1000)
-    (finding,) = faults(check.paths(loaded(folder)))
+    (finding,) = faults(places.paths(loaded(folder)))
     assert str(folder / "frigate.db") in finding.what
 
 
@@ -142,13 +145,13 @@ def test_ledgers_in_two_folders_are_both_named(folder: Path) -> None:
     for state in loaded(folder).state.dirs:
         state.mkdir(parents=True)
         (state / "ledger.db").touch()
-    [note] = [finding for finding in check.paths(loaded(folder)) if finding.grade == NOTE]
+    [note] = [finding for finding in places.paths(loaded(folder)) if finding.grade == NOTE]
     assert all(str(state) in note.what for state in loaded(folder).state.dirs)
 
 
 def test_a_folder_that_cannot_be_written_is_a_fault(folder: Path) -> None:
     (folder / "clips/cache").write_text("a file where a folder should be")
-    (finding,) = faults(check.paths(loaded(folder)))
+    (finding,) = faults(places.paths(loaded(folder)))
     assert finding.what.startswith(f"cannot write {folder}/clips/cache (state files)")
 
 
@@ -159,13 +162,13 @@ def test_a_folder_without_hard_links_is_noted(
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
-    *_, last = check.paths(loaded(folder))
+    *_, last = places.paths(loaded(folder))
     assert last.grade == NOTE
     assert "no hard links here (Operation not permitted)" in last.what
 
 
 def test_without_a_spool_check_tries_no_hard_link(folder: Path) -> None:
-    assert grades(check.paths(loaded(folder, MIRROR_SPOOL_LIMIT_MB="0"))) == [OK] * 4
+    assert grades(places.paths(loaded(folder, MIRROR_SPOOL_LIMIT_MB="0"))) == [OK] * 4
 
 
 # -- the bucket
@@ -191,7 +194,7 @@ class ListOnly(MemorySink):
 
 def test_a_sound_bucket_has_no_fault_and_the_right_to_put_is_proven(folder: Path) -> None:
     sink = MemorySink()
-    findings = list(check.bucket(sink, loaded(folder, S3_PATH_PREFIX="a/b").s3, put=True))
+    findings = list(checks_bucket.bucket(sink, loaded(folder, S3_PATH_PREFIX="a/b").s3, put=True))
     assert grades(iter(findings)) == [OK] * 3
     assert "bucket pictures at AWS us-east-1" in findings[0].what
     assert list(sink.objects) == ["a/b/.s3-mirror-check"]
@@ -200,13 +203,13 @@ def test_a_sound_bucket_has_no_fault_and_the_right_to_put_is_proven(folder: Path
 
 def test_without_a_prefix_the_object_of_the_check_is_at_the_top_of_the_bucket(folder: Path) -> None:
     sink = MemorySink()
-    list(check.bucket(sink, loaded(folder).s3, put=True))
+    list(checks_bucket.bucket(sink, loaded(folder).s3, put=True))
     assert list(sink.objects) == [".s3-mirror-check"]
 
 
 def test_a_right_that_was_not_tried_is_reported_as_unproven(folder: Path) -> None:
     sink = MemorySink()
-    *_, last = check.bucket(sink, loaded(folder).s3, put=False)
+    *_, last = checks_bucket.bucket(sink, loaded(folder).s3, put=False)
     assert (last.grade, sink.puts) == (NOTE, [])
     assert "unproven" in last.what
 
@@ -216,7 +219,7 @@ def test_a_bucket_that_fails_is_reported_with_both_faults_and_hints(folder: Path
     down = Unavailable("connect: timed out", code="ConnectTimeout", hint="look at the network")
     sink.failures = [down, down]
     findings = faults(
-        check.bucket(sink, loaded(folder, S3_ENDPOINT_URL="http://nas:9000").s3, put=True)
+        checks_bucket.bucket(sink, loaded(folder, S3_ENDPOINT_URL="http://nas:9000").s3, put=True)
     )
     assert [finding.advice for finding in findings] == ["look at the network"] * 2
     assert findings[0].what == "bucket pictures at http://nas:9000: connect: timed out"
@@ -224,7 +227,7 @@ def test_a_bucket_that_fails_is_reported_with_both_faults_and_hints(folder: Path
 
 
 def test_a_key_that_may_list_and_not_put_is_a_fault(folder: Path) -> None:
-    (finding,) = faults(check.bucket(ListOnly(), loaded(folder).s3, put=True))
+    (finding,) = faults(checks_bucket.bucket(ListOnly(), loaded(folder).s3, put=True))
     assert (finding.what, finding.advice) == (
         "right to put: put: access denied",
         "grant s3:PutObject",
@@ -247,7 +250,7 @@ def test_a_key_that_may_list_and_not_put_is_a_fault(folder: Path) -> None:
 def test_a_clock_is_graded_by_the_difference_that_s3_accepts(
     folder: Path, skew: float | None, grade: str
 ) -> None:
-    findings = list(check.bucket(Skewed(skew), loaded(folder).s3, put=False))
+    findings = list(checks_bucket.bucket(Skewed(skew), loaded(folder).s3, put=False))
     assert findings[1].grade == grade
     assert findings[1].what.startswith("clock:")
 
@@ -266,9 +269,9 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_a_frigate_that_the_hook_fits_is_named_with_its_version(source: Path) -> None:
-    running = check.frigate({"health": "OK"}, source, SEAM)
+    running = checks_frigate.frigate({"health": "OK"}, source, SEAM)
     assert running == Finding(OK, "Frigate 0.17.2-abc1234: the hook fits, and the mirror runs")
-    assert check.frigate({"health": "DOWN"}, source, SEAM).what.endswith("the hook fits")
+    assert checks_frigate.frigate({"health": "DOWN"}, source, SEAM).what.endswith("the hook fits")
 
 
 @pytest.mark.parametrize("version", [None, "", "VERSION = None", b"\xff\xfe"])
@@ -279,13 +282,13 @@ def test_without_a_frigate_check_makes_no_claim_about_the_hook(
     path.unlink()
     if version is not None:
         path.write_bytes(version if isinstance(version, bytes) else version.encode())
-    assert check.frigate({}, source, SEAM).grade == NOTE
+    assert checks_frigate.frigate({}, source, SEAM).grade == NOTE
 
 
 def test_a_frigate_that_the_hook_does_not_fit_is_a_fault_with_its_signature(source: Path) -> None:
     text = MAINTAINER.replace("event_type: str, camera: str", "event_type, camera, frame_name")
     (source / "frigate/events/maintainer.py").write_text(text)
-    finding = check.frigate({}, source, SEAM)
+    finding = checks_frigate.frigate({}, source, SEAM)
     assert finding.grade == FAULT
     assert finding.what == (
         "Frigate 0.17.2-abc1234: handle_object_detection(self, event_type, camera, frame_name, "
@@ -296,7 +299,7 @@ def test_a_frigate_that_the_hook_does_not_fit_is_a_fault_with_its_signature(sour
 
 def test_a_frigate_with_a_module_for_manual_events_is_too_old(source: Path) -> None:
     (source / "frigate/events/external.py").write_text("")
-    assert "expected Frigate 0.16 or later" in check.frigate({}, source, SEAM).what
+    assert "expected Frigate 0.16 or later" in checks_frigate.frigate({}, source, SEAM).what
 
 
 def seam_of(path: Path, text: str | bytes) -> str:
@@ -372,7 +375,7 @@ def camera(
 def of_cameras(api: Stub, **cameras: dict[str, Any]) -> list[Finding]:
     """Returns the findings about a Frigate with these cameras."""
     api.default = answer({"version": "0.17-0", "cameras": cameras})
-    return list(check.cameras(api.endpoint))
+    return list(checks_frigate.cameras(api.endpoint))
 
 
 def test_cameras_that_take_snapshots_are_named(api: Stub) -> None:
@@ -432,13 +435,13 @@ def test_an_answer_that_is_not_frigates_is_noted_with_the_settings_that_the_mirr
     api: Stub, reply: Reply, words: str
 ) -> None:
     api.default = reply
-    (note,) = check.cameras(api.endpoint)
+    (note,) = checks_frigate.cameras(api.endpoint)
     assert note.grade == NOTE and words in note.what and f"{api.endpoint}/api/config" in note.what
     assert "`snapshots: enabled: true`" in note.advice
 
 
 def test_without_a_running_frigate_check_says_that_its_settings_cannot_be_read() -> None:
-    (note,) = check.cameras("http://127.0.0.1:9")
+    (note,) = checks_frigate.cameras("http://127.0.0.1:9")
     assert note.grade == NOTE
     assert note.what == (
         "Frigate's settings cannot be read: http://127.0.0.1:9/api/config: "
@@ -461,7 +464,7 @@ def world(tmp_path: Path) -> World:
 
 
 def of_events(world: World) -> list[Finding]:
-    return list(check.events(world.settings().frigate, NOW))
+    return list(checks_frigate.events(world.settings().frigate, NOW))
 
 
 def test_a_week_without_an_event_is_noted(world: World) -> None:
@@ -509,7 +512,7 @@ def test_every_finding_is_printed_with_its_advice_and_the_faults_are_counted() -
     lines: list[str] = []
     findings = [Finding(OK, "a"), Finding(FAULT, "b", "fix b"), Finding(NOTE, "c", "see c"),
                 Finding(FAULT, "d")]  # fmt: skip
-    assert check.tell(iter(findings), lines.append) == check.EX_FAULT
+    assert tell(iter(findings), lines.append) == EX_FAULT
     assert "\n".join(lines) == textwrap.dedent("""\
         ok     a
         FAULT  b
@@ -533,10 +536,10 @@ def test_every_finding_is_printed_with_its_advice_and_the_faults_are_counted() -
 def test_the_exit_code_is_that_of_the_proof_or_else_says_whether_there_is_a_fault(
     findings: list[Finding], code: int
 ) -> None:
-    assert check.tell(iter(findings), lambda line: None) == code
+    assert tell(iter(findings), lambda line: None) == code
 
 
 def test_a_check_without_a_fault_says_so() -> None:
     out = io.StringIO()
-    assert check.tell(iter([Finding(NOTE, "x")]), lambda line: print(line, file=out)) == 0
+    assert tell(iter([Finding(NOTE, "x")]), lambda line: print(line, file=out)) == 0
     assert out.getvalue().endswith("no fault found\n")

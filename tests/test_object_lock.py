@@ -19,8 +19,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from frigate_mirror.commands import check
-from frigate_mirror.commands.check import NOTE
+from frigate_mirror.checks import bucket as checks_bucket
+from frigate_mirror.checks.finding import NOTE
 from frigate_mirror.settings import settings
 from s3 import S3Sink
 from tests.rig import ROOT
@@ -185,6 +185,6 @@ def test_check_notes_that_the_key_can_delete_even_if_a_delete_only_hides_the_obj
 ) -> None:
     bucket: Bucket = request.getfixturevalue(kind)
     loaded = settings.load(bucket.environ).s3
-    finding = check.deletion(S3Sink(loaded, bucket.environ, attempts=1), loaded)
+    finding = checks_bucket.deletion(S3Sink(loaded, bucket.environ, attempts=1), loaded)
     assert finding.grade == NOTE and "can delete" in finding.what
-    assert len(versions(bucket, check.BAIT_NAME)) == 1
+    assert len(versions(bucket, checks_bucket.BAIT_NAME)) == 1

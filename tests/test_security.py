@@ -32,8 +32,8 @@ from botocore.httpsession import URLLib3Session
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frigate_mirror.commands import check
-from frigate_mirror.commands.check import NOTE, OK
+from frigate_mirror.checks import bucket as checks_bucket
+from frigate_mirror.checks.finding import NOTE, OK
 from frigate_mirror.frigate.database import COLUMNS, event_of
 from frigate_mirror.frigate.snapshots import Snapshots
 from frigate_mirror.keys import KeyCodec
@@ -306,9 +306,9 @@ def failing(request: pytest.FixtureRequest, stub: Stub, server: SeaweedFS) -> Fa
 def output_of_the_check(world: World) -> Iterator[str]:
     loaded = world.settings().s3
     sink = S3Sink(loaded, world.environ, attempts=1)
-    yield str(check.credentials(loaded))
-    yield from map(str, check.bucket(sink, loaded, put=True))
-    yield str(check.deletion(sink, loaded))
+    yield str(checks_bucket.credentials(loaded))
+    yield from map(str, checks_bucket.bucket(sink, loaded, put=True))
+    yield str(checks_bucket.deletion(sink, loaded))
 
 
 @pytest.mark.parametrize(
@@ -515,7 +515,7 @@ def test_check_notes_a_key_that_can_delete_and_deletes_only_its_own_object(
         guarded.client.put_object(Bucket=BUCKET, Key=f"p/{key}", Body=b"kept")
     world.environ |= {"S3_ACCESS_KEY": LOOSE_ACCESS, "S3_SECRET_KEY": LOOSE_SECRET}
     ended = command(world, "check", "--prove-no-delete", S3_PATH_PREFIX="p")
-    assert ended.returncode == check.EX_CAN_DELETE == 2, ended.stdout
+    assert ended.returncode == checks_bucket.EX_CAN_DELETE == 2, ended.stdout
     assert "note   the key can delete: a thief with it can empty the bucket" in ended.stdout
     assert f"-> remove s3:DeleteObject from its rights (it deleted p/{BAIT}," in ended.stdout
     kept = {"p/.s3-mirror-check", "p/a.jpg", f"p/{BAIT}.jpg", f"p/{BAIT}/a"}
@@ -548,7 +548,7 @@ def test_the_proof_tries_to_delete_only_the_object_that_it_has_put(
     sink = MemorySink()
     sink.deletable = deletable
     sink.objects = {"a/b/picture.jpg": b"kept"}
-    finding = check.deletion(sink, loaded(S3_PATH_PREFIX=prefix))
+    finding = checks_bucket.deletion(sink, loaded(S3_PATH_PREFIX=prefix))
     assert (finding.grade, finding.code) == (grade, code) and words in finding.what
     assert (sink.puts, sink.deletes) == ([bait], [bait])
     assert sink.objects["a/b/picture.jpg"] == b"kept"
@@ -557,7 +557,7 @@ def test_the_proof_tries_to_delete_only_the_object_that_it_has_put(
 def test_the_proof_tries_and_claims_nothing_if_its_object_cannot_be_put() -> None:
     sink = MemorySink()
     sink.failures = [Misconfigured("put: AccessDenied", code="AccessDenied", hint="allow it")]
-    finding = check.deletion(sink, loaded())
+    finding = checks_bucket.deletion(sink, loaded())
     assert (finding.grade, finding.advice, finding.code) == (NOTE, "allow it", 3)
     assert sink.deletes == []
     assert finding.what == "right to delete: unproven: put: AccessDenied"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from frigate_mirror.commands import check
-from frigate_mirror.commands.check import NOTE, OK
+from frigate_mirror.checks import cost as checks_cost
+from frigate_mirror.checks.finding import NOTE, OK
 from frigate_mirror.frigate import snapshots
 from frigate_mirror.ledger.ledger import Ledger
 from frigate_mirror.settings import settings
@@ -92,7 +92,7 @@ def write_clip(folder: Path, name: str, size: int, written: float) -> None:
 
 def test_check_says_what_the_newest_thousand_uploads_cost_in_both_classes(folder: Path) -> None:
     write_ledger(folder, [9_000_000, *THOUSAND])
-    first, second, third = check.cost(loaded(folder))
+    first, second, third = checks_cost.cost(loaded(folder))
     assert first.what == (
         "cost: a thousand pictures like your newest 1,000 (100 KB on average) cost "
         "0.50 cents to upload and 0.21 cents a month in STANDARD"
@@ -115,7 +115,7 @@ def test_check_names_the_cheaper_class_by_the_size_of_the_pictures(
     folder: Path, size: int, said: str
 ) -> None:
     write_ledger(folder, [size])
-    *_, verdict = check.cost(loaded(folder))
+    *_, verdict = checks_cost.cost(loaded(folder))
     assert said in verdict.what
     assert verdict.grade == (OK if size > 500_000 else NOTE)
 
@@ -125,13 +125,13 @@ def test_an_owner_who_chose_another_class_gets_no_advice_about_standard_ia(
     folder: Path, chosen: str
 ) -> None:
     write_ledger(folder, THOUSAND)
-    findings = list(check.cost(loaded(folder, S3_STORAGE_CLASS=chosen)))
+    findings = list(checks_cost.cost(loaded(folder, S3_STORAGE_CLASS=chosen)))
     assert [(one.grade, one.advice) for one in findings] == [(OK, "")] * 3
 
 
 def test_uploads_of_unknown_size_do_not_count(folder: Path) -> None:
     write_ledger(folder, [0, 100_000, 0])
-    said = next(check.cost(loaded(folder))).what
+    said = next(checks_cost.cost(loaded(folder))).what
     assert "your newest 1 (100 KB on average) cost 0.50 cents" in said
 
 
@@ -145,7 +145,7 @@ def test_without_uploads_the_pictures_in_frigates_folder_are_measured(
         (folder / "s3_mirror" / LEDGER_NAME).write_bytes(b"garbage" * 1_000)
     write_clip(folder, "door-1.5-a.jpg", 150_000, 1)
     before = sorted(path.name for path in folder.rglob("*"))
-    assert "(150 KB on average)" in next(check.cost(loaded(folder))).what
+    assert "(150 KB on average)" in next(checks_cost.cost(loaded(folder))).what
     assert sorted(path.name for path in folder.rglob("*")) == before
 
 
@@ -153,15 +153,15 @@ def test_check_does_not_bring_an_older_ledger_up_to_date(folder: Path) -> None:
     older = ROOT / "tests/fixtures/ledger-2.db"
     ledger = Path(shutil.copyfile(older, folder / "s3_mirror" / LEDGER_NAME))
     write_clip(folder, "door-1.5-a.jpg", 150_000, 1)
-    assert "(150 KB on average)" in next(check.cost(loaded(folder))).what
+    assert "(150 KB on average)" in next(checks_cost.cost(loaded(folder))).what
     assert ledger.read_bytes() == older.read_bytes()
 
 
 def test_check_makes_no_statement_about_the_cost_where_nothing_can_be_measured(
     folder: Path, tmp_path: Path
 ) -> None:
-    assert list(check.cost(loaded(folder))) == []
-    assert list(check.cost(loaded(tmp_path / "absent"))) == []
+    assert list(checks_cost.cost(loaded(folder))) == []
+    assert list(checks_cost.cost(loaded(tmp_path / "absent"))) == []
 
 
 @pytest.mark.parametrize(("options", "lines"), [((), 3), (("--bucket-only",), 0)])
@@ -182,9 +182,9 @@ def test_the_command_prints_the_cost_unless_it_looks_at_the_bucket_only(
 
 def test_check_makes_no_statement_about_the_prices_of_other_services(folder: Path) -> None:
     write_ledger(folder, THOUSAND)
-    assert list(check.cost(loaded(folder, S3_ENDPOINT_URL="http://nas:9000"))) == []
+    assert list(checks_cost.cost(loaded(folder, S3_ENDPOINT_URL="http://nas:9000"))) == []
     aws = "https://s3.eu-central-1.amazonaws.com"
-    assert len(list(check.cost(loaded(folder, S3_ENDPOINT_URL=aws)))) == 3
+    assert len(list(checks_cost.cost(loaded(folder, S3_ENDPOINT_URL=aws)))) == 3
 
 
 def test_the_newest_snapshots_count_once_in_the_form_that_is_mirrored(folder: Path) -> None:

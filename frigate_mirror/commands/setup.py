@@ -9,7 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import frigate_mirror
-from frigate_mirror.commands import check
+from frigate_mirror.checks.bucket import bucket
+from frigate_mirror.checks.finding import FAULT, Finding
+from frigate_mirror.checks.variables import misspelt
 from frigate_mirror.settings import settings
 from frigate_mirror.setup.docker import Docker, on_the_host, on_this_machine
 from frigate_mirror.setup.install import (
@@ -132,13 +134,13 @@ def _try_key(environ: Mapping[str, str], screen: Screen) -> Verdict:
     try:
         sink.check()
     except Unavailable as error:
-        screen.say(str(check.Finding(check.FAULT, error.args[0], error.hint)))
+        screen.say(str(Finding(FAULT, error.args[0], error.hint)))
         return Verdict.UNREACHABLE
     except SinkError:
         pass  # the findings below tell it
     verdict, told = Verdict.WORKS, set()
-    for finding in check.bucket(sink, loaded.s3, put=True):
-        if finding.grade == check.FAULT:
+    for finding in bucket(sink, loaded.s3, put=True):
+        if finding.grade == FAULT:
             verdict = Verdict.REFUSED
         if not finding.advice or finding.advice not in told:  # one wrong key has two faults
             screen.say(str(finding))
@@ -147,7 +149,7 @@ def _try_key(environ: Mapping[str, str], screen: Screen) -> Verdict:
 
 
 def _misspelt(environ: Mapping[str, str]) -> Iterator[str]:
-    for finding in check.misspelt(environ):
+    for finding in misspelt(environ):
         yield f"{finding.what}: {finding.advice}"
 
 

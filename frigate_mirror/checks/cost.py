@@ -1,16 +1,33 @@
-"""What the newest pictures cost in two storage classes of AWS, for the command `check`."""
+"""Says what the newest pictures cost in two storage classes of AWS."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
+from frigate_mirror.checks.finding import NOTE, OK, Finding
 from frigate_mirror.frigate import snapshots
 from frigate_mirror.ledger import folders
 from frigate_mirror.ledger.ledger import Ledger, LedgerError
-from frigate_mirror.settings.settings import Settings
+from frigate_mirror.settings.settings import Settings, is_aws
 from frigate_mirror.sinks.s3.storage import PRICES_OF, STANDARD, STANDARD_IA, break_even
 
 SAMPLE = 1_000  # pictures
+
+
+def cost(loaded: Settings) -> Iterator[Finding]:
+    """Says what the newest pictures cost in two storage classes of AWS, and which is cheaper. Other
+    services have other prices."""
+    sizes = newest_sizes(loaded) if is_aws(loaded.s3.endpoint_url) else []
+    if not sizes:
+        return
+    for sentence in prices(sizes):
+        yield Finding(OK, sentence)
+    if loaded.s3.storage_class == STANDARD_IA.name and break_even(sizes) != 1:
+        advice = "S3_STORAGE_CLASS=STANDARD chooses it; AUTO chooses for each picture by its size"
+        yield Finding(NOTE, verdict(sizes), advice)
+    else:
+        yield Finding(OK, verdict(sizes))
 
 
 def newest_sizes(loaded: Settings) -> list[int]:

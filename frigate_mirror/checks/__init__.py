@@ -1,0 +1,1 @@
+"""What the command `check` and the set-up look at, a file for each subject."""

@@ -1,0 +1,143 @@
+"""Checks Frigate: whether the hook fits it, and whether its cameras take snapshots."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from frigate_mirror.catalog import CatalogError
+from frigate_mirror.checks.finding import FAULT, NOTE, OK, Finding
+from frigate_mirror.frigate import config
+from frigate_mirror.frigate.database import Event, FrigateDatabase
+from frigate_mirror.frigate.snapshots import Snapshots
+from frigate_mirror.keys import KeyCodec, KeyFault
+from frigate_mirror.report import status
+from frigate_mirror.settings.settings import FrigateSettings
+
+WEEK, SOME = 7 * 86_400.0, 20  # the events whose snapshots are looked at
+NEEDED = (
+    "Frigate's configuration needs `snapshots: enabled: true` and `detect: enabled: true`, for all "
+    "cameras or for each"
+)
+
+
+def frigate(
+    document: Mapping[str, object], source: Path, seam: Mapping[str, tuple[str, ...]]
+) -> Finding:
+    """Says whether the hook fits the Frigate whose source lies in `source`."""
+    version = _version_in(source / "frigate" / "version.py")
+    if version is None:
+        return Finding(NOTE, f"no Frigate in {source}, so nothing shows whether the hook fits")
+    fault = seam_fault(source / "frigate" / "events" / "maintainer.py", seam)
+    if fault:
+        return Finding(
+            FAULT, f"Frigate {version}: {fault}", "the hook needs Frigate 0.16, 0.17 or 0.18"
+        )
+    running = "" if document.get("health") == status.DOWN else ", and the mirror runs"
+    return Finding(OK, f"Frigate {version}: the hook fits{running}")
+
+
+def seam_fault(maintainer: Path, seam: Mapping[str, tuple[str, ...]]) -> str:
+    """Returns the differences between Frigate's EventProcessor and the signatures in `seam`
+    (method: parameters) that the hook expects, or an empty text."""
+    try:
+        tree = ast.parse(maintainer.read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, ValueError) as error:
+        return f"cannot read {maintainer}: {error}"
+    methods = {
+        method.name: _parameters(method.args)
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and node.name == "EventProcessor"
+        for method in node.body
+        if isinstance(method, ast.FunctionDef)
+    }
+    expected = {name: f"({', '.join(names)})" for name, names in seam.items()}
+    faults = [
+        f"{name}{methods.get(name, ' absent')}, expected {name}{wanted}"
+        for name, wanted in expected.items()
+        if methods.get(name) != wanted
+    ]
+    if (maintainer.parent / "external.py").exists():
+        faults.append("events/external.py exists, expected Frigate 0.16 or later without it")
+    return "; ".join(faults)
+
+
+def _parameters(arguments: ast.arguments) -> str:
+    """Returns the parameters as in the source, with `/`, `*` and `**`, but without annotations and
+    defaults."""
+    for node in ast.walk(arguments):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+    arguments.defaults, arguments.kw_defaults = [], [None for _ in arguments.kwonlyargs]
+    return f"({ast.unparse(arguments)})"
+
+
+def _version_in(path: Path) -> str | None:
+    try:
+        words = path.read_text(encoding="utf-8").replace("'", '"').split('"')
+    except (OSError, ValueError):
+        return None
+    return words[1] if len(words) > 1 else None
+
+
+def cameras(api: str) -> Iterator[Finding]:
+    """Looks at the settings of Frigate's cameras on which the mirror depends."""
+    try:
+        found = config.cameras(api)
+    except config.ConfigError as error:
+        advice = f"run this inside Frigate's container while Frigate runs; {NEEDED}"
+        yield Finding(NOTE, f"Frigate's settings cannot be read: {error}", advice)
+        return
+    usable = [camera.name for camera in found if camera.snapshots and camera.detects]
+    if usable:
+        names = ", ".join(usable)
+        yield Finding(OK, f"Frigate takes snapshots for {len(usable)} camera(s): {names}")
+    else:
+        yield Finding(FAULT, "no camera of Frigate takes snapshots of what it detects", NEEDED)
+    for what, some in (
+        ("snapshots are off for", [camera for camera in found if not camera.snapshots]),
+        ("detection is off for", [camera for camera in found if not camera.detects]),
+    ):
+        if some:
+            yield Finding(NOTE, f"{what} the camera(s) {_names(some)}", NEEDED if usable else "")
+    if short := [camera for camera in found if camera.snapshots and camera.kept_days < 1]:
+        what = f"Frigate deletes the snapshots of the camera(s) {_names(short)} within a day"
+        yield Finding(
+            NOTE,
+            what,
+            "raise Frigate's `snapshots: retain: default:` (in days), to allow for an outage",
+        )
+
+
+def _names(some: list[config.Camera]) -> str:
+    return ", ".join(camera.name for camera in some)
+
+
+def events(where: FrigateSettings, now: float) -> Iterator[Finding]:
+    """Looks whether Frigate's recent events have snapshots, and whether these have files."""
+    database, since = FrigateDatabase(where.db_path), now - WEEK
+    try:
+        total, pictured = database.recent(since)
+        newest = database.subjects(database.ended_since(since, since, SOME))
+    except CatalogError:
+        return  # `paths` tells the fault
+    if not total:
+        yield Finding(NOTE, "Frigate has no event of the last 7 days", NEEDED)
+    elif not pictured:
+        what = f"none of Frigate's {total:,} events of the last 7 days has a snapshot"
+        yield Finding(NOTE, what, NEEDED)
+    elif where.clips_dir.is_dir() and newest and not _any_file(newest, where.clips_dir):
+        what = f"the newest {len(newest)} events with a snapshot have no file in {where.clips_dir}"
+        yield Finding(FAULT, what, "set FRIGATE_CLIPS_DIR to the folder of Frigate's snapshots")
+    else:
+        what = f"{pictured:,} of Frigate's {total:,} events of the last 7 days have a snapshot"
+        yield Finding(OK, what)
+
+
+def _any_file(newest: list[Event], clips: Path) -> bool:
+    kind = Snapshots(clips, KeyCodec(""))
+    with suppress(KeyFault):
+        return any(kind.find(event, "") for event in newest)
+    return True

@@ -1,0 +1,23 @@
+"""Checks the names of the environment's variables."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+
+from frigate_mirror.checks.finding import NOTE, Finding
+from frigate_mirror.settings.settings import VARIABLES
+
+OURS = ("S3_", "MIRROR_")  # how our variables begin; FRIGATE_ also begins Frigate's own
+INTERNAL = ("S3_MIRROR_INIT", "S3_MIRROR_FRIGATE", "S3_MIRROR_PARENT")  # not settings
+
+
+def misspelt(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Finds variables that look like a setting and are none."""
+    known = {name: new for variable in VARIABLES.values() for name, new in variable.sources.items()}
+    known |= {name: name for name in INTERNAL}
+    for name in sorted(environ):
+        if name.startswith(OURS) and name not in known:
+            near = difflib.get_close_matches(name, known, 1, 0.8)
+            advice = f"did you mean {known[near[0]]}?" if near else "no setting has this name"
+            yield Finding(NOTE, f"{name} is set, but is not a setting", advice)

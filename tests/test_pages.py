@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from frigate_mirror import __version__
-from frigate_mirror.commands.check import INTERNAL
+from frigate_mirror.checks.variables import INTERNAL
 from frigate_mirror.frigate.database import Event
 from frigate_mirror.frigate.snapshots import describe
 from frigate_mirror.settings.settings import VARIABLES
@@ -71,8 +71,8 @@ def test_every_command_option_and_target_that_a_page_names_exists(page: str) -> 
         assert command in COMMANDS
     for script in ("setup_s3_mirror.sh", "s3_monitor.sh"):
         options = set(re.findall(rf"{script} (--[\w-]+)", PAGES[page]))
-        usage = subprocess.run([ROOT / script, "--help"], capture_output=True, text=True).stderr
-        assert options <= set(re.findall(r"--[\w-]+", usage)), script
+        done = subprocess.run([ROOT / script, "--help"], capture_output=True, text=True)
+        assert options <= set(re.findall(r"--[\w-]+", done.stdout + done.stderr)), script
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"`make (\w+)", PAGES[page])) <= set(targets)
 

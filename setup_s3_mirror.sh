@@ -122,8 +122,8 @@ main() {
     set_up_in_image "$@"
   else
     complain "This machine has neither Python 3.11 or later with pip nor a Docker that answers. Install one of them
-(on Debian and Ubuntu: apt install python3-pip), or run this script with --vendor-only on another machine and
-copy its folder vendor to $here."
+(on Debian and Ubuntu: apt install python3-pip). Or use --vendor-only on another machine, and copy its folder
+vendor to $here."
     return "$FAILED"
   fi
 }

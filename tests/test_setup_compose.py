@@ -124,9 +124,9 @@ def test_an_exported_compose_file_without_our_override_is_a_fault_with_advice(
     house = House(tmp_path, "chosen")
     done = house.setup("--yes", "--no-try", COMPOSE_FILE="nvr.yml", **GIVEN)
     assert done.returncode == 3
-    assert "FAULT  Compose starts frigate without the mirror" in done.stderr
+    assert "FAULT  Compose starts frigate without the mirror" in done.stdout
     wanted = "nvr.yml:docker-compose.s3-mirror.yml"
-    assert "exports COMPOSE_FILE" in done.stderr and wanted in done.stderr
+    assert "exports COMPOSE_FILE" in done.stdout and wanted in done.stdout
     house.written(COMPOSE_FILE=wanted)
 
 

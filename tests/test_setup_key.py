@@ -159,6 +159,7 @@ def test_on_a_terminal_setup_says_what_it_does_asks_and_writes(
     assert first[0].startswith("This sets up the S3 mirror for the service frigate")
     assert seen.index("This sets up") < seen.index("Bucket: ") < seen.index("Trying the key")
     assert seen.index("Trying the key") < seen.index("\033[32m  +S3_BUCKET") < seen.index("Write")
+    assert "\033[32mok\033[0m     Compose starts frigate with the mirror" in seen
     written = house.env.read_text()
     assert f"S3_SECRET_KEY='{SECRET}'" in written and "S3_PATH_PREFIX='frigate'" in written
     assert "S3_REGION" not in written

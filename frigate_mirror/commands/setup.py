@@ -10,7 +10,7 @@ from pathlib import Path
 
 import frigate_mirror
 from frigate_mirror.checks.bucket import bucket
-from frigate_mirror.checks.finding import FAULT, Finding
+from frigate_mirror.checks.finding import FAULT
 from frigate_mirror.checks.variables import misspelt
 from frigate_mirror.settings import settings
 from frigate_mirror.setup.docker import Docker, on_the_host, on_this_machine
@@ -134,7 +134,7 @@ def _try_key(environ: Mapping[str, str], screen: Screen) -> Verdict:
     try:
         sink.check()
     except Unavailable as error:
-        screen.say(str(Finding(FAULT, error.args[0], error.hint)))
+        screen.tell(FAULT, _with_advice(error.args[0], error.hint))
         return Verdict.UNREACHABLE
     except SinkError:
         pass  # the findings below tell it
@@ -143,9 +143,13 @@ def _try_key(environ: Mapping[str, str], screen: Screen) -> Verdict:
         if finding.grade == FAULT:
             verdict = Verdict.REFUSED
         if not finding.advice or finding.advice not in told:  # one wrong key has two faults
-            screen.say(str(finding))
+            screen.tell(finding.grade, _with_advice(finding.what, finding.advice))
         told.add(finding.advice)
     return verdict
+
+
+def _with_advice(what: str, advice: str) -> str:
+    return f"{what}\n       -> {advice}" if advice else what
 
 
 def _misspelt(environ: Mapping[str, str]) -> Iterator[str]:

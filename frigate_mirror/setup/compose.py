@@ -87,7 +87,7 @@ def find_files(folder: Path, exported: str, own: str, separator: str) -> Files:
     named = [name for name in (exported or own).split(separator) if name]
     if not named:
         return _usual_files(folder, separator)
-    ours = [name for name in named if name == SEPARATE or _may_be_ours(folder / name)]
+    ours = [name for name in named if _may_be_ours(folder / name)]
     theirs = tuple(name for name in named if name not in ours)
     if not theirs:
         raise ComposeError("COMPOSE_FILE names no compose file of yours: correct it")
@@ -100,7 +100,7 @@ def find_files(folder: Path, exported: str, own: str, separator: str) -> Files:
 
 
 def _may_be_ours(path: Path) -> bool:
-    return path.name == OVERRIDE and (is_ours(path) or not path.exists())
+    return path.name in (OVERRIDE, SEPARATE) and (is_ours(path) or not path.exists())
 
 
 def _usual_files(folder: Path, separator: str) -> Files:

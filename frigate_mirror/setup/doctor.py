@@ -1,5 +1,5 @@
 """Looks at what setup has achieved: does the owner's usual command start the mirror, does the
-container that runs have it, and is the mirror content with what it finds in the container?"""
+container that runs have it, and does the mirror's check pass in there?"""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class Doctor:
         try:
             service = find_service(config(self.docker), self.service)
         except ComposeError as error:
-            self._fault(str(error))
+            self.screen.tell("FAULT", str(error))
             return None
         if service.starts_the_mirror and service.mounts_at(MOUNT) == [str(self.ours)]:
-            self._ok(f"Compose starts {self.service} with the mirror")
+            self.screen.tell("ok", f"Compose starts {self.service} with the mirror")
             return service
         advice = (
             f"it does not read {self.files.ours}, or a later file sets another entrypoint or mount"
@@ -56,19 +56,19 @@ class Doctor:
                 "this shell exports COMPOSE_FILE, which Compose prefers to the line in .env. Where"
                 f" you set it, set it to\n         {self.files.exported}"
             )
-        self._fault(f"Compose starts {self.service} without the mirror: {advice}")
+        self.screen.tell("FAULT", f"Compose starts {self.service} without the mirror: {advice}")
         return None
 
-    def container_is_content(self, service: Service) -> bool:
+    def check_passes(self, service: Service) -> bool:
         """Runs the mirror's check in the container that runs, or in a new one for this purpose if
         none runs or it has not the mirror yet. Returns whether the check found no fault."""
         container = self._running()
         if container is None:
-            self._todo(f"{self.service} does not run: start it with `{UP}`")
+            self.screen.tell("to do", f"{self.service} does not run: start it with `{UP}`")
         elif what := _behind(container, service, self.ours):
-            self._todo(f"{self.service} runs {what}: restart it with `{UP}`")
+            self.screen.tell("to do", f"{self.service} runs {what}: restart it with `{UP}`")
         else:
-            self._ok(f"{self.service} runs with the mirror")
+            self.screen.tell("ok", f"{self.service} runs with the mirror")
             return self._check("exec", "-T", self.service, *CHECK)
         words = ("run", "--rm", "--no-deps", "-T", "--entrypoint", CHECK[0], self.service)
         return self._check(*words, *CHECK[1:])
@@ -94,15 +94,6 @@ class Doctor:
             for line in answer.err.strip().splitlines()[-5:]:
                 self.screen.complain(f"  {line}")
         return answer.code == 0
-
-    def _ok(self, text: str) -> None:
-        self.screen.say(f"ok     {text}")
-
-    def _todo(self, text: str) -> None:
-        self.screen.say(f"to do  {text}")
-
-    def _fault(self, text: str) -> None:
-        self.screen.complain(f"FAULT  {text}")
 
 
 def _behind(container: Mapping[str, Any], service: Service, ours: Path) -> str:

@@ -256,15 +256,15 @@ class Install:
         doctor = Doctor(self._docker, self._screen, self._tools.ours, files, service.name)
         found = doctor.usual_command_starts_the_mirror()
         if found and self._docker.answers:
-            content = doctor.container_is_content(found)
+            passes = doctor.check_passes(found)
         elif found:
-            content = self._tried or self._try(given) in (None, Verdict.WORKS)
+            passes = self._tried or self._try(given) in (None, Verdict.WORKS)
             self._screen.say(
                 "Docker does not answer, so the mirror's check did not run in the container.\n"
                 f"Restart Frigate with `{UP}`, then run the check there:\n"
                 f"  docker compose exec {service.name} {' '.join(CHECK)}"
             )
-        if found and content:
+        if found and passes:
             return DONE
         self._screen.complain("Correct the faults above, then run this script again.")
         return CHECK_FAILED

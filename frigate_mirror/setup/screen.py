@@ -13,7 +13,8 @@ import textwrap
 from collections.abc import Callable
 from functools import partial
 
-GREEN, RED, BOLD = "32", "31", "1"
+GREEN, YELLOW, RED, BOLD = "32", "33", "31", "1"
+COLOURS = {"ok": GREEN, "to do": YELLOW, "note": YELLOW, "FAULT": RED}
 _SECRET_LINE = re.compile(r"^((?:export )?\w*(?:KEY|SECRET|TOKEN|PASS)\w*=).*", re.M)
 _LOGIN = re.compile(r"://[^/@\s]*@")
 HIDDEN = "********"
@@ -41,6 +42,11 @@ class Screen:
 
     def complain(self, text: str) -> None:
         print(self._fitted(text), file=sys.stderr, flush=True)
+
+    def tell(self, grade: str, text: str) -> None:
+        """Says a result, after a word that grades it."""
+        rest = self._fitted(f"{grade:<6} {text}").removeprefix(grade)
+        print(self.painted(COLOURS[grade], grade) + rest, flush=True)
 
     def painted(self, code: str, text: str) -> str:
         return f"\033[{code}m{text}\033[0m" if self._coloured else text

@@ -60,15 +60,18 @@ config() {
   fi
 }
 run_in_image() {
-  local passed=()
+  local passed=" NOTES PIP_WAITS PYTHONPATH REAL_PYTHON PATH " name
   while [[ $1 != --entrypoint ]]; do
-    if [[ $1 == --env && $2 == *=* ]]; then passed+=("$2"); shift; fi
-    if [[ $1 == --env && $2 != *=* ]]; then passed+=("$2=${!2}"); shift; fi
+    if [[ $1 == --env ]]; then passed+="${2%%=*} "; fi
+    if [[ $1 == --env && $2 == *=* ]]; then export "${2?}"; fi
     shift
   done
   shift 3
-  passed+=(NOTES="$NOTES" PYTHONPATH="$PYTHONPATH" PATH=/nowhere)
-  exec env -i "${passed[@]}" "$REAL_PYTHON" "$@"
+  for name in $(compgen -e); do
+    if [[ $passed != *" $name "* ]]; then unset "$name"; fi
+  done
+  PATH=/nowhere
+  exec "$REAL_PYTHON" "$@"
 }
 case "$1 $2" in
   "compose version") exit "${NO_COMPOSE:-0}" ;;

@@ -15,8 +15,9 @@ from frigate_mirror.catalog import Catalog, Kind, opener_of
 from frigate_mirror.faults import Troubles
 from frigate_mirror.frigate.database import FrigateDatabase
 from frigate_mirror.frigate.snapshots import Snapshots
-from frigate_mirror.intake.intake import Intake
+from frigate_mirror.intake.intake import Intake, WhyNot
 from frigate_mirror.intake.pruning import Pruning
+from frigate_mirror.intake.selection import Filters, Selection
 from frigate_mirror.intake.sweep import DAY, Sweep
 from frigate_mirror.intake.window import Window
 from frigate_mirror.keys import KeyCodec
@@ -41,7 +42,8 @@ SERVICE_BACKOFF = Backoff(base=1.0, cap=60.0)
 
 class Mirror:
     """Mirrors the files of `kinds`, whose subjects `catalog` knows, to `sink`. `state` is the open
-    ledger, `versions` are shown in the status, and `clock` gives Unix seconds."""
+    ledger, `why_not` the owner's selection, `versions` are shown in the status, and `clock` gives
+    Unix seconds."""
 
     def __init__(
         self,
@@ -51,6 +53,7 @@ class Mirror:
         catalog: Catalog[Any],
         kinds: Iterable[Kind[Any]],
         *,
+        why_not: WhyNot[Any] = lambda kind, subject: ("", ""),
         clock: Callable[[], float] = time.time,
         versions: Mapping[str, str] | None = None,
     ) -> None:
@@ -85,7 +88,14 @@ class Mirror:
             clock=clock,
         )
         self.intake = intake = Intake(
-            catalog, kinds, ledger, spool, troubles=troubles, wake=uploader.wake, clock=clock
+            catalog,
+            kinds,
+            ledger,
+            spool,
+            troubles=troubles,
+            wake=uploader.wake,
+            why_not=why_not,
+            clock=clock,
         )
         window = Window(ledger, settings.sweep.days * DAY)
         self.sweep = Sweep(
@@ -183,6 +193,10 @@ class Mirror:
 def of_frigate(settings: Settings, sink: Sink, state: State, **options: Any) -> Mirror:
     """Returns the mirror of the snapshots of Frigate's events."""
     frigate = settings.frigate
-    catalog = FrigateDatabase(frigate.db_path, settings.sweep.batch_size)
+    filters = Filters.of(settings.selection)
+    catalog = FrigateDatabase(
+        frigate.db_path, settings.sweep.batch_size, reviews=filters.ask_for_reviews
+    )
+    options.setdefault("why_not", Selection(filters).why_not)
     keys = KeyCodec(settings.s3.prefix, settings.keys.timezone)
     return Mirror(settings, sink, state, catalog, [Snapshots(frigate.clips_dir, keys)], **options)

@@ -19,6 +19,7 @@ import pytest
 from frigate_mirror.catalog import CatalogError
 from frigate_mirror.frigate import database
 from frigate_mirror.frigate.database import Event, FrigateDatabase
+from tests.rig.worlds import NOW, World
 
 # The columns of Frigate 0.16 to 0.18, whose event tables are alike.
 EVENT_TABLE = """
@@ -119,6 +120,7 @@ def test_a_row_is_an_event(frigate: Frigate, catalog: FrigateDatabase) -> None:
         zones=("yard", "gate"),
         has_snapshot=True,
         tracked=True,
+        has_clip=True,
     )
 
 
@@ -130,7 +132,11 @@ def test_an_event_without_a_row_is_none(frigate: Frigate, catalog: FrigateDataba
 @pytest.mark.parametrize(
     ("values", "field", "wanted"),
     [
-        ({"top_score": 0.5}, "score", 0.5),
+        ({"top_score": 0.5}, "score", 0.875),
+        ({"top_score": 0.5, "data": "{}"}, "score", 0.5),
+        ({"score": 0.25, "data": "{}"}, "score", 0.25),
+        ({"has_clip": 0}, "has_clip", False),
+        ({"data": '{"max_severity": "alert"}'}, "severity", "alert"),
         ({"data": "{"}, "score", None),
         ({"data": "[1]"}, "score", None),
         ({"data": '{"top_score": 1' + "0" * 400 + "}"}, "score", None),
@@ -642,3 +648,49 @@ def test_the_events_that_ended_last_come_first(frigate: Frigate, catalog: Frigat
     assert catalog.ended_since(102.0, 0.0, 100) == ["5-a", "4-a", "3-a", "2-a"]
     assert catalog.ended_since(102.0, 0.0, 2) == ["5-a", "4-a"]
     assert catalog.ended_since(102.0, 4.0, 100) == ["5-a", "4-a"]
+
+
+# -- review items
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> tuple[World, FrigateDatabase]:
+    world = World(tmp_path / "reviews")
+    return world, FrigateDatabase(world.database, reviews=True)
+
+
+def seen_in(catalog: FrigateDatabase, *ids: str) -> list[tuple[str, bool]]:
+    found = {event.id: (event.severity, event.reviewed) for event in catalog.subjects(ids)}
+    return [found[one] for one in ids]
+
+
+def test_an_event_has_the_severity_and_the_review_of_its_review_items(
+    reviews: tuple[World, FrigateDatabase],
+) -> None:
+    world, catalog = reviews
+    alert, detection, both, alone = (world.event(started=NOW - 60 - n) for n in range(4))
+    world.review([alert], NOW - 70, severity="alert")
+    world.review([detection], NOW - 70)
+    world.review([both], NOW - 70, severity="alert")
+    world.review([f"other-{both}", both], NOW - 70)
+    assert seen_in(catalog, alert, detection, both, alone) == [
+        ("alert", False), ("detection", False), ("alert", False), ("", False),
+    ]  # fmt: skip
+    world.reviewed(detection, user="somebody")
+    assert seen_in(catalog, detection, both) == [("detection", True), ("alert", False)]
+
+
+def test_a_review_item_that_goes_on_counts_for_an_event_in_progress(
+    reviews: tuple[World, FrigateDatabase],
+) -> None:
+    world, catalog = reviews
+    event = world.event(started=NOW - 600, lasted=None)
+    world.review([event], NOW - 600, severity="alert", ended=None)
+    assert seen_in(catalog, event) == [("alert", False)]
+
+
+def test_without_a_filter_that_needs_them_no_review_items_are_read(tmp_path: Path) -> None:
+    world = World(tmp_path / "reviews")
+    event = world.event()
+    world.review([event], NOW - 70, severity="alert")
+    assert seen_in(FrigateDatabase(world.database), event) == [("", False)]

@@ -20,9 +20,11 @@ from frigate_mirror.frigate.database import Database, Event, FrigateDatabase
 from frigate_mirror.frigate.snapshots import Snapshots
 from frigate_mirror.intake import intake as intake_module
 from frigate_mirror.intake.intake import Intake
+from frigate_mirror.intake.selection import Filters, Selection
 from frigate_mirror.keys import KeyCodec
 from frigate_mirror.ledger.ledger import Ledger, LedgerError
 from frigate_mirror.ledger.rows import Counts, Entry, Priority, Settled
+from frigate_mirror.settings.parse import Names
 from frigate_mirror.spool import Spool
 from tests.rig.worlds import DAY, NOW, Clock, World
 
@@ -34,6 +36,7 @@ class Bench:
         batch: int = 50,
         world: World | None = None,
         more_kinds: Sequence[Kind[Event]] = (),
+        filters: Filters | None = None,
     ) -> None:
         self.folder = folder
         self.world = world or World(folder)
@@ -43,12 +46,13 @@ class Bench:
         self.troubles = Troubles()
         self.woken = 0
         self.intake = Intake(
-            FrigateDatabase(self.world.database, batch),
+            FrigateDatabase(self.world.database, batch, reviews=True),
             [Snapshots(self.world.clips, KeyCodec("frigate")), *more_kinds],
             self.ledger,
             self.spool,
             troubles=self.troubles,
             wake=self.wake,
+            why_not=Selection(filters or Filters()).why_not,
             clock=self.clock,
         )
 
@@ -716,3 +720,60 @@ def test_an_artifact_of_a_kind_that_is_no_longer_mirrored_is_uploaded_from_the_s
     assert ids_in(without) == {f"snapshot:{event_id}", f"metadata:{event_id}"}
     with without.spool.open_held(f"metadata:{event_id}") as file:
         assert file.read() == b"person"
+
+
+FRONT = Filters(cameras=Names(only=frozenset({"front_door"})))
+
+
+def test_what_the_filters_leave_out_is_neither_held_nor_queued_and_counts_apart(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, filters=FRONT)
+    wanted, other = bench.world.event(), bench.world.event("garage")
+    assert bench.intake.offer(wanted, other)
+    assert bench.ledger.counts() == Counts(pending=1, unwanted=1)
+    assert bench.held == 1
+    bench.sweep()
+    assert bench.ledger.counts() == Counts(pending=1, unwanted=1)
+
+
+def test_the_sweep_asks_once_about_what_the_filters_leave_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path, filters=FRONT)
+    bench.world.event("garage")
+    bench.sweep()
+    monkeypatch.setattr(FrigateDatabase, "subjects", lambda self, ids: pytest.fail(f"{ids}")
+                        if ids else [])  # fmt: skip
+    bench.sweep()
+
+
+def test_an_event_that_is_reviewed_long_after_its_end_is_mirrored_then(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, filters=Filters(reviewed=True, severity="alert"))
+    event_id = bench.world.event(started=NOW - 3 * DAY)
+    bench.sweep()
+    bench.world.review([event_id], NOW - 3 * DAY, severity="alert")
+    assert bench.intake.look_for_selected(NOW - 7 * DAY) == 0
+    assert bench.ledger.counts() == Counts(unwanted=1)
+    bench.world.reviewed(event_id)
+    assert bench.intake.look_for_selected(NOW - 7 * DAY) == 1
+    assert bench.priorities() == {event_id: Priority.BACKLOG}
+
+
+def test_filters_that_the_owner_widens_select_the_whole_window(tmp_path: Path) -> None:
+    narrow = Bench(tmp_path, filters=FRONT)
+    ids = {narrow.world.event("garage", NOW - day * DAY) for day in (1, 3, 6)}
+    narrow.sweep()
+    narrow.ledger.close()
+    wide = Bench(tmp_path, world=narrow.world)
+    wide.ledger.close()
+    wide.intake._ledger = wide.ledger = Ledger(tmp_path / "ledger.db")
+    assert wide.intake.look_for_selected(NOW - 7 * DAY) == 3
+    assert wide.priorities().keys() == ids
+
+
+def test_an_upload_stays_when_the_filters_leave_out_its_event_later(bench: Bench) -> None:
+    event_id = bench.world.event("garage")
+    bench.intake.offer(event_id)
+    bench.ledger.leave_out([(f"snapshot:{event_id}", "garage", NOW, "cameras: no")], NOW)
+    assert bench.ledger.counts() == Counts(pending=1)

@@ -588,7 +588,7 @@ OLD = Path(__file__).resolve().parent / "fixtures" / "ledger-1.db"
 state. It took a clip that it found in the bucket for a snapshot."""
 
 
-OLD_2 = OLD.with_name("ledger-2.db")
+OLD_2, OLD_3 = OLD.with_name("ledger-2.db"), OLD.with_name("ledger-3.db")
 """A ledger of version 2: four artifacts in the queue, one of them changed after its upload; two
 uploaded ones, one of them with a flaw that is acknowledged; and one of each other state."""
 
@@ -601,6 +601,11 @@ def old(tmp_path: Path) -> Path:
 @pytest.fixture
 def old_2(tmp_path: Path) -> Path:
     return Path(shutil.copyfile(OLD_2, tmp_path / "ledger.db"))
+
+
+@pytest.fixture
+def old_3(tmp_path: Path) -> Path:
+    return Path(shutil.copyfile(OLD_3, tmp_path / "ledger.db"))
 
 
 def test_a_ledger_of_the_first_version_keeps_every_row(old: Path) -> None:
@@ -638,6 +643,14 @@ def test_a_ledger_of_the_second_version_keeps_every_row(old_2: Path) -> None:
     assert [row | {"source": row.pop("origin")} for row in after] == before
 
 
+def test_a_ledger_of_the_third_version_keeps_every_row(old_3: Path) -> None:
+    before = rows_of(old_3)
+    with contextlib.closing(Ledger(old_3)) as ledger:
+        ledger.leave_out([("snapshot:1-new", "garage", 1.0, "cameras: not chosen")], 1.0)
+        assert ledger.counts().unwanted == 1
+    assert [row for row in rows_of(old_3) if row["state"] != "unwanted"] == before
+
+
 def test_the_queue_of_a_ledger_of_the_second_version_keeps_its_origin_and_order(
     old_2: Path,
 ) -> None:
@@ -656,11 +669,11 @@ def rows_of(path: Path) -> list[dict[str, object]]:
         return [dict(row) for row in raw.execute("SELECT * FROM artifact ORDER BY id")]
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_migration_that_fails_changes_nothing(
     version: int, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path: Path = request.getfixturevalue({1: "old", 2: "old_2"}[version])
+    path: Path = request.getfixturevalue({1: "old", 2: "old_2", 3: "old_3"}[version])
     before = rows_of(path)
     with monkeypatch.context() as patch:
         patch.setitem(schema.CHANGED, version, {"origin": "no_such_column"})
@@ -673,17 +686,17 @@ def test_a_migration_that_fails_changes_nothing(
         assert ledger.counts().pending == 4
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_a_column_that_a_later_version_adds_is_added_to_every_older_ledger(
     version: int, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path: Path = request.getfixturevalue({1: "old", 2: "old_2", 3: "old_2"}[version])
-    if version == 3:
+    path: Path = request.getfixturevalue({1: "old", 2: "old_2", 3: "old_3", 4: "old_3"}[version])
+    if version == 4:
         Ledger(path).close()
     name = "    acknowledged INTEGER"
     monkeypatch.setattr(schema, "DDL", schema.DDL.replace(name, f"    colour TEXT,\n{name}"))
-    monkeypatch.setattr(schema, "VERSION", 4)
-    monkeypatch.setitem(schema.CHANGED, 3, {})
+    monkeypatch.setattr(schema, "VERSION", 5)
+    monkeypatch.setitem(schema.CHANGED, 4, {})
     with contextlib.closing(Ledger(path)) as ledger:
         assert ledger.counts().pending == 4
         assert ledger.claim(1705329150.0) is not None

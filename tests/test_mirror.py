@@ -608,6 +608,7 @@ def test_the_mirror_has_the_tasks_of_all_its_parts(bench: Bench) -> None:
     assert names == {
         "look_for_waiting",
         "sweep",
+        "look_for_selected",
         "look_for_gone",
         "tidy",
         "check",

@@ -15,7 +15,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,8 @@ from frigate_mirror.catalog import CatalogError
 log = logging.getLogger("frigate_s3.catalog")
 IDS_PER_EVENT = 20  # a page of ids has 20 times as many rows as a page of events
 BUSY_SECONDS = 2  # several threads may wait for the database, and Frigate's end does not wait
-COLUMNS = ("id", "camera", "label", "sub_label", "start_time", "end_time", "top_score", "zones",
-           "has_snapshot", "data")  # fmt: skip
+COLUMNS = ("id", "camera", "label", "sub_label", "start_time", "end_time", "top_score", "score",
+           "zones", "has_snapshot", "has_clip", "data")  # fmt: skip
 NEEDED = {"id", "camera", "start_time", "has_snapshot"}
 # SQLite sorts every text after infinity, so that only numbers pass the comparison with `until`.
 WINDOW = """SELECT id, start_time, rowid FROM event
@@ -41,12 +41,22 @@ RECENT = "SELECT count(*), total(has_snapshot != 0) FROM event WHERE start_time 
 ENDED = """SELECT id FROM event
     WHERE start_time >= ?1 AND end_time >= ?2 AND has_snapshot != 0 AND typeof(id) = 'text'
     ORDER BY end_time DESC LIMIT ?3"""
+# An event can be in several review items. SQLite reads only items that overlap the events in time.
+REVIEWS = """SELECT detection.value, max(review.severity = 'alert'), max(EXISTS (
+        SELECT 1 FROM userreviewstatus AS seen
+        WHERE seen.review_segment_id = review.id AND seen.has_been_reviewed))
+    FROM reviewsegment AS review, json_each(review.data, '$.detections') AS detection
+    WHERE review.start_time <= ?1 AND (review.end_time IS NULL OR review.end_time >= ?2)
+      AND detection.value IN (SELECT value FROM json_each(?3))
+    GROUP BY detection.value"""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """An event of Frigate. `score` is 0 to 1 or None; `tracked` is true for a tracked object and
-    false for a manual, API or audio event."""
+    false for a manual, API or audio event. `severity` is that of the review items that contain the
+    event, `alert` if one of them is an alert; without a review item it is what Frigate noted at the
+    event's end, or empty. `reviewed` says whether anyone has reviewed such an item."""
 
     id: str
     camera: str
@@ -58,15 +68,20 @@ class Event:
     zones: tuple[str, ...]
     has_snapshot: bool
     tracked: bool
+    has_clip: bool = False
+    severity: str = ""
+    reviewed: bool = False
 
 
 class FrigateDatabase:
     """The catalog of the events that have a snapshot. See `catalog.Catalog`."""
 
-    def __init__(self, path: Path, batch: int = 50) -> None:
-        """`batch` is how many events one read fetches."""
+    def __init__(self, path: Path, batch: int = 50, *, reviews: bool = False) -> None:
+        """`batch` is how many events one read fetches; with `reviews` it also reads their review
+        items."""
         self._path = path
         self._batch = batch
+        self._reviews = reviews
         self._database = Database(
             f"file://{quote(os.fsencode(path))}?mode=ro", uri=True, timeout=BUSY_SECONDS
         )
@@ -82,7 +97,8 @@ class FrigateDatabase:
                 names = ", ".join(name if name in present else "NULL" for name in COLUMNS)
                 marks = ", ".join("?" * len(some))
                 rows = ask(f"SELECT {names} FROM event WHERE id IN ({marks})", some)
-            events += filter(None, map(event_of, rows))
+                page = list(filter(None, map(event_of, rows)))
+                events += _with_reviews(page, ask) if self._reviews and page else page
         return events
 
     def window(self, since: float, until: float = math.inf) -> Iterator[list[str]]:
@@ -160,13 +176,14 @@ def _present(ask: _Ask) -> frozenset[str]:
 
 def event_of(row: tuple[Any, ...]) -> Event | None:
     """Returns the Event of a row of COLUMNS, or None for a row that makes no sense."""
-    event_id, camera, label, sub_label, start, end, top_score, zones, has_snapshot, more = row
+    event_id, camera, label, sub_label, start, end, top_score, score, zones, *flags, more = row
+    has_snapshot, has_clip = flags
     started = _number(start)
     if started is None or not isinstance(event_id, str) or not isinstance(camera, str):
         log.debug("row of event %r cannot be read, so the event is ignored", event_id)
         return None
     data = _json(more, dict)
-    score = _number(top_score)
+    scores = map(_number, (data.get("top_score"), top_score, score))
     return Event(
         id=event_id,
         camera=camera,
@@ -174,11 +191,27 @@ def event_of(row: tuple[Any, ...]) -> Event | None:
         sub_label=str(sub_label or ""),
         started=started,
         ended=_number(end),
-        score=score if score is not None else _number(data.get("top_score")),
+        score=next((one for one in scores if one is not None), None),
         zones=tuple(map(str, _json(zones, list))),
         has_snapshot=bool(has_snapshot),
         tracked=data.get("type", "object") == "object",
+        has_clip=bool(has_clip),
+        severity=str(data.get("max_severity") or ""),
     )
+
+
+def _with_reviews(events: list[Event], ask: _Ask) -> list[Event]:
+    """Completes the events with what their review items say."""
+    until = max(math.inf if event.ended is None else event.ended for event in events)
+    ids = json.dumps([event.id for event in events])
+    rows = ask(REVIEWS, (until, min(event.started for event in events), ids))
+    found = {event_id: (alert, seen) for event_id, alert, seen in rows}
+    return [
+        replace(event, severity="alert" if found[event.id][0] else "detection",
+                reviewed=bool(found[event.id][1]))
+        if event.id in found else event
+        for event in events
+    ]  # fmt: skip
 
 
 def _number(value: Any) -> float | None:

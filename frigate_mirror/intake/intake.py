@@ -5,6 +5,7 @@ sweep()              compares a window of the catalog with the ledger
 look_for_changes()   uploads files again that the recorder changed after their upload
 look_for_waiting()   looks again, for minutes, for files that were missing or incomplete
 look_for_gone()      looks again, for days, for files that were never found
+look_for_selected()  looks again at what the owner's filters left out
 hold()               holds files that the spool should hold and does not
 """
 
@@ -43,9 +44,14 @@ class Candidate(Generic[S]):
     subject: S
 
 
+WhyNot = Callable[[str, S], tuple[str, str]]
+"""Takes a kind's name and a subject. Returns which filter leaves this file out, and why, or two
+empty texts."""
+
+
 class Intake(Generic[S]):
     """Takes the files of `kinds` from `catalog`. `wake` is called after something was queued;
-    `clock` gives Unix seconds."""
+    `why_not` is the owner's selection (`Selection.why_not`); `clock` gives Unix seconds."""
 
     def __init__(
         self,
@@ -56,6 +62,7 @@ class Intake(Generic[S]):
         *,
         troubles: Troubles,
         wake: Callable[[], None] = lambda: None,
+        why_not: WhyNot[S] = lambda kind, subject: ("", ""),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._catalog = catalog
@@ -64,6 +71,7 @@ class Intake(Generic[S]):
         self._spool = spool
         self._troubles = troubles
         self._wake = wake
+        self._why_not = why_not
         self._clock = clock
         self._adopted = False
 
@@ -123,11 +131,16 @@ class Intake(Generic[S]):
         for page in self._ledger.without_file(since):
             self.look_for_files(page)
 
+    def look_for_selected(self, since: float) -> int:
+        """Queues files that the owner's filters left out and now select; returns how many. Their
+        subjects started from `since` on. Raises CatalogError and LedgerError."""
+        return sum(map(self.look_for_files, self._ledger.unwanted(since)))
+
     def look_for_files(self, artifact_ids: Iterable[str]) -> int:
-        """Queues those of these artifacts that have a file; returns how many. Raises CatalogError
-        and LedgerError."""
+        """Queues those of these artifacts that are selected and have a file; returns how many.
+        Raises CatalogError and LedgerError."""
         count = 0
-        for candidate in self._candidates(artifact_ids):
+        for candidate in self._selected(self._candidates(artifact_ids)):
             artifact = self._find(candidate) if self._is_final(candidate) else None
             if artifact is not None:
                 artifact = self._examined(candidate.kind, artifact)
@@ -235,6 +248,10 @@ class Intake(Generic[S]):
         failed, with `fault` or now, the remaining files are only held, so that they survive until
         the ledger can be written again. Then it raises LedgerError."""
         final = [candidate for candidate in candidates if self._is_final(candidate)]
+        try:
+            final = self._selected(final)
+        except LedgerError as error:
+            fault = error
         for candidate in final:
             try:
                 if fault is None:
@@ -247,6 +264,22 @@ class Intake(Generic[S]):
         if fault:
             raise fault
         return len(final)
+
+    def _selected(self, candidates: Iterable[Candidate[S]]) -> list[Candidate[S]]:
+        """Returns the candidates that the owner's filters select. The ledger remembers the others,
+        so that the sweep does not ask about them again. Raises LedgerError."""
+        selected, left_out = [], []
+        for candidate in candidates:
+            name, reason = self._why_not(candidate.kind.name, candidate.subject)
+            if name:
+                subject = candidate.subject
+                row = (candidate.id, subject.camera, subject.started, f"{name}: {reason}")
+                left_out.append(row)
+            else:
+                selected.append(candidate)
+        if left_out:
+            self._ledger.leave_out(left_out, self._clock())
+        return selected
 
     def _hold_only(self, candidate: Candidate[S]) -> None:
         """Raises LedgerError for a subject that can have no key."""

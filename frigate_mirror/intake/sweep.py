@@ -18,6 +18,7 @@ from frigate_mirror.part import Part, Task
 log = logging.getLogger("frigate_s3")
 LOOK_EVERY = 1.0  # seconds
 HOUR, DAY = 3_600.0, 86_400.0
+SELECT_EVERY = 600.0  # seconds
 CHANGES_AT_ONCE = 10_000  # subjects of the last hour that one sweep compares with their uploads
 
 
@@ -50,6 +51,7 @@ class Sweep(Part):
         return [
             Task("pulse", LOOK_EVERY, self.look_for_waiting),
             Task("sweep", self._interval, self.sweep),
+            Task("sweep", SELECT_EVERY, self.look_for_selected),
             Task("sweep", HOUR, self.look_for_gone),
         ]
 
@@ -75,6 +77,22 @@ class Sweep(Part):
         except (CatalogError, LedgerError) as error:
             self._troubles.note_error(error)
 
+    def look_for_selected(self) -> None:
+        """Looks again at what the owner's filters left out, because an event's review and its sub
+        label can come late: at the events of the last day, and once a day at the whole window."""
+        now = self._clock()
+        try:
+            all_of_it = self._a_day_has_passed("selected", now)
+            since = now - (self._window.length if all_of_it else DAY)
+            count = self._intake.look_for_selected(since)
+            if all_of_it:
+                self._ledger.set_note("selected", repr(now))
+        except (CatalogError, LedgerError) as error:
+            self._troubles.note_error(error)
+            return
+        if count:
+            log.info("S3 sweep: %d file(s) queued that the filters select only now", count)
+
     def look_for_gone(self) -> None:
         """Looks again, in the whole window, for files that the ledger calls gone or lost."""
         try:
@@ -99,10 +117,15 @@ class Sweep(Part):
         since = now - self._window.length
         recent = self._catalog.ended_since(now - HOUR, since, CHANGES_AT_ONCE)
         changed = self._intake.look_for_changes(recent)
-        last = float(self._ledger.note("changes") or -math.inf)
-        if not now - DAY < last <= now:  # a day has passed, or the clock was set back
+        if self._a_day_has_passed("changes", now):
             pages = self._catalog.window(since, math.inf)
             changed += sum(map(self._intake.look_for_changes, pages))
             self._ledger.set_note("changes", repr(now))
         if changed:
             log.info("S3 sweep: %d file(s) queued again, because Frigate has changed them", changed)
+
+    def _a_day_has_passed(self, note: str, now: float) -> bool:
+        """Returns whether the time in this note is a day old, or in the future because the clock
+        was set back."""
+        last = float(self._ledger.note(note) or -math.inf)
+        return not now - DAY < last <= now

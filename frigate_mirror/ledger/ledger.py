@@ -4,6 +4,7 @@
        │           ├──────> failed     the service rejects it: a dead letter, until `revive`
        │           └──────> lost       its file is gone before the upload: a dead letter
        └──> gone                       no file was found; pending if one appears later
+    unwanted                           the owner's filters leave it out; pending once they select it
 
 An artifact that is being uploaded stays `pending`; only this process's memory knows that it is
 claimed. A crash therefore needs no repair. One process claims at a time (see `lock.StateLock`);
@@ -80,7 +81,7 @@ class Ledger:
                                      error)
                VALUES (?, ?, ?, 'failed', 2, ?4, ?4, ?4, ?5) ON CONFLICT (id) DO UPDATE
                SET state = 'failed', settled = excluded.settled, error = excluded.error
-               WHERE state IN ('waiting', 'gone')""",
+               WHERE state IN ('waiting', 'gone', 'unwanted')""",
             (artifact_id, camera, started, now, error),
         )
 
@@ -96,6 +97,19 @@ class Ledger:
                WHERE state = 'waiting'""",
             (artifact_id, camera, started, due, looks),
         )
+
+    def leave_out(self, rows: Iterable[tuple[str, str, float, str]], now: float) -> None:
+        """Remembers artifacts that the owner's filters leave out, as (id, camera, started, reason).
+        Artifacts that are in the queue, uploaded or dead letters stay as they are."""
+        with self._database.writing() as sql:
+            sql.executemany(
+                """INSERT INTO artifact (id, camera, started, error, state, priority, due, added,
+                                         settled)
+                   VALUES (?, ?, ?, ?, 'unwanted', 2, ?5, ?5, ?5)
+                   ON CONFLICT (id) DO UPDATE SET error = excluded.error
+                   WHERE state = 'unwanted'""",
+                ((*row, now) for row in rows),
+            )
 
     def add_settled(self, rows: Iterable[Row]) -> int:
         """Adds artifacts that are uploaded or failed already, from a state file or a listing. Known
@@ -165,7 +179,7 @@ class Ledger:
         """Returns whether the artifact's file will be read again: the artifact waits for it, is in
         the queue, or is a dead letter."""
         states = [state for (state,) in self._of("state", [artifact_id])]
-        return bool(states) and states[0] not in ("uploaded", "gone")
+        return bool(states) and states[0] not in ("uploaded", "gone", "unwanted")
 
     def _of(self, columns: str, artifact_ids: Collection[str]) -> list[Any]:
         ids, rows = list(artifact_ids), []
@@ -330,9 +344,17 @@ class Ledger:
     def without_file(self, since: float, page: int = 1000) -> Iterator[list[str]]:
         """Yields, in pages, the ids of artifacts that had no file, of subjects that started from
         `since` on. A file may have appeared since, for example when a disk came back."""
+        yield from self._in_states("'gone', 'lost'", since, page)
+
+    def unwanted(self, since: float, page: int = 1000) -> Iterator[list[str]]:
+        """Yields, in pages, the ids of artifacts that the owner's filters left out, of subjects
+        that started from `since` on."""
+        yield from self._in_states("'unwanted'", since, page)
+
+    def _in_states(self, states: str, since: float, page: int) -> Iterator[list[str]]:
         after = ""
         while rows := self._database.select(
-            """SELECT id FROM artifact WHERE state IN ('gone', 'lost') AND started >= ? AND id > ?
+            f"""SELECT id FROM artifact WHERE state IN ({states}) AND started >= ? AND id > ?
                ORDER BY id LIMIT ?""",
             (since, after, page),
         ):
@@ -493,7 +515,7 @@ class Ledger:
         letters that nobody had acknowledged."""
         old = "started < ? AND ifnull(settled, 0) < ?"
         page = f"""DELETE FROM artifact WHERE id IN (SELECT id FROM artifact
-                   WHERE state IN ('uploaded', 'gone') AND {old} LIMIT 1000)
+                   WHERE state IN ('uploaded', 'gone', 'unwanted') AND {old} LIMIT 1000)
                    RETURNING state, version"""
         dead = f"state IN ('failed', 'lost') AND {old}"
         when = (dead_before, dead_before)

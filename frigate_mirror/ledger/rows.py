@@ -90,6 +90,7 @@ class Counts:
     failed: int = 0
     lost: int = 0
     gone: int = 0
+    unwanted: int = 0
     retrying: int = 0
     flawed: int = 0
     acknowledged: int = 0

@@ -10,14 +10,15 @@ import sqlite3
 
 from frigate_mirror.keys import kind_in
 
-VERSION = 3
+VERSION = 4
 DDL = """
 CREATE TABLE artifact (
     id           TEXT PRIMARY KEY,
     camera       TEXT NOT NULL,
     started      REAL NOT NULL,
     state        TEXT NOT NULL
-                 CHECK (state IN ('waiting', 'pending', 'uploaded', 'failed', 'lost', 'gone')),
+                 CHECK (state IN ('waiting', 'pending', 'uploaded', 'failed', 'lost', 'gone',
+                                  'unwanted')),
     priority     INTEGER NOT NULL CHECK (priority IN (0, 1, 2)),
     due          REAL NOT NULL CHECK (typeof(due) = 'real'),
     tries        INTEGER NOT NULL DEFAULT 0 CHECK (typeof(tries) = 'integer'),
@@ -57,6 +58,7 @@ CHANGED: dict[int, dict[str, str]] = {
         "origin": "source",
     },
     2: {"origin": "source"},
+    3: {},
 }
 """For each older version, the columns that the migration does not copy from the old column of the
 same name, and the SQL that computes them from an old row. Version 1 called a lost artifact
@@ -136,7 +138,7 @@ ADD = """
         key = excluded.key, origin = excluded.origin, size = excluded.size,
         content_type = excluded.content_type, metadata = excluded.metadata,
         version = excluded.version, flaw = excluded.flaw
-    WHERE state IN ('waiting', 'gone', 'lost')
+    WHERE state IN ('waiting', 'gone', 'lost', 'unwanted')
        OR state IN ('pending', 'uploaded') AND version != excluded.version
        OR state = 'uploaded' AND version IS NULL AND size NOT IN (0, excluded.size)"""
 """Queues an artifact. A row without a version was uploaded before versions were kept; its size may
@@ -144,8 +146,8 @@ be known."""
 
 OUTDATED = """
     SELECT id FROM (SELECT ours.id AS id,
-            ours.state IN ('gone', 'waiting') AS empty,
-            theirs.state IN ('gone', 'waiting') AS their_empty,
+            ours.state IN ('gone', 'waiting', 'unwanted') AS empty,
+            theirs.state IN ('gone', 'waiting', 'unwanted') AS their_empty,
             ours.version IS NULL AS vague, theirs.version IS NULL AS their_vague,
             max(ours.added, ifnull(ours.settled, 0.0)) AS at,
             max(theirs.added, ifnull(theirs.settled, 0.0)) AS their_time,

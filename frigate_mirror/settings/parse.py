@@ -10,11 +10,14 @@ import math
 import os
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from frigate_mirror.keys import zone
 
+T = TypeVar("T")
 Timetable = tuple[tuple[int, float], ...]
 """Pairs of a minute of the day and the bytes a second that are allowed from then on, in order.
 Infinity means no limit. Before the first entry of a day the last one applies."""
@@ -22,6 +25,26 @@ Infinity means no limit. Before the first entry of a day the last one applies.""
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 _LONGEST_PREFIX = 240  # bytes; then every camera of which a file can exist has a key (`keys`)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """A list of names. Without `only`, every name passes that is not in `never`."""
+
+    only: frozenset[str] = frozenset()
+    never: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self.only or self.never)
+
+    def why_not(self, *names: str) -> str:
+        """Returns why something with these names does not pass, or an empty text. One name of
+        `only` is enough; one name of `never` is too much."""
+        if unwanted := sorted(self.never.intersection(names)):
+            return f"{unwanted[0]} is left out"
+        if self.only and not self.only.intersection(names):
+            return f"{', '.join(names) or 'none'} is not among {', '.join(sorted(self.only))}"
+        return ""
 
 
 class Secret:
@@ -87,6 +110,24 @@ def seconds(low: float, high: float) -> Callable[[str], float]:
         return value
 
     return read
+
+
+def names(text: str) -> Names | None:
+    """Names with commas between them; one that begins with `!` is left out. None if there are
+    none."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    never = [word[1:].strip() for word in words if word.startswith("!")]
+    only = [word for word in words if not word.startswith("!")]
+    if not all(never):
+        raise ValueError(f"{text!r} has a `!` without a name")
+    if both := sorted(set(only).intersection(never)):
+        raise ValueError(f"{text!r} both names and leaves out {both[0]}")
+    return Names(frozenset(only), frozenset(never)) if words else None
+
+
+def optional(read: Callable[[str], T]) -> Callable[[str], T | None]:
+    """Reads a setting that may be unset, which gives None."""
+    return lambda text: read(text) if text else None
 
 
 _UNITS = {"": 1, "B": 1, "K": 1024, "M": 1024**2, "G": 1024**3}

@@ -20,7 +20,7 @@ from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 
 from frigate_mirror.settings import parse
-from frigate_mirror.settings.parse import Secret, Timetable
+from frigate_mirror.settings.parse import Names, Secret, Timetable
 from frigate_mirror.settings.variables import setting, variables_of
 
 LEDGER_NAME = "ledger.db"
@@ -94,6 +94,21 @@ class SweepSettings:
     interval: float = setting("MIRROR_SWEEP_INTERVAL", "60", parse.seconds(1, 86_400), "seconds between two comparisons of database and ledger", "S3_SWEEP_INTERVAL")
     days: float = setting("MIRROR_SWEEP_DAYS", "7", parse.seconds(0.01, 3_650), "days that a comparison looks back; it ignores older events", "S3_SWEEP_DAYS")
     batch_size: int = setting("MIRROR_BATCH_SIZE", "50", parse.whole(1, 10_000), "events that one read of Frigate's database fetches", "S3_BATCH_SIZE")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectionSettings:
+    """The owner's filters (`intake.selection.Filters`). None means that a filter is not set."""
+
+    cameras: Names | None = setting("MIRROR_CAMERAS", "", parse.names, "cameras to mirror, as `front,back`, or `!garage` for all but one")
+    labels: Names | None = setting("MIRROR_LABELS", "", parse.names, "labels to mirror, as `person,car`, or `!cat`")
+    sub_labels: Names | None = setting("MIRROR_SUB_LABELS", "", parse.names, "sub labels to mirror, or `!name` to leave out")
+    zones: Names | None = setting("MIRROR_ZONES", "", parse.names, "zones to mirror; one of an event's zones is enough; `!name` leaves an event out")
+    min_score: float | None = setting("MIRROR_MIN_SCORE", "", parse.optional(parse.seconds(0, 1)), "lowest score of an event to mirror, 0 to 1")
+    min_duration: float | None = setting("MIRROR_MIN_DURATION", "", parse.optional(parse.seconds(0, 86_400)), "shortest event to mirror, in seconds")
+    severity: str | None = setting("MIRROR_SEVERITY", "", parse.optional(parse.one_of("alert", "detection")), "`alert` or `detection`: mirror only events of such a review item")
+    has_clip: bool | None = setting("MIRROR_HAS_CLIP", "", parse.optional(parse.boolean), "`true`: only events with recordings, `false`: only events without")
+    reviewed: bool | None = setting("MIRROR_REVIEWED", "", parse.optional(parse.boolean), "`true`: only events that anyone has reviewed, `false`: only the others")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +187,7 @@ class Settings:
     keys: KeySettings
     upload: UploadSettings
     sweep: SweepSettings
+    selection: SelectionSettings
     spool: SpoolSettings
     report: ReportSettings
     frigate: FrigateSettings

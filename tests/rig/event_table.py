@@ -1,6 +1,6 @@
-"""Frigate's event table, for folders that look like Frigate's without a Frigate."""
+"""Frigate's tables of events, for folders that look like Frigate's without a Frigate."""
 
-# Columns and indexes of Frigate 0.16 to 0.18.
+# Columns and indexes of Frigate 0.16 to 0.18, and the tables of its review items.
 TABLE = """
 CREATE TABLE event (
     id VARCHAR(30) NOT NULL PRIMARY KEY, label VARCHAR(20) NOT NULL, camera VARCHAR(20) NOT NULL,
@@ -13,6 +13,14 @@ CREATE INDEX event_camera ON event (camera);
 CREATE INDEX event_label ON event (label);
 CREATE INDEX event_start_time_end_time ON event (start_time DESC, end_time DESC);
 CREATE INDEX event_label_start_time ON event (label, start_time DESC);
+CREATE TABLE reviewsegment (
+    id VARCHAR(30) NOT NULL PRIMARY KEY, camera VARCHAR(20) NOT NULL, start_time DATETIME NOT NULL,
+    end_time DATETIME, severity VARCHAR(30) NOT NULL, thumb_path VARCHAR(255) NOT NULL,
+    data JSON NOT NULL);
+CREATE TABLE userreviewstatus (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, user_id VARCHAR(30) NOT NULL,
+    review_segment_id VARCHAR(30) NOT NULL REFERENCES reviewsegment (id) ON DELETE CASCADE,
+    has_been_reviewed INTEGER NOT NULL DEFAULT 0);
 """
 INSERT = """INSERT INTO event (id, label, camera, start_time, end_time, zones, has_clip,
     has_snapshot, retain_indefinitely, data)

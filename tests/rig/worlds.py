@@ -109,6 +109,28 @@ class World:
         """Ends a manual event that had no duration."""
         self._sql.execute("UPDATE event SET end_time = ? WHERE id = ?", (ended, event_id))
 
+    def review(
+        self,
+        event_ids: list[str],
+        started: float,
+        severity: str = "detection",
+        ended: float | None = NOW,
+    ) -> None:
+        """Makes a review item of these events."""
+        data = json.dumps({"detections": event_ids})
+        self._sql.execute(
+            "INSERT INTO reviewsegment VALUES (?, 'front_door', ?, ?, ?, 'thumb', ?)",
+            (f"r-{event_ids[0]}", started, ended, severity, data),
+        )
+
+    def reviewed(self, event_id: str, user: str = "admin") -> None:
+        """Notes that a user has reviewed the item that begins with this event."""
+        self._sql.execute(
+            """INSERT INTO userreviewstatus (user_id, review_segment_id, has_been_reviewed)
+               VALUES (?, ?, 1)""",
+            (user, f"r-{event_id}"),
+        )
+
     def rename_camera(self, event_id: str, camera: str) -> None:
         self._sql.execute("UPDATE event SET camera = ? WHERE id = ?", (camera, event_id))
 

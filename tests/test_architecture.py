@@ -25,7 +25,7 @@ LEVELS = (
 import from its own level and from those below it."""
 BOTO = "frigate_mirror/sinks/s3/boto.py"  # imported when it is first needed
 FRIGATE_DATABASE = "frigate_mirror/frigate/database.py"
-FRIGATE_TABLES = {"event"}
+FRIGATE_TABLES = {"event", "reviewsegment", "userreviewstatus"}
 KINDLESS = {"intake", "ledger", "spool", "upload"}
 """These parts work for every kind of file and therefore name none."""
 LOG_PREFIX = "s3 snapshot mirror"  # people search logs for it
@@ -193,7 +193,7 @@ def test_only_the_frigate_folder_reads_frigates_database() -> None:
     }
     assert readers == {FRIGATE_DATABASE}
     for text in sql_of(FRIGATE_DATABASE):
-        assert set(TABLE.findall(text)) == FRIGATE_TABLES, "it contains SQL about another table"
+        assert set(TABLE.findall(text)) <= FRIGATE_TABLES | {"json_each"}, "another table"
 
 
 def test_only_the_ledger_folder_contains_sql_about_our_state() -> None:

@@ -368,7 +368,8 @@ def camera(
         "enabled": enabled,
         "detect": {"enabled": detect, "fps": 5},
         "snapshots": {"enabled": snapshots, "clean_copy": True, "retain": kept, "quality": 70},
-        "zones": {},
+        "objects": {"track": ["person", "car"], "filters": {}},
+        "zones": {"porch": {"coordinates": "0,0", "color": [1, 2, 3]}},
     }
 
 

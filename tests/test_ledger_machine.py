@@ -64,9 +64,14 @@ class LedgerMachine(RuleBasedStateMachine):
         row = self.rows.get(one)
         artifact = Artifact(one, CAMERAS[one], STARTED[one], f"k/{one}", "/a", 1, "image/jpeg", {})
         added = self.ledger.add(artifact, priority, self.now)
-        assert added == (row is None or row.state in ("waiting", "gone", "lost"))
+        assert added == (row is None or row.state in ("waiting", "gone", "lost", "unwanted"))
         if added:
             self.rows[one] = Row("pending", int(priority), self.now)
+
+    @rule(one=IDS)
+    def leave_out(self, one: str) -> None:
+        self.ledger.leave_out([(one, CAMERAS[one], STARTED[one], "labels: cat")], self.now)
+        self.rows.setdefault(one, Row("unwanted", 2, self.now, settled=self.now))
 
     @rule(one=IDS, after=st.integers(1, 50), looks=st.integers(1, 12))
     def wait(self, one: str, after: int, looks: int) -> None:
@@ -199,6 +204,8 @@ class LedgerMachine(RuleBasedStateMachine):
         assert [one for page in self.ledger.without_file(since, 2) for one in page] == sorted(
             chosen
         )
+        chosen = [one for one in self._in("unwanted") if STARTED[one] >= since]
+        assert [one for page in self.ledger.unwanted(since, 2) for one in page] == sorted(chosen)
 
     @rule(before=BOUNDS, dead_before=BOUNDS)
     def prune(self, before: float, dead_before: float) -> None:
@@ -212,7 +219,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 if STARTED[one] < bound and rows[one].settled < bound
             ]
 
-        done, dead = old(before, "uploaded", "gone"), old(dead_before, "failed", "lost")
+        done, dead = old(before, "uploaded", "gone", "unwanted"), old(dead_before, "failed", "lost")
         assert self.ledger.prune(before, dead_before) == (len(done + dead), len(dead))
         for one in done + dead:
             del self.rows[one]
@@ -229,7 +236,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def the_counts_agree(self) -> None:
         counts = self.ledger.counts()
-        for state in ("waiting", "pending", "uploaded", "failed", "lost", "gone"):
+        for state in ("waiting", "pending", "uploaded", "failed", "lost", "gone", "unwanted"):
             assert getattr(counts, state) == len(self._in(state)), state
         retrying = [one for one in self._in("pending") if self.rows[one].priority == 1]
         assert counts.retrying == len(retrying)

@@ -839,3 +839,46 @@ def test_a_retry_that_finds_no_file_leaves_the_picture_lost(bench: Bench) -> Non
     bench.round()
     assert bench.mirror.status().health == "DEGRADED"
     assert bench.mirror.ledger.counts() == Counts(lost=1)
+
+
+# -- the owner's filters
+
+
+def test_only_the_selected_events_are_uploaded_and_the_others_are_counted_apart(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path / "b", MIRROR_CAMERAS="front_door")
+    wanted, other = bench.world.event("front_door"), bench.world.event("garage")
+    bench.round()
+    assert bench.uploaded({wanted, other}) == {wanted}
+    assert bench.mirror.ledger.counts() == Counts(uploaded=1, unwanted=1)
+    assert bench.mirror.status().reasons == []
+
+
+def test_a_review_counts_within_minutes_for_the_last_day_and_within_a_day_for_the_window(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path / "b", MIRROR_REVIEWED="true")
+    new, old = bench.world.event(started=NOW - 3600), bench.world.event(started=NOW - 3 * DAY)
+    bench.round()
+    bench.mirror.sweep.look_for_selected()  # the first look is at the whole window
+    for event in (new, old):
+        bench.world.review([event], NOW - 3 * DAY)
+        bench.world.reviewed(event)
+    bench.clock.now += 600
+    bench.mirror.sweep.look_for_selected()
+    bench.drain()
+    assert bench.uploaded({new, old}) == {new}
+    bench.clock.now += DAY
+    bench.mirror.sweep.look_for_selected()
+    bench.drain()
+    assert bench.uploaded({new, old}) == {new, old}
+
+
+def test_a_file_that_is_held_for_an_event_which_the_filters_leave_out_is_not_kept(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path / "b", MIRROR_CAMERAS="front_door")
+    event = bench.world.event("garage")
+    bench.round()
+    assert not bench.mirror.ledger.wants_file(f"snapshot:{event}")

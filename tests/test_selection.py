@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from frigate_mirror.intake.selection import Filters, Selection
+from frigate_mirror.settings import settings
 from frigate_mirror.settings.parse import Names
 
 
@@ -100,9 +101,13 @@ def test_the_first_filter_that_leaves_an_event_out_is_named() -> None:
         (
             Filters(labels=names("person")),
             Event(label="car"),
-            ("labels", "car is not among person"),
+            ("MIRROR_LABELS", "car is not among person"),
         ),
-        (Filters(labels=names("person")), Event(camera="back"), ("cameras", "back is left out")),
+        (
+            Filters(labels=names("person")),
+            Event(camera="back"),
+            ("MIRROR_CAMERAS", "back is left out"),
+        ),
         (Filters(cameras=names("back")), Event(camera="back"), ("", "")),
     ],
 )
@@ -113,3 +118,73 @@ def test_a_filter_for_clips_wins_over_the_general_one_and_the_others_still_count
     assert selection.why_not("clip", event) == clip
     general = selection.why_not("snapshot", replace(event, camera="front"))
     assert general == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("filters", "sentence"),
+    [
+        (Filters(), "all events"),
+        (Filters(cameras=names("front", "back")), "events with cameras back, front"),
+        (
+            Filters(labels=names("person", "!cat"), min_score=0.7, severity="alert"),
+            "events with labels person, not cat, a score of at least 0.7, the severity alert",
+        ),
+        (
+            Filters(sub_labels=names("!a"), zones=names("b"), min_duration=3, has_clip=True),
+            "events with sub labels not a, zones b, a length of at least 3 s, recordings",
+        ),
+        (
+            Filters(has_clip=False, reviewed=False),
+            "events with no recordings, no review yet",
+        ),
+        (Filters(reviewed=True), "events with a review by anyone"),
+    ],
+)
+def test_a_sentence_says_which_events_pass(filters: Filters, sentence: str) -> None:
+    assert filters.sentence() == sentence
+
+
+def test_the_settings_become_filters() -> None:
+    loaded = settings.load(
+        {
+            "S3_BUCKET": "bucket",
+            "MIRROR_CAMERAS": "front, back yard",
+            "MIRROR_LABELS": "person,!cat",
+            "MIRROR_SUB_LABELS": "",
+            "MIRROR_ZONES": " , ",
+            "MIRROR_MIN_SCORE": "0.7",
+            "MIRROR_MIN_DURATION": "2.5",
+            "MIRROR_SEVERITY": "Alert",
+            "MIRROR_HAS_CLIP": "true",
+            "MIRROR_REVIEWED": "no",
+        }
+    )
+    assert Filters.of(loaded.selection) == Filters(
+        cameras=names("front", "back yard"),
+        labels=names("person", "!cat"),
+        min_score=0.7,
+        min_duration=2.5,
+        severity="alert",
+        has_clip=True,
+        reviewed=False,
+    )
+
+
+def test_without_filters_in_the_settings_every_event_passes() -> None:
+    assert Filters.of(settings.load({}).selection) == Filters()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "fault"),
+    [
+        ("MIRROR_LABELS", "person,!person", "both names and leaves out person"),
+        ("MIRROR_ZONES", "!", "has a `!` without a name"),
+        ("MIRROR_MIN_SCORE", "80", "is not a number from 0 to 1"),
+        ("MIRROR_SEVERITY", "high", "is none of alert, detection"),
+        ("MIRROR_REVIEWED", "maybe", "is neither true nor false"),
+    ],
+)
+def test_a_wrong_filter_is_a_fault_of_the_settings(name: str, text: str, fault: str) -> None:
+    with pytest.raises(settings.SettingsError) as told:
+        settings.load({name: text})
+    assert [fault in one and one.startswith(name) for one in told.value.faults] == [True]

@@ -67,6 +67,17 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "drain_seconds": 5.0,
     },
     "sweep": {"interval": 60.0, "days": 7.0, "batch_size": 50},
+    "selection": {
+        "cameras": None,
+        "labels": None,
+        "sub_labels": None,
+        "zones": None,
+        "min_score": None,
+        "min_duration": None,
+        "severity": None,
+        "has_clip": None,
+        "reviewed": None,
+    },
     "spool": {"limit_mb": 2048},
     "report": {"stats_interval": 300.0, "check_interval": 60.0, "log_level": "INFO"},
     "frigate": {
@@ -130,6 +141,7 @@ def test_all_faults_are_reported_at_once_each_with_the_name_of_its_variable() ->
         "FRIGATE_DB_PATH": "frigate.db",
         "MIRROR_STATE_DIR": "relative",
         "MIRROR_SWEEP_DAYS": "0",
+        "MIRROR_MIN_SCORE": "much",
         "MIRROR_SPOOL_LIMIT_MB": "all",
         "S3_SECRET_KEY": "a secret with blanks",
     }

@@ -97,6 +97,7 @@ def _sum_up(counts: Counts, now: int, *, verified: bool) -> int:
         "failed for good": counts.failed,
         "lost": counts.lost,
         "not on disk": counts.waiting + counts.gone,
+        "left out by your filters": counts.unwanted,
     }
     total = sum(fates.values())
     if total:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from frigate_mirror.checks import bucket, cost, frigate, places, variables
+from frigate_mirror.checks import bucket, cost, frigate, places, selection, variables
 from frigate_mirror.checks.bucket import EX_CAN_DELETE, EX_UNPROVEN
 from frigate_mirror.checks.finding import FAULT, NOTE, OK, Finding, tell
 from frigate_mirror.commands.loading import load, with_bucket
@@ -28,6 +28,11 @@ FRIGATE_SOURCE = Path("/opt/frigate")
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bucket-only", action="store_true", help="check nothing of Frigate")
+    parser.add_argument(
+        "--explain",
+        metavar="EVENT_ID",
+        help="say only whether your filters select this event, and which one does not",
+    )
     tries = parser.add_mutually_exclusive_group()
     tries.add_argument("--no-put", action="store_true", help="do not upload a test object")
     tries.add_argument(
@@ -51,6 +56,9 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
             yield Finding(FAULT, f"setting {fault}")
         return
     yield Finding(OK, "settings: all of them are valid")
+    if arguments.explain:
+        yield selection.explain(loaded, arguments.explain)
+        return
     if not loaded.process.enabled:
         yield Finding(NOTE, "MIRROR_ENABLED is false", "the hook stays off")
     if not arguments.bucket_only:
@@ -60,6 +68,7 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
         yield from frigate.cameras(config.API)
         yield from places.paths(loaded)
         yield from frigate.events(loaded.frigate, time.time())
+        yield from selection.selection(loaded, config.API, time.time())
     yield bucket.credentials(loaded.s3)
     try:
         from s3 import S3Sink

@@ -19,6 +19,7 @@ STATES = {
     "failed": "its file has failed for good",
     "lost": "its file is lost",
     "gone": "it has no file",
+    "unwanted": "your filters leave it out",
 }
 
 

@@ -28,12 +28,15 @@ class ConfigError(Exception):
 @dataclass(frozen=True, slots=True)
 class Camera:
     """A camera that is enabled in Frigate. `detects` and `snapshots` say whether it detects objects
-    and keeps pictures of them, `kept_days` for how many days at least."""
+    and keeps pictures of them, `kept_days` for how many days at least. `labels` are the objects
+    that it tracks, `zones` its zones."""
 
     name: str
     detects: bool
     snapshots: bool
     kept_days: float
+    labels: frozenset[str] = frozenset()
+    zones: frozenset[str] = frozenset()
 
 
 def cameras(api: str = API) -> list[Camera]:
@@ -49,13 +52,19 @@ def cameras(api: str = API) -> list[Camera]:
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{url}: not the settings of Frigate 0.16 to 0.18") from error
     enabled = {name: one for name, one in config["cameras"].items() if one["enabled"]}
-    return [_camera(plain(name), one["detect"], one["snapshots"]) for name, one in enabled.items()]
+    return [_camera(plain(name), one) for name, one in enabled.items()]
 
 
-def _camera(name: str, detect: Mapping[str, Any], snapshots: Mapping[str, Any]) -> Camera:
-    retain = snapshots["retain"]
-    days = min([retain["default"], *retain["objects"].values()])
-    return Camera(name, detect["enabled"], snapshots["enabled"], days)
+def _camera(name: str, found: Mapping[str, Any]) -> Camera:
+    snapshots, retain = found["snapshots"], found["snapshots"]["retain"]
+    return Camera(
+        name,
+        found["detect"]["enabled"],
+        snapshots["enabled"],
+        min([retain["default"], *retain["objects"].values()]),
+        frozenset(map(plain, found["objects"]["track"])),
+        frozenset(map(plain, found["zones"])),
+    )
 
 
 @dataclass
@@ -76,10 +85,22 @@ class _Snapshots:
 
 
 @dataclass
+class _Objects:
+    track: list[str]
+
+
+@dataclass
+class _Zone:
+    """Only its name counts."""
+
+
+@dataclass
 class _Camera:
     enabled: bool
     detect: _Switch
     snapshots: _Snapshots
+    objects: _Objects
+    zones: Mapping[str, _Zone]
 
 
 @dataclass

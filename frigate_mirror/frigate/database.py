@@ -49,6 +49,9 @@ REVIEWS = """SELECT detection.value, max(review.severity = 'alert'), max(EXISTS 
     WHERE review.start_time <= ?1 AND (review.end_time IS NULL OR review.end_time >= ?2)
       AND detection.value IN (SELECT value FROM json_each(?3))
     GROUP BY detection.value"""
+REVIEWED = """SELECT 1 FROM userreviewstatus AS seen
+    JOIN reviewsegment AS review ON review.id = seen.review_segment_id
+    WHERE seen.has_been_reviewed AND review.start_time >= ? LIMIT 1"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,12 @@ class FrigateDatabase:
         with self._reading() as ask:
             [(events, with_snapshot)] = ask(RECENT, (since,))
         return events, int(with_snapshot)
+
+    def any_review_since(self, since: float) -> bool:
+        """Returns whether anyone has reviewed an item that started from `since` on. Raises
+        CatalogError."""
+        with self._reading() as ask:
+            return bool(ask(REVIEWED, (since,)))
 
     @contextmanager
     def _reading(self) -> Iterator[_Ask]:

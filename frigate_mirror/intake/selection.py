@@ -62,6 +62,25 @@ class Filters:
     def ask_for_reviews(self) -> bool:
         return self.severity is not None or self.reviewed is not None
 
+    def sentence(self) -> str:
+        """Returns in words which events pass."""
+        told = [
+            f"{name.replace('_', ' ')} {names}"
+            for name in ("cameras", "labels", "sub_labels", "zones")
+            if (names := getattr(self, name)) is not None
+        ]
+        if self.min_score is not None:
+            told.append(f"a score of at least {self.min_score:g}")
+        if self.min_duration is not None:
+            told.append(f"a length of at least {self.min_duration:g} s")
+        if self.severity is not None:
+            told.append(f"the severity {self.severity}")
+        if self.has_clip is not None:
+            told.append("recordings" if self.has_clip else "no recordings")
+        if self.reviewed is not None:
+            told.append("a review by anyone" if self.reviewed else "no review yet")
+        return f"events with {', '.join(told)}" if told else "all events"
+
     def over(self, general: Filters) -> Filters:
         """Returns these filters, completed by the general ones."""
         own = {one.name: getattr(self, one.name) for one in fields(self)}
@@ -109,6 +128,7 @@ class Selection:
         self._own = {kind: filters.over(general) for kind, filters in (own or {}).items()}
 
     def why_not(self, kind: str, event: Selectable) -> tuple[str, str]:
-        """Returns which filter leaves out this kind of file of the event, and why, or two empty
+        """Returns which setting leaves out this kind of file of the event, and why, or two empty
         texts."""
-        return self._own.get(kind, self._general).why_not(event)
+        name, reason = self._own.get(kind, self._general).why_not(event)
+        return name and f"MIRROR_{name.upper()}", reason

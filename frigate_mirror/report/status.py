@@ -218,6 +218,8 @@ def _details(document: Mapping[str, Any], now: float) -> list[str]:
     if counts["forgotten"]:
         told = "older uploads; the mirror deletes nothing in the bucket"
         lines.insert(2, f"  forgotten    {number['forgotten']} {told}")
+    if counts["unwanted"]:
+        lines.append(f"  unwanted     {number['unwanted']} events, left out by your filters")
     if not document["running"]:
         lines.insert(
             0, f"  last status  {_ago(document['written_at'], now)}; everything below is from then"

@@ -37,6 +37,9 @@ class Names:
     def __bool__(self) -> bool:
         return bool(self.only or self.never)
 
+    def __str__(self) -> str:
+        return ", ".join([*sorted(self.only), *(f"not {name}" for name in sorted(self.never))])
+
     def why_not(self, *names: str) -> str:
         """Returns why something with these names does not pass, or an empty text. One name of
         `only` is enough; one name of `never` is too much."""

@@ -1,4 +1,4 @@
-# `make test` needs only Python 3.11 or later, and PyPI.
+# `make test` needs only Python 3.11 or later, and PyPI. It uses the machine's ffmpeg if there is one.
 PYTHON ?= python3
 VENV := .venv
 RIVALS := .venv-bench
@@ -34,6 +34,7 @@ bench: $(VENV)/ready $(RIVALS)/ready ## Measures against rivals; writes docs/per
 
 campaign: $(VENV)/ready ## Injects faults for 45 minutes; writes docs/reliability.md.
 	$(BIN)/python -m lab.campaign --seed $(SEED) --minutes $(MINUTES) --report docs/reliability.md
+	$(BIN)/python -m lab.movies  # the reader of mp4 files beside ffprobe
 
 demo: ## Shows the mirror at work, without Docker or a bucket.
 	./setup_s3_mirror.sh demo
@@ -47,12 +48,14 @@ vendor: ## Downloads the mirror's libraries into vendor/.
 clean: ## Removes what the other targets made.
 	rm -rf $(VENV) $(RIVALS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-$(VENV)/ready: requirements/dev.lock
+$(VENV)/ready: requirements/dev.lock requirements/ffmpeg.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or later is needed: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV) \
 		|| { echo "Python's venv module is missing: install it (Debian: python3-venv)" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements/dev.lock
+	command -v ffmpeg >/dev/null \
+		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/ffmpeg.lock
 	$(BIN)/python requirements/prune.py
 	$(BIN)/python -m pip uninstall --quiet --yes setuptools pip  # the tests need neither
 	touch $@

@@ -19,7 +19,7 @@ LEVELS = (
     {"ledger"},
     {"sinks", "frigate", "sources"},
     {"settings", "spool", "part", "catalog"},
-    {"artifact", "keys", "metadata", "files", "faults", "untrusted"},
+    {"artifact", "keys", "metadata", "mp4", "files", "faults", "untrusted"},
 )
 """The folders and single modules of the package, from the highest level to the lowest. Each may
 import from its own level and from those below it."""

@@ -55,9 +55,11 @@ class Codec:
 
 @dataclass(frozen=True, slots=True)
 class Movie:
-    """A whole mp4 file. `duration` is that of the video in seconds, as a player shows it."""
+    """A whole mp4 file. `duration` is how many seconds of video a player shows, and `length` when
+    its last track ends. A track may begin after a pause, and the sound may end last."""
 
     duration: float
+    length: float
     video: Codec
     audio: Codec | None
     fragmented: bool
@@ -139,24 +141,28 @@ class _Reader:
             raise Mp4Error(f"{moov} describes no video")
         fragmented |= self._find(moov, b"mvex") is not None
         sound = audio.codec if audio else None
-        return Movie(self._shown(video, scale), video.codec, sound, fragmented)
+        _, duration = self._times(video, scale)
+        length = max(sum(self._times(track, scale)) for track in self._tracks.values())
+        return Movie(duration, length, video.codec, sound, fragmented)
 
     def _first(self, kind: bytes) -> _Track | None:
         return next((one for one in self._tracks.values() if one.kind == kind), None)
 
-    def _shown(self, track: _Track, movie_scale: int) -> float:
-        """Returns for how many seconds a player shows the track."""
+    def _times(self, track: _Track, movie_scale: int) -> tuple[float, float]:
+        """Returns how many seconds a player waits before it shows the track, and shows it."""
         whole = track.ticks / track.scale
         if track.elst is None:
-            return whole
-        seconds = 0.0
+            return 0.0, whole
+        pause = shown = 0.0
         for length, tick, _ in self._table(track.elst, "Qqi" if self._long(track.elst) else "Iii"):
-            if tick < 0:  # a pause before the first picture
+            seconds = length / movie_scale
+            if tick < 0:
+                pause += seconds
                 continue
             hidden = max(0, tick - (track.delay or 0)) / track.scale
             # In a fragmented file a length of 0 stands for all that follows.
-            seconds += length / movie_scale if length else max(0.0, whole - hidden)
-        return min(whole, seconds)
+            shown += seconds or max(0.0, whole - hidden)
+        return pause, min(whole, shown)
 
     def _count(self, box: _Box) -> None:
         """Counts the bytes of `moov` or of a `moof`."""

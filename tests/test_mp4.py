@@ -65,6 +65,21 @@ def test_the_codec_of_hevc_is_read(hevc: Path) -> None:
     assert movie.audio is None
 
 
+def test_the_length_includes_the_sound_and_a_pause_before_the_video(
+    h264: Path, tmp_path: Path
+) -> None:
+    late = tmp_path / "late.mp4"
+    ffmpeg.run("-itsoffset", "1.5", "-i", h264, "-i", h264, "-map", "0:v", "-map", "1:a",
+               "-c", "copy", late)  # fmt: skip
+    movie = mp4.read(late)
+    assert (movie.duration, movie.length) == pytest.approx((3, 4.5), abs=0.01)
+    short = tmp_path / "short.mp4"
+    ffmpeg.run("-t", "1", "-i", h264, "-i", h264, "-map", "0:v", "-map", "1:a", "-c", "copy", short)
+    movie = mp4.read(short)
+    assert movie.duration < 1.5
+    assert movie.length == pytest.approx(3, abs=0.1)
+
+
 def test_segments_of_one_recording_have_the_same_codec(h264: Path, tmp_path: Path) -> None:
     movies = [mp4.read(path) for path in ffmpeg.record(h264, tmp_path, 1)]
     assert len(movies) == 3

@@ -65,10 +65,14 @@ def durations(path: Path) -> Iterator[float]:
     yield sum(min(long, max(0, at + long)) for at, long in packets) * above / below
 
 
-def decode(path: Path) -> str:
-    """What ffmpeg complains about while it decodes the whole file; empty for a sound file."""
-    words = [ffmpeg(), "-nostdin", "-loglevel", "warning", "-i", str(path), "-f", "null", "-"]
-    return subprocess.run(words, capture_output=True, text=True).stderr
+def pictures(path: Path) -> list[str]:
+    """Every picture of the video as a digest. The whole file must decode without a complaint."""
+    words = [ffmpeg(), "-nostdin", "-loglevel", "warning", "-i", str(path), "-map", "0"]
+    words += ["-fps_mode", "passthrough", "-f", "framemd5", "-"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [line.split(",") for line in done.stdout.splitlines() if not line.startswith("#")]
+    return [line[5].strip() for line in lines if line[0] == "0"]
 
 
 def encode(
@@ -99,8 +103,15 @@ def encode(
 def record(source: Path, folder: Path, seconds: float = 2) -> list[Path]:
     """Cuts a movie into segments of so many seconds, by the options that Frigate uses."""
     folder.mkdir(parents=True, exist_ok=True)
-    cut = ["-f", "segment", "-segment_time", str(seconds), "-segment_format", "mp4"]
-    form = ["-reset_timestamps", "1", "-segment_format_options", "movflags=+faststart"]
+    cut = ["-f", "segment", "-segment_time", str(seconds), "-segment_time_delta", "0.1"]
+    form = [
+        "-segment_format",
+        "mp4",
+        "-reset_timestamps",
+        "1",
+        "-segment_format_options",
+        "movflags=+faststart",
+    ]
     run("-i", source, "-c", "copy", "-map", "0", *cut, *form, folder / "%04d.mp4")
     return sorted(folder.glob("*.mp4"))
 

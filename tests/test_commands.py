@@ -299,7 +299,11 @@ def test_check_without_a_put_says_that_the_right_is_unproven(world: World, bucke
 def test_check_shows_every_fault_at_once_and_exits_with_1(world: World) -> None:
     gone = str(world.folder / "nowhere")
     ended = command(
-        world, "check", S3_BUCKET="not-there-at-all", FRIGATE_DB_PATH=f"{gone}/frigate.db"
+        world,
+        "check",
+        S3_BUCKET="not-there-at-all",
+        FRIGATE_DB_PATH=f"{gone}/frigate.db",
+        FRIGATE_CLIPS_DIR=f"{gone}/clips",
     )
     assert ended.returncode == 1
     assert ended.stdout.count("FAULT") >= 3 and "S3_BUCKET" in ended.stdout

@@ -334,10 +334,16 @@ def test_retry_revives_all_dead_letters_or_those_of_one_event_or_camera(
         assert ledger.counts() == Counts(failed=3 - count, pending=count, retrying=count)
 
 
-def test_retry_without_a_dead_letter_queues_nothing_and_exits_with_0(world: World) -> None:
+@pytest.mark.parametrize("name, said", [
+    ("retry", "no file has failed or is lost"),
+    ("acknowledge", "every failed or lost file, if there is one, is acknowledged already"),
+])  # fmt: skip
+def test_without_a_dead_letter_there_is_nothing_to_do_and_the_exit_code_is_0(
+    world: World, name: str, said: str
+) -> None:
     with ledger_of(world):
-        ended = command(world, "retry")
-    assert (ended.returncode, ended.stdout) == (0, "0 failed or lost file(s) are queued again\n")
+        ended = command(world, name)
+    assert (ended.returncode, ended.stdout) == (0, f"nothing to do: {said}\n")
 
 
 @pytest.mark.parametrize("name", ["retry", "acknowledge"])
@@ -584,6 +590,14 @@ def test_backfill_of_a_time_without_snapshots_says_so(world: World) -> None:
         0,
         "Frigate has no snapshot of that time",
     )
+
+
+def test_backfill_of_a_time_that_ends_before_it_begins_is_a_wrong_command_line(
+    world: World,
+) -> None:
+    ended = command(world, "backfill", "--since", "2026-02-01", "--until", "2026-01-01")
+    assert (ended.returncode, ended.stdout) == (64, "")
+    assert "--until is not after --since" in ended.stderr
 
 
 class Terminal(io.StringIO):

@@ -92,6 +92,12 @@ def test_a_wrong_command_line_exits_with_64_and_shows_the_usage(
     assert ended.stderr.startswith("usage:") and ended.stdout == ""
 
 
+def test_an_unknown_option_is_named_below_the_usage_of_its_command(world: World) -> None:
+    ended = command(world, "status", "--yaml")
+    assert ended.stderr.startswith("usage: s3_snapshot_mirror.py status [-h]")
+    assert ended.stderr.endswith("status: unknown arguments: --yaml\n")
+
+
 @pytest.mark.parametrize("words", [
     ("status",), ("retry",), ("rebuild",), ("backfill", "--since", "3d"),
 ])  # fmt: skip

@@ -163,6 +163,11 @@ class Install:
 
     def _say_what_comes(self, files: Files, service: Service) -> None:
         folder = self._options.folder
+        if self._options.dry_run:
+            what = "This shows what a set-up of the S3 mirror would change for the service"
+            self._screen.say(f"{what} {service.name} in {folder}.")
+            self._screen.say("It neither tries the key nor writes anything.\n")
+            return
         asks = "asks for" if self._asks else "takes"
         self._screen.say(f"This sets up the S3 mirror for the service {service.name} in {folder}.")
         self._screen.say(f"It {asks} bucket and key, tries them, and shows each change beforehand.")
@@ -234,11 +239,13 @@ class Install:
             self._screen.say(f"{self._tools.libraries.folder}: will get the libraries")
         planned.show(self._screen)
         self._warn_of_own_address(service, given)
+        written = "Everything is written already."
         if self._options.dry_run:
-            self._screen.say("Nothing was written (--dry-run).")
+            changes = planned.changes_something
+            self._screen.say("Nothing was written (--dry-run)." if changes else written)
             return DONE
         if not planned.changes_something:
-            self._screen.say("Everything is written already.")
+            self._screen.say(written)
         elif self._asks and not self._screen.confirm("Write this?"):
             self._screen.complain("Nothing was changed.")
             return FAILED

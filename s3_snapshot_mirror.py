@@ -58,7 +58,9 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: list[str]) -> int:
     """Runs a command; returns its exit code."""
     try:
-        parsed = _parser(arguments).parse_args(arguments)
+        parsed, unknown = _parser(arguments).parse_known_args(arguments)
+        if unknown:
+            parsed.parser.error(f"unknown arguments: {' '.join(unknown)}")
         return int(parsed.main(parsed))
     except SettingsError as error:
         for fault in error.faults:
@@ -83,7 +85,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
         if name in arguments[:1]:
             module = importlib.import_module(f"frigate_mirror.commands.{name}")
             module.add_options(command)
-            command.set_defaults(main=module.main)
+            command.set_defaults(main=module.main, parser=command)
     return parser
 
 

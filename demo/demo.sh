@@ -54,7 +54,7 @@ find_python() {
       return
     fi
   done
-  complain "The demo needs Python 3.11 or later, and none was found."
+  complain "The demo needs Python 3.11 or later, and none was found (on Debian and Ubuntu: apt install python3-venv)."
   return 1
 }
 

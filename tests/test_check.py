@@ -226,6 +226,16 @@ def test_a_bucket_that_fails_is_reported_with_both_faults_and_hints(folder: Path
     assert findings[1].what == "right to put: connect: timed out"
 
 
+def test_nothing_is_put_into_a_bucket_that_does_not_exist(folder: Path) -> None:
+    sink = MemorySink()
+    missing = Misconfigured("list: no such bucket", code="NoSuchBucket", hint="create the bucket")
+    sink.failures = [missing, missing]
+    (finding,) = checks_bucket.bucket(sink, loaded(folder).s3, put=True)
+    assert (finding.grade, finding.advice) == (FAULT, "create the bucket")
+    assert checks_bucket.deletion(sink, loaded(folder).s3).code == checks_bucket.EX_UNPROVEN
+    assert sink.puts == []
+
+
 def test_a_key_that_may_list_and_not_put_is_a_fault(folder: Path) -> None:
     (finding,) = faults(checks_bucket.bucket(ListOnly(), loaded(folder).s3, put=True))
     assert (finding.what, finding.advice) == (

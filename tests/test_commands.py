@@ -92,6 +92,12 @@ def test_a_wrong_command_line_exits_with_64_and_shows_the_usage(
     assert ended.stderr.startswith("usage:") and ended.stdout == ""
 
 
+def test_an_unknown_option_is_named_below_the_usage_of_its_command(world: World) -> None:
+    ended = command(world, "status", "--yaml")
+    assert ended.stderr.startswith("usage: s3_snapshot_mirror.py status [-h]")
+    assert ended.stderr.endswith("status: unknown arguments: --yaml\n")
+
+
 @pytest.mark.parametrize("words", [
     ("status",), ("retry",), ("rebuild",), ("backfill", "--since", "3d"),
 ])  # fmt: skip
@@ -299,7 +305,11 @@ def test_check_without_a_put_says_that_the_right_is_unproven(world: World, bucke
 def test_check_shows_every_fault_at_once_and_exits_with_1(world: World) -> None:
     gone = str(world.folder / "nowhere")
     ended = command(
-        world, "check", S3_BUCKET="not-there-at-all", FRIGATE_DB_PATH=f"{gone}/frigate.db"
+        world,
+        "check",
+        S3_BUCKET="not-there-at-all",
+        FRIGATE_DB_PATH=f"{gone}/frigate.db",
+        FRIGATE_CLIPS_DIR=f"{gone}/clips",
     )
     assert ended.returncode == 1
     assert ended.stdout.count("FAULT") >= 3 and "S3_BUCKET" in ended.stdout
@@ -330,10 +340,16 @@ def test_retry_revives_all_dead_letters_or_those_of_one_event_or_camera(
         assert ledger.counts() == Counts(failed=3 - count, pending=count, retrying=count)
 
 
-def test_retry_without_a_dead_letter_queues_nothing_and_exits_with_0(world: World) -> None:
+@pytest.mark.parametrize("name, said", [
+    ("retry", "no file has failed or is lost"),
+    ("acknowledge", "every failed or lost file, if there is one, is acknowledged already"),
+])  # fmt: skip
+def test_without_a_dead_letter_there_is_nothing_to_do_and_the_exit_code_is_0(
+    world: World, name: str, said: str
+) -> None:
     with ledger_of(world):
-        ended = command(world, "retry")
-    assert (ended.returncode, ended.stdout) == (0, "0 failed or lost file(s) are queued again\n")
+        ended = command(world, name)
+    assert (ended.returncode, ended.stdout) == (0, f"nothing to do: {said}\n")
 
 
 @pytest.mark.parametrize("name", ["retry", "acknowledge"])
@@ -580,6 +596,14 @@ def test_backfill_of_a_time_without_snapshots_says_so(world: World) -> None:
         0,
         "Frigate has no snapshot of that time",
     )
+
+
+def test_backfill_of_a_time_that_ends_before_it_begins_is_a_wrong_command_line(
+    world: World,
+) -> None:
+    ended = command(world, "backfill", "--since", "2026-02-01", "--until", "2026-01-01")
+    assert (ended.returncode, ended.stdout) == (64, "")
+    assert "--until is not after --since" in ended.stderr
 
 
 class Terminal(io.StringIO):

@@ -236,6 +236,26 @@ def test_an_empty_entrypoint_keeps_running_the_owners_command(house: House) -> N
     assert '      S3_MIRROR_INIT: "/usr/bin/env"\n' in house.override.read_text()
 
 
+# -- an address that means another machine in the container
+
+
+@pytest.mark.parametrize("mode, host, is_noted", [
+    ("", "localhost", True), ("bridge", "127.0.0.1", True), ("host", "127.0.0.1", False),
+    ("service:s3", "localhost", False), ("", "192.168.1.10", False), ("", "minio", False),
+])  # fmt: skip
+def test_setup_warns_of_an_address_that_means_the_container_itself(
+    house: House, mode: str, host: str, is_noted: bool
+) -> None:
+    for name in ("theirs", "usual"):
+        project = json.loads((FIXTURES / f"plain.{name}.json").read_text())
+        project["services"]["frigate"] |= {"network_mode": mode} if mode else {}
+        (house.notes / f"networks.{name}.json").write_text(json.dumps(project, indent=1))
+    house.fixture = house.notes / "networks"
+    done = house.written(**GIVEN, S3_ENDPOINT_URL=f"http://{host}:9000")
+    noted = f"note   inside the container, {host} is the container itself and not this machine."
+    assert (noted in done.stdout) == is_noted
+
+
 # -- what runs
 
 

@@ -218,7 +218,7 @@ def test_a_wrong_command_line_of_setup_exits_with_64(house: House, wrong: str) -
     before = house.files()
     done = house.setup("--yes", *wrong.split("="), **GIVEN)
     assert done.returncode == 64
-    assert "usage: " in done.stderr or "--dir" in done.stderr
+    assert "usage: setup_s3_mirror.sh" in done.stderr or "--dir" in done.stderr
     assert house.files() == before
 
 
@@ -276,9 +276,15 @@ def test_a_dry_run_shows_everything_and_does_nothing(house: House) -> None:
     done = house.setup("--dry-run", **GIVEN)
     assert done.returncode == 0
     assert "+S3_BUCKET='cams'" in done.stdout and "entrypoint.sh" in done.stdout
+    assert "neither tries the key nor writes anything" in done.stdout
     assert house.files() == before and not house.vendor.exists()
     calls = house.calls().splitlines()
     assert calls and all(" config " in call for call in calls)
+
+
+def test_a_dry_run_of_what_is_set_up_says_that_everything_is_written(house: House) -> None:
+    house.written(**GIVEN)
+    assert house.setup("--dry-run").stdout.endswith("\n\nEverything is written already.\n")
 
 
 def test_a_difference_fits_80_columns(house: House) -> None:
@@ -351,7 +357,8 @@ def test_uninstall_removes_the_libraries_if_the_container_does_not_use_them(hous
 def test_libraries_are_downloaded_by_hash_as_wheels_and_replaced_as_a_whole(house: House) -> None:
     (house.vendor / "library").mkdir(parents=True)
     (house.vendor / "library" / "old").touch()
-    assert house.setup("--vendor-only").returncode == 0
+    done = house.setup("--vendor-only")
+    assert (done.returncode, "vendor/ has the libraries now." in done.stdout) == (0, True)
     assert {"--require-hashes", "--no-deps", "--only-binary=:all:"} <= set(
         house.calls("pip").split()
     )

@@ -11,6 +11,7 @@ from frigate_mirror.sinks.sink import Prober, Sink, SinkError
 
 PROBE_NAME, BAIT_NAME = ".s3-mirror-check", ".s3-mirror-check-delete"
 SKEW_REMARK, SKEW_FAULT = 60.0, 900.0  # seconds; S3 refuses a request from 15 minutes on
+NO_BUCKET = "NoSuchBucket"
 EX_CAN_DELETE, EX_UNPROVEN = 2, 3
 
 
@@ -23,7 +24,8 @@ def credentials(s3: S3Settings) -> Finding:
 
 
 def bucket(sink: Sink, s3: S3Settings, *, put: bool) -> Iterator[Finding]:
-    """Tries the connection, the right to list, the clock and, if `put`, the right to put."""
+    """Tries the connection, the right to list, the clock and, if `put`, the right to put. It puts
+    nothing if the bucket does not exist, because some services would make it then."""
     where = f"bucket {s3.bucket} at {s3.endpoint_url or 'AWS ' + s3.region}"
     try:
         probe = sink.check()
@@ -31,6 +33,8 @@ def bucket(sink: Sink, s3: S3Settings, *, put: bool) -> Iterator[Finding]:
         yield from _clock(probe.clock_skew)
     except SinkError as error:
         yield Finding(FAULT, f"{where}: {error.args[0]}", error.hint)
+        if error.code == NO_BUCKET:
+            return
     if not put:
         yield Finding(
             NOTE, "right to put: unproven, because it was not tried", "run check without --no-put"
@@ -47,6 +51,8 @@ def deletion(sink: Prober, s3: S3Settings) -> Finding:
     """Tries whether the key may delete, with an object uploaded for this purpose."""
     unproven = "right to delete: unproven"
     try:
+        if _does_not_exist(sink):
+            return Finding(NOTE, f"{unproven}: the bucket does not exist", code=EX_UNPROVEN)
         key = _put_probe(sink, s3, BAIT_NAME)
         allowed = sink.may_delete(key)
     except SinkError as error:
@@ -61,6 +67,14 @@ def deletion(sink: Prober, s3: S3Settings) -> Finding:
     return Finding(
         OK, f"the key cannot delete: the service refused it for the object {key}, which stays"
     )
+
+
+def _does_not_exist(sink: Sink) -> bool:
+    try:
+        sink.check()
+    except SinkError as error:
+        return error.code == NO_BUCKET
+    return False
 
 
 def _put_probe(sink: Sink, s3: S3Settings, name: str) -> str:

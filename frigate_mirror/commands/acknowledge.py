@@ -14,4 +14,5 @@ def main(arguments: argparse.Namespace) -> int:
         arguments,
         lambda ledger: ledger.acknowledge(arguments.event, arguments.camera),
         "failed or lost file(s) acknowledged; .s3_failed_events still lists them",
+        "nothing to do: every failed or lost file, if there is one, is acknowledged already",
     )

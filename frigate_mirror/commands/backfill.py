@@ -14,7 +14,7 @@ from typing import TextIO
 
 from frigate_mirror import __version__
 from frigate_mirror.catalog import CatalogError
-from frigate_mirror.commands.loading import EX_LEFT, EX_OK, complain, load
+from frigate_mirror.commands.loading import EX_LEFT, EX_OK, EX_USAGE, complain, load
 from frigate_mirror.commands.moments import moment
 from frigate_mirror.ledger import folders
 from frigate_mirror.ledger.ledger import LedgerError
@@ -49,6 +49,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
+    if arguments.until <= arguments.since:
+        print("--until is not after --since, so no event can lie between them", file=sys.stderr)
+        return EX_USAGE
     from s3 import S3Sink
 
     settings = load()

@@ -9,7 +9,7 @@ from frigate_mirror.report import status
 from frigate_mirror.settings import settings
 from frigate_mirror.settings.settings import Settings, SettingsError
 
-EX_OK, EX_LEFT, EX_SOFTWARE, EX_CONFIG = 0, 1, 70, 78
+EX_OK, EX_LEFT, EX_USAGE, EX_SOFTWARE, EX_CONFIG = 0, 1, 64, 70, 78
 
 
 def load() -> Settings:

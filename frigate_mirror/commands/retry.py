@@ -33,14 +33,16 @@ def main(arguments: argparse.Namespace) -> int:
         arguments,
         lambda ledger: ledger.revive(arguments.event, arguments.camera, time.time()),
         "failed or lost file(s) are queued again",
+        "nothing to do: no file has failed or is lost",
     )
 
 
 def change_dead_letters(
-    arguments: argparse.Namespace, change: Callable[[Ledger], int], done: str
+    arguments: argparse.Namespace, change: Callable[[Ledger], int], done: str, nothing: str
 ) -> int:
-    """Applies `change` to the ledger, and prints how many dead letters it changed. If it changed
-    none of the event or camera that the arguments name, says what the ledger knows instead."""
+    """Applies `change` to the ledger, and prints how many dead letters it changed, or `nothing`. If
+    it changed none of the event or camera that the arguments name, says what the ledger knows
+    instead."""
     settings = load().state
     if not folders.ledgers(settings):
         names = " or ".join(map(str, settings.dirs))
@@ -54,7 +56,7 @@ def change_dead_letters(
                 return EX_LEFT
     except (LedgerError, OSError) as error:
         return complain(str(error))
-    print(f"{count} {done}")
+    print(f"{count} {done}" if count else nothing)
     return EX_OK
 
 

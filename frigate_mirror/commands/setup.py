@@ -120,6 +120,7 @@ def _vendor_only(options: Options, tools: Tools) -> int:
         except LibrariesError as error:
             screen.complain(str(error))
             return FAILED
+        screen.say("vendor/ has the libraries now.")
     libraries.compile(tools.docker, options.image or FRIGATE_IMAGE)
     return DONE
 

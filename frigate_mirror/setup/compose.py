@@ -53,7 +53,7 @@ class Files:
 class Service:
     """A service as Compose has resolved it. In `entrypoint` each dollar sign is doubled, as in a
     compose file; it is None where the image's own counts. `mounts` are pairs of source and
-    target."""
+    target. `network_mode` is empty where the container has a network of Compose's own."""
 
     name: str
     image: str
@@ -62,6 +62,7 @@ class Service:
     environment: Mapping[str, str]
     stop_grace_period: str
     mounts: tuple[tuple[str, str], ...]
+    network_mode: str = ""
 
     @property
     def starts_the_mirror(self) -> bool:
@@ -176,6 +177,7 @@ def _service(name: str, found: Mapping[str, Any]) -> Service:
             (plain(one.get("source", "")), one.get("target", ""))
             for one in found.get("volumes") or ()
         ),
+        network_mode=str(found.get("network_mode") or ""),
     )
 
 

@@ -8,8 +8,10 @@ with another value.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from frigate_mirror.settings import settings
 from frigate_mirror.settings.settings import VARIABLES
@@ -125,6 +127,13 @@ def faults(given: Given) -> list[str]:
     except settings.SettingsError as error:
         found += error.faults
     return found
+
+
+def own_address(effective: Mapping[str, str]) -> str:
+    """Returns the host of the endpoint if it means the machine itself that asks for it, such as
+    localhost, or else an empty text."""
+    host = urlsplit(effective.get("S3_ENDPOINT_URL", "")).hostname or ""
+    return host if re.fullmatch(r"(.+\.)?localhost|127(\.\d+){3}|0\.0\.0\.0", host) else ""
 
 
 def _is_given(effective: Mapping[str, str], name: str) -> bool:

@@ -20,7 +20,7 @@ from frigate_mirror.setup.compose import (
 from frigate_mirror.setup.docker import Docker
 from frigate_mirror.setup.doctor import CHECK, UP, Doctor
 from frigate_mirror.setup.envfile import EnvFile
-from frigate_mirror.setup.given import IN_CONTAINER, Given, collect, faults
+from frigate_mirror.setup.given import IN_CONTAINER, Given, collect, faults, own_address
 from frigate_mirror.setup.libraries import Libraries, LibrariesError
 from frigate_mirror.setup.questions import ask_settings
 from frigate_mirror.setup.screen import Screen
@@ -163,6 +163,11 @@ class Install:
 
     def _say_what_comes(self, files: Files, service: Service) -> None:
         folder = self._options.folder
+        if self._options.dry_run:
+            what = "This shows what a set-up of the S3 mirror would change for the service"
+            self._screen.say(f"{what} {service.name} in {folder}.")
+            self._screen.say("It neither tries the key nor writes anything.\n")
+            return
         asks = "asks for" if self._asks else "takes"
         self._screen.say(f"This sets up the S3 mirror for the service {service.name} in {folder}.")
         self._screen.say(f"It {asks} bucket and key, tries them, and shows each change beforehand.")
@@ -233,11 +238,14 @@ class Install:
         if self._options.dry_run and not self._tools.libraries.are_current:
             self._screen.say(f"{self._tools.libraries.folder}: will get the libraries")
         planned.show(self._screen)
+        self._warn_of_own_address(service, given)
+        written = "Everything is written already."
         if self._options.dry_run:
-            self._screen.say("Nothing was written (--dry-run).")
+            changes = planned.changes_something
+            self._screen.say("Nothing was written (--dry-run)." if changes else written)
             return DONE
         if not planned.changes_something:
-            self._screen.say("Everything is written already.")
+            self._screen.say(written)
         elif self._asks and not self._screen.confirm("Write this?"):
             self._screen.complain("Nothing was changed.")
             return FAILED
@@ -251,6 +259,19 @@ class Install:
         image = self._options.image or service.image or FRIGATE_IMAGE
         self._tools.libraries.compile(self._docker, image)
         return self._look_again(files, service, given)
+
+    def _warn_of_own_address(self, service: Service, given: Given) -> None:
+        """Says that localhost is another machine in the container. The try of the key succeeds
+        nevertheless, because it is made from this machine."""
+        host = own_address(given.effective)
+        if host and service.network_mode in ("", "bridge"):
+            self._screen.tell(
+                "note",
+                f"inside the container, {host} is the container itself and not this machine.\n"
+                "       -> in S3_ENDPOINT_URL, write the address that this machine has in your"
+                " network, or the\n          name of the service if the bucket's server is in the"
+                " same compose file",
+            )
 
     def _look_again(self, files: Files, service: Service, given: Given) -> int:
         doctor = Doctor(self._docker, self._screen, self._tools.ours, files, service.name)

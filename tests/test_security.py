@@ -627,7 +627,9 @@ def test_any_other_refusal_to_delete_is_no_proof(deleting: Deleting, reply: Repl
 # -- the libraries
 
 
-@pytest.mark.parametrize("name", ["child.lock", "dev.lock", "demo.lock", "bench.lock"])
+@pytest.mark.parametrize(
+    "name", ["child.lock", "dev.lock", "demo.lock", "bench.lock", "ffmpeg.lock"]
+)
 def test_every_requirement_has_one_version_and_its_hashes_and_no_source_of_its_own(
     name: str,
 ) -> None:
@@ -650,7 +652,7 @@ def test_nothing_is_installed_without_its_hash() -> None:
         for line in re.sub(r"\\\n", " ", path.read_text()).splitlines()
         if re.search(r"\bpip3? +install\b|\beasy_install\b|\bpipx?\b.* run\b", line)
     ]
-    assert len(installs) == 3
+    assert len(installs) == 4
     modules = [path for path in ROOT.glob("frigate*/**/*.py") if '"pip"' in path.read_text()]
     assert [path.name for path in modules] == ["libraries.py"]
     installs += [path.read_text() for path in modules]

@@ -612,6 +612,7 @@ def test_the_mirror_has_the_tasks_of_all_its_parts(bench: Bench) -> None:
         "look_for_gone",
         "tidy",
         "check",
+        "check_again",
         "verify",
         "sum_up",
         "write",
@@ -729,6 +730,25 @@ def test_the_sweep_finds_events_from_before_the_clock_jumped_ahead_from_1970(
     bench.mirror.pruning.prune()
     bench.round()
     assert len(bench.sink.puts) == 4
+
+
+def test_a_first_failed_check_is_repeated_soon_and_a_successful_one_is_not(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("frigate_mirror.mirror.time.monotonic", lambda: now[0])
+    bench.mirror.checks.check()
+    with check_raises(bench.sink, Unavailable("list: ConnectTimeout")):
+        now[0] += 60
+        bench.mirror.checks.check_again()
+        assert bench.mirror.breaker.last_fault is None
+        bench.mirror.checks.check()
+        now[0] += 9
+        bench.mirror.checks.check_again()
+        assert bench.mirror.status().health == "OK", "one failure may concern one request only"
+        now[0] += 1
+        bench.mirror.checks.check_again()
+        assert bench.mirror.status().health == "DOWN"
 
 
 def test_health_is_unknown_until_the_bucket_has_answered(bench: Bench) -> None:

@@ -21,7 +21,8 @@ from frigate_mirror.upload.uploader import Uploader
 
 log = logging.getLogger("frigate_s3")
 DAY = 86_400.0
-LOOK_EVERY = 1.0  # seconds between two looks whether it is time to verify
+LOOK_EVERY = 1.0  # seconds between two looks whether it is time to verify or to check again
+AGAIN = 10.0  # seconds after which a first failed check is repeated, because one proves no outage
 
 
 class Checks(Part):
@@ -46,16 +47,19 @@ class Checks(Part):
         self._troubles = troubles
         self._clock = clock
         self._verify_at = 0.0
+        self._again_at = math.inf
 
     def tasks(self) -> list[Task]:
         return [
             Task("check", self._interval, self.check),
+            Task("check", LOOK_EVERY, self.check_again),
             Task("check", LOOK_EVERY, self.verify),
         ]
 
     def check(self) -> None:
         """Asks the destination for a sign of life."""
         breaker, remark = self._breaker, ""
+        self._again_at = math.inf
         try:
             self._sink.check()
             idle = self._ledger.next_due() is None and self._ledger.claimed == 0
@@ -67,9 +71,16 @@ class Checks(Part):
                 remark = str(error)
             else:
                 breaker.check_failed(error)
+                if not breaker.down:
+                    self._again_at = time.monotonic() + AGAIN
         except LedgerError as error:
             self._troubles.note_error(error)
         self._troubles.note("check", remark)
+
+    def check_again(self) -> None:
+        """Repeats a first failed check soon, so that an outage is known within the interval."""
+        if time.monotonic() >= self._again_at:
+            self.check()
 
     def verify(self) -> None:
         """Looks, once after the start and then daily, whether the newest uploads are still in the

@@ -34,10 +34,10 @@ _TABLE: tuple[tuple[Kind, str, str], ...] = (
         XAmzContentChecksumMismatch XAmzContentSHA256Mismatch IncompleteBody KMS.InternalException
         KMS.KeyUnavailableException KMS.ThrottlingException IDPCommunicationError ResponseStreaming
         IncompleteRead MetadataRetrieval"""),
-    (Unavailable, "check S3_ENDPOINT_URL, and whether this container can reach it", """
+    (Unavailable, "check S3_ENDPOINT_URL, and whether that address can be reached from here", """
         EndpointConnection ConnectTimeout ReadTimeout ConnectionClosed HTTPClient Connection"""),
     (Unavailable,
-     "check whether this container can reach the HTTP proxy {proxy}; HTTPS_PROXY, HTTP_PROXY or "
+     "check whether the HTTP proxy {proxy} can be reached from here; HTTPS_PROXY, HTTP_PROXY or "
      "ALL_PROXY names it, and NO_PROXY lists the hosts that need no proxy", "ProxyConnection"),
     (Unavailable, "free space on the service: its disks are full",
      "InsufficientStorage XMinioStorageFull"),

@@ -115,12 +115,12 @@ class Mirror:
         return processes.memory(self.pid, name)
 
     def wait_for_lines(self, count: int, within: float = 300) -> float:
-        """Waits until the state file says that so many artifacts are in the bucket. Returns the
-        time on CLOCK_MONOTONIC."""
+        """Waits until the state file says that so many artifacts are in the bucket. Returns when
+        the file was written last, on CLOCK_MONOTONIC."""
         said = f"{count} uploaded: {self._tail()}"
         # It reads the file only ten times a second, because reading uses the CPU that it measures.
         wait_until(lambda: self.house.lines() >= count, within, said, 0.1)
-        return time.monotonic()
+        return time.monotonic() - (time.time() - self.house.uploaded.stat().st_mtime)
 
     def wait_for_quiet(self, within: float = 300) -> None:
         """Waits until it runs and all of its threads sleep in nearly all looks of two seconds.

@@ -280,6 +280,9 @@ def test_the_last_upload_of_an_older_ledger_is_that_of_its_rows(ledger: Ledger) 
     rows = [(f"snapshot:{n}", "c", "k", 1.0, float(n), "uploaded", 0, "") for n in range(9)]
     ledger.add_settled([*rows, ("snapshot:x", "c", "k", 1.0, 99.0, "failed", 0, "no")])
     assert ledger.last_upload() == 8.0
+    ledger.prune(100.0, 0.0)
+    assert ledger.counts().uploaded == 0
+    assert ledger.last_upload() == 8.0
 
 
 def test_of_two_ledgers_the_later_upload_and_the_larger_count_of_forgotten_ones_are_taken_over(

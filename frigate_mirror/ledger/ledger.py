@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -470,10 +471,14 @@ class Ledger:
         noted = self._number(_LAST_UPLOAD, float)
         if noted is not None:
             return noted
-        # The rows of a state file or of an earlier version come without the note.
+        # The rows of a state file or of an earlier version come without the note. A million of them
+        # take a second, so it is made now.
         newest: float | None
         query = "SELECT max(settled) FROM artifact WHERE state = 'uploaded'"
-        [(newest,)] = self._database.select(query)
+        [(newest,)] = self._database.select_aside(query)
+        if newest is not None:
+            with suppress(LedgerError):  # a disk is full; the next call looks again
+                self.set_note(_LAST_UPLOAD, repr(newest))
         return newest
 
     def _count(self, condition: str, *values: object) -> Counts:

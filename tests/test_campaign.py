@@ -211,7 +211,7 @@ def test_the_report_begins_with_five_lines_that_have_its_figures() -> None:
     assert head.count("\n- ") == 5
     assert "broke 2 different things in 2 runs" in head
     assert "Of 12 snapshots, 1 were missing or wrong" in head
-    assert "within 3 s in the median" in head
+    assert "within 3.0 s in the median" in head
 
 
 def test_a_campaign_with_a_failed_run_writes_no_report(

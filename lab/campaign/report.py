@@ -101,7 +101,7 @@ def _in_short(made: Made) -> str:
     verdicts = [one.verdict for one in outcomes]
     missing = sum(len(one.lost) + len(one.wrong) for one in verdicts)
     seconds = sorted(one.seconds for one in outcomes if one.seconds is not None)
-    usual = f"{statistics.median(seconds):.0f} s in the median" if seconds else "never"
+    usual = f"{statistics.median(seconds):.1f} s in the median" if seconds else "never"
     names = {name for one in outcomes for name in one.names}
     offered = sum(one.offered for one in verdicts)
     return f"""- The campaign broke {len(names)} different things in {len(outcomes)} runs: it killed

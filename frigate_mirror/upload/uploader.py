@@ -35,6 +35,7 @@ log = logging.getLogger("frigate_s3.uploader")
 LONGEST_REST = 2.0  # seconds; work that another process adds is seen after this time
 SHORTEST_REST = 0.05
 LIVE_THREADS = 2
+HEAD_START = 0.005  # seconds
 AT_ONCE = 0.0015  # seconds of a put; then more than two threads only wait for Python's lock
 SUM_UP_EVERY = 60.0  # seconds
 
@@ -141,6 +142,8 @@ class Uploader(Part):
                 log.exception("S3 upload: unexpected error, the upload is tried again")
             if rest:
                 self._wait(calls, rest)
+                if spare:  # so that a single live event meets two threads and not all of them
+                    time.sleep(HEAD_START)
         self._commit()
 
     def _puts_take_time(self) -> bool:

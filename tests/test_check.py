@@ -20,12 +20,11 @@ from frigate_mirror.checks import places, variables
 from frigate_mirror.checks.finding import EX_FAULT, FAULT, NOTE, OK, Finding, tell
 from frigate_mirror.checks.frigate import seam_fault
 from frigate_mirror.settings import settings
-from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sinks.sink import Misconfigured, Probe, Receipt, Unavailable
 from frigate_s3_patcher import SEAM
 from tests.rig.sinks import MemorySink
 from tests.rig.stub import Reply, Stub
-from tests.rig.worlds import DAY, NOW, World
+from tests.rig.worlds import DAY, NOW, World, loaded
 
 MAINTAINER = '''
 class EventProcessor(threading.Thread):
@@ -55,15 +54,6 @@ def folder(tmp_path: Path) -> Path:
     sql.execute("CREATE TABLE event (id TEXT PRIMARY KEY, camera, start_time, has_snapshot)")
     sql.close()
     return tmp_path
-
-
-def loaded(folder: Path, **other: str) -> Settings:
-    environ = {
-        "S3_BUCKET": "pictures",
-        "FRIGATE_DB_PATH": f"{folder}/frigate.db",
-        "FRIGATE_CLIPS_DIR": f"{folder}/clips",
-    }
-    return settings.load(environ | other)
 
 
 def grades(findings: Iterator[Finding]) -> list[str]:

@@ -777,3 +777,22 @@ def test_an_upload_stays_when_the_filters_leave_out_its_event_later(bench: Bench
     bench.intake.offer(event_id)
     bench.ledger.leave_out([(f"snapshot:{event_id}", "garage", NOW, "cameras: no")], NOW)
     assert bench.ledger.counts() == Counts(pending=1)
+
+
+def test_a_file_that_the_filters_leave_out_is_not_held_while_the_ledger_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path, filters=FRONT)
+    wanted, other = bench.world.event(), bench.world.event("garage")
+
+    def fails(*values: object, **more: object) -> None:
+        raise LedgerError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.ledger, "leave_out", fails)
+        patch.setattr(bench.ledger, "add", fails)
+        assert not bench.intake.offer(wanted, other)
+    assert bench.spool.holds(f"snapshot:{wanted}") and not bench.spool.holds(f"snapshot:{other}")
+    bench.intake.hold()
+    bench.sweep()
+    assert bench.ledger.counts() == Counts(pending=1, unwanted=1)

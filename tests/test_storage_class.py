@@ -14,11 +14,11 @@ from frigate_mirror.checks import cost as checks_cost
 from frigate_mirror.checks.finding import NOTE, OK
 from frigate_mirror.frigate import snapshots
 from frigate_mirror.ledger.ledger import Ledger
-from frigate_mirror.settings import settings
-from frigate_mirror.settings.settings import LEDGER_NAME, Settings
+from frigate_mirror.settings.settings import LEDGER_NAME
 from frigate_mirror.sinks.s3.storage import STANDARD, STANDARD_IA, StorageClass, break_even
 from tests.rig import ROOT
 from tests.rig.waiting import PATIENCE
+from tests.rig.worlds import loaded
 
 THOUSAND = [100_000] * 1_000
 
@@ -63,15 +63,6 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "clips").mkdir()
     (tmp_path / "s3_mirror").mkdir()
     return tmp_path
-
-
-def loaded(folder: Path, **other: str) -> Settings:
-    environ = {
-        "S3_BUCKET": "pictures",
-        "FRIGATE_DB_PATH": f"{folder}/frigate.db",
-        "FRIGATE_CLIPS_DIR": f"{folder}/clips",
-    }
-    return settings.load(environ | other)
 
 
 def write_ledger(folder: Path, sizes: list[int]) -> None:

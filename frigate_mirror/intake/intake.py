@@ -247,9 +247,10 @@ class Intake(Generic[S]):
         """Admits those of the candidates whose file is final; returns how many. Once the ledger has
         failed, with `fault` or now, the remaining files are only held, so that they survive until
         the ledger can be written again. Then it raises LedgerError."""
-        final = [candidate for candidate in candidates if self._is_final(candidate)]
+        final, left_out = self._chosen(filter(self._is_final, candidates))
         try:
-            final = self._selected(final)
+            if left_out and fault is None:
+                self._ledger.leave_out(left_out, self._clock())
         except LedgerError as error:
             fault = error
         for candidate in final:
@@ -268,6 +269,16 @@ class Intake(Generic[S]):
     def _selected(self, candidates: Iterable[Candidate[S]]) -> list[Candidate[S]]:
         """Returns the candidates that the owner's filters select. The ledger remembers the others,
         so that the sweep does not ask about them again. Raises LedgerError."""
+        selected, left_out = self._chosen(candidates)
+        if left_out:
+            self._ledger.leave_out(left_out, self._clock())
+        return selected
+
+    def _chosen(
+        self, candidates: Iterable[Candidate[S]]
+    ) -> tuple[list[Candidate[S]], list[tuple[str, str, float, str]]]:
+        """Returns the candidates that the owner's filters select, and the others as rows for
+        `Ledger.leave_out`. It needs no ledger: a file that is left out must never be held."""
         selected, left_out = [], []
         for candidate in candidates:
             name, reason = self._why_not(candidate.kind.name, candidate.subject)
@@ -277,9 +288,7 @@ class Intake(Generic[S]):
                 left_out.append(row)
             else:
                 selected.append(candidate)
-        if left_out:
-            self._ledger.leave_out(left_out, self._clock())
-        return selected
+        return selected, left_out
 
     def _hold_only(self, candidate: Candidate[S]) -> None:
         """Raises LedgerError for a subject that can have no key."""

@@ -34,9 +34,6 @@ class Names:
     only: frozenset[str] = frozenset()
     never: frozenset[str] = frozenset()
 
-    def __bool__(self) -> bool:
-        return bool(self.only or self.never)
-
     def __str__(self) -> str:
         return ", ".join([*sorted(self.only), *(f"not {name}" for name in sorted(self.never))])
 

@@ -41,6 +41,16 @@ class Clock:
         return self.now
 
 
+def loaded(folder: Path, **other: str) -> Settings:
+    """Returns the settings of a mirror whose Frigate has its database and its clips in `folder`."""
+    environ = {
+        "S3_BUCKET": "pictures",
+        "FRIGATE_DB_PATH": f"{folder}/frigate.db",
+        "FRIGATE_CLIPS_DIR": f"{folder}/clips",
+    }
+    return settings.load(environ | other)
+
+
 @dataclass
 class World:
     """A Frigate without its process: `database` and `clips` as it would leave them."""

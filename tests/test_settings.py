@@ -39,6 +39,8 @@ READ = [name for variable in VARIABLES.values() for name in variable.sources] + 
     "CREDENTIALS_DIRECTORY"
 ]
 KEYS = {"S3_ACCESS_KEY": "AKIDEXAMPLE", "S3_SECRET_KEY": "wJalrXUtnFEMI/K7MDENG+x"}
+FILTERS = ("cameras", "labels", "sub_labels", "zones", "min_score", "min_duration", "severity",
+           "has_clip", "reviewed")  # fmt: skip
 DEFAULTS: dict[str, dict[str, Any]] = {
     "process": {"enabled": True, "niceness": 10},
     "s3": {
@@ -67,18 +69,16 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "drain_seconds": 5.0,
     },
     "sweep": {"interval": 60.0, "days": 7.0, "batch_size": 50},
-    "selection": {
-        "cameras": None,
-        "labels": None,
-        "sub_labels": None,
-        "zones": None,
-        "min_score": None,
-        "min_duration": None,
-        "severity": None,
-        "has_clip": None,
-        "reviewed": None,
+    "kinds": {
+        "kinds": frozenset({"snapshot"}),
+        "clip_padding": (5.0, 5.0),
+        "clip_longest": 7200.0,
+        "clip_most_mb": 5000,
+        "changes_hours": 24.0,
     },
-    "spool": {"limit_mb": 2048},
+    "selection": dict.fromkeys(FILTERS),
+    "clip_selection": dict.fromkeys(FILTERS),
+    "spool": {"limit_mb": 2048, "clip_limit_mb": 4096},
     "report": {"stats_interval": 300.0, "check_interval": 60.0, "log_level": "INFO"},
     "frigate": {
         "db_path": Path("/config/frigate.db"),
@@ -142,6 +142,8 @@ def test_all_faults_are_reported_at_once_each_with_the_name_of_its_variable() ->
         "MIRROR_STATE_DIR": "relative",
         "MIRROR_SWEEP_DAYS": "0",
         "MIRROR_MIN_SCORE": "much",
+        "MIRROR_CLIP_SEVERITY": "grave",
+        "MIRROR_KINDS": "snapshot,film",
         "MIRROR_SPOOL_LIMIT_MB": "all",
         "S3_SECRET_KEY": "a secret with blanks",
     }
@@ -191,6 +193,11 @@ def test_all_faults_are_reported_at_once_each_with_the_name_of_its_variable() ->
         ("S3_READ_TIMEOUT", "inf"),
         ("MIRROR_SPOOL_LIMIT_MB", "all"),
         ("MIRROR_LOG_LEVEL", "LOUD"),
+        ("MIRROR_KINDS", "snapshots"),
+        ("MIRROR_KINDS", ","),
+        ("MIRROR_CLIP_PADDING", "1,2,3"),
+        ("MIRROR_CLIP_PADDING", "301"),
+        ("MIRROR_CLIP_PADDING", "-1"),
         ("MIRROR_STATE_DIR", "relative"),
         ("FRIGATE_CLIPS_DIR", "/a\0b"),
     ],
@@ -228,6 +235,9 @@ def test_a_wrong_value_is_a_fault(name: str, text: str) -> None:
         ("MIRROR_STATE_DIR", "/var/lib/mirror", "state.folder", Path("/var/lib/mirror")),
         ("MIRROR_STATE_DIR", "/", "state.folder", Path("/")),
         ("S3_CA_BUNDLE", __file__, "s3.ca_bundle", __file__),
+        ("MIRROR_KINDS", "Snapshot, metadata,", "kinds.kinds", frozenset({"snapshot", "metadata"})),
+        ("MIRROR_CLIP_PADDING", "3", "kinds.clip_padding", (3.0, 3.0)),
+        ("MIRROR_CLIP_PADDING", "0, 12.5", "kinds.clip_padding", (0.0, 12.5)),
     ],
 )
 def test_a_valid_value_is_accepted(name: str, text: str, field: str, value: Any) -> None:

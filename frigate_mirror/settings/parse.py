@@ -172,6 +172,29 @@ def one_of(*words: str) -> Callable[[str], str]:
     return read
 
 
+def words(*known: str) -> Callable[[str], frozenset[str]]:
+    """At least one of the known words, with commas between them."""
+
+    def read(text: str) -> frozenset[str]:
+        found = {word.strip().lower() for word in text.split(",") if word.strip()}
+        unknown = sorted(found.difference(known))
+        if unknown or not found:
+            raise ValueError(f"{', '.join(unknown) or text!r} is none of {', '.join(known)}")
+        return frozenset(found)
+
+    return read
+
+
+def padding(text: str) -> tuple[float, float]:
+    """Seconds before and after, or one number for both."""
+    number = r"(\d{1,3}(?:\.\d{1,3})?)"
+    match = re.fullmatch(rf"{number}(?: *, *{number})?", text)
+    before, after = (float(match[1]), float(match[2] or match[1])) if match else (-1.0, -1.0)
+    if not (0 <= before <= 300 and 0 <= after <= 300):
+        raise ValueError(f"{text!r} is not two numbers from 0 to 300 such as 5,10, or one for both")
+    return before, after
+
+
 def token(text: str) -> str:
     """A word without blanks or control characters, as headers and host names need."""
     if not re.fullmatch(r"[\x21-\x7e]{0,512}", text):

@@ -112,10 +112,37 @@ class SelectionSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClipSelectionSettings:
+    """The owner's filters for clips. One that is set here counts instead of the general one."""
+
+    cameras: Names | None = setting("MIRROR_CLIP_CAMERAS", "", parse.names, "cameras to mirror clips of, instead of `MIRROR_CAMERAS`")
+    labels: Names | None = setting("MIRROR_CLIP_LABELS", "", parse.names, "labels to mirror clips of, instead of `MIRROR_LABELS`")
+    sub_labels: Names | None = setting("MIRROR_CLIP_SUB_LABELS", "", parse.names, "sub labels to mirror clips of, instead of `MIRROR_SUB_LABELS`")
+    zones: Names | None = setting("MIRROR_CLIP_ZONES", "", parse.names, "zones to mirror clips of, instead of `MIRROR_ZONES`")
+    min_score: float | None = setting("MIRROR_CLIP_MIN_SCORE", "", parse.optional(parse.seconds(0, 1)), "lowest score of an event whose clip is mirrored, instead of `MIRROR_MIN_SCORE`")
+    min_duration: float | None = setting("MIRROR_CLIP_MIN_DURATION", "", parse.optional(parse.seconds(0, 86_400)), "shortest event whose clip is mirrored, in seconds, instead of `MIRROR_MIN_DURATION`")
+    severity: str | None = setting("MIRROR_CLIP_SEVERITY", "", parse.optional(parse.one_of("alert", "detection")), "severity of the events whose clips are mirrored, instead of `MIRROR_SEVERITY`")
+    has_clip: bool | None = setting("MIRROR_CLIP_HAS_CLIP", "", parse.optional(parse.boolean), "for clips, instead of `MIRROR_HAS_CLIP`")
+    reviewed: bool | None = setting("MIRROR_CLIP_REVIEWED", "", parse.optional(parse.boolean), "for clips, instead of `MIRROR_REVIEWED`")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KindSettings:
+    """Which files of an event are mirrored, and how clips are made."""
+
+    kinds: frozenset[str] = setting("MIRROR_KINDS", "snapshot", parse.words("snapshot", "thumbnail", "clip", "metadata"), "files of an event to mirror, with commas between them: `snapshot`, `thumbnail`, `clip`, `metadata`")
+    clip_padding: tuple[float, float] = setting("MIRROR_CLIP_PADDING", "5,5", parse.padding, "seconds that a clip shows before and after its event: `5,5`, or `5` for both")
+    clip_longest: float = setting("MIRROR_CLIP_MAX_LENGTH", "7200", parse.seconds(10, 86_400), "longest clip in seconds; a longer one is cut, and its metadata says so")
+    clip_most_mb: int = setting("MIRROR_CLIP_MAX_MB", "5000", parse.whole(1, 50_000), "largest clip in megabytes; a larger one is cut, and its metadata says so")
+    changes_hours: float = setting("MIRROR_CHANGES_HOURS", "24", parse.seconds(1, 8_760), "hours after its end for which an event is compared every 10 minutes with its metadata in the bucket; older events are compared daily")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SpoolSettings:
     """The files that wait for their upload."""
 
     limit_mb: int = setting("MIRROR_SPOOL_LIMIT_MB", "2048", parse.whole(0, 10_000_000), "megabytes that the spool may hold; 0 switches it off", "S3_SPOOL_LIMIT_MB")
+    clip_limit_mb: int = setting("MIRROR_CLIP_SPOOL_MB", "4096", parse.whole(0, 10_000_000), "megabytes of clips that the spool may hold besides; when space is short, they go first")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +214,9 @@ class Settings:
     keys: KeySettings
     upload: UploadSettings
     sweep: SweepSettings
+    kinds: KindSettings
     selection: SelectionSettings
+    clip_selection: ClipSelectionSettings
     spool: SpoolSettings
     report: ReportSettings
     frigate: FrigateSettings

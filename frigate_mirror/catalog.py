@@ -2,13 +2,14 @@
 
 A *subject* is what a file belongs to: an event of Frigate, or a segment of a recording. A *catalog*
 lists the subjects; a *kind* finds one sort of file of a subject. Intake, ledger, spool and uploader
-know subjects, catalogs and kinds by these protocols only.
+know subjects, catalogs and kinds by what stands here only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, BinaryIO, Protocol, TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, BinaryIO, Generic, Protocol, TypeVar
 
 from frigate_mirror.artifact import Artifact, Opener, kind_of, open_file
 from frigate_mirror.faults import PartError
@@ -58,35 +59,66 @@ class Catalog(Protocol[S_co]):
         ...
 
 
-class Kind(Protocol[S_contra]):
-    """One sort of file that a subject can have. `name` begins the ids of its artifacts."""
+class NotYet(Exception):
+    """The file is not there yet, but will come. `seconds` says when to look again."""
 
-    @property
-    def name(self) -> str: ...
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"look again in {seconds:g} s")
+        self.seconds = seconds
+
+
+class NoFile(Exception):
+    """The subject has no file of this kind, and will have none. The text says why."""
+
+
+class Kind(Generic[S_contra]):
+    """One sort of file that a subject can have. A subclass has a name and `find`; the other methods
+    suit a file that is complete as soon as its subject has ended.
+
+    name      begins the ids of the kind's artifacts
+    bulk      whether its files are large and take long to make; then they are made and uploaded
+              one at a time, apart from all others
+    follows   whether its file describes the subject's other files, so that it is looked at again
+              whenever one of them is uploaded or turns out to be missing
+    """
+
+    name = ""
+    bulk = False
+    follows = False
 
     def is_final(self, subject: S_contra) -> bool:
-        """Returns whether the subject has a file of this kind that will not change any more."""
-        ...
+        """Returns whether a file of this kind, if the subject has one, will not change any more."""
+        return subject.ended is not None
 
     def find(self, subject: S_contra, held: str) -> Artifact | None:
         """Returns the artifact as the file is now, or None while there is no file. `held` is the
         path at which the spool may hold the file's bytes after the recorder has deleted its own.
-        Raises KeyFault for a subject that can have no key."""
-        ...
+        Raises NotYet, NoFile, and KeyFault for a subject that can have no key."""
+        raise NotImplementedError
+
+    def make(self, subject: S_contra, held: str) -> AbstractContextManager[Sequence[Artifact]]:
+        """Makes the file and returns its artifact, or one for each of its parts, or none while
+        there is no file. The bytes stay where they are until the context ends. Raises what `find`
+        raises, and OSError."""
+        found = self.find(subject, held)
+        return nullcontext([found] if found else [])
 
     def flaw(self, file: BinaryIO) -> str:
         """Returns why the bytes in `file` are incomplete, in a few words, or an empty text."""
-        ...
+        return ""
 
     def why_unseen(self, subject: S_contra) -> str:
         """Returns why nobody can tell whether the file exists, for example because a disk fails.
         Returns an empty text where it is certain that there is none."""
-        ...
+        return ""
 
     def open(self, artifact: Artifact) -> BinaryIO:
-        """Opens the bytes of an artifact that `find` made, perhaps before a restart. Raises
-        FileNotFoundError if they no longer exist, and OSError for any other failure."""
-        ...
+        """Opens the bytes of an artifact that `find` or `make` returned, perhaps before a restart.
+        Raises FileNotFoundError if they no longer exist, and OSError for any other failure."""
+        return open_file(artifact)
+
+    def stop(self) -> None:
+        """Ends what `make` or `open` does in another thread, because the mirror stops."""
 
 
 def opener_of(kinds: Iterable[Kind[Any]]) -> Opener:

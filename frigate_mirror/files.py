@@ -21,6 +21,15 @@ def open_regular(path: Path | str) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
+def regular_file(path: str) -> os.stat_result | None:
+    """Returns the status of a regular file, or None for anything else and for no file."""
+    try:
+        status = os.lstat(path)
+    except (OSError, ValueError):  # ValueError: no file can have this name
+        return None
+    return status if stat.S_ISREG(status.st_mode) else None
+
+
 def open_original(path: str) -> BinaryIO:
     """Opens a file of the recorder. Raises FileNotFoundError only if the file's folder is there,
     because a missing folder means that its disk is away; raises OSError for any other failure."""

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 LONGEST_KEY = 1024  # bytes; the S3 user guide, "Object key naming guidelines"
 EVENT_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}")
+ARTIFACT_ID = re.compile(rf"[a-z]{{1,20}}:{EVENT_ID.pattern}(?::[1-9]\d{{0,3}})?")
 SNAPSHOT, THUMBNAIL, CLIP, METADATA = "snapshot", "thumbnail", "clip", "metadata"
 ENDINGS = {
     SNAPSHOT: r"\.(?:jpg|webp|png)",
@@ -27,6 +28,13 @@ ENDINGS = {
 }
 """What the key of each kind of file ends with, as a regular expression."""
 KINDS = frozenset(ENDINGS)
+CONTENT_TYPES = {
+    ".jpg": "image/jpeg",
+    ".webp": "image/webp",
+    ".png": "image/png",
+    ".mp4": "video/mp4",
+    ".json": "application/json",
+}
 _NAME = re.compile(
     r"(?P<event>.+)-(?P<stamp>\d{8}_\d{6})(?:"
     + "|".join(f"(?P<{kind}>{ending})" for kind, ending in ENDINGS.items())
@@ -53,7 +61,8 @@ class KeyParts:
 
     @property
     def artifact_id(self) -> str:
-        return artifact_id(self.kind, self.event_id)
+        part = re.match(r"-part-(\d{4})", self.ending)
+        return artifact_id(self.kind, self.event_id, int(part[1]) if part else 1)
 
 
 def is_event_id(text: str) -> bool:
@@ -62,9 +71,20 @@ def is_event_id(text: str) -> bool:
     return EVENT_ID.fullmatch(text) is not None
 
 
-def artifact_id(kind: str, event_id: str) -> str:
-    """Returns the ledger's name for one file of a subject."""
-    return f"{kind}:{event_id}"
+def artifact_id(kind: str, event_id: str, part: int = 1) -> str:
+    """Returns the ledger's name for one file of a subject, or for a further part of that file:
+    `clip:1705329022.123456-abc123`, `clip:1705329022.123456-abc123:2`."""
+    return f"{kind}:{event_id}:{part}" if part > 1 else f"{kind}:{event_id}"
+
+
+def is_artifact_id(text: str) -> bool:
+    """Returns whether `artifact_id` can have made `text`."""
+    return ARTIFACT_ID.fullmatch(text) is not None
+
+
+def content_type(key: str) -> str:
+    """Returns the content type of an object by the end of its key."""
+    return CONTENT_TYPES.get(key[key.rfind(".") :], "application/octet-stream")
 
 
 def kind_in(key: str) -> str:

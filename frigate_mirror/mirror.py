@@ -14,15 +14,16 @@ from typing import Any
 from frigate_mirror.catalog import Catalog, Kind, opener_of
 from frigate_mirror.faults import Troubles
 from frigate_mirror.frigate.database import FrigateDatabase
-from frigate_mirror.frigate.snapshots import Snapshots
+from frigate_mirror.frigate.kinds import kinds_of
 from frigate_mirror.intake.intake import Intake, WhyNot
 from frigate_mirror.intake.pruning import Pruning
 from frigate_mirror.intake.selection import Filters, Selection
-from frigate_mirror.intake.sweep import DAY, Sweep
+from frigate_mirror.intake.sweep import DAY, HOUR, Sweep
 from frigate_mirror.intake.window import Window
-from frigate_mirror.keys import KeyCodec
+from frigate_mirror.keys import CLIP, METADATA, SNAPSHOT
 from frigate_mirror.ledger.folders import State
 from frigate_mirror.ledger.ledger import LedgerError
+from frigate_mirror.ledger.rows import Settled
 from frigate_mirror.ledger.statefiles import StateFiles
 from frigate_mirror.part import Part, Task
 from frigate_mirror.report.reporter import Reporter
@@ -73,8 +74,14 @@ class Mirror:
         self.ledger = ledger = state.ledger
         kinds = tuple(kinds)
         ledger.opener = opener_of(kinds)
-        self.spool = spool = Spool(own.spool_dir, settings.spool.limit_mb * 1_000_000)
-        files = StateFiles(ledger, own.uploaded_file, own.failed_file)
+        self.kinds = kinds
+        self.spool = spool = Spool(
+            own.spool_dir,
+            settings.spool.limit_mb * 1_000_000,
+            bulk_limit=settings.spool.clip_limit_mb * 1_000_000,
+            bulk_kinds=[kind.name for kind in kinds if kind.bulk],
+        )
+        self.files = files = StateFiles(ledger, own.uploaded_file, own.failed_file)
         self.breaker = breaker = CircuitBreaker(SERVICE_BACKOFF, clock)
         self.uploader = uploader = Uploader(
             ledger,
@@ -84,7 +91,7 @@ class Mirror:
             backoff=ARTIFACT_BACKOFF,
             max_tries=settings.upload.max_tries,
             bandwidth=Bandwidth(settings.upload.bandwidth),
-            on_commit=files.add,
+            on_commit=self._on_commit,
             clock=clock,
         )
         self.intake = intake = Intake(
@@ -105,6 +112,7 @@ class Mirror:
             window,
             interval=settings.sweep.interval,
             longest_pause=ARTIFACT_BACKOFF.cap,
+            changes=settings.kinds.changes_hours * HOUR,
             troubles=troubles,
             clock=clock,
         )
@@ -132,10 +140,15 @@ class Mirror:
             files,
             stats_interval=settings.report.stats_interval,
             troubles=troubles,
+            count_events=ledger.events,
         )
         self.parts: list[Part] = [
             spool, files, uploader, self.sweep, self.pruning, self.checks, self.reporter,
         ]  # fmt: skip
+
+    def _on_commit(self, batch: list[Settled]) -> None:
+        self.files.add(batch)
+        self.intake.note_settled(batch)
 
     def tasks(self) -> list[Task]:
         """Returns the recurring tasks of all parts."""
@@ -155,6 +168,9 @@ class Mirror:
     def stop(self, drain: float) -> None:
         """Uploads for up to `drain` seconds what is due now, then stops. The ledger keeps the
         rest."""
+        self.sweep.stop()
+        for kind in self.kinds:
+            kind.stop()
         until = time.monotonic() + drain
         while time.monotonic() < until and self.uploader.is_busy():
             time.sleep(0.05)
@@ -191,12 +207,19 @@ class Mirror:
 
 
 def of_frigate(settings: Settings, sink: Sink, state: State, **options: Any) -> Mirror:
-    """Returns the mirror of the snapshots of Frigate's events."""
+    """Returns the mirror of the files of Frigate's events."""
     frigate = settings.frigate
     filters = Filters.of(settings.selection)
+    clip_filters = Filters.of(settings.clip_selection)
+    kinds = settings.kinds.kinds
     catalog = FrigateDatabase(
-        frigate.db_path, settings.sweep.batch_size, reviews=filters.ask_for_reviews
+        frigate.db_path,
+        settings.sweep.batch_size,
+        reviews=filters.ask_for_reviews or clip_filters.ask_for_reviews,
+        whole=METADATA in kinds,
+        without_snapshot=kinds != {SNAPSHOT},
     )
-    options.setdefault("why_not", Selection(filters).why_not)
-    keys = KeyCodec(settings.s3.prefix, settings.keys.timezone)
-    return Mirror(settings, sink, state, catalog, [Snapshots(frigate.clips_dir, keys)], **options)
+    options.setdefault("why_not", Selection(filters, {CLIP: clip_filters}).why_not)
+    version = options.get("versions", {}).get("frigate", "").replace("unknown", "")
+    found = kinds_of(settings, catalog, state.ledger.known, version)
+    return Mirror(settings, sink, state, catalog, found, **options)

@@ -14,6 +14,7 @@ The folder lies in Frigate's clips/cache, where Frigate 0.16 to 0.18 delete only
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import logging
 import math
@@ -22,14 +23,15 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from frigate_mirror.artifact import Artifact
+from frigate_mirror.artifact import Artifact, kind_of, subject_of
 from frigate_mirror.files import open_regular, replacing
-from frigate_mirror.keys import is_event_id, kind_in
+from frigate_mirror.keys import is_artifact_id, kind_in
 from frigate_mirror.part import Part
 
 log = logging.getLogger("frigate_s3.spool")
@@ -38,49 +40,82 @@ LONGEST_DESCRIPTION = 65_536  # bytes
 DESCRIBED = tuple(
     field.name for field in dataclasses.fields(Artifact) if field.name not in ("origin", "opener")
 )
+LATER_FIELDS = {"digest": "", "about": {}, "bulk": False}  # descriptions of version 0.2 lack these
+FULL = (errno.ENOSPC, errno.EDQUOT)
+SPARE = 512_000_000  # bytes of the disk that bulk files leave to everything else
 YOUNG = 3_600.0  # seconds that another process may take from holding a file to queueing it
 _UNFIT = re.compile("[\0-\x1f\x7f\ud800-\udfff]")  # neither a header nor SQLite takes these
 
 
-class Spool(Part):
-    """The folder `folder`, which holds at most `limit` bytes. With a limit of 0 it holds nothing.
-    `clock` gives Unix seconds."""
+@dataclass(slots=True)
+class _Room:
+    """What the spool may hold of the usual files, or of the bulk ones: at most `limit` bytes.
+    `missed` says that a file may not be held that should be."""
 
-    def __init__(self, folder: Path, limit: int, clock: Callable[[], float] = time.time) -> None:
+    limit: int
+    setting: str
+    bytes: int = 0  # also of files that the recorder still has
+    full: bool = False
+    missed: bool = True  # an earlier run may have missed some
+
+
+class Spool(Part):
+    """The folder `folder`, which holds at most `limit` bytes, and besides at most `bulk_limit`
+    bytes of the files of `bulk_kinds`. With a limit of 0 it holds none. Bulk files are the first to
+    go when the disk is full. `clock` gives Unix seconds."""
+
+    def __init__(
+        self,
+        folder: Path,
+        limit: int,
+        clock: Callable[[], float] = time.time,
+        *,
+        bulk_limit: int = 0,
+        bulk_kinds: Collection[str] = (),
+    ) -> None:
         self._folder = folder
-        self._limit = limit
         self._clock = clock
-        self._lock = threading.Lock()
+        self._usual = _Room(limit, "MIRROR_SPOOL_LIMIT_MB", missed=limit > 0)
+        self._bulk = _Room(bulk_limit, "MIRROR_CLIP_SPOOL_MB", missed=bulk_limit > 0)
+        self._bulk_kinds = frozenset(bulk_kinds)
+        self._lock = threading.Condition()
+        self._busy: set[str] = set()
         self._sizes: dict[str, int] = {}
         self._versions: dict[str, str] = {}
-        self._full = False
         self._failure = ""
-        self._missed = limit > 0  # an earlier run may have missed some
-        if limit:
+        if limit or bulk_limit:
             with suppress(OSError):
                 for entry in self._entries():
                     with suppress(OSError):
-                        self._sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
+                        self._count(entry.name, entry.stat(follow_symlinks=False).st_size)
         self._orphans = set(self._sizes)
-        self._bytes = sum(self._sizes.values())  # also of files that the recorder still has
 
     def troubles(self) -> list[str]:
         """Returns why files cannot be held at the moment."""
-        if self._full:
-            return [
+        troubles = []
+        if self._usual.full:
+            troubles.append(
                 "the spool is full, so Frigate may delete files before they are uploaded: "
-                "raise MIRROR_SPOOL_LIMIT_MB if the disk has room"
-            ]
-        if self._failure:
-            return [
+                f"raise {self._usual.setting} if the disk has room"
+            )
+        if self._bulk.full:
+            troubles.append(
+                "the spool has no room for more clips, so Frigate may delete recordings before "
+                f"their clips are uploaded: raise {self._bulk.setting} if the disk has room"
+            )
+        if self._failure and not self._usual.full:
+            troubles.append(
                 "the spool cannot hold files, so Frigate may delete them before they are uploaded: "
                 f"{self._failure}"
-            ]
-        return []
+            )
+        return troubles
 
     def status(self) -> dict[str, Any]:
         """Returns this part's piece of the status document."""
-        return {"spool_files": len(self._sizes), "spool_bytes": self._bytes}
+        return {
+            "spool_files": len(self._sizes),
+            "spool_bytes": self._usual.bytes + self._bulk.bytes,
+        }
 
     def path(self, artifact_id: str) -> str:
         """Returns where the artifact's file lies if it is held."""
@@ -91,41 +126,76 @@ class Spool(Part):
 
     def lacks(self, artifact_id: str) -> bool:
         """Returns whether the artifact's file is not held although there is room for it."""
-        return not self._full and not self.holds(artifact_id)
+        return not self._room(_name(artifact_id)).full and not self.holds(artifact_id)
 
     def hold(self, artifact: Artifact) -> None:
         """Keeps the artifact's file until `release`. A failure is logged once, never raised, and
-        remembered for `recount`."""
-        if not self._limit:
+        remembered for `recount`. Only one thread at a time holds or releases the same file; others
+        need not wait while a large one is copied."""
+        name = _name(artifact.id)
+        room = self._room(name)
+        if not room.limit:
             return
-        name, target = _name(artifact.id), self.path(artifact.id)
-        with self._lock:
-            grown = self._bytes + artifact.size - self._sizes.get(name, 0)
-            if grown > self._limit:
-                self._missed = True
-                self._tell_full()
-                return
+        with self._only(name):
+            with self._lock:
+                grown = room.bytes + artifact.size - self._sizes.get(name, 0)
+                if grown > room.limit or (room is self._bulk and not self._disk_has_room()):
+                    room.missed = True
+                    self._tell_full(room)
+                    return
             try:
-                original = artifact.open()
+                self._keep(artifact, self.path(artifact.id))
             except FileNotFoundError:
                 return  # the recorder has just deleted it; the upload will find out
             except OSError as error:
-                self._missed = True
+                room.missed = True
                 self._tell_failure(artifact, error)
                 return
+            with self._lock:
+                self._count(name, artifact.size)
+                self._versions[name] = artifact.version
+                self._orphans.discard(name)
+                self._failure = ""
+            self._describe(artifact, self.path(artifact.id))
+
+    def _keep(self, artifact: Artifact, target: str) -> None:
+        """Links or copies the artifact's file. On a full disk bulk files make room for it, unless
+        it is one of them. Raises OSError."""
+        with artifact.open() as original:
             try:
-                with original:
-                    self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    _link_or_copy(original, target)
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _link_or_copy(original, target)
             except OSError as error:
-                self._missed = True
-                self._tell_failure(artifact, error)
-                return
-            self._bytes, self._sizes[name] = grown, artifact.size
-            self._versions[name] = artifact.version
-            self._orphans.discard(name)
-            self._failure = ""
-            self._describe(artifact, target)
+                usual = self._room(_name(artifact.id)) is self._usual
+                if error.errno not in FULL or not usual or not self._drop_bulk():
+                    raise
+                original.seek(0)
+                _link_or_copy(original, target)
+
+    def _drop_bulk(self) -> bool:
+        """Gives up the held bulk files, whose artifacts are made anew from the recordings if these
+        are still there. Returns whether there were any."""
+        with self._lock:
+            names = [name for name in self._sizes if self._room(name) is self._bulk]
+            if names:
+                log.warning("S3 spool: the disk is full, so %d held clip(s) are given up; they are "
+                            "made again from the recordings as long as these exist",
+                            len(names))  # fmt: skip
+            for name in names:
+                self._forget(name)
+                self._unlink(name)
+            self._bulk.missed = True
+            self._bulk.full = self._bulk.full or bool(names)
+        return bool(names)
+
+    def _disk_has_room(self) -> bool:
+        """Returns whether the disk has room for bulk files, which only clips of the recordings on
+        the same disk need."""
+        try:
+            disk = shutil.disk_usage(self._folder.parent)
+        except OSError:
+            return False
+        return disk.free >= min(SPARE, disk.total // 20)
 
     def _describe(self, artifact: Artifact, target: str) -> None:
         """Writes the description. Without it the held file can still be uploaded as long as the
@@ -145,6 +215,7 @@ class Spool(Part):
             size = os.lstat(path).st_size
             with open_regular(f"{path}{DESCRIPTION}") as file:
                 fields = json.loads(file.read(LONGEST_DESCRIPTION))
+            fields = LATER_FIELDS | fields
             known = {name: fields[name] for name in DESCRIBED} | {"origin": "", "size": size}
             artifact = Artifact(**known)
         except (OSError, ValueError, LookupError, TypeError, RecursionError):
@@ -173,19 +244,17 @@ class Spool(Part):
         """Deletes the held file, because its artifact is uploaded or never will be. With a
         `version`, a file in another version stays, because it may have been held since."""
         name = _name(artifact_id)
-        with self._lock:
+        with self._only(name), self._lock:
             if version and self._holds_another(artifact_id, version):
                 return
-            size = self._sizes.pop(name, 0)
-            self._versions.pop(name, "")
-            self._orphans.discard(name)
-            self._bytes -= size
-            if size and self._bytes <= self._limit // 2:
-                self._full = False
-            # Another process (`backfill`) may have held it, so this one may not know of it.
-            for path in (self.path(artifact_id), f"{self.path(artifact_id)}{DESCRIPTION}"):
-                with suppress(OSError):
-                    os.unlink(path)
+            self._forget(name)
+            self._unlink(name)
+
+    def _unlink(self, name: str) -> None:
+        # Another process (`backfill`) may have held it, so this one may not know of it.
+        for path in (f"{self._folder}/{name}", f"{self._folder}/{name}{DESCRIPTION}"):
+            with suppress(OSError):
+                os.unlink(path)
 
     def _holds_another(self, artifact_id: str, version: str) -> bool:
         """Returns whether the file is held in another version, according to this process and to the
@@ -200,11 +269,14 @@ class Spool(Part):
         has deleted some."""
         with self._lock:
             for name in self._sizes.keys() - self._names():
-                self._bytes -= self._sizes.pop(name)
-                self._versions.pop(name, "")
-                self._orphans.discard(name)
-                self._missed = True
-            missed, self._missed = self._missed, False
+                self._room(name).missed = True
+                self._forget(name)
+            rooms = (self._usual, self._bulk)
+            if self._bulk.full and self._bulk.bytes <= self._bulk.limit // 2:
+                self._bulk.full = not self._disk_has_room()
+            missed = any(room.missed and not room.full for room in rooms)
+            for room in rooms:
+                room.missed = False
         return missed
 
     def orphan(self, artifact_id: str) -> None:
@@ -216,7 +288,7 @@ class Spool(Part):
     def orphans(self) -> list[str]:
         """The ids of artifacts that the ledger may not know: their files were here at our start, or
         the ledger could not be told of them."""
-        return [name.replace("_", ":", 1) for name in sorted(self._orphans)]
+        return [_artifact_id(name) for name in sorted(self._orphans)]
 
     def sweep(self, keep: Callable[[str], float]) -> int:
         """Deletes orphans that are older than `keep(artifact id)` seconds and than YOUNG, and
@@ -240,7 +312,7 @@ class Spool(Part):
                 return [
                     entry
                     for entry in entries
-                    if is_event_id(entry.name.partition("_")[2])
+                    if is_artifact_id(_artifact_id(entry.name.removesuffix(".part")))
                     and not entry.is_dir(follow_symlinks=False)
                 ]
         except FileNotFoundError:
@@ -254,13 +326,39 @@ class Spool(Part):
         except OSError:
             return set(self._sizes)
 
-    def _tell_full(self) -> None:
-        if not self._full:
-            log.warning(
-                "S3 spool is full (%d MB), so Frigate may delete files before they are uploaded",
-                self._limit // 1_000_000,
-            )
-        self._full = True
+    def _room(self, name: str) -> _Room:
+        return self._bulk if name.partition("_")[0] in self._bulk_kinds else self._usual
+
+    @contextmanager
+    def _only(self, name: str) -> Iterator[None]:
+        """Waits until no other thread works on the file `name`, and keeps others from doing so."""
+        with self._lock:
+            self._lock.wait_for(lambda: name not in self._busy)
+            self._busy.add(name)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._busy.discard(name)
+                self._lock.notify_all()
+
+    def _count(self, name: str, size: int) -> None:
+        self._room(name).bytes += size - self._sizes.get(name, 0)
+        self._sizes[name] = size
+
+    def _forget(self, name: str) -> None:
+        room, size = self._room(name), self._sizes.pop(name, 0)
+        self._versions.pop(name, "")
+        self._orphans.discard(name)
+        room.bytes -= size
+        if size and room.bytes <= room.limit // 2:
+            room.full = False
+
+    def _tell_full(self, room: _Room) -> None:
+        if not room.full:
+            log.warning("S3 spool is full (%s), so Frigate may delete files before they are "
+                        "uploaded", room.setting)  # fmt: skip
+        room.full = True
 
     def _tell_failure(self, artifact: Artifact, error: OSError) -> None:
         if not self._failure:
@@ -269,15 +367,20 @@ class Spool(Part):
 
 
 def _name(artifact_id: str) -> str:
-    # Ids are checked (`keys.is_event_id`): they have no slash, no blank and one colon.
-    return artifact_id.replace(":", "_", 1)
+    # Ids are checked (`keys.is_artifact_id`): they have no slash, no blank and no tilde.
+    return artifact_id.replace(":", "_", 1).replace(":", "~")
+
+
+def _artifact_id(name: str) -> str:
+    return name.replace("_", ":", 1).replace("~", ":")
 
 
 def _makes_sense(artifact: Artifact, artifact_id: str) -> bool:
     """Returns whether a description belongs to this artifact and the mirror can have written it."""
-    kind, _, subject_id = artifact_id.partition(":")
+    kind, subject_id = kind_of(artifact_id), subject_of(artifact_id)
     metadata = artifact.metadata
-    texts = [artifact.camera, artifact.key, artifact.content_type, artifact.version, artifact.flaw]
+    texts = [artifact.camera, artifact.key, artifact.content_type, artifact.version, artifact.flaw,
+             artifact.digest]  # fmt: skip
     if isinstance(metadata, dict):
         texts += [*metadata, *metadata.values()]
     return (
@@ -288,6 +391,8 @@ def _makes_sense(artifact: Artifact, artifact_id: str) -> bool:
         and kind_in(artifact.key) in ("", kind)
         and f"/{subject_id}-" in f"/{artifact.key}"
         and isinstance(metadata, dict)
+        and isinstance(artifact.about, dict)
+        and isinstance(artifact.bulk, bool)
     )
 
 

@@ -25,7 +25,7 @@ LEVELS = (
 import from its own level and from those below it."""
 BOTO = "frigate_mirror/sinks/s3/boto.py"  # imported when it is first needed
 FRIGATE_DATABASE = "frigate_mirror/frigate/database.py"
-FRIGATE_TABLES = {"event", "reviewsegment", "userreviewstatus"}
+FRIGATE_TABLES = {"event", "recordings", "reviewsegment", "timeline", "userreviewstatus"}
 KINDLESS = {"intake", "ledger", "spool", "upload"}
 """These parts work for every kind of file and therefore name none."""
 LOG_PREFIX = "s3 snapshot mirror"  # people search logs for it

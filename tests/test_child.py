@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 
 from frigate_mirror.ledger import lock
+from frigate_mirror.ledger.rows import Priority
 from frigate_mirror.part import Task
 from frigate_mirror.process.child import EX_FAILED, Stop
 from frigate_mirror.process.rounds import Rounds
 from frigate_mirror.sources.pipe import Pipe
-from frigate_mirror.upload import uploader
 from tests.rig import ROOT
 from tests.rig.processes import kill, marked, parents
 from tests.rig.servers import ACCESS, SECRET, Bucket, Moto
@@ -130,7 +130,7 @@ def test_a_thread_without_memory_ends_the_process_and_any_other_error_does_not(
     stop, faults = Stop(), [ValueError("passing"), MemoryError("no more")]
     monkeypatch.setattr(threading, "excepthook", stop.on_death)
 
-    def task(*_: object) -> None:
+    def task(*_: object, **__: object) -> None:
         assert not stop.wanted
         raise faults.pop(0)
 
@@ -140,8 +140,7 @@ def test_a_thread_without_memory_ends_the_process_and_any_other_error_does_not(
     else:
         mirror = world.mirror(MemorySink())
         monkeypatch.setattr(mirror.uploader, "step", task)
-        monkeypatch.setattr(uploader, "LIVE_THREADS", 0)
-        mirror.uploader.start(1)
+        mirror.uploader._start("upload", Priority.BACKLOG)
         [thread] = mirror.uploader._threads
         mirror.uploader.wake()
     thread.join(PATIENCE)

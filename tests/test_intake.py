@@ -626,13 +626,10 @@ def test_uploads_of_an_earlier_edition_are_recognised_and_not_uploaded_again(
 # -- two kinds
 
 
-class Notes:
+class Notes(Kind[Event]):
     """A toy kind beside the snapshots: one JSON document about each event, made in memory."""
 
     name = "metadata"
-
-    def is_final(self, event: Event) -> bool:
-        return event.ended is not None
 
     def find(self, event: Event, held: str) -> Artifact | None:
         return Artifact(
@@ -647,12 +644,6 @@ class Notes:
             version=event.label,
             opener=self.open,
         )
-
-    def flaw(self, file: BinaryIO) -> str:
-        return ""
-
-    def why_unseen(self, event: Event) -> str:
-        return ""
 
     def open(self, artifact: Artifact) -> BinaryIO:
         return BytesIO(artifact.origin.encode())

@@ -20,7 +20,7 @@ import pytest
 from frigate_mirror.artifact import Artifact, subject_of
 from frigate_mirror.ledger import schema
 from frigate_mirror.ledger.database import LedgerBusy, LedgerDamaged, LedgerNewer
-from frigate_mirror.ledger.ledger import Ledger, LedgerError
+from frigate_mirror.ledger.ledger import Ledger, LedgerError, Row
 from frigate_mirror.ledger.lock import RunLock
 from frigate_mirror.ledger.rows import Counts, Priority, Settled
 
@@ -641,7 +641,7 @@ def test_a_ledger_of_the_second_version_keeps_every_row(old_2: Path) -> None:
             waiting=1, pending=4, uploaded=2, failed=1, lost=1, gone=1, retrying=1, acknowledged=1
         )
         assert ledger.note("window") == "kept"
-    after = rows_of(old_2)
+    after = [old_columns(row) for row in rows_of(old_2)]
     assert [row.pop("digest") for row in after] == [None] * 10
     assert [row | {"source": row.pop("origin")} for row in after] == before
 
@@ -651,7 +651,24 @@ def test_a_ledger_of_the_third_version_keeps_every_row(old_3: Path) -> None:
     with contextlib.closing(Ledger(old_3)) as ledger:
         ledger.leave_out([("snapshot:1-new", "garage", 1.0, "cameras: not chosen")], 1.0)
         assert ledger.counts().unwanted == 1
-    assert [row for row in rows_of(old_3) if row["state"] != "unwanted"] == before
+    after = [old_columns(row) for row in rows_of(old_3)]
+    assert [row for row in after if row["state"] != "unwanted"] == before
+
+
+def test_a_ledger_of_the_fourth_version_keeps_every_row(tmp_path: Path) -> None:
+    path = Path(shutil.copyfile(OLD.with_name("ledger-4.db"), tmp_path / "ledger.db"))
+    before = rows_of(path)
+    with contextlib.closing(Ledger(path)) as ledger:
+        ledger.wait("clip:1-new", "garage", 1.0, 2.0, bulk=True)
+        assert ledger.waiting(2.0, 10, bulk=True) == [("clip:1-new", "garage", 1.0, 1)]
+    after = [old_columns(row) for row in rows_of(path)]
+    assert [row for row in after if row["id"] != "clip:1-new"] == before
+
+
+def old_columns(row: dict[str, object]) -> dict[str, object]:
+    """Returns the columns that a row had up to version 4."""
+    assert (row.pop("bulk"), row.pop("about")) in ((0, None), (1, None))
+    return row
 
 
 def test_the_queue_of_a_ledger_of_the_second_version_keeps_its_origin_and_order(
@@ -689,17 +706,17 @@ def test_a_migration_that_fails_changes_nothing(
         assert ledger.counts().pending == 4
 
 
-@pytest.mark.parametrize("version", [1, 2, 3, 4])
+@pytest.mark.parametrize("version", [1, 2, 3, 5])
 def test_a_column_that_a_later_version_adds_is_added_to_every_older_ledger(
     version: int, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path: Path = request.getfixturevalue({1: "old", 2: "old_2", 3: "old_3", 4: "old_3"}[version])
-    if version == 4:
+    path: Path = request.getfixturevalue({1: "old", 2: "old_2", 3: "old_3", 5: "old_3"}[version])
+    if version == 5:
         Ledger(path).close()
     name = "    acknowledged INTEGER"
     monkeypatch.setattr(schema, "DDL", schema.DDL.replace(name, f"    colour TEXT,\n{name}"))
-    monkeypatch.setattr(schema, "VERSION", 5)
-    monkeypatch.setitem(schema.CHANGED, 4, {})
+    monkeypatch.setattr(schema, "VERSION", 6)
+    monkeypatch.setitem(schema.CHANGED, 5, {})
     with contextlib.closing(Ledger(path)) as ledger:
         assert ledger.counts().pending == 4
         assert ledger.claim(1705329150.0) is not None
@@ -1177,3 +1194,80 @@ def test_a_held_lock_is_not_open_for_writing(tmp_path: Path) -> None:
     flags = Path(f"/proc/self/fdinfo/{held.name}").read_text().split("flags:")[1].split()[0]
     assert int(flags, 8) & os.O_ACCMODE == os.O_RDONLY
     lock.release()
+
+
+# -- several kinds
+
+
+def test_an_event_counts_once_whatever_the_number_of_its_files(ledger: Ledger) -> None:
+    def row(one: str, state: str) -> Row:
+        return (one, "door", f"p/{one}", 1.0, 2.0, state, 5, "")
+
+    ledger.add_settled([row("snapshot:1-a", "uploaded"), row("snapshot:2-b", "failed")])
+    assert ledger.events() == (1, 1)
+    rows = [("clip:1-a", "failed"), ("clip:1-a:2", "failed"), ("clip:2-b", "failed")]
+    rows += [("metadata:3-c", "uploaded"), ("metadata:1-a", "uploaded")]
+    ledger.add_settled([row(*one) for one in rows])
+    assert ledger.events() == (2, 2)
+    ledger.acknowledge("1-a")
+    assert ledger.events() == (2, 1)
+
+
+def test_the_counts_are_told_for_each_kind(ledger: Ledger) -> None:
+    ledger.add(ONE, Priority.LIVE, 1.0)
+    ledger.wait("clip:1-a", "door", 1.0, 2.0, bulk=True)
+    ledger.note_absent([("clip:2-b", "door", 1.0, "nothing recorded")], 1.0)
+    assert ledger.counts() == Counts(pending=1, waiting=1, gone=1)
+    assert ledger.counts().kinds == {
+        "snapshot": {"pending": 1},
+        "clip": {"waiting": 1, "gone": 1},
+    }
+
+
+def test_bulk_artifacts_have_a_queue_of_their_own(ledger: Ledger) -> None:
+    clip = dataclasses.replace(ONE, id="clip:1-a", bulk=True, about={"duration": 5.0})
+    ledger.add(clip, Priority.LIVE, 1.0)
+    ledger.add(ONE, Priority.BACKLOG, 2.0)
+    assert (ledger.next_due(), ledger.next_due(bulk=True)) == (2.0, 1.0)
+    entry = ledger.claim(9.0, bulk=True)
+    assert entry is not None and (entry.artifact.id, entry.artifact.bulk) == ("clip:1-a", True)
+    assert entry.artifact.about == {"duration": 5.0}
+    assert ledger.claim(9.0, bulk=True) is None
+    entry = ledger.claim(9.0)
+    assert entry is not None and entry.artifact.id == ONE.id
+
+
+def test_what_is_known_of_a_file_stays_after_its_upload(ledger: Ledger) -> None:
+    made = dataclasses.replace(ONE, about={"gaps": [[1.0, 2.5]]}, digest="ab", version="7")
+    ledger.add(made, Priority.LIVE, 1.0)
+    [before] = ledger.known([ONE.id, "clip:none"]).values()
+    assert (before.state, before.digest, before.about) == ("pending", "ab", made.about)
+    ledger.claim(2.0)
+    ledger.settle([Settled(3.0, ONE.id, ONE.key, version="7", size=9, digest="cd")])
+    [after] = ledger.known([ONE.id]).values()
+    assert (after.state, after.key, after.size, after.digest, after.version, after.about) == (
+        "uploaded", ONE.key, 9, "cd", "7", made.about
+    )  # fmt: skip
+
+
+def test_an_upload_that_says_it_is_incomplete_is_remembered(ledger: Ledger) -> None:
+    for number, about in enumerate(({}, {"complete": False}, {"complete": True})):
+        one = dataclasses.replace(ONE, id=f"metadata:{number}-a", about=about)
+        ledger.add(one, Priority.LIVE, 1.0)
+        ledger.claim(2.0)
+        ledger.settle([Settled(3.0, one.id, one.key)])
+    assert ledger.unfinished() == ["metadata:1-a"]
+
+
+def test_a_bulk_file_that_was_left_out_or_lost_waits_again(ledger: Ledger) -> None:
+    ledger.leave_out([("clip:1-a", "door", 1.0, "MIRROR_CLIP_LABELS: cat")], 1.0)
+    ledger.wait("clip:2-b", "door", 1.0, 1.0, bulk=True)
+    ledger.give_up("clip:2-b", "the disk is away", 2.0, lost=True)
+    ledger.note_absent([("clip:3-c", "door", 1.0, "nothing recorded")], 1.0)
+    assert ledger.wait_again(["clip:1-a", "clip:2-b", "clip:3-c"], 5.0) == 2
+    assert {row[0] for row in ledger.waiting(5.0, 10, bulk=True)} == {"clip:1-a", "clip:2-b"}
+    ledger.note_absent([(one, "door", 1.0, "nothing") for one in ("clip:1-a", "clip:2-b")], 6.0)
+    assert {one: known.state for one, known in ledger.known(["clip:1-a", "clip:2-b"]).items()} == {
+        "clip:1-a": "gone",
+        "clip:2-b": "lost",
+    }, "a dead letter stays one"

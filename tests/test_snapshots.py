@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from frigate_mirror.artifact import Artifact, kind_of, subject_of
+from frigate_mirror.catalog import NoFile
 from frigate_mirror.frigate.database import Event
-from frigate_mirror.frigate.snapshots import Snapshots, describe
+from frigate_mirror.frigate.describe import describe
+from frigate_mirror.frigate.snapshots import Snapshots
 from frigate_mirror.keys import KeyCodec, KeyFault, artifact_id
 from frigate_mirror.metadata import decode
 
@@ -182,6 +184,14 @@ def test_an_artifacts_id_is_its_kind_and_its_event() -> None:
     assert (kind_of(made), subject_of(made)) == ("snapshot", ID)
 
 
+def test_an_event_without_a_snapshot_has_none_unless_the_spool_still_holds_it(clips: Path) -> None:
+    event = dataclasses.replace(EVENT, has_snapshot=False)
+    with pytest.raises(NoFile, match="Frigate took no snapshot"):
+        found(clips, event)
+    (clips / "held").write_bytes(b"RIFF")
+    assert getattr(found(clips, event), "content_type", "") == "image/webp"
+
+
 @pytest.mark.parametrize(
     ("changes", "final"),
     [
@@ -189,9 +199,7 @@ def test_an_artifacts_id_is_its_kind_and_its_event() -> None:
         ({"ended": None}, False),
         ({"ended": 99_999_999_999.0}, True),
         ({"ended": 1.0}, True),
-        ({"has_snapshot": False}, False),
         ({"ended": None, "tracked": False}, True),
-        ({"ended": None, "tracked": False, "has_snapshot": False}, False),
     ],
 )
 def test_a_snapshot_is_final_once_its_event_has_ended_or_at_once_if_the_event_is_not_tracked(

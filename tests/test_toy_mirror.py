@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from frigate_mirror.artifact import Artifact
+from frigate_mirror.catalog import Kind
 from frigate_mirror.ledger.folders import open_alone
 from frigate_mirror.mirror import Mirror
 from frigate_mirror.sinks.sink import Probe, Receipt, Stored
@@ -35,22 +36,13 @@ class Shop:  # the catalog
         return ["robot"]
 
 
-class Labels:  # the kind
+class Labels(Kind[Toy]):  # the kind
     name = "label"
-
-    def is_final(self, toy: Toy) -> bool:
-        return True
 
     def find(self, toy: Toy, held: str) -> Artifact | None:
         return Artifact(id=f"label:{toy.id}", camera=toy.camera, started=toy.started,
                         key=f"labels/{toy.id}-label.txt", origin=toy.id, size=len(toy.id),
                         content_type="text/plain", metadata={}, opener=self.open)  # fmt: skip
-
-    def flaw(self, file: BinaryIO) -> str:
-        return ""
-
-    def why_unseen(self, toy: Toy) -> str:
-        return ""
 
     def open(self, artifact: Artifact) -> BinaryIO:
         return BytesIO(artifact.origin.encode())

@@ -35,6 +35,7 @@ from tests.rig.worlds import DAY, NOW, Clock, World
 
 LIVE, RETRY, BACKLOG = Priority
 POISON = "poison"
+EXTRA_THREADS = uploader.LIVE_THREADS + 1  # and one for bulk artifacts
 
 
 class Bench:
@@ -746,16 +747,16 @@ def test_threads_for_live_artifacts_with_nothing_to_do_in_an_outage_do_not_spin(
     assert state(far) is not False
     steps = count_calls(far.uploader, "step")
     far.uploader.start(0)
-    until(lambda: len(steps) == uploader.LIVE_THREADS)
+    until(lambda: len(steps) == EXTRA_THREADS)
     threading.Event().wait(0.5)
-    assert len(steps) == uploader.LIVE_THREADS
+    assert len(steps) == EXTRA_THREADS
 
 
 def test_while_everything_waits_a_wake_up_claims_nothing(far: Bench) -> None:
     down(far, failures=8)
     steps, claims = count_calls(far.uploader, "step"), count_calls(far.ledger, "claim")
     far.uploader.start(2)
-    until(lambda: len(steps) == 2 + uploader.LIVE_THREADS)
+    until(lambda: len(steps) == 2 + EXTRA_THREADS)
     for _ in range(5):
         before = len(steps)
         far.add()
@@ -767,7 +768,7 @@ def test_while_everything_waits_a_wake_up_claims_nothing(far: Bench) -> None:
 def test_one_call_wakes_as_many_threads_as_there_is_work_for(far: Bench) -> None:
     asked = pauses(far)
     far.uploader.start(3)
-    until(lambda: len(asked) == 2 * (3 + uploader.LIVE_THREADS))
+    until(lambda: len(asked) == 2 * (3 + EXTRA_THREADS))
     hanging = Hanging(far, backlog=5)
     far.uploader.wake()
     until(lambda: len(hanging.begun) == 3)
@@ -794,7 +795,7 @@ def test_the_backlog_waits_for_bandwidth_and_a_live_artifact_does_not(bench: Ben
     live = [bench.add(LIVE, data=b"x" * 1000) for _ in range(2)]
     assert bench.drain() == 2
     assert bench.sink.puts == [backlog[0], *reversed(live)]
-    assert bench.uploader._rest(BACKLOG) == 2.0, "and a call ends it sooner"
+    assert bench.uploader._rest(BACKLOG, bulk=False) == 2.0, "and a call ends it sooner"
     now[0] += 2.999
     assert bench.drain() == 0, "what is live is paid for too"
     now[0] += 0.002

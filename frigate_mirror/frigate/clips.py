@@ -1,215 +1,283 @@
-"""Makes the clip of a span of time from Frigate's recording segments.
+"""The kind `clip`: an mp4 of the event, made from Frigate's recording segments without encoding.
 
-ffmpeg copies the streams into one mp4, and encodes nothing. Its exit code proves little: it also
-ends with 0 if a segment is missing. The result is therefore compared with what the segments hold.
+Frigate stores a segment of 10 seconds some 5 to 20 seconds after its end, and with its default
+retention it often never stores the last one, which shows only a scene at rest. A clip is therefore
+ready when the segments reach the event's end or, from 20 seconds after the end on, the moment when
+the object was last seen.
+
+Where there is no ffmpeg, the segments are mirrored as they are, as the parts of the clip.
 """
 
 from __future__ import annotations
 
-import itertools
-import os
-import shutil
-import tempfile
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+import errno
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from frigate_mirror import mp4
-from frigate_mirror.files import open_regular
-from frigate_mirror.frigate.ffmpeg import Ffmpeg, FfmpegError
-from frigate_mirror.frigate.segments import TOLERANCE, Segment, Span, chain
-from frigate_mirror.mp4 import Movie, Mp4Error
+from frigate_mirror.artifact import Artifact, open_file
+from frigate_mirror.catalog import Kind, NoFile, NotYet
+from frigate_mirror.files import regular_file
+from frigate_mirror.frigate.clipmaker import Clip, ClipMaker, NoRecording
+from frigate_mirror.frigate.database import Event, FrigateDatabase
+from frigate_mirror.frigate.describe import describe
+from frigate_mirror.frigate.ffmpeg import FfmpegError, FfmpegStopped, NoFfmpeg
+from frigate_mirror.frigate.segments import Segment, chain
+from frigate_mirror.keys import CLIP, KeyCodec, artifact_id
+from frigate_mirror.mp4 import Mp4Error
 
-WHOLE_SECOND = 1.0
-"""Seconds by which a segment may begin later than its row says, because Frigate cuts the time."""
-COPY = (
-    "-protocol_whitelist", "file", "-f", "concat", "-safe", "0", "-i", "list",
-    "-map", "0:v:0", "-map", "0:a:0?", "-c", "copy",
-    # The same segments give the same bytes: no times, no name of a version.
-    "-map_metadata", "-1", "-fflags", "+bitexact",
-    "-movflags", "+faststart", "-f", "mp4",
-)  # fmt: skip
-
-
-class NoRecording(Exception):
-    """No segment of the span can be shown. The text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClipPart:
-    """One mp4 file. It shows the time from `start` to `end` (Unix seconds) without its gaps.
-    `start` is a keyframe, up to a few seconds before the time that was asked for. It is derived
-    from durations, and is exact to a fraction of a second."""
-
-    path: Path
-    size: int
-    duration: float
-    start: float
-    end: float
+log = logging.getLogger("frigate_s3.clips")
+LOOK_AGAIN = 2.0  # seconds
+STILL_TAIL = 20.0  # seconds after the end for which a clip waits for what follows the last sight
+LATEST = 120.0  # seconds after the end; what Frigate has not stored by then never comes
+AFTER_FAILURE = 30.0  # seconds
+MOST_FAILURES = 2  # of ffmpeg for one event; then its segments are mirrored as they are
+MOST_GAPS = 100  # that are told
+RAW = "raw "
+"""Begins the origin of a part that is a segment as it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """A clip. It has several parts if the codec or the resolution changes in it.
+class Clips(Kind[Event]):
+    """Makes the clips of events, one at a time.
 
-    gaps   times without a recording
-    cut    says that the clip ends at a limit, or is empty
-    flaw   says which segments could not be used, or is empty
+    `maker` returns what makes them, or None where there is no ffmpeg. `padding` is how many seconds
+    a clip shows before and after its event; a clip of raw segments ends at the limits `longest`
+    (seconds) and `most_bytes`. `clock` gives Unix seconds.
     """
 
-    parts: tuple[ClipPart, ...]
-    gaps: tuple[Span, ...]
-    cut: str
-    flaw: str
+    name = CLIP
+    bulk = True
 
-    def remove(self) -> None:
-        """Deletes the files that are still where they were made."""
-        shutil.rmtree(self.parts[0].path.parent, ignore_errors=True)
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """A segment that retention cannot take away any more. ffmpeg finds it under `name`."""
-
-    segment: Segment
-    name: str
-    size: int
-    movie: Movie
-
-
-class ClipMaker:
-    """Makes clips in `folder`, which no other process uses and which should be on the file system
-    of the recordings. Whatever an earlier process has left there is deleted.
-
-    A clip has at most `longest` seconds and `most_bytes` bytes. It makes one clip at a time.
-    """
-
-    def __init__(self, ffmpeg: Ffmpeg, folder: Path, longest: float, most_bytes: int) -> None:
-        self._ffmpeg = ffmpeg
-        self._folder = folder
+    def __init__(
+        self,
+        database: FrigateDatabase,
+        keys: KeyCodec,
+        maker: Callable[[], ClipMaker | None],
+        *,
+        padding: tuple[float, float],
+        longest: float,
+        most_bytes: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._database = database
+        self._keys = keys
+        self._find_maker = maker
+        self._before, self._after = padding
         self._longest = longest
         self._most_bytes = most_bytes
-        shutil.rmtree(folder, ignore_errors=True)
+        self._clock = clock
+        self._turn = threading.Lock()
+        self._maker: ClipMaker | None = None
+        self._looked = False
+        self._failures: dict[str, int] = {}
 
-    def make(self, segments: Iterable[Segment], since: float, until: float) -> Clip:
-        """Makes the clip from `since` to `until` (Unix seconds). The caller moves its files away
-        and then calls `Clip.remove`.
-
-        Raises NoRecording, FfmpegError, and OSError if a disk fails or is full. After an exception
-        nothing of the clip is left.
-        """
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix="clip-", dir=self._folder))
-        try:
-            with ExitStack() as files:
-                return self._make(list(segments), since, until, work, files)
-        except BaseException:
-            shutil.rmtree(work, ignore_errors=True)
-            raise
-        finally:
-            shutil.rmtree(work / "held", ignore_errors=True)
-
-    def _make(
-        self, segments: list[Segment], since: float, until: float, work: Path, files: ExitStack
-    ) -> Clip:
-        cut = ""
-        if until - since > self._longest:
-            until = since + self._longest
-            cut = f"cut after {self._longest:g} s, the limit for a clip"
-        held: list[_Held] = []
-        flaws: list[str] = []
-        (work / "held").mkdir()
-        room = self._most_bytes
-        needed = chain(segments, since - WHOLE_SECOND, until).segments
-        for number, segment in enumerate(needed):
+    @contextmanager
+    def make(self, event: Event, held: str) -> Iterator[Sequence[Artifact]]:
+        event.check_names()
+        if not event.has_clip:
+            raise NoFile("Frigate recorded nothing of this event")
+        segments, since, until = self._ready(event)
+        with self._turn:
+            clip = self._made(event.id, segments, since, until)
+            if clip is None:
+                yield self._raw(event, segments, since)
+                return
             try:
-                one = _hold(segment, work / "held" / f"{number:06}", files)
-            except FileNotFoundError:
-                flaws.append(f"the segment {segment.path} is missing")
-                continue
-            except Mp4Error as error:
-                flaws.append(f"the segment {segment.path} is damaged: {error}")
-                continue
-            room -= one.size
-            if room < 0:
-                until = segment.start
-                cut = f"cut before it has more than {self._most_bytes} bytes, the limit for a clip"
-                break
-            held.append(one)
-        flaw = flaws[0] if flaws else ""
-        if len(flaws) > 1:
-            flaw += f" (and {len(flaws) - 1} more segments)"
-        parts = [
-            self._join(list(group), since, until, work / f"part-{number:04}.mp4")
-            for number, (_, group) in enumerate(itertools.groupby(held, _codecs), start=1)
-        ]
-        if not parts:
-            raise NoRecording(flaw or cut or "Frigate has no recording of this time")
-        gaps = chain([one.segment for one in held], since, until).gaps
-        return Clip(tuple(parts), gaps, cut, flaw)
+                yield self._parts(event, clip, since, until)
+            finally:
+                clip.remove()
 
-    def _join(self, held: Sequence[_Held], since: float, until: float, path: Path) -> ClipPart:
-        """Copies segments with the same codecs into one file."""
-        lines = ["ffconcat version 1.0"]
-        planned = 0.0
-        start = end = 0.0
-        for one in held:
-            last = min(one.movie.duration, until - one.segment.start)
-            first = min(last, max(0.0, since - WHOLE_SECOND - one.segment.start))
-            lines.append(f"file {one.name}")
-            if first > 0:
-                lines.append(f"inpoint {first:.6f}")
-            if last < one.movie.duration:
-                lines.append(f"outpoint {last:.6f}")
-            if one is held[0]:
-                start = one.segment.start + first
-            end = one.segment.start + last
-            # ffmpeg lets a segment begin where all tracks of the one before it have ended.
-            planned += (last if one is held[-1] else one.movie.length) - first
-        folder = path.parent / "held"
-        (folder / "list").write_text("\n".join(lines))
-        descriptors = [int(one.name.rpartition("/")[2]) for one in held if "/" in one.name]
-        said = self._ffmpeg.run([*COPY, str(path)], path, folder, descriptors)
-        if "Impossible to open" in said:
-            raise FfmpegError("ffmpeg could not open one of the segments")
+    def flaw(self, file: BinaryIO) -> str:
         try:
-            movie = mp4.read(path)
-        except (Mp4Error, FileNotFoundError) as error:
-            raise FfmpegError(
-                f"ffmpeg ended with code 0, but wrote no whole mp4: {error}"
-            ) from error
-        if movie.duration < planned - TOLERANCE:
-            raise FfmpegError(
-                f"ffmpeg ended with code 0, but its clip has {movie.duration:.1f} s "
-                f"instead of {planned:.1f} s"
+            mp4.read(file)
+        except Mp4Error as error:
+            return f"the clip is damaged: {error}"
+        finally:
+            file.seek(0)
+        return ""
+
+    def open(self, artifact: Artifact) -> BinaryIO:
+        """Makes the clip again, because the spool does not hold it."""
+        if artifact.origin.startswith(RAW):
+            return open_file(artifact, artifact.origin.removeprefix(RAW))
+        try:
+            since, until, part = map(float, artifact.origin.split())
+        except ValueError:
+            raise FileNotFoundError(f"{artifact.id} says of no recording") from None
+        segments = self._database.recordings(artifact.camera, since, until)
+        with self._turn:
+            maker = self._usable_maker()
+            try:
+                if maker is None:
+                    raise NoFfmpeg("there is no ffmpeg")
+                clip = maker.make(segments, since, until)
+            except NoRecording as error:
+                raise FileNotFoundError(str(error)) from error
+            except FfmpegError as error:
+                raise OSError(errno.EIO, str(error)) from error
+            try:
+                if part > len(clip.parts):
+                    raise FileNotFoundError(f"the clip has no part {part:g} any more")
+                return _opened(clip.parts[int(part) - 1].path)
+            finally:
+                clip.remove()
+
+    def stop(self) -> None:
+        if self._maker is not None:
+            self._maker.stop()
+
+    # -- whether it is ready
+
+    def _ready(self, event: Event) -> tuple[list[Segment], float, float]:
+        """Returns the segments of the event's clip and the span of time that it shows. Raises
+        NotYet and NoFile."""
+        assert event.ended is not None
+        since, until = event.started - self._before, event.ended + self._after
+        age = self._clock() - event.ended
+        if age < 0:  # the end of an event that was created by hand may lie in the future
+            raise NotYet(1.0 - age)
+        found = self._database.recordings(event.camera, since, until + LATEST)
+        late = age >= LATEST or any(segment.start > event.ended for segment in found)
+        segments = [segment for segment in found if segment.start < until]
+        if not late and chain(segments, event.started, event.ended).gaps:
+            seen = self._database.last_seen(event.id) if age >= STILL_TAIL else None
+            if seen is None or chain(segments, event.started, seen).gaps:
+                raise NotYet(LOOK_AGAIN)
+        if not chain(segments, event.started, event.ended).segments:
+            if age < LATEST:
+                raise NotYet(LOOK_AGAIN)
+            raise NoFile("Frigate has no recording of this event")
+        # The same clip can be made again, even if Frigate has stored more by then.
+        return segments, since, min(until, max(segment.end for segment in segments))
+
+    # -- how it is made
+
+    def _made(
+        self, event_id: str, segments: Sequence[Segment], since: float, until: float
+    ) -> Clip | None:
+        """Returns the clip, or None if the segments are to be mirrored as they are."""
+        maker = self._usable_maker()
+        if maker is None or self._failures.get(event_id, 0) >= MOST_FAILURES:
+            self._failures.pop(event_id, None)
+            return None
+        try:
+            clip = maker.make(segments, since, until)
+        except NoRecording as error:
+            raise NoFile(str(error)) from error
+        except FfmpegStopped as error:
+            raise NotYet(0.0) from error
+        except NoFfmpeg as error:
+            log.warning("S3 clips: %s, so the segments are mirrored as they are", error)
+            return None
+        except FfmpegError as error:
+            self._failures[event_id] = self._failures.get(event_id, 0) + 1
+            log.warning("S3 clips: the clip of %s fails: %s", event_id, error)
+            raise NotYet(AFTER_FAILURE) from error
+        self._failures.pop(event_id, None)
+        return clip
+
+    def _usable_maker(self) -> ClipMaker | None:
+        if not self._looked:
+            self._looked, self._maker = True, self._find_maker()
+            if self._maker is None:
+                log.warning(
+                    "S3 clips: there is no ffmpeg, so the segments are mirrored as they are"
+                )
+        return self._maker
+
+    # -- what comes of it
+
+    def _parts(self, event: Event, clip: Clip, since: float, until: float) -> list[Artifact]:
+        """Returns an artifact for each file of the clip."""
+        many = len(clip.parts) > 1
+        gaps = [gap for gap in clip.gaps if gap[1] > event.started and gap[0] < (event.ended or 0)]
+        notes = "; ".join(filter(None, [clip.cut, clip.flaw]))
+        return [
+            self._artifact(
+                event,
+                number,
+                f"-part-{number:04}.mp4" if many else ".mp4",
+                f"{since!r} {until!r} {number}",
+                part.size,
+                part.path,
+                {"start": part.start, "end": part.end, "duration": part.duration}
+                | (_told(gaps, notes, len(clip.parts)) if number == 1 else {}),
             )
-        start -= max(0.0, movie.duration - planned)  # ffmpeg began at the keyframe before
-        return ClipPart(path, path.stat().st_size, movie.duration, start, end)
+            for number, part in enumerate(clip.parts, start=1)
+        ]
+
+    def _raw(self, event: Event, segments: Sequence[Segment], since: float) -> list[Artifact]:
+        """Returns an artifact for each segment, up to the limits for a clip."""
+        needed = chain(segments, event.started, event.ended or since)
+        found: list[tuple[Segment, int]] = []
+        notes, room = ["the recording segments as they are, without ffmpeg"], self._most_bytes
+        for segment in needed.segments:
+            status = regular_file(segment.path)
+            if status is None:
+                notes.append(f"the segment {segment.path} is missing")
+            elif room < status.st_size or segment.start >= since + self._longest:
+                notes.append("cut at the limit for a clip")
+                break
+            else:
+                room -= status.st_size
+                found.append((segment, status.st_size))
+        if not found:
+            raise NoFile("; ".join(notes[1:]) or "Frigate has no recording of this event")
+        gaps = chain([segment for segment, _ in found], event.started, event.ended or since).gaps
+        return [
+            self._artifact(
+                event,
+                number,
+                f"-part-{number:04}.mp4",
+                f"{RAW}{segment.path}",
+                size,
+                Path(segment.path),
+                {"start": segment.start, "end": segment.end}
+                | (_told(gaps, "; ".join(notes), len(found)) if number == 1 else {}),
+            )
+            for number, (segment, size) in enumerate(found, start=1)
+        ]
+
+    def _artifact(
+        self,
+        event: Event,
+        number: int,
+        ending: str,
+        origin: str,
+        size: int,
+        path: Path,
+        about: dict[str, object],
+    ) -> Artifact:
+        return Artifact(
+            id=artifact_id(CLIP, event.id, number),
+            camera=event.camera,
+            started=event.started,
+            key=self._keys.key(event.camera, event.id, event.started, ending),
+            origin=origin,
+            size=size,
+            content_type="video/mp4",
+            metadata=describe(event),
+            version=f"{event.started!r} {event.ended!r}",
+            about=about,
+            bulk=True,
+            opener=lambda artifact: open_file(artifact, str(path)),
+        )
 
 
-def _codecs(held: _Held) -> tuple[mp4.Codec, mp4.Codec | None]:
-    return held.movie.video, held.movie.audio
+def _told(gaps: Sequence[tuple[float, float]], notes: str, parts: int) -> dict[str, object]:
+    """Returns what is told of the whole clip, beside its first part."""
+    told: dict[str, object] = {"gaps": [list(gap) for gap in gaps[:MOST_GAPS]], "note": notes}
+    return told | ({"parts": parts} if parts > 1 else {})
 
 
-def _hold(segment: Segment, target: Path, files: ExitStack) -> _Held:
-    """Keeps a segment from being taken away: by a hard link, or, where the file system refuses
-    links, by keeping it open. Raises Mp4Error and OSError; FileNotFoundError if there is none."""
-    try:
-        os.link(segment.path, target, follow_symlinks=False)
-        name, file = target.name, open_regular(target)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        file = files.enter_context(open_regular(segment.path))
-        return _held(segment, f"/proc/self/fd/{file.fileno()}", file)
-    with file:
-        return _held(segment, name, file)
-
-
-def _held(segment: Segment, name: str, file: BinaryIO) -> _Held:
-    movie = mp4.read(file)
-    if not movie.duration:
-        raise Mp4Error("it has no picture")
-    return _Held(segment, name, os.fstat(file.fileno()).st_size, movie)
+def _opened(path: Path) -> BinaryIO:
+    """Opens a file that is deleted at once, so that nothing of it is left after a kill."""
+    file = FileIO(path)
+    path.unlink()
+    return cast(BinaryIO, file)

@@ -41,18 +41,31 @@ class Camera:
 
 def cameras(api: str = API) -> list[Camera]:
     """Returns the cameras that are enabled. Raises ConfigError."""
+    config = _read(api, _Config)
+    enabled = {name: one for name, one in config["cameras"].items() if one["enabled"]}
+    return [_camera(plain(name), one) for name, one in enabled.items()]
+
+
+def ffmpeg_path(api: str = API) -> str:
+    """Returns the setting `ffmpeg.path`, or an empty text if Frigate does not answer."""
+    try:
+        return str(_read(api, _FfmpegConfig)["ffmpeg"]["path"])
+    except ConfigError:
+        return ""
+
+
+def _read(api: str, shape: type) -> Any:
+    """Returns the part of the answer that `shape` describes. Raises ConfigError."""
     url = f"{api}/api/config"
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(url, timeout=PATIENCE) as answer:
-            config = shaped(json.loads(answer.read(LARGEST)), _Config)
+            return shaped(json.loads(answer.read(LARGEST)), shape)
     except (OSError, http.client.HTTPException) as error:  # an error of HTTP is an OSError, too
         why = getattr(error, "reason", error)  # of urllib's errors the reason is what people need
         raise ConfigError(f"{url}: {plain(str(why))}") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{url}: not the settings of Frigate 0.16 to 0.18") from error
-    enabled = {name: one for name, one in config["cameras"].items() if one["enabled"]}
-    return [_camera(plain(name), one) for name, one in enabled.items()]
 
 
 def _camera(name: str, found: Mapping[str, Any]) -> Camera:
@@ -101,6 +114,16 @@ class _Camera:
     snapshots: _Snapshots
     objects: _Objects
     zones: Mapping[str, _Zone]
+
+
+@dataclass
+class _Ffmpeg:
+    path: str
+
+
+@dataclass
+class _FfmpegConfig:
+    ffmpeg: _Ffmpeg
 
 
 @dataclass

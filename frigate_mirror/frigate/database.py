@@ -8,14 +8,15 @@ statement and closes it, so that Frigate can close it last and write back its lo
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import math
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ import peewee
 from peewee import sqlite3  # type: ignore[attr-defined]  # pysqlite3 where peewee found it
 
 from frigate_mirror.catalog import CatalogError
+from frigate_mirror.frigate.segments import Segment
+from frigate_mirror.keys import KeyFault, is_event_id
 
 log = logging.getLogger("frigate_s3.catalog")
 IDS_PER_EVENT = 20  # a page of ids has 20 times as many rows as a page of events
@@ -35,20 +38,26 @@ NEEDED = {"id", "camera", "start_time", "has_snapshot"}
 # SQLite sorts every text after infinity, so that only numbers pass the comparison with `until`.
 WINDOW = """SELECT id, start_time, rowid FROM event
     WHERE start_time >= ?1 AND (start_time, rowid) > (?1, ?2) AND start_time < ?3
-      AND has_snapshot != 0 AND typeof(id) = 'text'
+      AND (has_snapshot != 0 OR ?5) AND typeof(id) = 'text'
     ORDER BY start_time, rowid LIMIT ?4"""
 RECENT = "SELECT count(*), total(has_snapshot != 0) FROM event WHERE start_time >= ?"
 ENDED = """SELECT id FROM event
-    WHERE start_time >= ?1 AND end_time >= ?2 AND has_snapshot != 0 AND typeof(id) = 'text'
+    WHERE start_time >= ?1 AND end_time >= ?2 AND (has_snapshot != 0 OR ?4)
+      AND typeof(id) = 'text'
     ORDER BY end_time DESC LIMIT ?3"""
 # An event can be in several review items. SQLite reads only items that overlap the events in time.
-REVIEWS = """SELECT detection.value, max(review.severity = 'alert'), max(EXISTS (
+REVIEWS = """SELECT detection.value, review.id, review.severity, EXISTS (
         SELECT 1 FROM userreviewstatus AS seen
-        WHERE seen.review_segment_id = review.id AND seen.has_been_reviewed))
+        WHERE seen.review_segment_id = review.id AND seen.has_been_reviewed)
     FROM reviewsegment AS review, json_each(review.data, '$.detections') AS detection
     WHERE review.start_time <= ?1 AND (review.end_time IS NULL OR review.end_time >= ?2)
       AND detection.value IN (SELECT value FROM json_each(?3))
-    GROUP BY detection.value"""
+    ORDER BY review.start_time, review.id"""
+# A segment lasts 10 s, and never an hour. The lower bound lets SQLite use the index.
+RECORDINGS = """SELECT path, start_time, end_time FROM recordings
+    WHERE camera = ?1 AND start_time <= ?3 AND start_time >= ?2 - 3600 AND end_time >= ?2
+      AND typeof(path) = 'text' {condition} ORDER BY start_time"""
+LAST_SEEN = "SELECT max(timestamp) FROM timeline WHERE source_id = ? AND class_type = 'gone'"
 REVIEWED = """SELECT 1 FROM userreviewstatus AS seen
     JOIN reviewsegment AS review ON review.id = seen.review_segment_id
     WHERE seen.has_been_reviewed AND review.start_time >= ? LIMIT 1"""
@@ -59,7 +68,11 @@ class Event:
     """An event of Frigate. `score` is 0 to 1 or None; `tracked` is true for a tracked object and
     false for a manual, API or audio event. `severity` is that of the review items that contain the
     event, `alert` if one of them is an alert; without a review item it is what Frigate noted at the
-    event's end, or empty. `reviewed` says whether anyone has reviewed such an item."""
+    event's end, or empty. `reviewed` says whether anyone has reviewed such an item; `reviews` has
+    the id and severity of each.
+
+    `row` is the whole row, and `timeline` are the rows of the event in that table, with JSON
+    columns as documents; both are empty unless the catalog reads events whole."""
 
     id: str
     camera: str
@@ -74,17 +87,42 @@ class Event:
     has_clip: bool = False
     severity: str = ""
     reviewed: bool = False
+    reviews: tuple[tuple[str, str], ...] = ()
+    row: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    timeline: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+
+    @property
+    def has_final_files(self) -> bool:
+        """Whether Frigate will not change the event's pictures any more. It writes those of a
+        tracked object just before the event ends, and all others when the event starts."""
+        return self.ended is not None or not self.tracked
+
+    def check_names(self) -> None:
+        """Raises KeyFault if the event's id or its camera can stand in no file's name."""
+        if not is_event_id(self.id) or "/" in self.camera or "\0" in self.camera:
+            raise KeyFault(f"event {self.id!r} of camera {self.camera[:40]!r} names no file")
 
 
 class FrigateDatabase:
-    """The catalog of the events that have a snapshot. See `catalog.Catalog`."""
+    """The catalog of Frigate's events. See `catalog.Catalog`."""
 
-    def __init__(self, path: Path, batch: int = 50, *, reviews: bool = False) -> None:
-        """`batch` is how many events one read fetches; with `reviews` it also reads their review
-        items."""
+    def __init__(
+        self,
+        path: Path,
+        batch: int = 50,
+        *,
+        reviews: bool = False,
+        whole: bool = False,
+        without_snapshot: bool = False,
+    ) -> None:
+        """`batch` is how many events one read fetches. With `reviews` it also reads their review
+        items, with `whole` these and everything else that Frigate knows of them. It lists the
+        events that have a snapshot, or, with `without_snapshot`, all events."""
         self._path = path
         self._batch = batch
-        self._reviews = reviews
+        self._reviews = reviews or whole
+        self._whole = whole
+        self._without_snapshot = without_snapshot
         self._database = Database(
             f"file://{quote(os.fsencode(path))}?mode=ro", uri=True, timeout=BUSY_SECONDS
         )
@@ -101,7 +139,9 @@ class FrigateDatabase:
                 marks = ", ".join("?" * len(some))
                 rows = ask(f"SELECT {names} FROM event WHERE id IN ({marks})", some)
                 page = list(filter(None, map(event_of, rows)))
-                events += _with_reviews(page, ask) if self._reviews and page else page
+                if self._reviews and page:
+                    page = _with_reviews(page, ask)
+                events += _with_rows(page, ask) if self._whole and page else page
         return events
 
     def window(self, since: float, until: float = math.inf) -> Iterator[list[str]]:
@@ -113,7 +153,7 @@ class FrigateDatabase:
         after, page = (since, -(2**63)), IDS_PER_EVENT * self._batch
         while True:
             with self._reading() as ask:
-                rows = ask(WINDOW, (*after, until, page))
+                rows = ask(WINDOW, (*after, until, page, self._without_snapshot))
             if rows:
                 yield [row[0] for row in rows]
             if len(rows) < page:
@@ -125,7 +165,40 @@ class FrigateDatabase:
         with self._reading() as ask:
             if "end_time" not in _present(ask):
                 return []
-            return [event_id for (event_id,) in ask(ENDED, (since, ended, most))]
+            values = (since, ended, most, self._without_snapshot)
+            return [event_id for (event_id,) in ask(ENDED, values)]
+
+    def recordings(self, camera: str, since: float, until: float) -> list[Segment]:
+        """Returns the segments of the camera's main stream that overlap this span, in order. Raises
+        CatalogError."""
+        with self._reading() as ask:
+            columns = {name for _, name, *_ in ask("PRAGMA table_info(recordings)")}
+            condition = "AND stream_type = 'main'" if "stream_type" in columns else ""
+            rows = ask(RECORDINGS.format(condition=condition), (camera, since, until))
+        numbers = ((path, _number(start), _number(end)) for path, start, end in rows)
+        return [
+            Segment(path, start, end)
+            for path, start, end in numbers
+            if start is not None and end is not None
+        ]
+
+    def last_seen(self, event_id: str) -> float | None:
+        """Returns when Frigate last saw the event's object, or None if it noted no such time.
+        Raises CatalogError."""
+        with self._reading() as ask:
+            [(at,)] = ask(LAST_SEEN, (event_id,))
+        return _number(at)
+
+    def thumbnail(self, event_id: str) -> bytes:
+        """Returns the thumbnail that lies in the event's row, or nothing. Raises CatalogError."""
+        with self._reading() as ask:
+            if not any(name == "thumbnail" for _, name, *_ in ask("PRAGMA table_info(event)")):
+                return b""
+            rows = ask("SELECT thumbnail FROM event WHERE id = ?", (event_id,))
+        try:
+            return base64.b64decode(rows[0][0] or "", validate=True) if rows else b""
+        except (ValueError, TypeError):
+            return b""
 
     def recent(self, since: float) -> tuple[int, int]:
         """Returns how many events started from `since` on, and how many of them have a snapshot.
@@ -214,13 +287,70 @@ def _with_reviews(events: list[Event], ask: _Ask) -> list[Event]:
     until = max(math.inf if event.ended is None else event.ended for event in events)
     ids = json.dumps([event.id for event in events])
     rows = ask(REVIEWS, (until, min(event.started for event in events), ids))
-    found = {event_id: (alert, seen) for event_id, alert, seen in rows}
+    found: dict[str, list[tuple[str, str, bool]]] = {}
+    for event_id, *review in rows:
+        found.setdefault(event_id, []).append((str(review[0]), str(review[1]), bool(review[2])))
+    return [_reviewed(event, found[event.id]) if event.id in found else event for event in events]
+
+
+def _reviewed(event: Event, reviews: list[tuple[str, str, bool]]) -> Event:
+    return replace(
+        event,
+        severity="alert" if any(severity == "alert" for _, severity, _ in reviews) else "detection",
+        reviewed=any(seen for _, _, seen in reviews),
+        reviews=tuple((review_id, severity) for review_id, severity, _ in reviews),
+    )
+
+
+def _with_rows(events: list[Event], ask: _Ask) -> list[Event]:
+    """Completes the events with all columns of their rows and with their timeline."""
+    ids = [event.id for event in events]
+    rows = {row["id"]: row for row in _whole_rows(ask, "event", "id", ids, leave_out="thumbnail")}
+    timeline: dict[str, list[Mapping[str, Any]]] = {}
+    for row in _whole_rows(ask, "timeline", "source_id", ids):
+        timeline.setdefault(row["source_id"], []).append(row)
+    for of_event in timeline.values():
+        of_event.sort(key=lambda row: (str(row.get("timestamp")), str(row.get("class_type"))))
     return [
-        replace(event, severity="alert" if found[event.id][0] else "detection",
-                reviewed=bool(found[event.id][1]))
-        if event.id in found else event
+        replace(event, row=rows.get(event.id, {}), timeline=tuple(timeline.get(event.id, ())))
         for event in events
-    ]  # fmt: skip
+    ]
+
+
+def _whole_rows(
+    ask: _Ask, table: str, key: str, ids: list[str], leave_out: str = ""
+) -> list[dict[str, Any]]:
+    """Returns the rows whose column `key` is one of `ids`, with whatever columns this version of
+    Frigate has. A column that is declared as JSON becomes a document."""
+    declared = {name: str(kind).upper() for _, name, kind, *_ in ask(f"PRAGMA table_info({table})")}
+    names = sorted(declared.keys() - {leave_out})
+    if key not in names:
+        return []
+    quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
+    marks = ", ".join("?" * len(ids))
+    rows = ask(f"SELECT {quoted} FROM {table} WHERE {key} IN ({marks})", ids)
+    return [
+        {
+            name: _document(value) if declared[name] == "JSON" else _plain(value)
+            for name, value in zip(names, row, strict=True)
+        }
+        for row in rows
+    ]
+
+
+def _document(value: Any) -> Any:
+    """Returns the document in a JSON column, or what else stands there."""
+    try:
+        return json.loads(value, parse_constant=str)
+    except (TypeError, ValueError, RecursionError):
+        return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """Returns a value that JSON can express."""
+    if isinstance(value, bytes):
+        return value.hex()
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _number(value: Any) -> float | None:

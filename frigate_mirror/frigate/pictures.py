@@ -9,9 +9,18 @@ from __future__ import annotations
 import os
 from typing import BinaryIO
 
+from frigate_mirror.files import open_regular
+
 HEAD = 12  # bytes
 TAIL = 4096  # bytes; other programs write their notes behind the end mark
 SCAN, END = b"\xff\xda", b"\xff\xd9"  # marks in a JPEG: its data begins, the picture ends
+
+
+def ending(path: str) -> str:
+    """Returns what the name of a picture of this form ends with, by its first bytes: `.webp`,
+    `.png`, or `.jpg` for any other form. Raises OSError."""
+    with open_regular(path) as file:
+        return {b"RIFF": ".webp", b"\x89PNG": ".png"}.get(file.read(4), ".jpg")
 
 
 def flaw(file: BinaryIO) -> str:

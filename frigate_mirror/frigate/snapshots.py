@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from frigate_mirror import metadata
-from frigate_mirror.artifact import Artifact, open_file
-from frigate_mirror.files import open_regular
+from frigate_mirror.artifact import Artifact
+from frigate_mirror.catalog import Kind, NoFile
+from frigate_mirror.files import regular_file
 from frigate_mirror.frigate import pictures
 from frigate_mirror.frigate.database import Event
-from frigate_mirror.keys import SNAPSHOT, KeyCodec, KeyFault, artifact_id, is_event_id
+from frigate_mirror.frigate.describe import describe
+from frigate_mirror.keys import SNAPSHOT, KeyCodec, artifact_id
 
 FORMS = (
     (".jpg", "image/jpeg"),
@@ -29,11 +29,10 @@ FORMS = (
     ("-clean.png", "image/png"),
 )
 """What a snapshot's file name ends with, and its content type, in the order of preference."""
-FIRST_BYTES = {b"RIFF": FORMS[1], b"\x89PNG": FORMS[2]}
 
 
-class Snapshots:
-    """Finds the snapshots of events in the folder `clips`. See `catalog.Kind`."""
+class Snapshots(Kind[Event]):
+    """Finds the snapshots of events in the folder `clips`."""
 
     name = SNAPSHOT
 
@@ -42,14 +41,12 @@ class Snapshots:
         self._keys = keys
 
     def is_final(self, event: Event) -> bool:
-        """See `Kind.is_final`. Frigate writes the picture of a tracked object just before the event
-        ends, and the picture of any other event when the event starts."""
-        return event.has_snapshot and (event.ended is not None or not event.tracked)
+        return event.has_final_files
 
     def find(self, event: Event, held: str) -> Artifact | None:
-        """See `Kind.find`. Raises KeyFault also for a camera whose name leads out of the folder."""
-        if not is_event_id(event.id) or "/" in event.camera or "\0" in event.camera:
-            raise KeyFault(f"event {event.id!r} of camera {event.camera[:40]!r} names no file")
+        event.check_names()
+        if not event.has_snapshot and regular_file(held) is None:
+            raise NoFile("Frigate took no snapshot")
         path = f"{self._clips}/{event.camera}-{event.id}"
         found = _in_clips(path) or _in_spool(held)
         if found is None:
@@ -82,9 +79,6 @@ class Snapshots:
                     return f"{self._clips} cannot be read: {error.strerror}"
         return "" if self._clips.is_dir() else f"no folder {self._clips}"
 
-    def open(self, artifact: Artifact) -> BinaryIO:
-        return open_file(artifact)
-
 
 _Found = tuple[str, str, os.stat_result]
 """The ending of the file's name, its content type, and its status."""
@@ -93,7 +87,7 @@ _Found = tuple[str, str, os.stat_result]
 def _in_clips(path: str) -> _Found | None:
     """Looks for the event's picture, in the order of preference."""
     for ending, content_type in FORMS:
-        status = _regular_file(f"{path}{ending}")
+        status = regular_file(f"{path}{ending}")
         if status is not None:
             return ending, content_type, status
     return None
@@ -102,35 +96,18 @@ def _in_clips(path: str) -> _Found | None:
 def _in_spool(held: str) -> _Found | None:
     """Detects the form of a held picture by its first bytes, because names in the spool have no
     ending."""
-    status = _regular_file(held)
-    if status is None:
-        return None
+    status = regular_file(held)
     try:
-        with open_regular(held) as file:
-            first = file.read(4)
+        ending = pictures.ending(held) if status else ""
     except OSError:
         return None
-    return *FIRST_BYTES.get(first, FORMS[0]), status
-
-
-def describe(event: Event) -> dict[str, str]:
-    """Returns the event as object metadata; times are Unix seconds."""
-    values = {
-        "event-id": event.id,
-        "camera": event.camera,
-        "label": event.label,
-        "start-time": repr(event.started),
-        "end-time": "" if event.ended is None else repr(event.ended),
-        "score": "" if event.score is None else f"{event.score:.4g}",
-        "sub-label": event.sub_label,
-    }
-    return metadata.encode(values, event.zones)
+    return next(((*form, status) for form in FORMS if status and form[0].endswith(ending)), None)
 
 
 def newest_sizes(clips: Path, most: int) -> list[int]:
     """Returns the sizes in bytes of the `most` snapshots that were written last. A snapshot that
     lies there in two forms counts once, in the preferred one. Raises OSError."""
-    files = {name: _regular_file(f"{clips}/{name}") for name in os.listdir(clips)}
+    files = {name: regular_file(f"{clips}/{name}") for name in os.listdir(clips)}
     found: dict[str, os.stat_result] = {}
     for ending, _ in reversed(FORMS):
         for name, status in files.items():
@@ -138,12 +115,3 @@ def newest_sizes(clips: Path, most: int) -> list[int]:
                 found[name.removesuffix(ending)] = status
     newest = sorted(found.values(), key=lambda status: status.st_mtime, reverse=True)
     return [status.st_size for status in newest[:most]]
-
-
-def _regular_file(path: str) -> os.stat_result | None:
-    """Returns the status of a regular file, or None for anything else and for no file."""
-    try:
-        status = os.lstat(path)
-    except (OSError, ValueError):  # ValueError: no file can have this name
-        return None
-    return status if stat.S_ISREG(status.st_mode) else None

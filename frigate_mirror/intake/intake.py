@@ -7,10 +7,14 @@ look_for_waiting()   looks again, for minutes, for files that were missing or in
 look_for_gone()      looks again, for days, for files that were never found
 look_for_selected()  looks again at what the owner's filters left out
 hold()               holds files that the spool should hold and does not
+follow()             looks again at files that describe others, after these were uploaded
+make_next()          makes the next bulk file that is due
+hold_bulk()          holds bulk files that the spool should hold and does not
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import time
@@ -18,14 +22,15 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Generic
+from io import FileIO
+from typing import Generic, cast
 
 from frigate_mirror.artifact import Artifact, kind_of, subject_of
-from frigate_mirror.catalog import Catalog, CatalogError, Kind, S
-from frigate_mirror.faults import Troubles
+from frigate_mirror.catalog import Catalog, CatalogError, Kind, NoFile, NotYet, S
+from frigate_mirror.faults import PartError, Troubles
 from frigate_mirror.keys import KeyFault, artifact_id, is_event_id
-from frigate_mirror.ledger.ledger import Ledger, LedgerError
-from frigate_mirror.ledger.rows import Priority
+from frigate_mirror.ledger.ledger import Absent, Ledger, LedgerError
+from frigate_mirror.ledger.rows import Priority, Settled
 from frigate_mirror.spool import Spool
 
 log = logging.getLogger("frigate_s3.intake")
@@ -33,6 +38,8 @@ LIVE_FOR = 300.0  # seconds after its end for which a subject that a sweep finds
 FILE_LOOKS = 12  # looks for a missing or incomplete file, with pauses that double from 1 s
 LONGEST_LOOK = 120.0  # seconds; all looks together take about 10 minutes
 LOOKS_AT_ONCE = 1000
+COMPARED_AT_ONCE = 200  # subjects, which can be large
+AFTER_FAILURE = 60.0  # seconds until a bulk file is made again after a failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,9 @@ class Intake(Generic[S]):
         self._why_not = why_not
         self._clock = clock
         self._adopted = False
+        self._followers = [kind.name for kind in self._kinds.values() if kind.follows]
+        self._to_follow: set[str] = set()
+        self._followed = False
 
     def offer(self, *subject_ids: str) -> bool:
         """Queues the files of these subjects. Never raises, because the sweep finds what this
@@ -105,11 +115,16 @@ class Intake(Generic[S]):
 
     def look_for_changes(self, subject_ids: Iterable[str]) -> int:
         """Queues the files of these subjects that differ from what was uploaded; returns how many.
-        Raises CatalogError and LedgerError."""
+        Bulk files never change. Raises CatalogError and LedgerError."""
+        ids = list(subject_ids)
+        pages = (ids[at : at + COMPARED_AT_ONCE] for at in range(0, len(ids), COMPARED_AT_ONCE))
+        return sum(map(self._compare, pages))
+
+    def _compare(self, subject_ids: Sequence[str]) -> int:
         uploaded = self._ledger.versions(self._artifact_ids(subject_ids))
         changed = []
-        for candidate in self._candidates(uploaded):
-            artifact = self._find(candidate) if self._is_final(candidate) else None
+        for candidate in self._candidates(one for one in uploaded if not self._is_bulk(one)):
+            artifact = self._existing(candidate)
             if artifact is not None and artifact.version != uploaded[artifact.id]:
                 changed.append((candidate, artifact))
         if unversioned := [artifact for _, artifact in changed if not uploaded[artifact.id]]:
@@ -137,23 +152,22 @@ class Intake(Generic[S]):
         return sum(map(self.look_for_files, self._ledger.unwanted(since)))
 
     def look_for_files(self, artifact_ids: Iterable[str]) -> int:
-        """Queues those of these artifacts that are selected and have a file; returns how many.
-        Raises CatalogError and LedgerError."""
-        count = 0
+        """Queues those of these artifacts that are selected and have a file; returns how many. Bulk
+        files are made first. Raises CatalogError and LedgerError."""
+        count, bulk = 0, []
         for candidate in self._selected(self._candidates(artifact_ids)):
-            artifact = self._find(candidate) if self._is_final(candidate) else None
-            if artifact is not None:
+            if candidate.kind.bulk:
+                bulk.append(candidate.id)
+            elif artifact := self._existing(candidate):
                 artifact = self._examined(candidate.kind, artifact)
                 count += self._queue(artifact, self._priority_of(candidate.subject))
-        return count
+        return count + (self._ledger.wait_again(bulk, self._clock()) if bulk else 0)
 
     def hold(self) -> None:
         """Holds what could not be held before, and queues files that the ledger has lost and only
         the spool still has. Raises CatalogError and LedgerError."""
         if self._spool.recount():
-            for artifact in self._ledger.pending(self._spool.lacks):
-                self._spool.hold(artifact)
-                self._release_unless_wanted(artifact)
+            self._hold_pending(lambda one: not self._is_bulk(one) and self._spool.lacks(one))
         if not self._adopted:
             self._adopted = True
             try:
@@ -161,6 +175,15 @@ class Intake(Generic[S]):
             except (CatalogError, LedgerError):
                 self._adopted = False
                 raise
+
+    def hold_bulk(self) -> None:
+        """Does the same for bulk files, which take long to make. Raises LedgerError."""
+        self._hold_pending(lambda one: self._is_bulk(one) and self._spool.lacks(one))
+
+    def _hold_pending(self, wanted: Callable[[str], bool]) -> None:
+        for artifact in self._ledger.pending(wanted):
+            self._spool.hold(artifact)
+            self._release_unless_wanted(artifact)
 
     def _adopt(self) -> None:
         """Queues the spool's files that the ledger does not know, as their descriptions say or,
@@ -196,11 +219,21 @@ class Intake(Generic[S]):
         candidates = {one.id: one for one in self._candidates(row[0] for row in waiting)}
         for waiting_id, camera, started, looks in waiting:
             candidate = candidates.get(waiting_id)
+            if candidate is not None and candidate.kind.bulk:
+                self._ledger.wait(waiting_id, camera, started, now, bulk=True)
+                continue
             last = candidate is None or looks >= FILE_LOOKS
-            if candidate is None:
-                artifact = self._held(waiting_id)
-            elif artifact := self._find(candidate):
-                artifact = self._examined(candidate.kind, artifact)
+            try:
+                if candidate is None:
+                    artifact = self._held(waiting_id)
+                elif artifact := self._find(candidate):
+                    artifact = self._examined(candidate.kind, artifact)
+            except NotYet as error:
+                self._ledger.wait(waiting_id, camera, started, now + error.seconds, looks)
+                continue
+            except NoFile as error:
+                self._note_absent([(waiting_id, camera, started, str(error))])
+                continue
             if artifact is not None and (last or not artifact.flaw):
                 if artifact.flaw:
                     log.warning("S3 snapshot mirror: %s is uploaded incomplete: %s",
@@ -208,13 +241,98 @@ class Intake(Generic[S]):
                 subject = candidate.subject if candidate else None
                 self._queue(artifact, self._priority_of(subject) if subject else Priority.BACKLOG)
             elif last:
-                log.debug("%s has no file", waiting_id)
-                unseen = candidate.kind.why_unseen(candidate.subject) if candidate else ""
-                why = unseen or f"no {kind_of(waiting_id)} file"
-                self._ledger.give_up(waiting_id, why, now, lost=bool(unseen))
+                self._give_up(waiting_id, candidate)
             else:
                 due = now + min(2.0**looks, LONGEST_LOOK)
                 self._ledger.wait(waiting_id, camera, started, due, looks + 1)
+
+    def _give_up(self, waiting_id: str, candidate: Candidate[S] | None) -> None:
+        """Stops looking for a file. Raises LedgerError."""
+        log.debug("%s has no file", waiting_id)
+        unseen = candidate.kind.why_unseen(candidate.subject) if candidate else ""
+        why = unseen or f"no {kind_of(waiting_id)} file"
+        self._ledger.give_up(waiting_id, why, self._clock(), lost=bool(unseen))
+        self._to_follow.add(subject_of(waiting_id))
+
+    # -- bulk files, and files that describe others
+
+    def make_next(self) -> bool:
+        """Makes the next bulk file that is due, holds and queues it. Returns whether there was one.
+        Raises CatalogError and LedgerError."""
+        now = self._clock()
+        for waiting_id, camera, started, looks in self._ledger.waiting(now, 1, bulk=True):
+            candidates = self._candidates([waiting_id])
+            try:
+                if candidates:
+                    self._make(candidates[0], looks)
+                elif held := self._held(waiting_id):
+                    self._queue(held, Priority.BACKLOG)
+                else:
+                    self._give_up(waiting_id, None)
+            except NotYet as error:
+                self._ledger.wait(
+                    waiting_id, camera, started, now + error.seconds, looks, bulk=True
+                )
+            except NoFile as error:
+                self._note_absent([(waiting_id, camera, started, str(error))])
+            except OSError as error:
+                self._troubles.note(
+                    "making files", f"a {kind_of(waiting_id)} cannot be made: {error}"
+                )
+                due = now + AFTER_FAILURE
+                self._ledger.wait(waiting_id, camera, started, due, looks, bulk=True)
+            except PartError:
+                raise
+            except Exception:  # it must not keep the next one from its turn
+                due = now + AFTER_FAILURE
+                self._ledger.wait(waiting_id, camera, started, due, looks, bulk=True)
+                raise
+            else:
+                self._troubles.note("making files", "")
+            return True
+        return False
+
+    def _make(self, candidate: Candidate[S], looks: int) -> None:
+        """Raises NotYet, NoFile, OSError, CatalogError and LedgerError."""
+        subject = candidate.subject
+        priority = self._priority_of(subject)
+        try:
+            with candidate.kind.make(subject, self._spool.path(candidate.id)) as artifacts:
+                # The first one comes last, because the sweep asks only for that one.
+                for artifact in reversed(artifacts):
+                    self._queue(artifact, priority)
+        except KeyFault as fault:
+            self._refuse(candidate, fault)
+            return
+        if not artifacts and looks < FILE_LOOKS:
+            raise NotYet(min(2.0**looks, LONGEST_LOOK))
+        if not artifacts:
+            self._give_up(candidate.id, candidate)
+
+    def note_settled(self, batch: Iterable[Settled]) -> None:
+        """Remembers to look again at the files that describe these uploads."""
+        if self._followers:
+            self._to_follow.update(subject_of(one.id) for one in batch)
+
+    def follow(self) -> None:
+        """Looks again at files that describe others of their subject. After a start it begins with
+        those whose others may have been uploaded before a crash. Raises CatalogError and
+        LedgerError."""
+        if not self._followers:
+            return
+        if not self._followed:
+            self._to_follow.update(map(subject_of, self._ledger.unfinished()))
+            self._followed = True
+        subjects: list[str] = []
+        while self._to_follow and len(subjects) < COMPARED_AT_ONCE:
+            subjects.append(self._to_follow.pop())
+        try:
+            self.look_for_files(
+                artifact_id(kind, subject) for subject in subjects for kind in self._followers
+            )
+        except (CatalogError, LedgerError):
+            self._to_follow.update(subjects)
+            raise
 
     # -- from a candidate to the queue
 
@@ -248,6 +366,7 @@ class Intake(Generic[S]):
         failed, with `fault` or now, the remaining files are only held, so that they survive until
         the ledger can be written again. Then it raises LedgerError."""
         final, left_out = self._chosen(filter(self._is_final, candidates))
+        absent: list[Absent] = []
         try:
             if left_out and fault is None:
                 self._ledger.leave_out(left_out, self._clock())
@@ -256,15 +375,22 @@ class Intake(Generic[S]):
         for candidate in final:
             try:
                 if fault is None:
-                    self._admit(candidate, priority_of(candidate.subject))
+                    absent += self._admit(candidate, priority_of(candidate.subject))
                 else:
                     self._hold_only(candidate)
             except LedgerError as error:
                 fault = error
                 self._orphan(candidate.id)
+        if absent and fault is None:
+            self._note_absent(absent)
         if fault:
             raise fault
-        return len(final)
+        return len(final) - len(absent)
+
+    def _note_absent(self, absent: list[Absent]) -> None:
+        """Remembers files that will never exist. Raises LedgerError."""
+        self._ledger.note_absent(absent, self._clock())
+        self._to_follow.update(subject_of(row[0]) for row in absent)
 
     def _selected(self, candidates: Iterable[Candidate[S]]) -> list[Candidate[S]]:
         """Returns the candidates that the owner's filters select. The ledger remembers the others,
@@ -276,7 +402,7 @@ class Intake(Generic[S]):
 
     def _chosen(
         self, candidates: Iterable[Candidate[S]]
-    ) -> tuple[list[Candidate[S]], list[tuple[str, str, float, str]]]:
+    ) -> tuple[list[Candidate[S]], list[Absent]]:
         """Returns the candidates that the owner's filters select, and the others as rows for
         `Ledger.leave_out`. It needs no ledger: a file that is left out must never be held."""
         selected, left_out = [], []
@@ -292,25 +418,35 @@ class Intake(Generic[S]):
 
     def _hold_only(self, candidate: Candidate[S]) -> None:
         """Raises LedgerError for a subject that can have no key."""
-        if self._spool.holds(candidate.id):
+        if candidate.kind.bulk or self._spool.holds(candidate.id):
             return
-        artifact = self._find(candidate)
-        if artifact is not None:
-            self._spool.hold(self._examined(candidate.kind, artifact))
-            self._orphan(candidate.id)
+        with suppress(NotYet, NoFile):
+            if artifact := self._find(candidate):
+                self._spool.hold(self._examined(candidate.kind, artifact))
+                self._orphan(candidate.id)
 
-    def _admit(self, candidate: Candidate[S], priority: Priority) -> None:
-        """Queues the file, or remembers to look for it again. Raises LedgerError."""
-        artifact = self._find(candidate)
-        if artifact is not None:
-            artifact = self._examined(candidate.kind, artifact)
-            if not artifact.flaw:
-                self._queue(artifact, priority)
-                return
-            self._spool.hold(artifact)  # the recorder may be writing it at this moment
-        subject = candidate.subject
+    def _admit(self, candidate: Candidate[S], priority: Priority) -> list[Absent]:
+        """Queues the file, or remembers to look for it again. Returns a row for it if there will
+        never be one. Raises LedgerError."""
+        subject, now = candidate.subject, self._clock()
         looks = FILE_LOOKS if priority is Priority.BACKLOG else 1
-        self._ledger.wait(candidate.id, subject.camera, subject.started, self._clock() + 1.0, looks)
+        due = now + 1.0
+        try:
+            if candidate.kind.bulk:
+                looks, due = 1, now
+            elif artifact := self._find(candidate):
+                artifact = self._examined(candidate.kind, artifact)
+                if not artifact.flaw:
+                    self._queue(artifact, priority)
+                    return []
+                self._spool.hold(artifact)  # the recorder may be writing it at this moment
+        except NotYet as error:
+            due = now + error.seconds
+        except NoFile as error:
+            return [(candidate.id, subject.camera, subject.started, str(error))]
+        self._ledger.wait(candidate.id, subject.camera, subject.started, due, looks,
+                          priority=priority, bulk=candidate.kind.bulk)  # fmt: skip
+        return []
 
     def _priority_of(self, subject: S) -> Priority:
         """Returns LIVE for a subject that ended a short time ago, or started then and has no
@@ -320,15 +456,28 @@ class Intake(Generic[S]):
 
     def _find(self, candidate: Candidate[S]) -> Artifact | None:
         """Returns the artifact as its file is now. A subject that can have no key becomes a dead
-        letter. Raises LedgerError."""
-        subject = candidate.subject
+        letter. Raises NotYet, NoFile and LedgerError."""
         try:
-            return candidate.kind.find(subject, self._spool.path(candidate.id))
+            return candidate.kind.find(candidate.subject, self._spool.path(candidate.id))
         except KeyFault as fault:
-            self._ledger.refuse(
-                candidate.id, subject.camera, subject.started, str(fault), self._clock()
-            )
+            self._refuse(candidate, fault)
             return None
+
+    def _existing(self, candidate: Candidate[S]) -> Artifact | None:
+        """Returns the artifact if its file is final and exists now. Raises LedgerError."""
+        with suppress(NotYet, NoFile):
+            return self._find(candidate) if self._is_final(candidate) else None
+        return None
+
+    def _refuse(self, candidate: Candidate[S], fault: KeyFault) -> None:
+        subject = candidate.subject
+        self._ledger.refuse(
+            candidate.id, subject.camera, subject.started, str(fault), self._clock()
+        )
+
+    def _is_bulk(self, artifact_id: str) -> bool:
+        kind = self._kinds.get(kind_of(artifact_id))
+        return kind is not None and kind.bulk
 
     def _held(self, artifact_id: str) -> Artifact | None:
         """Returns the artifact of a held file from its description, with the flaw that its bytes
@@ -350,6 +499,8 @@ class Intake(Generic[S]):
         # In this order a crash between the two only leaves a held file without a row, which `hold`
         # adopts. In the other order it could leave a row whose file Frigate has deleted.
         self._spool.hold(artifact)
+        if self._followers and not self._kinds[kind_of(artifact.id)].follows:
+            artifact = replace(artifact, digest=self._digest(artifact.id))
         try:
             new = self._ledger.add(artifact, priority, self._clock())
         except LedgerError:
@@ -358,6 +509,14 @@ class Intake(Generic[S]):
         if new or self._release_unless_wanted(artifact):
             self._wake()
         return new
+
+    def _digest(self, artifact_id: str) -> str:
+        """Returns the SHA-256 of the held bytes in hex, or an empty text if they are not held."""
+        try:
+            with self._spool.open_held(artifact_id) as file:
+                return hashlib.file_digest(cast(FileIO, file), "sha256").hexdigest()
+        except OSError:
+            return ""
 
     def _orphan(self, orphan: str) -> None:
         """Notes that the ledger does not know of a held file, so that `hold` adds it later."""

@@ -19,12 +19,15 @@ log = logging.getLogger("frigate_s3")
 LOOK_EVERY = 1.0  # seconds
 HOUR, DAY = 3_600.0, 86_400.0
 SELECT_EVERY = 600.0  # seconds
+COMPARE_EVERY = 600.0
+MADE_AT_ONCE = 100  # bulk files between two looks at the other tasks
 CHANGES_AT_ONCE = 10_000  # subjects of the last hour that one sweep compares with their uploads
 
 
 class Sweep(Part):
     """Sweeps the window every `interval` seconds. `longest_pause` is the longest time, in
-    seconds, for which an artifact may be put off; `clock` gives Unix seconds."""
+    seconds, for which an artifact may be put off; subjects of the last `changes` seconds are
+    compared with their uploads more often than others; `clock` gives Unix seconds."""
 
     def __init__(
         self,
@@ -35,6 +38,7 @@ class Sweep(Part):
         *,
         interval: float,
         longest_pause: float,
+        changes: float = DAY,
         troubles: Troubles,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -44,6 +48,8 @@ class Sweep(Part):
         self._window = window
         self._interval = interval
         self._longest_pause = longest_pause
+        self._changes = changes
+        self._stopped = False
         self._troubles = troubles
         self._clock = clock
 
@@ -52,7 +58,11 @@ class Sweep(Part):
             Task("pulse", LOOK_EVERY, self.look_for_waiting),
             Task("sweep", self._interval, self.sweep),
             Task("sweep", SELECT_EVERY, self.look_for_selected),
+            Task("sweep", COMPARE_EVERY, self.compare),
             Task("sweep", HOUR, self.look_for_gone),
+            Task("follow", LOOK_EVERY, self.follow),
+            Task("bulk", LOOK_EVERY, self.make),
+            Task("bulk", COMPARE_EVERY, self.hold_bulk),
         ]
 
     def sweep(self) -> None:
@@ -76,6 +86,50 @@ class Sweep(Part):
             self._intake.look_for_waiting()
         except (CatalogError, LedgerError) as error:
             self._troubles.note_error(error)
+
+    def follow(self) -> None:
+        """Looks again at files that describe others."""
+        try:
+            self._intake.follow()
+        except (CatalogError, LedgerError) as error:
+            self._troubles.note_error(error)
+
+    def make(self) -> None:
+        """Makes the bulk files that are due."""
+        try:
+            for _ in range(MADE_AT_ONCE):
+                if self._stopped or not self._intake.make_next():
+                    return
+        except (CatalogError, LedgerError) as error:
+            self._troubles.note_error(error)
+
+    def hold_bulk(self) -> None:
+        """Holds bulk files for which the spool had no room."""
+        try:
+            self._intake.hold_bulk()
+        except LedgerError as error:
+            self._troubles.note_error(error)
+
+    def stop(self) -> None:
+        """Makes no further bulk file."""
+        self._stopped = True
+
+    def compare(self) -> None:
+        """Compares the subjects of the last hours with their uploads, and once a day all of the
+        window."""
+        now = self._clock()
+        try:
+            all_of_it = self._a_day_has_passed("changes", now)
+            since = now - (self._window.length if all_of_it else self._changes + HOUR)
+            changed = 0
+            for page in self._catalog.window(max(since, now - self._window.length), math.inf):
+                changed += self._intake.look_for_changes(page)
+            if all_of_it:
+                self._ledger.set_note("changes", repr(now))
+        except (CatalogError, LedgerError) as error:
+            self._troubles.note_error(error)
+            return
+        self._tell_changed(changed)
 
     def look_for_selected(self) -> None:
         """Looks again at what the owner's filters left out, because an event's review and its sub
@@ -113,14 +167,13 @@ class Sweep(Part):
             log.info("S3 sweep: %d file(s) found in Frigate's database and queued", count)
 
     def _look_for_changes(self, now: float) -> None:
-        """Compares the subjects that ended in the last hour, and once a day all of the window."""
+        """Compares the subjects that ended in the last hour."""
         since = now - self._window.length
         recent = self._catalog.ended_since(now - HOUR, since, CHANGES_AT_ONCE)
-        changed = self._intake.look_for_changes(recent)
-        if self._a_day_has_passed("changes", now):
-            pages = self._catalog.window(since, math.inf)
-            changed += sum(map(self._intake.look_for_changes, pages))
-            self._ledger.set_note("changes", repr(now))
+        self._tell_changed(self._intake.look_for_changes(recent))
+
+    @staticmethod
+    def _tell_changed(changed: int) -> None:
         if changed:
             log.info("S3 sweep: %d file(s) queued again, because Frigate has changed them", changed)
 

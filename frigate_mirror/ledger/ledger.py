@@ -24,16 +24,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from frigate_mirror.artifact import Artifact, Opener, open_file
+from frigate_mirror.artifact import Artifact, Known, Opener, kind_of, open_file
 from frigate_mirror.ledger import schema
 from frigate_mirror.ledger.database import Database, LedgerError
 from frigate_mirror.ledger.rows import (
+    STATES,
     Counts,
     Entry,
     Priority,
     Settled,
     counts_of,
     entry_of,
+    known_of,
     row_of,
     settled_of,
 )
@@ -42,6 +44,8 @@ __all__ = ["Ledger", "LedgerError"]
 T = TypeVar("T")
 Row = tuple[str, str, str, float, float, str, int, str]
 """An artifact that is uploaded or failed: id, camera, key, started, settled, state, size, error."""
+Absent = tuple[str, str, float, str]
+"""An artifact without a file: id, camera, started, and why it has none."""
 
 
 class Ledger:
@@ -87,28 +91,63 @@ class Ledger:
         )
 
     def wait(
-        self, artifact_id: str, camera: str, started: float, due: float, looks: int = 1
+        self,
+        artifact_id: str,
+        camera: str,
+        started: float,
+        due: float,
+        looks: int = 1,
+        *,
+        priority: Priority = Priority.LIVE,
+        bulk: bool = False,
     ) -> None:
         """Remembers an artifact whose file was missing or incomplete at each of `looks` looks. The
         next look is at `due`."""
         self._database.change(
-            """INSERT INTO artifact (id, camera, started, state, priority, due, added, attempts)
-               VALUES (?, ?, ?, 'waiting', 0, ?4, ?4, ?5)
-               ON CONFLICT (id) DO UPDATE SET due = excluded.due, attempts = excluded.attempts
+            """INSERT INTO artifact (id, camera, started, state, priority, due, added, attempts,
+                                     bulk)
+               VALUES (?, ?, ?, 'waiting', ?6, ?4, ?4, ?5, ?7)
+               ON CONFLICT (id) DO UPDATE SET due = excluded.due, attempts = excluded.attempts,
+                   bulk = excluded.bulk
                WHERE state = 'waiting'""",
-            (artifact_id, camera, started, due, looks),
+            (artifact_id, camera, started, due, looks, priority, bulk),
         )
 
-    def leave_out(self, rows: Iterable[tuple[str, str, float, str]], now: float) -> None:
-        """Remembers artifacts that the owner's filters leave out, as (id, camera, started, reason).
-        Artifacts that are in the queue, uploaded or dead letters stay as they are."""
+    def wait_again(self, artifact_ids: Iterable[str], now: float) -> int:
+        """Makes bulk artifacts that were lost, or left out by the owner's filters, wait for their
+        file again. Returns how many did not wait already."""
+        with self._database.writing() as sql:
+            return sql.executemany(
+                """UPDATE artifact SET state = 'waiting', due = ?1, attempts = 1, bulk = 1,
+                       error = CASE state WHEN 'lost' THEN error END
+                   WHERE id = ?2 AND state IN ('lost', 'unwanted')""",
+                [(now, artifact_id) for artifact_id in artifact_ids],
+            ).rowcount
+
+    def leave_out(self, rows: Iterable[Absent], now: float) -> None:
+        """Remembers artifacts that the owner's filters leave out. Artifacts that are in the queue,
+        uploaded or dead letters stay as they are."""
+        self._set_aside(rows, now, "unwanted", "error = excluded.error WHERE state = 'unwanted'")
+
+    def note_absent(self, rows: Iterable[Absent], now: float) -> None:
+        """Remembers artifacts that have no file and will have none. One that was a dead letter
+        becomes one again. Artifacts that are in the queue or uploaded stay as they are."""
+        self._set_aside(
+            rows,
+            now,
+            "gone",
+            """state = CASE WHEN state = 'waiting' AND error NOT NULL THEN 'lost' ELSE 'gone' END,
+               error = excluded.error, settled = excluded.settled
+               WHERE state IN ('waiting', 'gone', 'unwanted')""",
+        )
+
+    def _set_aside(self, rows: Iterable[Absent], now: float, state: str, change: str) -> None:
         with self._database.writing() as sql:
             sql.executemany(
-                """INSERT INTO artifact (id, camera, started, error, state, priority, due, added,
-                                         settled)
-                   VALUES (?, ?, ?, ?, 'unwanted', 2, ?5, ?5, ?5)
-                   ON CONFLICT (id) DO UPDATE SET error = excluded.error
-                   WHERE state = 'unwanted'""",
+                f"""INSERT INTO artifact (id, camera, started, error, state, priority, due, added,
+                                          settled)
+                    VALUES (?, ?, ?, ?, '{state}', 2, ?5, ?5, ?5)
+                    ON CONFLICT (id) DO UPDATE SET {change}""",
                 ((*row, now) for row in rows),
             )
 
@@ -156,6 +195,21 @@ class Ledger:
         known = {artifact_id for (artifact_id,) in self._of("id", artifact_ids)}
         return [artifact_id for artifact_id in artifact_ids if artifact_id not in known]
 
+    def known(self, artifact_ids: Collection[str]) -> dict[str, Known]:
+        """Returns what it knows of those of the ids that have a row."""
+        columns = "id, state, key, size, digest, version, about, error"
+        rows = (self._read(known_of, row) for row in self._of(columns, artifact_ids))
+        return {known.id: known for known in rows}
+
+    def unfinished(self) -> list[str]:
+        """Returns the ids of the uploaded artifacts whose `about` says that they are not complete
+        yet."""
+        rows = self._database.select_aside(
+            """SELECT id FROM artifact
+               WHERE state = 'uploaded' AND json_extract(about, '$.complete') = 0"""
+        )
+        return [artifact_id for (artifact_id,) in rows]
+
     def versions(self, artifact_ids: Collection[str]) -> dict[str, str]:
         """Returns the uploaded version of those of the ids that are uploaded. The version is empty
         where the upload is older than versions are."""
@@ -193,15 +247,17 @@ class Ledger:
 
     # -- the queue
 
-    def claim(self, now: float, last: Priority = Priority.BACKLOG) -> Entry | None:
-        """Claims the next artifact that is due and unclaimed, up to the priority `last`, or returns
-        None. Live artifacts come before retries, and retries before the backlog. Of the live ones
-        the newest comes first, so that after an outage present events do not wait behind old
-        ones."""
+    def claim(
+        self, now: float, last: Priority = Priority.BACKLOG, *, bulk: bool = False
+    ) -> Entry | None:
+        """Claims the next artifact that is due and unclaimed, up to the priority `last`, among the
+        bulk artifacts or among the others. Returns None if there is none. Live artifacts come
+        before retries, and retries before the backlog. Of the live ones the newest comes first, so
+        that after an outage present events do not wait behind old ones."""
         with self._database.turn:
             for priority in range(Priority.LIVE, last + 1):
                 query = schema.NEWEST_DUE if priority == Priority.LIVE else schema.OLDEST_DUE
-                for (artifact_id,) in self._database.cursor(query, (priority, now)):
+                for (artifact_id,) in self._database.cursor(query, (bulk, priority, now)):
                     if artifact_id not in self._claimed:
                         query = f"SELECT {schema.COLUMNS} FROM artifact WHERE id = ?"
                         [row] = self._database.rows(query, (artifact_id,))
@@ -220,12 +276,13 @@ class Ledger:
         """How many artifacts are being uploaded, or are uploaded and not settled yet."""
         return len(self._claimed)
 
-    def next_due(self) -> float | None:
-        """Returns when the next unclaimed artifact is due, or None if the queue has none."""
+    def next_due(self, *, bulk: bool = False) -> float | None:
+        """Returns when the next unclaimed artifact is due, among the bulk artifacts or among the
+        others, or None if there is none."""
         times: list[float] = []
         with self._database.turn:
             for priority in Priority:
-                rows = self._database.cursor(schema.SOONEST, (priority,))
+                rows = self._database.cursor(schema.SOONEST, (bulk, priority))
                 free = (due for artifact_id, due in rows if artifact_id not in self._claimed)
                 times += islice(free, 1)
         return min(times, default=None)
@@ -333,14 +390,20 @@ class Ledger:
 
     # -- artifacts without a file
 
-    def waiting(self, now: float, most: int) -> list[tuple[str, str, float, int]]:
+    def waiting(
+        self, now: float, most: int, *, bulk: bool = False
+    ) -> list[tuple[str, str, float, int]]:
         """Returns artifacts that still wait for their file and are due, as (id, camera, started,
-        looks so far)."""
-        return self._database.select(
-            """SELECT id, camera, started, attempts FROM artifact INDEXED BY artifact_waiting
-               WHERE state = 'waiting' AND due <= ? ORDER BY due LIMIT ?""",
-            (now, most),
-        )
+        looks so far): bulk artifacts or the others, live ones first."""
+        rows: list[tuple[str, str, float, int]] = []
+        for priority in Priority:
+            rows += self._database.select(
+                """SELECT id, camera, started, attempts FROM artifact INDEXED BY artifact_waiting
+                   WHERE state = 'waiting' AND bulk = ? AND priority = ? AND due <= ?
+                   ORDER BY due LIMIT ?""",
+                (bulk, priority, now, most - len(rows)),
+            )
+        return rows
 
     def without_file(self, since: float, page: int = 1000) -> Iterator[list[str]]:
         """Yields, in pages, the ids of artifacts that had no file, of subjects that started from
@@ -435,7 +498,8 @@ class Ledger:
         version = self._database.version()
         if version != self._counted[0]:  # counting a million rows takes a tenth of a second
             [(retrying,)] = self._database.select(
-                "SELECT count(*) FROM artifact WHERE state = 'pending' AND priority = ?",
+                """SELECT count(*) FROM artifact INDEXED BY artifact_queue
+                   WHERE state = 'pending' AND bulk IN (0, 1) AND priority = ?""",
                 (Priority.RETRY,),
             )
             [(failed, lost, flawed, acknowledged)] = self._database.select(
@@ -444,12 +508,53 @@ class Ledger:
                            total((state = 'uploaded') * (NOT acknowledged)), total(acknowledged)
                     FROM {schema.DEAD}"""
             )
+            kinds = self._count_kinds()
+            states = [(state, sum(one.get(state, 0) for one in kinds.values())) for state in STATES]
             self._counted = version, replace(
-                self._count("1"), retrying=retrying, failed=int(failed), lost=int(lost),
-                flawed=int(flawed), acknowledged=int(acknowledged),
+                counts_of(states), kinds=kinds, retrying=retrying, failed=int(failed),
+                lost=int(lost), flawed=int(flawed), acknowledged=int(acknowledged),
                 forgotten=self._number(_FORGOTTEN, int) or 0,
             )  # fmt: skip
         return self._counted[1]
+
+    def _count_kinds(self) -> dict[str, dict[str, int]]:
+        """Returns how many artifacts of each kind are in each state."""
+        kinds: list[str] = []
+        while rows := self._database.select(
+            "SELECT id FROM artifact WHERE id > ? ORDER BY id LIMIT 1",
+            (f"{kinds[-1]};" if kinds else "",),  # the semicolon follows the colon
+        ):
+            kinds.append(kind_of(rows[0][0]))
+        # No sum is needed for a single kind, which is the usual case.
+        sums = [f"total(id > '{kind}:' AND id < '{kind};')" for kind in kinds[1:]]
+        columns = ", ".join(["state", "count(*)", *sums])
+        rows = self._database.select_aside(f"SELECT {columns} FROM artifact GROUP BY state")
+        counted: dict[str, dict[str, int]] = {kind: {} for kind in kinds}
+        for state, count, *others in rows:
+            if state not in STATES:
+                raise self._database.distrust(f"a row makes no sense: its state is {state!r}")
+            numbers = [count - int(sum(others)), *map(int, others)]
+            for kind, number in zip(kinds, numbers, strict=True):
+                if number:
+                    counted[kind][state] = number
+        return counted
+
+    def events(self) -> tuple[int, int]:
+        """Returns of how many subjects at least one file is uploaded, and of how many at least one
+        is a dead letter that nobody has acknowledged."""
+        counts = self.counts()
+        if len(counts.kinds) <= 1:
+            return counts.uploaded, counts.failed + counts.lost
+        subjects = "count(DISTINCT substr(id, instr(id, ':') + 1))"
+        whole = "instr(substr(id, instr(id, ':') + 1), ':') = 0"  # not a further part
+        [(tracked,)] = self._database.select_aside(
+            f"SELECT {subjects} FROM artifact WHERE state = 'uploaded' AND {whole}"
+        )
+        [(failed,)] = self._database.select(
+            f"""SELECT {subjects} FROM {schema.DEAD}
+                AND state IN ('failed', 'lost') AND NOT acknowledged AND {whole}"""
+        )
+        return int(tracked), int(failed)
 
     def between(self, since: float, until: float) -> Counts:
         """Returns the counts for subjects that started in this span, acknowledged or not."""
@@ -571,4 +676,4 @@ class Ledger:
 
 
 _FORGOTTEN, _LAST_UPLOAD = "forgotten uploads", "last upload"  # notes
-_CHOSEN = "?3 IN ('', camera) AND ?2 IN ('', substr(id, instr(id, ':') + 1))"
+_CHOSEN = "?3 IN ('', camera) AND (?2 = '' OR instr(id || ':', ':' || ?2 || ':'))"

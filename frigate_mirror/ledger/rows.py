@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
-from frigate_mirror.artifact import Artifact, Opener
+from frigate_mirror.artifact import Artifact, Known, Opener
 
 _FARTHEST = 6e10  # seconds, the year 3871; a later date cannot be written
 
@@ -36,15 +36,18 @@ class Entry:
 def row_of(artifact: Artifact) -> tuple[Any, ...]:
     """Returns the artifact as columns of the ledger."""
     a = artifact
+    about = json.dumps(dict(a.about)) if a.about else None
     return (a.id, a.camera, float(a.started), a.key, a.origin, a.size, a.content_type,
-            json.dumps(dict(a.metadata)), a.version, a.flaw)  # fmt: skip
+            json.dumps(dict(a.metadata)), a.version, a.flaw, about, a.bulk,
+            a.digest or None)  # fmt: skip
 
 
 def entry_of(row: tuple[Any, ...], opener: Opener) -> Entry:
     """Returns the entry in a row of `schema.COLUMNS`. Raises TypeError or ValueError for a row that
     the ledger cannot have written."""
     *own, priority, tries, attempts, added = row
-    artifact_id, camera, started, key, origin, size, content_type, text, version, flaw = own
+    artifact_id, camera, started, key, origin, size, content_type, text, *rest = own
+    version, flaw, about, bulk = rest
     artifact = Artifact(
         artifact_id,
         camera,
@@ -56,6 +59,8 @@ def entry_of(row: tuple[Any, ...], opener: Opener) -> Entry:
         metadata=json.loads(text),
         version=version or "",
         flaw=flaw,
+        about=json.loads(about) if about else {},
+        bulk=bool(bulk),
         opener=opener,
     )
     return Entry(artifact, Priority(priority), int(tries), int(attempts), float(added))
@@ -82,7 +87,7 @@ class Counts:
     """How many artifacts are in each state. `failed` and `lost` leave out those that the owner has
     acknowledged. `flawed` counts uploaded artifacts whose bytes are incomplete or of which a later
     version was lost. `forgotten` counts uploads whose rows are so old that the ledger has deleted
-    them."""
+    them. `kinds` says for each kind how many are in each state, acknowledged or not."""
 
     waiting: int = 0
     pending: int = 0
@@ -95,6 +100,10 @@ class Counts:
     flawed: int = 0
     acknowledged: int = 0
     forgotten: int = 0
+    kinds: Mapping[str, Mapping[str, int]] = field(default_factory=dict, compare=False)
+
+
+STATES = ("waiting", "pending", "uploaded", "failed", "lost", "gone", "unwanted")
 
 
 def settled_of(row: tuple[Any, ...]) -> Settled:
@@ -105,6 +114,14 @@ def settled_of(row: tuple[Any, ...]) -> Settled:
     if not abs(at) < _FARTHEST:
         raise ValueError(f"artifact {artifact_id!r} was settled at {at!r}")
     return Settled(at, str(artifact_id), str(key or ""), int(tries), str(error or ""))
+
+
+def known_of(row: tuple[Any, ...]) -> Known:
+    """Returns what is known of an artifact, from a row of `Known`'s columns. Raises TypeError or
+    ValueError for a row that the ledger cannot have written."""
+    artifact_id, state, key, size, digest, version, about, error = row
+    return Known(artifact_id, state, key or "", int(size), digest or "", version or "",
+                 json.loads(about) if about else {}, error or "")  # fmt: skip
 
 
 def counts_of(rows: Iterable[tuple[Any, Any]]) -> Counts:

@@ -10,7 +10,7 @@ import sqlite3
 
 from frigate_mirror.keys import kind_in
 
-VERSION = 4
+VERSION = 5
 DDL = """
 CREATE TABLE artifact (
     id           TEXT PRIMARY KEY,
@@ -34,10 +34,12 @@ CREATE TABLE artifact (
     flaw         TEXT NOT NULL DEFAULT '',
     digest       TEXT,
     error        TEXT,
-    acknowledged INTEGER NOT NULL DEFAULT 0
+    acknowledged INTEGER NOT NULL DEFAULT 0,
+    bulk         INTEGER NOT NULL DEFAULT 0 CHECK (bulk IN (0, 1)),
+    about        TEXT
 ) WITHOUT ROWID;
-CREATE INDEX artifact_queue ON artifact (priority, due) WHERE state = 'pending';
-CREATE INDEX artifact_waiting ON artifact (due) WHERE state = 'waiting';
+CREATE INDEX artifact_queue ON artifact (bulk, priority, due) WHERE state = 'pending';
+CREATE INDEX artifact_waiting ON artifact (bulk, priority, due) WHERE state = 'waiting';
 CREATE INDEX artifact_added ON artifact (added) WHERE state = 'pending';
 CREATE INDEX artifact_state ON artifact (state, started);
 CREATE INDEX artifact_dead ON artifact (started, id)
@@ -49,7 +51,8 @@ CREATE TABLE IF NOT EXISTS note (name TEXT PRIMARY KEY, value TEXT NOT NULL) WIT
 `version` and `flaw` are those of the `Artifact` that is in the queue or was uploaded last. The
 `flaw` of an uploaded row may also say that a later version was lost. `settled` of a pending row
 says that an earlier version is in the bucket. `digest` is the SHA-256, in hex, of the bytes that
-were uploaded. `note` remembers single values by their names."""
+are held or were uploaded. `about` is a JSON object, and stays as long as the row. `note` remembers
+single values by their names."""
 
 CHANGED: dict[int, dict[str, str]] = {
     1: {
@@ -59,6 +62,7 @@ CHANGED: dict[int, dict[str, str]] = {
     },
     2: {"origin": "source"},
     3: {},
+    4: {},
 }
 """For each older version, the columns that the migration does not copy from the old column of the
 same name, and the SQL that computes them from an old row. Version 1 called a lost artifact
@@ -110,7 +114,7 @@ def _true_id(artifact_id: str, key: str | None) -> str:
 
 COLUMNS = (
     "id, camera, started, key, origin, size, content_type, metadata, version, flaw, "
-    "priority, tries, attempts, added"
+    "about, bulk, priority, tries, attempts, added"
 )
 ALL_COLUMNS = f"{COLUMNS}, state, due, settled, digest, error, acknowledged"
 CHECK_COLUMNS = f"SELECT {ALL_COLUMNS} FROM artifact LIMIT 0"
@@ -128,8 +132,8 @@ ADD_TO_NOTE = """
 """Adds to a note that is a whole number."""
 ADD = """
     INSERT INTO artifact (id, camera, started, key, origin, size, content_type, metadata, version,
-                          flaw, priority, due, added, state)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12, 'pending')
+                          flaw, about, bulk, digest, priority, due, added, state)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?15, 'pending')
     ON CONFLICT (id) DO UPDATE SET
         settled = CASE state WHEN 'uploaded' THEN settled END,
         state = 'pending', due = excluded.due, added = excluded.added, tries = 0, attempts = 0,
@@ -137,7 +141,8 @@ ADD = """
         priority = excluded.priority, camera = excluded.camera, started = excluded.started,
         key = excluded.key, origin = excluded.origin, size = excluded.size,
         content_type = excluded.content_type, metadata = excluded.metadata,
-        version = excluded.version, flaw = excluded.flaw
+        version = excluded.version, flaw = excluded.flaw,
+        about = excluded.about, bulk = excluded.bulk, digest = excluded.digest
     WHERE state IN ('waiting', 'gone', 'lost', 'unwanted')
        OR state IN ('pending', 'uploaded') AND version != excluded.version
        OR state = 'uploaded' AND version IS NULL AND size NOT IN (0, excluded.size)"""
@@ -167,12 +172,13 @@ DEAD = """artifact INDEXED BY artifact_dead
 """Dead letters, and uploaded artifacts with a flaw."""
 _QUEUE = "artifact INDEXED BY artifact_queue"
 _DUE = f"""SELECT id FROM {_QUEUE}
-           WHERE state = 'pending' AND priority = ? AND due <= ? ORDER BY due """
+           WHERE state = 'pending' AND bulk = ? AND priority = ? AND due <= ? ORDER BY due """
 OLDEST_DUE, NEWEST_DUE = _DUE + "ASC", _DUE + "DESC"
 SOONEST = f"""SELECT id, due FROM {_QUEUE}
-              WHERE state = 'pending' AND priority = ? ORDER BY due"""
-_NOT_DUE = "state = 'pending' AND priority IN (0, 1, 2) AND due > ?1"
+              WHERE state = 'pending' AND bulk = ? AND priority = ? ORDER BY due"""
+_NOT_DUE = "state = 'pending' AND bulk IN (0, 1) AND priority IN (0, 1, 2) AND due > ?1"
 HASTEN = f"UPDATE {_QUEUE} SET due = ?1 WHERE {_NOT_DUE} AND tries = 0"
 MEND_PENDING = f"UPDATE {_QUEUE} SET due = ?1 WHERE {_NOT_DUE} AND (due > ?2 OR attempts = 0)"
 MEND_WAITING = """UPDATE artifact INDEXED BY artifact_waiting SET due = ?1
-                  WHERE state = 'waiting' AND due > ?1 AND (due > ?2 OR attempts = 0)"""
+                  WHERE state = 'waiting' AND bulk IN (0, 1) AND priority IN (0, 1, 2)
+                    AND due > ?1 AND (due > ?2 OR attempts = 0)"""

@@ -20,8 +20,9 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
+from frigate_mirror.artifact import subject_of
 from frigate_mirror.files import open_regular, replacing
-from frigate_mirror.keys import KINDS, artifact_id, is_event_id, kind_in, utc
+from frigate_mirror.keys import KINDS, is_artifact_id, kind_in, utc
 from frigate_mirror.ledger.ledger import Ledger
 from frigate_mirror.ledger.rows import Settled
 from frigate_mirror.part import Part
@@ -158,16 +159,16 @@ def _parse(raw: bytes) -> Settled | None:
     if match is None:
         return None
     try:
-        at, _, kind, subject_id, key, tries, error = (
+        at, line_id, kind, rest, key, tries, error = (
             (field or b"").decode("utf-8") for field in match.groups()
         )
         when = datetime.fromisoformat(at).timestamp()
     except ValueError:
         return None
-    if not is_event_id(subject_id):
+    if not is_artifact_id(line_id):
         return None
     if key == NO_KEY:
         key = ""
-    elif f"/{subject_id}-" not in f"/{key}" or (kind in KINDS and not kind_in(key)):
+    elif f"/{subject_of(line_id)}-" not in f"/{key}" or (kind in KINDS and not kind_in(key)):
         return None
-    return Settled(when, artifact_id(kind_in(key) or kind, subject_id), key, int(tries or 0), error)
+    return Settled(when, f"{kind_in(key) or kind}:{rest}", key, int(tries or 0), error)

@@ -19,7 +19,8 @@ WRITE_EVERY = 5.0  # seconds
 
 
 class Reporter(Part):
-    """Reports what `look` returns; the statistics line comes every `stats_interval` seconds."""
+    """Reports what `look` returns. The statistics line comes every `stats_interval` seconds, with
+    the numbers of events that `count_events` returns (`Ledger.events`)."""
 
     def __init__(
         self,
@@ -29,8 +30,10 @@ class Reporter(Part):
         *,
         stats_interval: float,
         troubles: Troubles,
+        count_events: Callable[[], tuple[int, int]],
     ) -> None:
         self._look = look
+        self._count_events = count_events
         self._path = path
         self._files = files
         self._stats_interval = stats_interval
@@ -47,7 +50,7 @@ class Reporter(Part):
     def log_line(self) -> None:
         """Logs the statistics line."""
         try:
-            log.info("%s", self._look().line())
+            log.info("%s", self._look().line(*self._count_events()))
         except LedgerError as error:
             self._troubles.note_error(error)
 

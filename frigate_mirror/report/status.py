@@ -92,12 +92,13 @@ class Status:
             return UNKNOWN
         return DEGRADED if self.reasons else OK
 
-    def line(self) -> str:
-        """Returns the statistics line. Its form is fixed, because people search logs for it."""
+    def line(self, tracked: int, failed: int) -> str:
+        """Returns the statistics line, of so many events with an uploaded and with a failed file.
+        Its form is fixed, because people search logs for it."""
         return (
             f"S3 Upload Stats - Success: {self.successes}, Failed: {self.failures}, "
-            f"Retry Queue: {self.counts.retrying}, Tracked Events: {self.counts.uploaded}, "
-            f"Failed Events: {self.counts.failed + self.counts.lost}, Health: {self.health}"
+            f"Retry Queue: {self.counts.retrying}, Tracked Events: {tracked}, "
+            f"Failed Events: {failed}, Health: {self.health}"
         )
 
     def document(self) -> dict[str, Any]:
@@ -198,7 +199,7 @@ def report(document: Mapping[str, Any], now: float) -> str:
 
 def _details(document: Mapping[str, Any], now: float) -> list[str]:
     counts, target, paths = document["counts"], document["target"], document["paths"]
-    number = {name: f"{count:,}" for name, count in counts.items()}
+    number = {name: f"{count:,}" for name, count in counts.items() if name != "kinds"}
     megabytes = f"{document['spool_bytes'] / 1e6:,.1f} MB"
     lines = [
         f"  bucket       {target.get('bucket', '?')} at {target.get('endpoint', '?')}, "
@@ -210,7 +211,7 @@ def _details(document: Mapping[str, Any], now: float) -> list[str]:
         f"  waiting      {number['waiting']} for a file that is missing or incomplete",
         f"  failed       {number['failed']} for good, lost {number['lost']}, "
         f"flawed {number['flawed']}, acknowledged {number['acknowledged']}",
-        f"  gone         {number['gone']} events without a file",
+        f"  gone         {number['gone']} without a file",
         f"  attempts     successes {document['successes']:,}, failures {document['failures']:,} "
         f"since the start {_ago(document['started_at'], now)}",
         f"  spool        {document['spool_files']:,} files, {megabytes}",
@@ -219,7 +220,12 @@ def _details(document: Mapping[str, Any], now: float) -> list[str]:
         told = "older uploads; the mirror deletes nothing in the bucket"
         lines.insert(2, f"  forgotten    {number['forgotten']} {told}")
     if counts["unwanted"]:
-        lines.append(f"  unwanted     {number['unwanted']} events, left out by your filters")
+        lines.append(f"  unwanted     {number['unwanted']} left out by your filters")
+    if len(counts["kinds"]) > 1:
+        lines += [
+            f"  {kind:<12} " + ", ".join(f"{count:,} {state}" for state, count in states.items())
+            for kind, states in counts["kinds"].items()
+        ]
     if not document["running"]:
         lines.insert(
             0, f"  last status  {_ago(document['written_at'], now)}; everything below is from then"

@@ -194,6 +194,10 @@ class StateSettings:
         return self.cache_dir / ".s3_spool"
 
     @property
+    def clips_work_dir(self) -> Path:
+        return self.cache_dir / ".s3_clips"
+
+    @property
     def uploaded_file(self) -> Path:
         return self.cache_dir / ".s3_uploaded_events"
 

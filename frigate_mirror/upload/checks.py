@@ -62,7 +62,8 @@ class Checks(Part):
         self._again_at = math.inf
         try:
             self._sink.check()
-            idle = self._ledger.next_due() is None and self._ledger.claimed == 0
+            due = [self._ledger.next_due(bulk=bulk) for bulk in (False, True)]
+            idle = due == [None, None] and self._ledger.claimed == 0
             if breaker.check_succeeded(idle=idle):
                 self._uploader.resume()
             self._uploader.wake()

@@ -2,7 +2,8 @@
 
 A fixed number of threads run the same step. Two more run it for live artifacts only, so that a live
 artifact finds a free thread even while every other thread hangs in an upload of the backlog. Where
-the service answers at once, two threads are faster than eight, and the others rest.
+the service answers at once, two threads are faster than eight, and the others rest. One more thread
+uploads the bulk artifacts, which give way to live ones.
 
 There are two layers of retry: the sink's own for seconds, the ledger's for minutes to weeks. A
 thread never sleeps on an artifact; a failed artifact goes back with a later due time.
@@ -15,9 +16,9 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from frigate_mirror.faults import Fault
 from frigate_mirror.keys import quote_camera
@@ -29,6 +30,7 @@ from frigate_mirror.spool import Spool
 from frigate_mirror.upload.backoff import Backoff
 from frigate_mirror.upload.bandwidth import Bandwidth
 from frigate_mirror.upload.commits import Commits
+from frigate_mirror.upload.line import Line, Yielding
 from frigate_mirror.upload.outage import CircuitBreaker, Permit
 
 log = logging.getLogger("frigate_s3.uploader")
@@ -76,6 +78,7 @@ class Uploader(Part):
         self._backoff = backoff
         self._max_tries = max_tries
         self._bandwidth = bandwidth or Bandwidth(((0, math.inf),))
+        self._line = Line(self._bandwidth)
         self._commits = Commits(ledger, spool, on_commit)
         self._clock = clock
         self._called = threading.Condition()
@@ -90,14 +93,17 @@ class Uploader(Part):
     # -- the threads
 
     def start(self, threads: int) -> None:
-        """Starts so many threads for whatever is due, and LIVE_THREADS more for live artifacts."""
+        """Starts so many threads for whatever is due, LIVE_THREADS more for live artifacts, and one
+        for bulk artifacts."""
         for number in range(threads):
             self._start(f"upload-{number}", Priority.BACKLOG, spare=number >= 2)
         for number in range(LIVE_THREADS):
             self._start(f"upload-live-{number}", Priority.LIVE)
+        self._start("upload-bulk", Priority.BACKLOG, bulk=True)
 
-    def _start(self, name: str, last: Priority, *, spare: bool = False) -> None:
-        thread = threading.Thread(target=self._run, args=(last, spare), name=name, daemon=True)
+    def _start(self, name: str, last: Priority, *, spare: bool = False, bulk: bool = False) -> None:
+        work = (last, spare, bulk)
+        thread = threading.Thread(target=self._run, args=work, name=name, daemon=True)
         thread.start()
         self._threads.append(thread)
 
@@ -121,17 +127,18 @@ class Uploader(Part):
         if self._breaker.down:
             return False
         try:
-            due = self._ledger.next_due()
+            due = [self._ledger.next_due(bulk=bulk) for bulk in (False, True)]
         except LedgerError:
             return False
-        return self._ledger.claimed > 0 or (due is not None and due <= self._clock())
+        now = self._clock()
+        return self._ledger.claimed > 0 or any(one is not None and one <= now for one in due)
 
-    def _run(self, last: Priority, spare: bool) -> None:
+    def _run(self, last: Priority, spare: bool, bulk: bool) -> None:
         while not self._stopping:
             calls, rest = self._calls, LONGEST_REST
             try:
                 helps = not spare or self._puts_take_time()
-                rest = 0.0 if helps and self.step(last) else self._rest(last)
+                rest = 0.0 if helps and self.step(last, bulk=bulk) else self._rest(last, bulk)
                 if not self._commits:
                     self._note_trouble("")
             except LedgerError as error:
@@ -155,29 +162,29 @@ class Uploader(Part):
         with self._called:
             self._called.wait_for(lambda: self._stopping or self._calls != calls, seconds)
 
-    def _rest(self, last: Priority) -> float:
+    def _rest(self, last: Priority, bulk: bool) -> float:
         """Returns the seconds until something up to the priority `last` may be due, or the service
         may be tried again."""
         rest = LONGEST_REST if self._commits.overfull else self._breaker.pause()
         if rest <= 0.0 and last is Priority.LIVE:
             rest = LONGEST_REST  # a live artifact is due at once, and there is none
         elif rest <= 0.0:
-            due = self._ledger.next_due()
+            due = self._ledger.next_due(bulk=bulk)
             rest = LONGEST_REST if due is None else due - self._clock()
             rest = max(rest, self._bandwidth.pause())
         return min(max(rest, SHORTEST_REST), LONGEST_REST)
 
     # -- one upload
 
-    def step(self, last: Priority = Priority.BACKLOG) -> bool:
-        """Uploads the next artifact that is due, up to the priority `last`, if the service may be
-        used. Returns False if nothing was done. Raises LedgerError when the queue cannot be read or
-        written."""
-        if self._bandwidth.pause():
+    def step(self, last: Priority = Priority.BACKLOG, *, bulk: bool = False) -> bool:
+        """Uploads the next artifact that is due, up to the priority `last`, among the bulk ones or
+        among the others, if the service may be used. Returns False if nothing was done. Raises
+        LedgerError when the queue cannot be read or written."""
+        if self._bandwidth.pause() and not bulk:
             last = Priority.LIVE
         # During an outage nothing is claimed, so that calls of `wake` cost no reads of the ledger.
         waits = self._commits.overfull or self._breaker.pause() > 0
-        entry = None if waits else self._ledger.claim(self._clock(), last)
+        entry = None if waits else self._ledger.claim(self._clock(), last, bulk=bulk)
         if entry is None:
             self._commit()
             return False
@@ -187,7 +194,6 @@ class Uploader(Part):
             if permit is None:
                 return False
             try:
-                self._bandwidth.send(entry.artifact.size)
                 committing = self._upload(entry, permit)
             finally:
                 self._breaker.unused(permit)  # unless it was given back by now
@@ -208,7 +214,12 @@ class Uploader(Part):
             self._unreadable(entry, error)
         else:
             with body:
-                return self._put(entry, body, permit)
+                if entry.artifact.bulk:
+                    return self._put(entry, cast(BinaryIO, Yielding(body, self._line)), permit)
+                self._bandwidth.send(entry.artifact.size)
+                live = entry.priority is Priority.LIVE
+                with self._line.live() if live else nullcontext():
+                    return self._put(entry, body, permit)
         return False
 
     def _put(self, entry: Entry, body: BinaryIO, permit: Permit) -> bool:
@@ -236,9 +247,11 @@ class Uploader(Part):
             self._defer(entry, Fault(self._clock(), f"unexpected {kind}, see the log", ""))
             raise
         else:
-            self._ended = time.monotonic()
-            self._usual += (self._ended - began - self._usual) / 16
-            self._uploaded(entry, receipt, self._ended - began)
+            took = time.monotonic() - began
+            if not artifact.bulk:
+                self._ended = began + took
+                self._usual += (took - self._usual) / 16
+            self._uploaded(entry, receipt, took)
             return True
         return False
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from frigate_mirror import mp4
-from frigate_mirror.frigate.clips import Clip, ClipMaker, NoRecording
+from frigate_mirror.frigate.clipmaker import Clip, ClipMaker, NoRecording
 from frigate_mirror.frigate.ffmpeg import Ffmpeg, FfmpegError, FfmpegStopped, NoFfmpeg
 from frigate_mirror.frigate.segments import Segment
 from tests.rig import ffmpeg

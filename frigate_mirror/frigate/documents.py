@@ -1,0 +1,158 @@
+"""The kind `metadata`: one JSON document with all that Frigate knows of an event, and a list of the
+event's other files. Its form is that of docs/event-1.schema.json.
+
+It is uploaded as soon as the event has ended, and again whenever it changes: when another file of
+the event is uploaded, or when Frigate changes the event, for example because somebody named a face.
+`complete` says that every other file is uploaded or does not exist. So a reader of the bucket needs
+nothing but the document to know whether the set is whole.
+
+The document is a pure function of what it describes: the same event gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping
+from hashlib import sha256
+from io import BytesIO
+from typing import Any, BinaryIO
+
+from frigate_mirror.artifact import Artifact, Known, kind_of, subject_of
+from frigate_mirror.catalog import Kind, NoFile
+from frigate_mirror.frigate.database import Event, FrigateDatabase
+from frigate_mirror.frigate.describe import describe
+from frigate_mirror.keys import METADATA, KeyCodec, artifact_id, content_type
+
+SCHEMA = "event/1"
+INCOMPLETE: dict[str, Any] = {"complete": False}
+"""`about` of a document that waits for other files of its event."""
+_FLAGS = ("has_clip", "has_snapshot")
+"""Columns that Frigate clears when its retention deletes a file. That is no reason to write the
+document again."""
+
+
+class Documents(Kind[Event]):
+    """Writes the documents of events. `kinds` are the other kinds that are mirrored, `known` tells
+    what the ledger knows of artifacts (`Ledger.known`), and `frigate` is Frigate's version, or an
+    empty text."""
+
+    name = METADATA
+    follows = True
+
+    def __init__(
+        self,
+        database: FrigateDatabase,
+        keys: KeyCodec,
+        kinds: Iterable[str],
+        known: Callable[[Collection[str]], Mapping[str, Known]],
+        frigate: str,
+    ) -> None:
+        self._database = database
+        self._keys = keys
+        self._kinds = tuple(kinds)
+        self._known = known
+        self._frigate = frigate
+
+    def is_final(self, event: Event) -> bool:
+        return event.has_final_files
+
+    def find(self, event: Event, held: str) -> Artifact | None:
+        event.check_names()
+        own = artifact_id(METADATA, event.id)
+        first = [artifact_id(kind, event.id) for kind in self._kinds]
+        known = dict(self._known([own, *first]))
+        further = [
+            artifact_id(kind_of(one), event.id, part)
+            for one in first
+            if one in known
+            for part in range(2, int(known[one].about.get("parts", 1)) + 1)
+        ]
+        if further:
+            known |= self._known(further)
+        reviews = _reviews(event, known[own].version if own in known else "")
+        files = [known[one] for one in [*first, *further] if one in known]
+        complete = all(
+            one in known and known[one].state in ("uploaded", "gone", "unwanted")
+            for one in [*first, *further]
+        )
+        document = {
+            "schema": SCHEMA,
+            "complete": complete,
+            "frigate": self._frigate or None,
+            "table": {"event": event.row},
+            "timeline": event.timeline,
+            "reviews": [{"id": name, "severity": reviews[name]} for name in sorted(reviews)],
+            "files": [_file(one) for one in files if one.state in ("uploaded", "pending")],
+            "missing": [
+                {"kind": kind_of(one.id), "why": _why(one)}
+                for one in files
+                if one.state not in ("uploaded", "pending", "waiting")
+            ],
+        }
+        try:
+            data = _dump(document)
+            compared = document | {
+                "frigate": None,
+                "table": {"event": {k: v for k, v in event.row.items() if k not in _FLAGS}},
+            }
+            digest = sha256(_dump(compared)).hexdigest()[:24]
+        except (ValueError, RecursionError) as error:
+            raise NoFile(f"Frigate's row cannot be written as JSON: {error}") from error
+        key = self._keys.key(event.camera, event.id, event.started, ".json")
+        return Artifact(
+            id=own,
+            camera=event.camera,
+            started=event.started,
+            key=key,
+            origin="",
+            size=len(data),
+            content_type=content_type(key),
+            metadata=describe(event),
+            version=f"{digest} {json.dumps(reviews, sort_keys=True)}",
+            about={} if complete else INCOMPLETE,
+            opener=lambda artifact: BytesIO(data),
+        )
+
+    def flaw(self, file: BinaryIO) -> str:
+        return "" if file.read().endswith(b"}\n") else "the document breaks off"
+
+    def open(self, artifact: Artifact) -> BinaryIO:
+        """Writes the document again, because the spool does not hold it."""
+        for event in self._database.subjects([subject_of(artifact.id)]):
+            try:
+                found = self.find(event, "")
+            except NoFile as error:
+                raise FileNotFoundError(str(error)) from error
+            if found is not None:
+                return found.open()
+        raise FileNotFoundError(f"Frigate does not know the event of {artifact.id} any more")
+
+
+def _reviews(event: Event, version: str) -> dict[str, str]:
+    """Returns the severity of each review item of the event by its id. It also has those that an
+    earlier document of this `version` had, because Frigate deletes review items before events."""
+    try:
+        earlier = json.loads(version.partition(" ")[2])
+    except ValueError:
+        earlier = None
+    return (earlier if isinstance(earlier, dict) else {}) | dict(event.reviews)
+
+
+def _file(known: Known) -> dict[str, Any]:
+    told = {name: value for name, value in known.about.items() if name != "parts"}
+    return told | {
+        "kind": kind_of(known.id),
+        "key": known.key,
+        "size": known.size,
+        "sha256": known.digest or None,
+        "type": content_type(known.key),
+    }
+
+
+def _why(known: Known) -> str:
+    return f"left out by {known.why}" if known.state == "unwanted" else known.why or known.state
+
+
+def _dump(document: Mapping[str, Any]) -> bytes:
+    text = json.dumps(document, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    return text.encode() + b"\n"

@@ -28,31 +28,42 @@ class ConfigError(Exception):
 @dataclass(frozen=True, slots=True)
 class Camera:
     """A camera that is enabled in Frigate. `detects` and `snapshots` say whether it detects objects
-    and keeps pictures of them, `kept_days` for how many days at least. `labels` are the objects
-    that it tracks, `zones` its zones."""
+    and keeps pictures of them, `kept_days` for how many days at least; `records` says whether it
+    records video. `labels` are the objects that it tracks, `zones` its zones."""
 
     name: str
     detects: bool
     snapshots: bool
     kept_days: float
+    records: bool
     labels: frozenset[str] = frozenset()
     zones: frozenset[str] = frozenset()
 
 
 def cameras(api: str = API) -> list[Camera]:
     """Returns the cameras that are enabled. Raises ConfigError."""
+    found = _read(api, _Cameras)["cameras"]
+    return [_camera(plain(name), one) for name, one in found.items() if one["enabled"]]
+
+
+def ffmpeg_path(api: str = API) -> str:
+    """Returns which ffmpeg Frigate uses, as `ffmpeg.path` names it. Raises ConfigError."""
+    return str(_read(api, _WithFfmpeg)["ffmpeg"]["path"])
+
+
+def _read(api: str, kind: type) -> Mapping[str, Any]:
+    """Returns the part of Frigate's settings that `kind` describes. Raises ConfigError."""
     url = f"{api}/api/config"
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(url, timeout=PATIENCE) as answer:
-            config = shaped(json.loads(answer.read(LARGEST)), _Config)
+            found: Mapping[str, Any] = shaped(json.loads(answer.read(LARGEST)), kind)
     except (OSError, http.client.HTTPException) as error:  # an error of HTTP is an OSError, too
         why = getattr(error, "reason", error)  # of urllib's errors the reason is what people need
         raise ConfigError(f"{url}: {plain(str(why))}") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{url}: not the settings of Frigate 0.16 to 0.18") from error
-    enabled = {name: one for name, one in config["cameras"].items() if one["enabled"]}
-    return [_camera(plain(name), one) for name, one in enabled.items()]
+    return found
 
 
 def _camera(name: str, found: Mapping[str, Any]) -> Camera:
@@ -62,6 +73,7 @@ def _camera(name: str, found: Mapping[str, Any]) -> Camera:
         found["detect"]["enabled"],
         snapshots["enabled"],
         min([retain["default"], *retain["objects"].values()]),
+        found["record"]["enabled"],
         frozenset(map(plain, found["objects"]["track"])),
         frozenset(map(plain, found["zones"])),
     )
@@ -99,12 +111,25 @@ class _Camera:
     enabled: bool
     detect: _Switch
     snapshots: _Snapshots
+    record: _Switch
     objects: _Objects
     zones: Mapping[str, _Zone]
 
 
 @dataclass
-class _Config:
-    """The part of the answer that the mirror uses."""
+class _Cameras:
+    """The part of the answer that tells the cameras."""
 
     cameras: Mapping[str, _Camera]
+
+
+@dataclass
+class _Ffmpeg:
+    path: str
+
+
+@dataclass
+class _WithFfmpeg:
+    """The part of the answer that tells the ffmpeg."""
+
+    ffmpeg: _Ffmpeg

@@ -12,8 +12,8 @@ from frigate_mirror.setup.screen import Screen
 ACCESS_KEY, SECRET_KEY = KEY
 KINDS = "MIRROR_KINDS"
 ABOUT_STORAGE = (
-    "  AUTO stores files under 128 KB as STANDARD, which is cheaper for them, and larger\n"
-    "  ones as STANDARD_IA."
+    "  AUTO stores files under 128 KB as STANDARD, which is cheaper for them, and\n"
+    "  larger ones as STANDARD_IA."
 )
 ABOUT_KINDS = (
     "These files of an event can be mirrored. The last column is the price on AWS of\n"

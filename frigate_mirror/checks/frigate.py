@@ -18,7 +18,7 @@ from frigate_mirror.settings.settings import FrigateSettings
 
 WEEK, SOME = 7 * 86_400.0, 20  # the events whose snapshots are looked at
 SWITCHES = {SNAPSHOT: "`snapshots: enabled: true`", CLIP: "`record: enabled: true`"}
-"""The switch in Frigate's configuration without which no event has a file of this kind."""
+"""The setting of Frigate without which no event has a file of this kind."""
 
 
 def frigate(
@@ -82,8 +82,8 @@ def _version_in(path: Path) -> str | None:
 
 def needed(kinds: Collection[str]) -> str:
     """Returns which of Frigate's settings these kinds of files need."""
-    switches = [switch for kind, switch in SWITCHES.items() if kind in kinds]
-    every = " and ".join([*switches, "`detect: enabled: true`"])
+    switches = ", ".join(switch for kind, switch in SWITCHES.items() if kind in kinds)
+    every = " and ".join(filter(None, [switches, "`detect: enabled: true`"]))
     return f"Frigate's configuration needs {every}, for all cameras or for each"
 
 

@@ -20,11 +20,7 @@ def clips(loaded: Settings, api: str) -> Iterator[Finding]:
 
 
 def _ffmpeg(api: str) -> Finding:
-    try:
-        configured = config.ffmpeg_path(api)
-    except config.ConfigError:
-        configured = ""  # `frigate.cameras` tells it
-    if found := find_ffmpeg(configured):
+    if found := find_ffmpeg(config.ffmpeg_path(api)):
         return Finding(OK, f"{found} makes the clips")
     return Finding(
         NOTE,

@@ -42,28 +42,31 @@ class Camera:
 
 def cameras(api: str = API) -> list[Camera]:
     """Returns the cameras that are enabled. Raises ConfigError."""
-    found = _read(api, _Cameras)["cameras"]
-    return [_camera(plain(name), one) for name, one in found.items() if one["enabled"]]
+    config = _read(api, _Config)
+    enabled = {name: one for name, one in config["cameras"].items() if one["enabled"]}
+    return [_camera(plain(name), one) for name, one in enabled.items()]
 
 
 def ffmpeg_path(api: str = API) -> str:
-    """Returns which ffmpeg Frigate uses, as `ffmpeg.path` names it. Raises ConfigError."""
-    return str(_read(api, _WithFfmpeg)["ffmpeg"]["path"])
+    """Returns the setting `ffmpeg.path`, or an empty text if Frigate does not answer."""
+    try:
+        return str(_read(api, _FfmpegConfig)["ffmpeg"]["path"])
+    except ConfigError:
+        return ""
 
 
-def _read(api: str, kind: type) -> Mapping[str, Any]:
-    """Returns the part of Frigate's settings that `kind` describes. Raises ConfigError."""
+def _read(api: str, shape: type) -> Any:
+    """Returns the part of the answer that `shape` describes. Raises ConfigError."""
     url = f"{api}/api/config"
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(url, timeout=PATIENCE) as answer:
-            found: Mapping[str, Any] = shaped(json.loads(answer.read(LARGEST)), kind)
+            return shaped(json.loads(answer.read(LARGEST)), shape)
     except (OSError, http.client.HTTPException) as error:  # an error of HTTP is an OSError, too
         why = getattr(error, "reason", error)  # of urllib's errors the reason is what people need
         raise ConfigError(f"{url}: {plain(str(why))}") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{url}: not the settings of Frigate 0.16 to 0.18") from error
-    return found
 
 
 def _camera(name: str, found: Mapping[str, Any]) -> Camera:
@@ -117,19 +120,17 @@ class _Camera:
 
 
 @dataclass
-class _Cameras:
-    """The part of the answer that tells the cameras."""
-
-    cameras: Mapping[str, _Camera]
-
-
-@dataclass
 class _Ffmpeg:
     path: str
 
 
 @dataclass
-class _WithFfmpeg:
-    """The part of the answer that tells the ffmpeg."""
-
+class _FfmpegConfig:
     ffmpeg: _Ffmpeg
+
+
+@dataclass
+class _Config:
+    """The part of the answer that the mirror uses."""
+
+    cameras: Mapping[str, _Camera]

@@ -360,7 +360,12 @@ def answer(config: object) -> Reply:
 
 
 def camera(
-    *, enabled: bool = True, snapshots: bool = True, detect: bool = True, **retain: float
+    *,
+    enabled: bool = True,
+    snapshots: bool = True,
+    detect: bool = True,
+    record: bool = True,
+    **retain: float,
 ) -> dict[str, Any]:
     """The settings of a camera in the form that Frigate 0.16 to 0.18 give them."""
     kept = {"default": 10.0, "mode": "motion", "objects": {}} | retain
@@ -368,15 +373,18 @@ def camera(
         "enabled": enabled,
         "detect": {"enabled": detect, "fps": 5},
         "snapshots": {"enabled": snapshots, "clean_copy": True, "retain": kept, "quality": 70},
+        "record": {"enabled": record, "expire_interval": 60},
         "objects": {"track": ["person", "car"], "filters": {}},
         "zones": {"porch": {"coordinates": "0,0", "color": [1, 2, 3]}},
     }
 
 
-def of_cameras(api: Stub, **cameras: dict[str, Any]) -> list[Finding]:
+def of_cameras(
+    api: Stub, kinds: tuple[str, ...] = ("snapshot",), **cameras: dict[str, Any]
+) -> list[Finding]:
     """Returns the findings about a Frigate with these cameras."""
     api.default = answer({"version": "0.17-0", "cameras": cameras})
-    return list(checks_frigate.cameras(api.endpoint))
+    return list(checks_frigate.cameras(api.endpoint, kinds))
 
 
 def test_cameras_that_take_snapshots_are_named(api: Stub) -> None:
@@ -415,6 +423,33 @@ def test_snapshots_that_frigate_deletes_within_a_day_are_noted(
     assert note.what == "Frigate deletes the snapshots of the camera(s) front within a day"
 
 
+def test_a_camera_that_does_not_record_is_noted_if_clips_are_mirrored(api: Stub) -> None:
+    front, back = camera(), camera(record=False)
+    _, fine, note = of_cameras(api, ("clip", "snapshot"), front=front, back=back)
+    assert fine == Finding(OK, "Frigate records 1 camera(s): front")
+    assert note.grade == NOTE
+    assert note.what == "the camera(s) back do not record, so their events have no clip"
+    assert "`record: enabled: true`" in note.advice
+
+
+def test_recordings_that_are_off_everywhere_are_a_fault_if_clips_are_mirrored(api: Stub) -> None:
+    (fault,) = of_cameras(api, ("clip",), front=camera(record=False, snapshots=False))
+    assert (fault.grade, fault.what) == (
+        FAULT, "no camera of Frigate records, so no event has a clip",
+    )  # fmt: skip
+    assert fault.advice == (
+        "Frigate's configuration needs `record: enabled: true` and `detect: enabled: true`, "
+        "for all cameras or for each"
+    )
+
+
+def test_what_no_mirrored_file_needs_is_not_noted(api: Stub) -> None:
+    silent = camera(snapshots=False, record=False, default=0)
+    assert of_cameras(api, ("metadata", "thumbnail"), front=silent) == []
+    (note,) = of_cameras(api, ("metadata",), front=camera(detect=False, snapshots=False))
+    assert note.what == "detection is off for the camera(s) front"
+
+
 def test_the_name_of_a_camera_cannot_control_the_terminal(api: Stub) -> None:
     (fine,) = of_cameras(api, **{"a\x1b[2J": camera()})
     assert str(fine).isprintable()
@@ -436,13 +471,13 @@ def test_an_answer_that_is_not_frigates_is_noted_with_the_settings_that_the_mirr
     api: Stub, reply: Reply, words: str
 ) -> None:
     api.default = reply
-    (note,) = checks_frigate.cameras(api.endpoint)
+    (note,) = checks_frigate.cameras(api.endpoint, ["snapshot"])
     assert note.grade == NOTE and words in note.what and f"{api.endpoint}/api/config" in note.what
     assert "`snapshots: enabled: true`" in note.advice
 
 
 def test_without_a_running_frigate_check_says_that_its_settings_cannot_be_read() -> None:
-    (note,) = checks_frigate.cameras("http://127.0.0.1:9")
+    (note,) = checks_frigate.cameras("http://127.0.0.1:9", ["snapshot"])
     assert note.grade == NOTE
     assert note.what == (
         "Frigate's settings cannot be read: http://127.0.0.1:9/api/config: "
@@ -464,8 +499,8 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path / "world")
 
 
-def of_events(world: World) -> list[Finding]:
-    return list(checks_frigate.events(world.settings().frigate, NOW))
+def of_events(world: World, *kinds: str) -> list[Finding]:
+    return list(checks_frigate.events(world.settings().frigate, kinds or ("snapshot",), NOW))
 
 
 def test_a_week_without_an_event_is_noted(world: World) -> None:
@@ -490,6 +525,11 @@ def test_the_events_with_a_snapshot_are_counted(world: World) -> None:
     world.without_snapshot(world.event())
     (fine,) = of_events(world)
     assert fine == Finding(OK, "2 of Frigate's 3 events of the last 7 days have a snapshot")
+
+
+def test_events_need_no_snapshot_if_no_snapshots_are_mirrored(world: World) -> None:
+    world.without_snapshot(world.event())
+    assert of_events(world, "metadata") == [Finding(OK, "Frigate has 1 events of the last 7 days")]
 
 
 def test_snapshots_without_any_file_in_the_clips_folder_are_a_fault(world: World) -> None:

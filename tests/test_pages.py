@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ from frigate_mirror import __version__
 from frigate_mirror.checks.variables import INTERNAL
 from frigate_mirror.frigate.database import Event
 from frigate_mirror.frigate.describe import describe
+from frigate_mirror.keys import KeyCodec
 from frigate_mirror.settings.settings import VARIABLES
 from s3_snapshot_mirror import COMMANDS
 from tests.rig import ROOT
@@ -99,6 +101,22 @@ def test_the_page_about_the_bucket_names_every_field_of_the_metadata() -> None:
     event = Event("1.5-a", "front", "person", "Ann", 1.5, 2.5, 0.5, ("porch",), True, True)
     table = PAGES["docs/bucket.md"].split("| field |")[1].split("\n\n")[0]
     assert set(re.findall(r"`([a-z-]+)`", table)) == set(describe(event))
+
+
+def test_the_page_about_metadata_explains_every_field_of_its_example() -> None:
+    page = PAGES["docs/metadata.md"]
+    [text] = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    document = json.loads(text)
+    assert text.split('"')[1::2] == json.dumps(document, sort_keys=True).split('"')[1::2]
+    explained = set(re.findall(r"`(\w+)`", page))
+    one = {"files", "reviews", "timeline"}
+    fields = {*document, *(name for part in one for row in document[part] for name in row)}
+    assert fields <= explained
+    for file in document["files"]:
+        parts = KeyCodec("frigate").parse(file["key"])
+        event = document["table"]["event"]
+        assert (parts.kind, parts.event_id) == (file["kind"], event["id"])
+        assert (parts.camera, parts.started) == (event["camera"], int(event["start_time"]))
 
 
 def test_the_newest_version_in_the_changelog_is_the_programs_and_has_a_date() -> None:

@@ -14,6 +14,8 @@ import pytest
 import frigate_s3_patcher
 from frigate_mirror.keys import KeyCodec
 from frigate_mirror.settings.settings import VARIABLES
+from frigate_mirror.setup import costs
+from frigate_mirror.sinks.s3.storage import STANDARD
 from lab import picture
 from tests.rig import ROOT
 
@@ -152,6 +154,27 @@ def test_the_costs_follow_from_the_prices() -> None:
         listing = checks / 1000 * prices["1,000 listings"][column]
         computed = [f"${value:.3f}" for value in (storing, uploading, listing)]
         assert told == [*computed, f"${storing + uploading + listing:.2f}"], (size, name)
+
+
+def test_the_costs_of_each_kind_follow_from_the_prices_and_from_what_setup_shows() -> None:
+    shown = {kind.kind: kind for kind in costs.KINDS}
+    table = rows(README, "| kind |")
+    assert [row[0].split("`")[0] for row in table] == [
+        "snapshot", "thumbnail", "clip", "clip", "metadata",
+    ]  # fmt: skip
+    for name, _, size, uploads, told in table:
+        kind, _, camera = name.partition("` of a camera with ")
+        number, unit = size.split()
+        megabits = re.fullmatch(r"(\d) Mbit/s", camera)
+        if megabits:  # 20 s and 5 s before and after
+            assert float(number) * 8 == 30 * int(megabits[1])
+        if camera != "4 Mbit/s":
+            assert (shown[kind].bytes, shown[kind].uploads) == (size, int(uploads))
+            assert told == f"${shown[kind].month:.2f}"
+        events = 100 * 30
+        gigabytes = events * float(number) * {"KB": 1024, "MB": 1_000_000}[unit] / 2**30
+        money = gigabytes * STANDARD.gb_month + events * int(uploads) * STANDARD.put
+        assert told == f"${money:.2f}", name
 
 
 # -- the settings

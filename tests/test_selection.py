@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import pytest
@@ -101,7 +101,12 @@ def test_the_first_filter_that_leaves_an_event_out_is_named() -> None:
         (
             Filters(labels=names("person")),
             Event(label="car"),
-            ("MIRROR_LABELS", "car is not among person"),
+            ("MIRROR_CLIP_LABELS", "car is not among person"),
+        ),
+        (
+            Filters(min_score=0.9),
+            Event(),
+            ("MIRROR_CLIP_MIN_SCORE", "the score 0.80 is below 0.9"),
         ),
         (
             Filters(labels=names("person")),
@@ -118,6 +123,35 @@ def test_a_filter_for_clips_wins_over_the_general_one_and_the_others_still_count
     assert selection.why_not("clip", event) == clip
     general = selection.why_not("snapshot", replace(event, camera="front"))
     assert general == ("", "")
+
+
+def test_the_setting_that_leaves_a_file_out_is_named_as_the_owner_has_set_it() -> None:
+    """Every filter of clips has a setting of its own, and only for clips."""
+    event = Event(ended=None, severity="", has_clip=False)
+    strict = Filters(cameras=names("x"), labels=names("x"), sub_labels=names("x"),
+                     zones=names("x"), min_score=1, min_duration=1, severity="alert",
+                     has_clip=True, reviewed=True)  # fmt: skip
+    for one in fields(Filters):
+        filters = Filters(**{one.name: getattr(strict, one.name)})
+        own = Selection(Filters(), {"clip": filters}).why_not("clip", event)
+        general = Selection(filters, {"clip": Filters()}).why_not("clip", event)
+        assert {own[0], general[0]} <= set(settings.VARIABLES)
+        assert (own[0], general[0]) == (
+            f"MIRROR_CLIP_{one.name.upper()}", f"MIRROR_{one.name.upper()}",
+        )  # fmt: skip
+        assert own[1] == general[1]
+
+
+def test_the_filters_of_a_kind_are_its_own_completed_by_the_general_ones() -> None:
+    selection = Selection(
+        Filters(cameras=names("front"), min_score=0.5), {"clip": Filters(min_score=0.9)}
+    )
+    assert selection.filters("clip").sentence() == (
+        "events with cameras front, a score of at least 0.9"
+    )
+    assert selection.filters("metadata").sentence() == (
+        "events with cameras front, a score of at least 0.5"
+    )
 
 
 @pytest.mark.parametrize(

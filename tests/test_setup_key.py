@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from frigate_mirror.keys import KINDS
+from frigate_mirror.settings.settings import VARIABLES
+from frigate_mirror.setup import costs
 from tests.rig.compose import House
 from tests.rig.ports import free_ports
 from tests.rig.servers import ACCESS, SECRET, WRITER_ACCESS, WRITER_SECRET, Bucket, SeaweedFS
@@ -137,11 +140,17 @@ def converse(
     return seen, code
 
 
-def answers_for(given: dict[str, str], secret: str = SECRET) -> list[tuple[str, str]]:
+WHAT = "What to mirror, with commas between the kinds [snapshot]: "
+
+
+def answers_for(
+    given: dict[str, str], secret: str = SECRET, kinds: str = ""
+) -> list[tuple[str, str]]:
     return [
         ("Bucket: ", given["S3_BUCKET"]), ("for AWS): ", given["S3_ENDPOINT_URL"]),
         ("Region [us-east-1]: ", ""), ("Prefix", "frigate"),
         ("Access key id", ACCESS), ("Secret access key (not shown): ", secret),
+        (WHAT, kinds),
     ]  # fmt: skip
 
 
@@ -162,7 +171,7 @@ def test_on_a_terminal_setup_says_what_it_does_asks_and_writes(
     assert "\033[32mok\033[0m     Compose starts frigate with the mirror" in seen
     written = house.env.read_text()
     assert f"S3_SECRET_KEY='{SECRET}'" in written and "S3_PATH_PREFIX='frigate'" in written
-    assert "S3_REGION" not in written
+    assert "S3_REGION" not in written and "MIRROR_KINDS" not in written
 
 
 def test_after_a_typing_error_setup_asks_again_in_the_same_run(
@@ -198,7 +207,7 @@ def test_another_answer_changes_the_owners_own_line(house: House, given: dict[st
     house.env.write_text("MINE=1\nexport S3_PATH_PREFIX=old # mine\nTOO=2\n")
     house.written(**given)
     answers = [("Keep these settings?", "n"), *KEPT[:3], ("Prefix", "new"), KEPT[4],
-               ("Secret access key", ""), YES]  # fmt: skip
+               ("Secret access key", ""), (WHAT, ""), YES]  # fmt: skip
     seen, code = converse(house, answers)
     assert code == 0, seen
     assert house.env.read_text().startswith("MINE=1\nS3_PATH_PREFIX='new'\nTOO=2\n")
@@ -228,12 +237,56 @@ def test_setup_offers_the_storage_class_by_size_with_the_reason_and_only_for_aws
     answers = [
         ("Bucket: ", "cams"), ("for AWS): ", ""), ("Region", "eu-west-1"), ("Prefix", ""),
         ("Storage class (AUTO, STANDARD_IA, STANDARD, ...) [STANDARD_IA]: ", "AUTO"),
-        ("Access key id", ACCESS), ("Secret access key", SECRET), YES,
+        ("Access key id", ACCESS), ("Secret access key", SECRET), (WHAT, ""), YES,
     ]  # fmt: skip
     seen, code = converse(house, answers, "--no-try")
     assert code == 0, seen
-    assert "AUTO stores pictures under 128 KB as STANDARD, which is cheaper" in seen
+    assert "AUTO stores files under 128 KB as STANDARD, which is cheaper" in seen
     assert "S3_STORAGE_CLASS='AUTO'" in house.env.read_text()
+
+
+def test_setup_offers_the_kinds_of_files_with_what_each_costs(
+    house: House, given: dict[str, str]
+) -> None:
+    wrong = [(WHAT, "clip, film"), ("'film' is none of snapshot,", "clip,snapshot")]
+    seen, code = converse(house, [*answers_for(given)[:-1], *wrong, YES])
+    assert code == 0, seen
+    table = seen.replace("\r", "")
+    assert costs.table() in table
+    assert table.index("Secret access key") < table.index(costs.table()) < table.index(WHAT)
+    assert "MIRROR_KINDS='clip,snapshot'\n" in house.env.read_text()
+    assert "      MIRROR_KINDS:\n" in house.override.read_text()
+
+
+def test_the_table_of_the_kinds_fits_80_columns_and_names_every_kind() -> None:
+    lines = costs.table().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert {line.split()[0] for line in lines[1:]} == KINDS
+    assert VARIABLES["MIRROR_KINDS"].read(",".join(KINDS)) == KINDS
+
+
+def test_run_again_setup_says_what_is_mirrored_and_what_else_is_possible(
+    house: House, given: dict[str, str]
+) -> None:
+    house.written(**given, MIRROR_KINDS="clip,snapshot")
+    seen, code = converse(house, [("Keep these settings? [Y/n] ", "")])
+    assert (code, "Everything is written already." in seen) == (0, True)
+    told = " ".join(seen.split())
+    assert "These files of an event are mirrored: clip,snapshot." in told
+    assert "Other kinds are possible: thumbnail, metadata." in told
+
+
+def test_the_kinds_that_are_set_are_kept_by_enter_and_cleared_by_a_hyphen(
+    house: House, given: dict[str, str]
+) -> None:
+    house.written(**given, MIRROR_KINDS="clip")
+    answers = [("Keep these settings?", "n"), *KEPT, ("Secret access key", "")]
+    question = "What to mirror, with commas between the kinds [clip]: "
+    seen, code = converse(house, [*answers, (question, "")])
+    assert (code, "Everything is written already." in seen) == (0, True), seen
+    seen, code = converse(house, [*answers, (question, "-"), YES])
+    assert code == 0, seen
+    assert "MIRROR_KINDS" not in house.env.read_text()
 
 
 @pytest.mark.parametrize("last", [("Write this? [y/N] ", ""), ("Write this? [y/N] ", "\x04")])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from frigate_mirror.settings.settings import VARIABLES
 from tests.rig.compose import GIVEN, SECRET, House
 
 
@@ -98,6 +99,27 @@ def test_the_override_passes_on_only_the_settings_that_are_set(house: House) -> 
     [mount] = service["volumes"]
     assert mount["source"] == str(house.ours).replace("$", "$$") and mount["read_only"] is True
     assert service["stop_grace_period"] == "30s"
+
+
+def test_the_settings_of_kinds_and_clips_are_passed_on_even_from_the_image(house: House) -> None:
+    """The image gets the environment of setup, and so does Frigate's container."""
+    kinds = {
+        name: "1"
+        for name in VARIABLES
+        if name.startswith("MIRROR_CLIP_") and not name.endswith(("SEVERITY", "MAX_LENGTH"))
+    }
+    kinds |= {"MIRROR_KINDS": "clip,snapshot", "MIRROR_CHANGES_HOURS": "2"}
+    done = house.written(**GIVEN, **kinds, NO_PYTHON="1")
+    assert "is not a setting" not in done.stdout
+    written, override = house.env.read_text(), house.override.read_text()
+    for name, value in kinds.items():
+        assert f"{name}='{value}'\n" in written
+        assert f"      {name}:\n" in override
+
+
+def test_without_an_answer_setup_leaves_the_kinds_at_their_default(house: House) -> None:
+    done = house.written(**GIVEN)
+    assert "MIRROR_KINDS" not in done.stdout + house.env.read_text() + house.override.read_text()
 
 
 def test_the_folder_can_be_named(house: House, tmp_path: Path) -> None:

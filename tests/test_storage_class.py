@@ -98,6 +98,27 @@ def test_check_says_what_the_newest_thousand_uploads_cost_in_both_classes(folder
     assert "S3_STORAGE_CLASS=STANDARD" in third.advice and "AUTO" in third.advice
 
 
+def test_files_of_other_kinds_are_no_pictures(folder: Path) -> None:
+    ledger = Ledger(folder / "s3_mirror" / LEDGER_NAME)
+    ledger.add_settled(
+        (f"{kind}:{at}", "door", f"k{kind}{at}", float(at), 1.0, "uploaded", size, "")
+        for at in range(1_500)
+        for kind, size in (("snapshot", 100_000), ("clip", 7_500_000), ("metadata", 4_096))
+    )
+    ledger.close()
+    first, *_ = checks_cost.cost(loaded(folder, MIRROR_KINDS="snapshot,clip,metadata"))
+    assert "your newest 1,000 (100 KB on average)" in first.what
+
+
+def test_files_of_a_few_kb_are_noted_in_a_class_that_bills_more(folder: Path) -> None:
+    kinds = {"MIRROR_KINDS": "thumbnail,metadata,clip"}
+    [note] = checks_cost.cost(loaded(folder, **kinds))
+    assert note.grade == NOTE and "a thumbnail or a metadata file has a few KB" in note.what
+    assert "AUTO" in note.advice
+    for chosen in ("AUTO", "STANDARD"):
+        assert list(checks_cost.cost(loaded(folder, S3_STORAGE_CLASS=chosen, **kinds))) == []
+
+
 @pytest.mark.parametrize(
     ("size", "said"),
     [(20_000, "STANDARD is cheaper, however long"), (900_000, "STANDARD_IA is cheaper if")],

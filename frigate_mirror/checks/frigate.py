@@ -1,9 +1,9 @@
-"""Checks Frigate: whether the hook fits it, and whether its cameras take snapshots."""
+"""Checks Frigate: whether the hook fits it, and whether its cameras make what is mirrored."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,15 +12,13 @@ from frigate_mirror.checks.finding import FAULT, NOTE, OK, Finding
 from frigate_mirror.frigate import config
 from frigate_mirror.frigate.database import Event, FrigateDatabase
 from frigate_mirror.frigate.snapshots import Snapshots
-from frigate_mirror.keys import KeyCodec, KeyFault
+from frigate_mirror.keys import CLIP, SNAPSHOT, KeyCodec, KeyFault
 from frigate_mirror.report import status
 from frigate_mirror.settings.settings import FrigateSettings
 
 WEEK, SOME = 7 * 86_400.0, 20  # the events whose snapshots are looked at
-NEEDED = (
-    "Frigate's configuration needs `snapshots: enabled: true` and `detect: enabled: true`, for all "
-    "cameras or for each"
-)
+SWITCHES = {SNAPSHOT: "`snapshots: enabled: true`", CLIP: "`record: enabled: true`"}
+"""The setting of Frigate without which no event has a file of this kind."""
 
 
 def frigate(
@@ -82,26 +80,38 @@ def _version_in(path: Path) -> str | None:
     return words[1] if len(words) > 1 else None
 
 
-def cameras(api: str) -> Iterator[Finding]:
-    """Looks at the settings of Frigate's cameras on which the mirror depends."""
+def needed(kinds: Collection[str]) -> str:
+    """Returns which of Frigate's settings these kinds of files need."""
+    switches = ", ".join(switch for kind, switch in SWITCHES.items() if kind in kinds)
+    every = " and ".join(filter(None, [switches, "`detect: enabled: true`"]))
+    return f"Frigate's configuration needs {every}, for all cameras or for each"
+
+
+def cameras(api: str, kinds: Collection[str]) -> Iterator[Finding]:
+    """Looks at the settings of Frigate's cameras on which these kinds of files depend."""
     try:
         found = config.cameras(api)
     except config.ConfigError as error:
-        advice = f"run this inside Frigate's container while Frigate runs; {NEEDED}"
+        advice = f"run this inside Frigate's container while Frigate runs; {needed(kinds)}"
         yield Finding(NOTE, f"Frigate's settings cannot be read: {error}", advice)
         return
-    usable = [camera.name for camera in found if camera.snapshots and camera.detects]
-    if usable:
-        names = ", ".join(usable)
-        yield Finding(OK, f"Frigate takes snapshots for {len(usable)} camera(s): {names}")
+    if SNAPSHOT in kinds:
+        yield from _snapshots(found, needed(kinds))
+    if CLIP in kinds:
+        yield from _recordings(found, needed(kinds))
+    if off := [camera for camera in found if not camera.detects]:
+        yield Finding(NOTE, f"detection is off for the camera(s) {_names(off)}", needed(kinds))
+
+
+def _snapshots(found: list[config.Camera], advice: str) -> Iterator[Finding]:
+    if usable := [camera for camera in found if camera.snapshots and camera.detects]:
+        what = f"Frigate takes snapshots for {len(usable)} camera(s): {_names(usable)}"
+        yield Finding(OK, what)
     else:
-        yield Finding(FAULT, "no camera of Frigate takes snapshots of what it detects", NEEDED)
-    for what, some in (
-        ("snapshots are off for", [camera for camera in found if not camera.snapshots]),
-        ("detection is off for", [camera for camera in found if not camera.detects]),
-    ):
-        if some:
-            yield Finding(NOTE, f"{what} the camera(s) {_names(some)}", NEEDED if usable else "")
+        yield Finding(FAULT, "no camera of Frigate takes snapshots of what it detects", advice)
+    if off := [camera for camera in found if not camera.snapshots]:
+        what = f"snapshots are off for the camera(s) {_names(off)}"
+        yield Finding(NOTE, what, advice if usable else "")
     if short := [camera for camera in found if camera.snapshots and camera.kept_days < 1]:
         what = f"Frigate deletes the snapshots of the camera(s) {_names(short)} within a day"
         yield Finding(
@@ -111,12 +121,23 @@ def cameras(api: str) -> Iterator[Finding]:
         )
 
 
+def _recordings(found: list[config.Camera], advice: str) -> Iterator[Finding]:
+    if recording := [camera for camera in found if camera.records]:
+        yield Finding(OK, f"Frigate records {len(recording)} camera(s): {_names(recording)}")
+    else:
+        yield Finding(FAULT, "no camera of Frigate records, so no event has a clip", advice)
+    if recording and (off := [camera for camera in found if not camera.records]):
+        what = f"the camera(s) {_names(off)} do not record, so their events have no clip"
+        yield Finding(NOTE, what, advice)
+
+
 def _names(some: list[config.Camera]) -> str:
     return ", ".join(camera.name for camera in some)
 
 
-def events(where: FrigateSettings, now: float) -> Iterator[Finding]:
-    """Looks whether Frigate's recent events have snapshots, and whether these have files."""
+def events(where: FrigateSettings, kinds: Collection[str], now: float) -> Iterator[Finding]:
+    """Looks whether Frigate has recent events and, if snapshots are mirrored, whether these have
+    snapshots with files."""
     database, since = FrigateDatabase(where.db_path), now - WEEK
     try:
         total, pictured = database.recent(since)
@@ -124,10 +145,12 @@ def events(where: FrigateSettings, now: float) -> Iterator[Finding]:
     except CatalogError:
         return  # `paths` tells the fault
     if not total:
-        yield Finding(NOTE, "Frigate has no event of the last 7 days", NEEDED)
+        yield Finding(NOTE, "Frigate has no event of the last 7 days", needed(kinds))
+    elif SNAPSHOT not in kinds:
+        yield Finding(OK, f"Frigate has {total:,} events of the last 7 days")
     elif not pictured:
         what = f"none of Frigate's {total:,} events of the last 7 days has a snapshot"
-        yield Finding(NOTE, what, NEEDED)
+        yield Finding(NOTE, what, needed(kinds))
     elif where.clips_dir.is_dir() and newest and not _any_file(newest, where.clips_dir):
         what = f"the newest {len(newest)} events with a snapshot have no file in {where.clips_dir}"
         yield Finding(FAULT, what, "set FRIGATE_CLIPS_DIR to the folder of Frigate's snapshots")

@@ -13,12 +13,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from frigate_mirror.checks import bucket, cost, frigate, places, selection, variables
+from frigate_mirror.checks import bucket, clips, cost, frigate, places, selection, variables
 from frigate_mirror.checks.bucket import EX_CAN_DELETE, EX_UNPROVEN
 from frigate_mirror.checks.finding import FAULT, NOTE, OK, Finding, tell
 from frigate_mirror.commands.loading import load, with_bucket
 from frigate_mirror.commands.terminal import fit
 from frigate_mirror.frigate import config
+from frigate_mirror.keys import CLIP
 from frigate_mirror.report import status
 from frigate_mirror.settings import settings
 from frigate_mirror.settings.settings import SettingsError
@@ -31,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--explain",
         metavar="EVENT_ID",
-        help="say only whether your filters select this event, and which one does not",
+        help="say only which files of this event your filters select, and which filter decides",
     )
     tries = parser.add_mutually_exclusive_group()
     tries.add_argument("--no-put", action="store_true", help="do not upload a test object")
@@ -57,18 +58,21 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
         return
     yield Finding(OK, "settings: all of them are valid")
     if arguments.explain:
-        yield selection.explain(loaded, arguments.explain)
+        yield from selection.explain(loaded, arguments.explain)
         return
     if not loaded.process.enabled:
         yield Finding(NOTE, "MIRROR_ENABLED is false", "the hook stays off")
     if not arguments.bucket_only:
         from frigate_s3_patcher import SEAM
 
+        kinds = loaded.kinds.kinds
         yield frigate.frigate(status.read(loaded.state.status_path), FRIGATE_SOURCE, SEAM)
-        yield from frigate.cameras(config.API)
+        yield from frigate.cameras(config.API, kinds)
         yield from places.paths(loaded)
-        yield from frigate.events(loaded.frigate, time.time())
+        yield from frigate.events(loaded.frigate, kinds, time.time())
         yield from selection.selection(loaded, config.API, time.time())
+        if CLIP in kinds:
+            yield from clips.clips(loaded, config.API)
     yield bucket.credentials(loaded.s3)
     try:
         from s3 import S3Sink

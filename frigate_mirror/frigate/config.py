@@ -28,13 +28,14 @@ class ConfigError(Exception):
 @dataclass(frozen=True, slots=True)
 class Camera:
     """A camera that is enabled in Frigate. `detects` and `snapshots` say whether it detects objects
-    and keeps pictures of them, `kept_days` for how many days at least. `labels` are the objects
-    that it tracks, `zones` its zones."""
+    and keeps pictures of them, `kept_days` for how many days at least; `records` says whether it
+    records video. `labels` are the objects that it tracks, `zones` its zones."""
 
     name: str
     detects: bool
     snapshots: bool
     kept_days: float
+    records: bool
     labels: frozenset[str] = frozenset()
     zones: frozenset[str] = frozenset()
 
@@ -75,6 +76,7 @@ def _camera(name: str, found: Mapping[str, Any]) -> Camera:
         found["detect"]["enabled"],
         snapshots["enabled"],
         min([retain["default"], *retain["objects"].values()]),
+        found["record"]["enabled"],
         frozenset(map(plain, found["objects"]["track"])),
         frozenset(map(plain, found["zones"])),
     )
@@ -112,6 +114,7 @@ class _Camera:
     enabled: bool
     detect: _Switch
     snapshots: _Snapshots
+    record: _Switch
     objects: _Objects
     zones: Mapping[str, _Zone]
 

@@ -121,14 +121,23 @@ class Filters:
 
 
 class Selection:
-    """The filters of each kind. A kind without filters of its own has the general ones."""
+    """The filters of each kind. `own` has filters for a kind of its own: one that is set there
+    counts instead of the general one. Other kinds have the general ones."""
 
     def __init__(self, general: Filters, own: Mapping[str, Filters] | None = None) -> None:
         self._general = general
-        self._own = {kind: filters.over(general) for kind, filters in (own or {}).items()}
+        self._own = dict(own or {})
+        self._completed = {kind: filters.over(general) for kind, filters in self._own.items()}
+
+    def filters(self, kind: str) -> Filters:
+        """Returns the filters that count for this kind of file."""
+        return self._completed.get(kind, self._general)
 
     def why_not(self, kind: str, event: Selectable) -> tuple[str, str]:
         """Returns which setting leaves out this kind of file of the event, and why, or two empty
         texts."""
-        name, reason = self._own.get(kind, self._general).why_not(event)
-        return name and f"MIRROR_{name.upper()}", reason
+        name, reason = self.filters(kind).why_not(event)
+        if not name:
+            return "", ""
+        is_own = getattr(self._own.get(kind), name, None) is not None
+        return f"MIRROR_{f'{kind}_' if is_own else ''}{name}".upper(), reason

@@ -170,7 +170,8 @@ class Install:
             return
         asks = "asks for" if self._asks else "takes"
         self._screen.say(f"This sets up the S3 mirror for the service {service.name} in {folder}.")
-        self._screen.say(f"It {asks} bucket and key, tries them, and shows each change beforehand.")
+        what = "the settings, tries the key, and shows each change beforehand"
+        self._screen.say(f"It {asks} {what}.")
         self._screen.say(f"It writes .env and {files.ours}, and no other file of yours.\n")
 
     # -- the settings

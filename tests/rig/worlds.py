@@ -149,6 +149,10 @@ class World:
         deletes a picture."""
         self._sql.execute("UPDATE event SET has_snapshot = 0 WHERE id = ?", (event_id,))
 
+    def without_recordings(self, event_id: str) -> None:
+        """Notes in the row that the event has no recordings."""
+        self._sql.execute("UPDATE event SET has_clip = 0 WHERE id = ?", (event_id,))
+
     def artifact(self, event_id: str = "1705328962.500000-abcdef", **other: Any) -> Artifact:
         """Returns the artifact of an event. The event needs no row."""
         camera = other.get("camera", "front_door")

@@ -1,28 +1,83 @@
-"""Frigate's tables of events, for folders that look like Frigate's without a Frigate."""
+"""Frigate's tables of events and recordings, and functions that add what belongs to an event, for
+folders that look like Frigate's without a Frigate.
 
-# Columns and indexes of Frigate 0.16 to 0.18, and the tables of its review items.
-TABLE = """
-CREATE TABLE event (
-    id VARCHAR(30) NOT NULL PRIMARY KEY, label VARCHAR(20) NOT NULL, camera VARCHAR(20) NOT NULL,
-    start_time DATETIME NOT NULL, end_time DATETIME, top_score REAL, false_positive INTEGER,
-    zones JSON NOT NULL, thumbnail TEXT, has_clip INTEGER NOT NULL, has_snapshot INTEGER NOT NULL,
-    region JSON, box JSON, area INTEGER, retain_indefinitely INTEGER NOT NULL,
-    sub_label VARCHAR(100), ratio REAL, plus_id VARCHAR(30), score REAL, model_hash VARCHAR(32),
-    detector_type VARCHAR(32), model_type VARCHAR(32), data JSON NOT NULL);
-CREATE INDEX event_camera ON event (camera);
-CREATE INDEX event_label ON event (label);
-CREATE INDEX event_start_time_end_time ON event (start_time DESC, end_time DESC);
-CREATE INDEX event_label_start_time ON event (label, start_time DESC);
-CREATE TABLE reviewsegment (
-    id VARCHAR(30) NOT NULL PRIMARY KEY, camera VARCHAR(20) NOT NULL, start_time DATETIME NOT NULL,
-    end_time DATETIME, severity VARCHAR(30) NOT NULL, thumb_path VARCHAR(255) NOT NULL,
-    data JSON NOT NULL);
-CREATE TABLE userreviewstatus (
-    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, user_id VARCHAR(30) NOT NULL,
-    review_segment_id VARCHAR(30) NOT NULL REFERENCES reviewsegment (id) ON DELETE CASCADE,
-    has_been_reviewed INTEGER NOT NULL DEFAULT 0);
+A `connection` is in autocommit mode, so that each row is committed when its function returns.
+`media` is the folder that Frigate names /media/frigate. Times are Unix seconds.
 """
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.rig import STANDIN
+
+TABLE = (STANDIN / "tables.sql").read_text()
 INSERT = """INSERT INTO event (id, label, camera, start_time, end_time, zones, has_clip,
     has_snapshot, retain_indefinitely, data)
     VALUES (?, 'person', ?, ?, ?, '["yard"]', 1, 1, 0, ?)"""
 """One row; the parameters are id, camera, start_time, end_time and data."""
+SEGMENTS = {path.stem: path for path in sorted((STANDIN / "segments").glob("*.mp4"))}
+"""A recording of four seconds for each camera of the stand-in."""
+
+
+def add_recording(
+    connection: sqlite3.Connection, media: Path, camera: str, start: int, seconds: float,
+    source: Path,
+) -> Path:  # fmt: skip
+    """Adds a segment that begins at `start` and has so many seconds. Its file is a copy of `source`
+    and is complete before the row is there, as in Frigate. Returns the file."""
+    at = datetime.fromtimestamp(start, UTC)
+    path = media / "recordings" / f"{at:%Y-%m-%d}" / f"{at:%H}" / camera / f"{at:%M.%S}.mp4"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source, path)
+    size = round(path.stat().st_size / 2**20, 2)  # Frigate has it in MiB
+    connection.execute(
+        """INSERT INTO recordings (id, camera, path, start_time, end_time, duration, objects,
+               motion, segment_size, dBFS, regions)
+           VALUES (?, ?, ?, ?, ?, ?, 1, 5, ?, 0, 2)""",
+        (f"{start}.0-{camera}", camera, str(path), start, start + seconds, seconds, size),
+    )
+    return path
+
+
+def add_moment(
+    connection: sqlite3.Connection, event_id: str, camera: str, what: str, at: float
+) -> None:
+    """Adds a row to the timeline of an event. `what` is `visible`, `entered_zone`, `gone` and the
+    like; `gone` has the time when the object was last seen."""
+    connection.execute(
+        """INSERT INTO timeline (timestamp, camera, source, source_id, class_type, data)
+           VALUES (?, ?, 'tracked_object', ?, ?, ?)""",
+        (at, camera, event_id, what, json.dumps({"label": "person", "score": 0.84})),
+    )
+
+
+def add_review(
+    connection: sqlite3.Connection, camera: str, event_ids: list[str], start: float,
+    end: float | None, severity: str = "alert",
+) -> str:  # fmt: skip
+    """Adds a review item that contains these events. Returns its id."""
+    review_id = f"{start}-review"
+    connection.execute(
+        """INSERT INTO reviewsegment (id, camera, start_time, end_time, severity, thumb_path, data)
+           VALUES (?, ?, ?, ?, ?, ?, ?)""",
+        (
+            review_id, camera, start, end, severity,
+            f"/media/frigate/clips/review/thumb-{camera}-{review_id}.webp",
+            json.dumps({"detections": event_ids, "objects": ["person"], "zones": ["yard"]}),
+        ),
+    )  # fmt: skip
+    return review_id
+
+
+def add_reviewed(connection: sqlite3.Connection, review_id: str, user: str = "admin") -> None:
+    """Notes that a user has reviewed the item."""
+    connection.execute(
+        """INSERT INTO userreviewstatus (user_id, review_segment_id, has_been_reviewed)
+           VALUES (?, ?, 1)""",
+        (user, review_id),
+    )

@@ -81,14 +81,14 @@ def _write_busily(world: World) -> None:
 def _writer(database: Path, quit_: threading.Event, pause: float) -> None:
     with closing(sqlite3.connect(database, timeout=20)) as writer:
         writer.isolation_level = None
-        writer.execute("CREATE TABLE IF NOT EXISTS recordings (id TEXT, path TEXT)")
+        writer.execute("CREATE TABLE IF NOT EXISTS written (id TEXT, path TEXT)")
         with closing(sqlite3.connect(database, timeout=20)) as reader:
             reader.execute("BEGIN")
-            reader.execute("SELECT count(*) FROM recordings").fetchone()
+            reader.execute("SELECT count(*) FROM written").fetchone()
             while not quit_.wait(pause):
                 writer.execute("BEGIN IMMEDIATE")
                 values = [(str(number), "x" * 200) for number in range(200)]
-                writer.executemany("INSERT INTO recordings VALUES (?, ?)", values)
+                writer.executemany("INSERT INTO written VALUES (?, ?)", values)
                 writer.execute("COMMIT")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from frigate import variant, workers
 from frigate.config import FrigateConfig
 from frigate.events.maintainer import EventProcessor, Message
+from frigate.recorder import Recorder
 from frigate.scenario import Scenario
 from frigate.version import VERSION
 
@@ -26,6 +27,7 @@ class FrigateApp:
         self.stop_event = multiprocessing.Event()
         self.messages: queue.Queue[Message] = queue.Queue()
         self.workers = []
+        self.recorder: Recorder | None = None
 
     def start(self) -> None:
         """Runs until the scenario is over. SIGTERM raises SystemExit here and ends it earlier."""
@@ -36,6 +38,9 @@ class FrigateApp:
             self.event_processor.start()
             # Frigate restarts detectors at any time, so one worker starts after the event thread.
             self.workers.append(workers.start("detector", self.stop_event))
+            if variant.SEGMENTS and not self.config.safe_mode:
+                self.recorder = Recorder(self.event_processor, variant.SEGMENTS)
+                self.recorder.start()
             self.watch()
         finally:
             self.stop()
@@ -67,6 +72,8 @@ class FrigateApp:
         self.stop_event.set()
         if self.event_processor.ident is not None:
             self.event_processor.join()
+        if self.recorder is not None:
+            self.recorder.join()
         if self.event_processor.table is not None:
             self.event_processor.table.abandon()
         for worker in self.workers:

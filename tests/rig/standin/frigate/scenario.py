@@ -32,7 +32,7 @@ class Scenario:
     def play(self, index: int) -> None:
         """Plays one event, from its first message to its line on stdout."""
         kind, camera = KINDS[index % len(KINDS)], CAMERAS[index % len(CAMERAS)]
-        start = round(variant.EPOCH + index if variant.EPOCH else time.time() - 1, 6)
+        start = round(variant.EPOCH + index if variant.EPOCH else time.time() - 5, 6)
         event_id = f"{start}-{''.join(self._random.choices(LETTERS, k=6))}"
         playing = {"tracked": self._tracked, "false-positive": self._false_positive}
         file = playing.get(kind, self._external)(event_id, camera, start, kind)
@@ -50,38 +50,42 @@ class Scenario:
         unsaved = {"has_clip": False, "has_snapshot": False}
         self._send("tracked_object", "start", camera, seen | unsaved)
         self._send("tracked_object", "update", camera, dict(seen))
-        file = write_snapshot(camera, event_id)
-        self._send("tracked_object", "end", camera, seen | {"end_time": start + 0.75})
+        file = write_pictures(camera, event_id)
+        over = {"frame_time": start + 4, "end_time": start + 4.75}
+        self._send("tracked_object", "end", camera, seen | over)
         return file
 
     def _false_positive(self, event_id: str, camera: str, start: float, kind: str) -> None:
         unsaved = {"has_clip": False, "has_snapshot": False}
         seen = _tracked_data(event_id, camera, start) | unsaved | {"false_positive": True}
         self._send("tracked_object", "start", camera, dict(seen))
-        self._send("tracked_object", "end", camera, seen | {"end_time": start + 0.25})
+        self._send("tracked_object", "end", camera, seen | {"end_time": start + 4.25})
 
     def _external(self, event_id: str, camera: str, start: float, kind: str) -> Path:
-        """Plays an event from outside. `manual` has a duration. A message ends `api`."""
-        file = write_snapshot(camera, event_id)
+        """Plays an event from outside. `manual` has a duration, so that its end is known before it
+        comes. A message ends `api`."""
+        file = write_pictures(camera, event_id)
         data = {
             "id": event_id, "camera": camera, "label": "visitor", "sub_label": "Grüße, Zoë",
             "score": 1, "start_time": start, "end_time": None, "type": "api",
-            "has_clip": False, "has_snapshot": True,
+            "has_clip": True, "has_snapshot": True,
         }  # fmt: skip
         if kind == "manual":
-            self._send("api", "start", camera, data | {"end_time": start + 30})
+            self._send("api", "start", camera, data | {"end_time": start + 6})
         else:
             self._send("api", "start", camera, data)
-            self._send("api", "end", None, {"id": event_id, "end_time": start + 0.5})
+            self._send("api", "end", None, {"id": event_id, "end_time": start + 4.5})
         return file
 
 
-def write_snapshot(camera: str, event_id: str) -> Path:
-    """Writes the files that this version of Frigate writes, and returns the event's snapshot."""
+def write_pictures(camera: str, event_id: str) -> Path:
+    """Writes the pictures that this version of Frigate writes, and returns the snapshot."""
     folder = Path(CLIPS_DIR)
-    folder.mkdir(parents=True, exist_ok=True)
+    thumbs = folder / "thumbs" / camera
+    thumbs.mkdir(parents=True, exist_ok=True)
     jpeg, webp = folder / f"{camera}-{event_id}.jpg", folder / f"{camera}-{event_id}-clean.webp"
     note = event_id.encode()
+    (thumbs / f"{event_id}.webp").write_bytes(pictures.webp(camera, note, pictures.THUMBS))
     if variant.VERSION != "0.18":
         jpeg.write_bytes(pictures.jpeg(camera, note))
     if variant.VERSION != "0.16":
@@ -101,4 +105,5 @@ def _tracked_data(event_id: str, camera: str, start: float) -> dict[str, Any]:
         "entered_zones": ["drive", "steps"], "has_clip": True, "has_snapshot": True,
         "pending_loitering": False, "max_severity": "alert",
         "snapshot": {"frame_time": start, "box": box, "score": 0.84},
+        "path_data": [[[round(0.3 + 0.02 * n, 2), 0.8], start + n] for n in range(5)],
     }  # fmt: skip

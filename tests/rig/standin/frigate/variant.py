@@ -13,6 +13,7 @@ DATABASE = os.environ.get("STANDIN_DB", "/config/frigate.db")
 EVENTS = int(os.environ.get("STANDIN_EVENTS", "5"))
 GAP = float(os.environ.get("STANDIN_GAP", "0"))
 LINGER = float(os.environ.get("STANDIN_LINGER", "0"))
+SEGMENTS = os.environ.get("STANDIN_SEGMENTS", "")
 SEED = int(os.environ.get("STANDIN_SEED", "1"))
 EPOCH = float(os.environ.get("STANDIN_EPOCH") or 0)  # 0 means the current time
 BROKEN_CONFIG = os.environ.get("STANDIN_CONFIG", "") == "broken"

@@ -85,6 +85,8 @@ class EventProcessor(threading.Thread):
         worth_keeping = event_data["has_clip"] or event_data["has_snapshot"]
         if worth_keeping and not event_data["false_positive"]:
             self.table.upsert(event_data, "object")
+            if event_type == EventStateEnum.end:
+                self.table.describe(event_data)
         if event_type == EventStateEnum.end:
             del self.events_in_process[event_data["id"]]
         return event_data["id"] if worth_keeping else None

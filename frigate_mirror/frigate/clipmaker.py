@@ -54,12 +54,14 @@ class ClipPart:
 class Clip:
     """A clip. It has several parts if the codec or the resolution changes in it.
 
+    segments   the segments that it shows
     gaps   times without a recording
     cut    says that the clip ends at a limit, or is empty
     flaw   says which segments could not be used, or is empty
     """
 
     parts: tuple[ClipPart, ...]
+    segments: tuple[Segment, ...]
     gaps: tuple[Span, ...]
     cut: str
     flaw: str
@@ -151,8 +153,8 @@ class ClipMaker:
         ]
         if not parts:
             raise NoRecording(flaw or cut or "Frigate has no recording of this time")
-        gaps = chain([one.segment for one in held], since, until).gaps
-        return Clip(tuple(parts), gaps, cut, flaw)
+        shown = tuple(one.segment for one in held)
+        return Clip(tuple(parts), shown, chain(shown, since, until).gaps, cut, flaw)
 
     def _join(self, held: Sequence[_Held], since: float, until: float, path: Path) -> ClipPart:
         """Copies segments with the same codecs into one file."""

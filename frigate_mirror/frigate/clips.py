@@ -196,7 +196,8 @@ class Clips(Kind[Event]):
     def _parts(self, event: Event, clip: Clip, since: float, until: float) -> list[Artifact]:
         """Returns an artifact for each file of the clip."""
         many = len(clip.parts) > 1
-        gaps = [gap for gap in clip.gaps if gap[1] > event.started and gap[0] < (event.ended or 0)]
+        end = clip.parts[-1].end if clip.cut else event.ended or 0.0
+        gaps = chain(clip.segments, event.started, end).gaps
         notes = "; ".join(filter(None, [clip.cut, clip.flaw]))
         return [
             self._artifact(

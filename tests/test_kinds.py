@@ -1,0 +1,566 @@
+"""All files of an event: each kind, and how they come together in the bucket."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import shutil
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import fastjsonschema
+import pytest
+
+from frigate_mirror.frigate import kinds as registry
+from frigate_mirror.keys import KeyCodec
+from frigate_mirror.sinks.sink import Unavailable
+from tests.rig import ROOT, STANDIN, event_table, ffmpeg
+from tests.rig.sinks import FaultySink
+from tests.rig.worlds import NOW, Clock, World
+
+ALL = "snapshot,thumbnail,clip,metadata"
+LENGTH = 4.0  # seconds of a segment
+START = 1_705_328_952  # when the recording begins
+ENDED = NOW - 55  # of the event, which starts 5 s before
+valid = fastjsonschema.compile(json.loads((ROOT / "docs" / "event-1.schema.json").read_text()))
+
+
+@pytest.fixture(autouse=True)
+def its_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "find_ffmpeg", lambda configured: ffmpeg.ffmpeg())
+
+
+def no_network(key: str) -> None:
+    raise Unavailable("no network")
+
+
+class Recorder:
+    """A mirror of all kinds beside a Frigate whose camera records segments of four seconds."""
+
+    def __init__(self, folder: Path, **environ: str) -> None:
+        self.world = World(folder, {"MIRROR_KINDS": ALL, **environ})
+        self.media = self.world.clips.parent
+        self.clock = Clock()
+        self.sink = FaultySink()
+        self.sql = sqlite3.connect(self.world.database, isolation_level=None)
+        self.open()
+
+    def open(self) -> None:
+        self.mirror = self.world.mirror(self.sink, clock=self.clock)
+        for kind in self.mirror.kinds:
+            if hasattr(kind, "_clock"):
+                kind._clock = self.clock  # the clock of this mirror
+
+    def record(self, first: int = 0, last: int = 6) -> list[Path]:
+        """Stores these segments of the recording. Returns their files."""
+        source = event_table.SEGMENTS["front_door"]
+        return [
+            event_table.add_recording(
+                self.sql, self.media, "front_door", START + 4 * number, LENGTH, source
+            )
+            for number in range(first, last)
+        ]
+
+    def event(self, *, thumbnail: bool = True, started: float = ENDED - 5, **options: Any) -> str:
+        event_id = self.world.event(started=started, **options)
+        if thumbnail:
+            path = self.world.clips / "thumbs" / "front_door" / f"{event_id}.webp"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(STANDIN / "thumbs" / "front_door.webp", path)
+        for what, at in (("visible", started + 1), ("gone", started + 3)):
+            event_table.add_moment(self.sql, event_id, "front_door", what, at)
+        return event_id
+
+    def offer(self, *event_ids: str, after: float = 0.5) -> None:
+        """Offers these events so many seconds after ENDED."""
+        self.clock.now = ENDED + after
+        self.mirror.intake.offer(*event_ids)
+
+    def work(self) -> None:
+        """Does once what the mirror's threads do again and again."""
+        self.mirror.sweep.look_for_waiting()
+        self.mirror.sweep.make()
+        for _ in range(3):
+            while self.mirror.uploader.step() or self.mirror.uploader.step(bulk=True):
+                pass
+            self.mirror.sweep.follow()
+
+    def objects(self) -> dict[str, bytes]:
+        """Returns the objects by what their names have behind the time."""
+        return {key.rpartition("_")[2][6:]: data for key, data in self.sink.objects.items()}
+
+    def document(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.objects()[".json"])
+        valid(document)
+        return document
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        return {kind: dict(states) for kind, states in self.mirror.ledger.counts().kinds.items()}
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> Iterator[Recorder]:
+    found = Recorder(tmp_path / "world")
+    yield found
+    found.mirror.ledger.close()
+    found.sql.close()
+
+
+# -- all of them
+
+
+def test_all_files_of_an_event_are_uploaded_and_the_document_lists_them(recorder: Recorder) -> None:
+    recorder.record()
+    event_id = recorder.event()
+    review = event_table.add_review(recorder.sql, "front_door", [event_id], ENDED - 9, None)
+    recorder.mirror.intake.offer(event_id)
+    recorder.work()
+    objects = recorder.objects()
+    assert objects.keys() == {".jpg", "-thumb.webp", ".mp4", ".json"}
+    assert objects[".jpg"] == recorder.world.pictures[event_id]
+    document = recorder.document()
+    assert document["complete"] is True and document["missing"] == []
+    assert document["reviews"] == [{"id": review, "severity": "alert"}]
+    files = {one["kind"]: one for one in document["files"]}
+    assert files.keys() == {"snapshot", "thumbnail", "clip"}
+    for one in files.values():
+        data = recorder.sink.objects[one["key"]]
+        assert (one["size"], one["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+    assert [files[kind]["type"] for kind in ("snapshot", "thumbnail", "clip")] == [
+        "image/jpeg", "image/webp", "video/mp4"
+    ]  # fmt: skip
+    assert files["clip"]["start"] <= ENDED - 10 and files["clip"]["end"] == ENDED + 5
+    assert recorder.counts() == dict.fromkeys(files.keys() | {"metadata"}, {"uploaded": 1})
+
+
+def test_the_document_has_every_column_of_the_row_but_the_thumbnail(recorder: Recorder) -> None:
+    event_id = recorder.event()
+    recorder.sql.execute("ALTER TABLE event ADD COLUMN colour JSON")
+    recorder.sql.execute("UPDATE event SET colour = ?, score = 0.1 + 0.2", ('{"hue": [1, null]}',))
+    recorder.mirror.intake.offer(event_id)
+    recorder.work()
+    row = recorder.document()["table"]["event"]
+    with closing(recorder.sql.execute("SELECT * FROM event")) as found:
+        assert row.keys() == {name for name, *_ in found.description} - {"thumbnail"}
+    assert (row["colour"], row["score"]) == ({"hue": [1, None]}, 0.1 + 0.2)
+    moments = recorder.document()["timeline"]
+    assert [(one["class_type"], one["timestamp"]) for one in moments] == [
+        ("visible", ENDED - 4), ("gone", ENDED - 2)
+    ]  # fmt: skip
+
+
+def test_the_first_document_comes_at_once_and_says_that_it_is_not_complete(
+    recorder: Recorder,
+) -> None:
+    event_id = recorder.event()
+    recorder.clock.now = ENDED + 1  # nothing is recorded yet
+    recorder.mirror.intake.offer(event_id)
+    while recorder.mirror.uploader.step():
+        pass
+    document = recorder.document()
+    assert document["complete"] is False
+    assert {one["kind"]: one["sha256"] for one in document["files"]} == {
+        "snapshot": hashlib.sha256(recorder.world.pictures[event_id]).hexdigest(),
+        "thumbnail": hashlib.sha256((STANDIN / "thumbs/front_door.webp").read_bytes()).hexdigest(),
+    }, "the digests are those of the held files"
+
+
+def test_only_the_kinds_that_are_chosen_are_mirrored(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, MIRROR_KINDS="metadata,thumbnail")
+    recorder.event()
+    recorder.mirror.sweep.sweep()
+    recorder.work()
+    assert recorder.objects().keys() == {"-thumb.webp", ".json"}
+    assert recorder.document()["complete"] and recorder.document()["missing"] == []
+
+
+def test_an_event_without_a_file_says_so_in_its_document(recorder: Recorder) -> None:
+    event_id = recorder.event(picture=False, thumbnail=False)
+    recorder.sql.execute("UPDATE event SET has_snapshot = 0, has_clip = 0")
+    recorder.mirror.sweep.sweep()
+    for _ in range(15):  # a thumbnail may still be written
+        recorder.clock.now += 130.0
+        recorder.work()
+    assert recorder.objects().keys() == {".json"}
+    document = recorder.document()
+    assert document["complete"] is True and document["files"] == []
+    assert {one["kind"]: one["why"] for one in document["missing"]} == {
+        "snapshot": "Frigate took no snapshot",
+        "thumbnail": "no thumbnail file",
+        "clip": "Frigate recorded nothing of this event",
+    }
+    assert recorder.mirror.status().health in ("OK", "UNKNOWN"), "nothing was lost"
+    assert event_id in recorder.sink.puts[0]
+    asked = len(recorder.sink.puts)
+    recorder.mirror.sweep.sweep()
+    recorder.work()
+    assert len(recorder.sink.puts) == asked
+
+
+# -- what changes later
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE event SET sub_label = 'Zoë'",
+        "UPDATE event SET retain_indefinitely = 1",
+        """UPDATE event SET data = '{"description": "a cat"}'""",
+        "UPDATE reviewsegment SET severity = 'detection'",
+    ],
+)
+def test_a_later_change_is_uploaded_again_with_nothing_else(
+    recorder: Recorder, change: str
+) -> None:
+    recorder.record()
+    event_id = recorder.event()
+    event_table.add_review(recorder.sql, "front_door", [event_id], ENDED - 9, None)
+    recorder.mirror.intake.offer(event_id)
+    recorder.work()
+    before, puts = recorder.document(), len(recorder.sink.puts)
+    recorder.sql.execute(change)
+    recorder.mirror.sweep.compare()
+    recorder.work()
+    assert len(recorder.sink.puts) == puts + 1 and recorder.sink.puts[-1].endswith(".json")
+    after = recorder.document()
+    assert after != before and after["complete"] is True
+    recorder.mirror.sweep.compare()
+    recorder.work()
+    assert len(recorder.sink.puts) == puts + 1
+
+
+def test_what_retention_deletes_changes_no_document(recorder: Recorder) -> None:
+    recorder.record()
+    event_id = recorder.event()
+    event_table.add_review(recorder.sql, "front_door", [event_id], ENDED - 9, None)
+    recorder.mirror.intake.offer(event_id)
+    recorder.work()
+    before, puts = recorder.document(), len(recorder.sink.puts)
+    recorder.world.forget(event_id)
+    recorder.sql.execute("UPDATE event SET has_clip = 0, has_snapshot = 0")
+    recorder.sql.execute("DELETE FROM reviewsegment")
+    recorder.sql.execute("DELETE FROM recordings")
+    recorder.mirror.sweep.compare()
+    recorder.mirror.sweep.look_for_gone()
+    recorder.work()
+    assert len(recorder.sink.puts) == puts
+    recorder.sql.execute("UPDATE event SET sub_label = 'Zoë'")
+    recorder.mirror.sweep.compare()
+    recorder.work()
+    assert recorder.document()["reviews"] == before["reviews"], "it is written again with them"
+    assert recorder.document()["files"] == before["files"]
+
+
+def test_another_version_of_frigate_is_no_change(recorder: Recorder) -> None:
+    recorder.mirror.ledger.close()
+    recorder.mirror = recorder.world.mirror(
+        recorder.sink, clock=recorder.clock, versions={"frigate": "0.17.2"}
+    )
+    event_id = recorder.event(started=NOW - 200)
+    recorder.mirror.intake.offer(event_id)
+    recorder.clock.now += 1000.0
+    recorder.work()
+    assert recorder.document()["frigate"] == "0.17.2"
+    puts = len(recorder.sink.puts)
+    recorder.mirror.ledger.close()
+    recorder.open()
+    recorder.mirror.sweep.compare()
+    recorder.work()
+    assert len(recorder.sink.puts) == puts
+
+
+def test_after_a_crash_a_document_is_completed_although_nothing_changes_any_more(
+    recorder: Recorder,
+) -> None:
+    recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.mirror.sweep.make()
+    while recorder.mirror.uploader.step() or recorder.mirror.uploader.step(bulk=True):
+        pass
+    assert recorder.document()["complete"] is False
+    recorder.mirror.ledger.close()  # the process ends before it looks again
+    recorder.open()
+    recorder.work()
+    assert recorder.document()["complete"] is True
+
+
+def test_a_document_that_the_spool_does_not_hold_is_written_again(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, MIRROR_KINDS="metadata", MIRROR_SPOOL_LIMIT_MB="0")
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.mirror.ledger.close()
+    recorder.open()
+    recorder.work()
+    assert recorder.document()["table"]["event"]["label"] == "person"
+
+
+# -- the thumbnail
+
+
+def test_an_old_thumbnail_comes_from_the_row(recorder: Recorder) -> None:
+    jpeg = recorder.world.clips / "x.jpg"
+    event_id = recorder.event(thumbnail=False)
+    text = base64.b64encode(b"\xff\xd8\xff\xdaold\xff\xd9").decode()
+    recorder.sql.execute("UPDATE event SET thumbnail = ?", (text,))
+    recorder.mirror.intake.offer(event_id)
+    recorder.work()
+    assert recorder.objects()["-thumb.jpg"] == b"\xff\xd8\xff\xdaold\xff\xd9"
+    assert not jpeg.exists()
+
+
+def test_a_thumbnail_that_frigate_deletes_before_its_upload_is_still_uploaded(
+    recorder: Recorder,
+) -> None:
+    event_id = recorder.event()
+    recorder.sink.fault = no_network
+    recorder.mirror.intake.offer(event_id)
+    recorder.work()
+    shutil.rmtree(recorder.world.clips / "thumbs")
+    recorder.sink.fault = lambda key: None
+    recorder.clock.now += 3600.0
+    recorder.work()
+    assert recorder.objects()["-thumb.webp"] == (STANDIN / "thumbs/front_door.webp").read_bytes()
+
+
+# -- when a clip is ready
+
+
+def made(recorder: Recorder, after: float) -> bool:
+    """Returns whether the clip is made so many seconds after the event's end."""
+    recorder.clock.now = ENDED + after
+    recorder.mirror.sweep.make()
+    return recorder.counts().get("clip") == {"pending": 1}
+
+
+def test_a_clip_is_made_as_soon_as_the_segments_reach_the_events_end(recorder: Recorder) -> None:
+    recorder.record(0, 2)
+    recorder.offer(recorder.event())
+    assert not made(recorder, 1)
+    recorder.record(2, 4)  # up to START + 16; the end is START + 15.5
+    assert made(recorder, 4)
+
+
+def test_a_clip_is_made_20_seconds_after_the_end_if_it_reaches_the_last_sight(
+    recorder: Recorder,
+) -> None:
+    recorder.record(0, 3)
+    recorder.offer(recorder.event(started=ENDED - 7, lasted=7.0))  # last seen after 3 s
+    assert not made(recorder, 19)
+    assert made(recorder, 21)
+    recorder.work()
+    [clip] = [one for one in recorder.document()["files"] if one["kind"] == "clip"]
+    assert clip["gaps"] == [[START + 12, ENDED]], "the still tail was never stored"
+
+
+def test_a_later_segment_says_that_what_is_missing_will_not_come(recorder: Recorder) -> None:
+    recorder.record(0, 3)
+    recorder.offer(recorder.event())
+    assert not made(recorder, 10)
+    recorder.record(5, 6)
+    assert made(recorder, 15)
+
+
+def test_a_clip_is_made_of_what_there_is_two_minutes_after_the_end(recorder: Recorder) -> None:
+    recorder.record(0, 3)
+    event_id = recorder.event()
+    recorder.sql.execute("DELETE FROM timeline")
+    recorder.offer(event_id)
+    assert not made(recorder, 119)
+    assert made(recorder, 121)
+
+
+def test_an_event_without_any_segment_has_no_clip_and_says_so(recorder: Recorder) -> None:
+    recorder.offer(recorder.event())
+    assert not made(recorder, 119)
+    assert not made(recorder, 121)
+    recorder.work()
+    assert recorder.document()["complete"] is True
+    assert recorder.document()["missing"] == [
+        {"kind": "clip", "why": "Frigate has no recording of this event"}
+    ]
+
+
+def test_an_end_in_the_future_is_waited_for(recorder: Recorder) -> None:
+    recorder.record()
+    recorder.offer(recorder.event(kind="api"), after=-3.0)
+    assert not made(recorder, -2)
+    assert made(recorder, 2)
+
+
+def test_a_segment_of_another_stream_is_not_used(recorder: Recorder) -> None:
+    recorder.record()
+    recorder.sql.execute("ALTER TABLE recordings ADD COLUMN stream_type TEXT DEFAULT 'sub'")
+    recorder.offer(recorder.event())
+    assert not made(recorder, 10)
+    recorder.sql.execute("UPDATE recordings SET stream_type = 'main'")
+    assert made(recorder, 13)
+
+
+# -- how a clip is kept until it is uploaded
+
+
+def test_a_held_clip_survives_retention(recorder: Recorder) -> None:
+    files = recorder.record()
+    recorder.sink.fault = no_network
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.work()
+    for path in files:
+        path.unlink()
+    recorder.sql.execute("DELETE FROM recordings")
+    recorder.sink.fault = lambda key: None
+    recorder.clock.now += 8 * 3600.0
+    recorder.work()
+    clip = recorder.media / "clip.mp4"
+    clip.write_bytes(recorder.objects()[".mp4"])
+    assert min(ffmpeg.durations(clip)) > 5.0
+    assert recorder.document()["complete"] is True
+
+
+def test_a_clip_that_is_not_held_is_made_again_with_the_same_bytes(tmp_path: Path) -> None:
+    held = Recorder(tmp_path / "held")
+    unheld = Recorder(tmp_path / "unheld", MIRROR_CLIP_SPOOL_MB="0")
+    for recorder in (held, unheld):
+        recorder.record(0, 4)
+        recorder.mirror.intake.offer(recorder.event())
+        recorder.mirror.sweep.make()
+        recorder.record(4, 6)  # what Frigate stores later does not change the clip
+        recorder.work()
+    assert held.objects()[".mp4"] == unheld.objects()[".mp4"]
+    assert unheld.document()["complete"] is True
+
+
+def test_nothing_is_left_on_the_disk_after_an_upload(recorder: Recorder) -> None:
+    recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.work()
+    cache = recorder.world.cache
+    assert [path for path in cache.rglob("*") if path.is_file() and ".s3_clips" in str(path)] == []
+    assert list((cache / ".s3_spool").iterdir()) == []
+
+
+def test_a_full_spool_of_clips_is_told_and_keeps_no_picture_out(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, MIRROR_CLIP_SPOOL_MB="1")
+    source = recorder.media / "large.mp4"
+    ffmpeg.encode(source, 4, size="1920x1080", rate="25")
+    assert source.stat().st_size > 400_000
+    for number in range(20):
+        event_table.add_recording(
+            recorder.sql, recorder.media, "front_door", START + 4 * number, LENGTH, source
+        )
+    recorder.sink.fault = no_network
+    events = [recorder.event(started=START + 4.5 + number, lasted=30.0) for number in range(3)]
+    recorder.mirror.intake.offer(*events)
+    recorder.work()
+    assert "MIRROR_CLIP_SPOOL_MB" in " ".join(recorder.mirror.status().reasons)
+    assert all(recorder.mirror.spool.holds(f"snapshot:{one}") for one in events)
+    recorder.sink.fault = lambda key: None
+    recorder.clock.now += 3600.0
+    recorder.work()
+    assert recorder.counts()["clip"] == {"uploaded": 3}
+    recorder.mirror.sweep.sweep()
+    assert recorder.mirror.spool.troubles() == []
+
+
+# -- parts
+
+
+def test_without_ffmpeg_the_segments_are_the_parts_of_the_clip(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "find_ffmpeg", lambda configured: "")
+    files = recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.work()
+    objects = recorder.objects()
+    names = {"-part-0001.mp4", "-part-0002.mp4"}
+    assert objects.keys() == {".jpg", "-thumb.webp", ".json"} | names
+    assert [objects[name] for name in sorted(names)] == [path.read_bytes() for path in files[2:4]]
+    document = recorder.document()
+    assert document["complete"] is True
+    parts = [one for one in document["files"] if one["kind"] == "clip"]
+    assert [one["start"] for one in parts] == [START + 8, START + 12]
+    assert "without ffmpeg" in parts[0]["note"]
+    assert recorder.mirror.ledger.events() == (1, 0)
+
+
+def test_a_document_is_complete_only_with_the_last_part_of_the_clip(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "find_ffmpeg", lambda configured: "")
+    recorder.record()
+    recorder.sink.fault = lambda key: no_network(key) if "-part-0002" in key else None
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.work()
+    assert recorder.document()["complete"] is False
+    recorder.sink.fault = lambda key: None
+    recorder.clock.now += 3600.0
+    recorder.work()
+    assert recorder.document()["complete"] is True
+
+
+def test_another_resolution_in_the_middle_makes_two_parts(recorder: Recorder) -> None:
+    recorder.record(0, 2)
+    other = ffmpeg.encode(recorder.media / "other.mp4", 4, size="176x144")
+    event_table.add_recording(recorder.sql, recorder.media, "front_door", START + 8, 4.0, other)
+    recorder.mirror.intake.offer(recorder.event(started=START + 2.5, lasted=7.0))
+    recorder.work()
+    assert recorder.objects().keys() >= {"-part-0001.mp4", "-part-0002.mp4"}
+    parts = [one["key"][-8:] for one in recorder.document()["files"] if one["kind"] == "clip"]
+    assert parts == ["0001.mp4", "0002.mp4"]
+
+
+def test_an_ffmpeg_that_fails_twice_leaves_the_segments_as_they_are(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = tmp_path / "ffmpeg"
+    failing.write_text("#!/bin/sh\nexit 1\n")
+    failing.chmod(stat.S_IRWXU)
+    monkeypatch.setattr(registry, "find_ffmpeg", lambda configured: str(failing))
+    recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    for _ in range(3):
+        recorder.clock.now += 31.0
+        recorder.work()
+    assert recorder.objects().keys() >= {"-part-0001.mp4", "-part-0002.mp4"}
+
+
+# -- the owner's filters
+
+
+def test_clips_have_filters_of_their_own(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, MIRROR_CLIP_LABELS="cat")
+    recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.work()
+    assert recorder.objects().keys() == {".jpg", "-thumb.webp", ".json"}
+    document = recorder.document()
+    assert document["complete"] is True
+    [missing] = document["missing"]
+    assert missing["kind"] == "clip" and "left out by MIRROR_CLIP_LABELS" in missing["why"]
+
+
+def test_a_clip_that_a_late_review_selects_is_made_then(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, MIRROR_CLIP_REVIEWED="true")
+    recorder.record()
+    event_id = recorder.event()
+    review = event_table.add_review(recorder.sql, "front_door", [event_id], ENDED - 9, None)
+    recorder.mirror.intake.offer(event_id)
+    recorder.work()
+    assert ".mp4" not in recorder.objects()
+    event_table.add_reviewed(recorder.sql, review)
+    recorder.mirror.sweep.look_for_selected()
+    recorder.work()
+    assert ".mp4" in recorder.objects()
+    assert recorder.document()["missing"] == [] and recorder.document()["complete"] is True
+
+
+def test_keys_of_parts_are_told_apart_and_read_back() -> None:
+    keys = KeyCodec("p")
+    for ending, wanted in ((".mp4", "clip:1.5-a"), ("-part-0001.mp4", "clip:1.5-a"),
+                           ("-part-0012.mp4", "clip:1.5-a:12")):  # fmt: skip
+        key = keys.key("door", "1.5-a", 1.5, ending)
+        assert keys.parse(key).artifact_id == wanted

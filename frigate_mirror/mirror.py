@@ -165,12 +165,16 @@ class Mirror:
         `rounds.start_all`)."""
         self.uploader.start(self._settings.upload.threads)
 
-    def stop(self, drain: float) -> None:
-        """Uploads for up to `drain` seconds what is due now, then stops. The ledger keeps the
-        rest."""
+    def stop_making(self) -> None:
+        """Makes no further bulk file, and ends the making of one."""
         self.sweep.stop()
         for kind in self.kinds:
             kind.stop()
+
+    def stop(self, drain: float) -> None:
+        """Uploads for up to `drain` seconds what is due now, then stops. The ledger keeps the
+        rest."""
+        self.stop_making()
         until = time.monotonic() + drain
         while time.monotonic() < until and self.uploader.is_busy():
             time.sleep(0.05)

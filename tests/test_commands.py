@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ from frigate_mirror.ledger.ledger import Ledger
 from frigate_mirror.ledger.lock import RunLock
 from frigate_mirror.ledger.rows import Counts, Priority
 from s3 import S3Sink
-from tests.rig import ROOT
+from tests.rig import ROOT, event_table
 from tests.rig.servers import SECRET, Bucket, Moto
 from tests.rig.waiting import PATIENCE, until
 from tests.rig.worlds import DAY, Child, Clock, World, clean_environ, command
@@ -481,6 +482,24 @@ def test_backfill_uploads_an_incomplete_picture_as_it_is(world: World, bucket: B
     assert list(bucket.objects().values()) == [world.pictures[event_id][:600]]
 
 
+def test_backfill_makes_clips_and_completes_documents(tmp_path: Path, bucket: Bucket) -> None:
+    world = World(tmp_path / "clips", {**bucket.environ, "MIRROR_KINDS": "clip,metadata"})
+    started = int(time.time() - 20 * DAY)
+    world.event(started=started + 1.0, picture=False)
+    source = event_table.SEGMENTS["front_door"]
+    with contextlib.closing(sqlite3.connect(world.database, isolation_level=None)) as sql:
+        for start in range(started, started + 12, 4):
+            event_table.add_recording(sql, world.clips.parent, "front_door", start, 4.0, source)
+    ended = command(world, "backfill", "--since", "30d")
+    assert ended.returncode == 0, ended
+    assert "all files of that time are uploaded" in ended.stdout
+    objects = bucket.objects()
+    assert any(key.endswith(".mp4") for key in objects)
+    [document] = [json.loads(data) for key, data in objects.items() if key.endswith(".json")]
+    assert document["complete"] is True
+    assert not [path for path in world.cache.rglob("*.mp4")]
+
+
 def test_backfill_leaves_the_uploading_to_a_running_mirror(world: World, bucket: Bucket) -> None:
     old = {world.event(started=time.time() - 20 * DAY + n) for n in range(5)}
     child = Child(world)
@@ -594,7 +613,7 @@ def test_backfill_of_a_time_without_snapshots_says_so(world: World) -> None:
     ended = command(world, "backfill", "--since", "30d")
     assert (ended.returncode, ended.stdout.splitlines()[-1]) == (
         0,
-        "Frigate has no snapshot of that time",
+        "Frigate has no file of that time",
     )
 
 

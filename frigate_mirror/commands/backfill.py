@@ -22,6 +22,7 @@ from frigate_mirror.ledger.lock import StateLock
 from frigate_mirror.ledger.rows import Counts
 from frigate_mirror.mirror import Mirror, of_frigate
 from frigate_mirror.process import system
+from frigate_mirror.process.rounds import rounds_of
 from frigate_mirror.report import status
 from frigate_mirror.report.status import span
 from frigate_mirror.settings.settings import Settings
@@ -80,6 +81,7 @@ def backfill(
                 why = "interrupted"
             if why:
                 print(f"{why}; the running or the next mirror uploads the rest", file=sys.stderr)
+            mirror.stop_making()
             mirror.uploader.stop(5.0)
             if own_lock:
                 mirror.reporter.write(stopped=ENDED)
@@ -107,7 +109,7 @@ def _sum_up(counts: Counts, now: int, *, verified: bool) -> int:
         some = ", ".join(f"{count} {fate}" for fate, count in fates.items() if count)
         print(f"of {total} file(s) of that time: {some}")
     else:
-        print("Frigate has no snapshot of that time")
+        print("Frigate has no file of that time")
     if total and total == counts.uploaded:
         print(f"all files of that time are {'in the bucket' if verified else 'uploaded'}")
     return EX_LEFT if counts.pending or counts.failed or counts.lost else EX_OK
@@ -133,6 +135,9 @@ def _upload(
     if other is None:
         mirror.hasten()
         mirror.start_threads()
+        making = [task for task in mirror.tasks() if task.thread == "bulk"]
+        for thread in rounds_of(making, mirror.note_task):
+            thread.start()
     if mirror.ledger.between(since, until).waiting:
         time.sleep(SECOND_LOOK)
         if other is None:
@@ -140,7 +145,10 @@ def _upload(
     progress = Progress(sys.stderr)
     try:
         while True:
+            if other is None:
+                mirror.sweep.follow()
             left = mirror.ledger.between(since, until).pending
+            left += mirror.ledger.to_make(since, until)
             why = progress.look(left, _outage(mirror, status_path if other else None))
             if other is not None and other.acquire():
                 other.release()

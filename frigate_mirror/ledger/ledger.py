@@ -405,6 +405,16 @@ class Ledger:
             )
         return rows
 
+    def to_make(self, since: float, until: float) -> int:
+        """Returns how many bulk artifacts wait to be made, of subjects that started in this
+        span."""
+        [(count,)] = self._database.select(
+            """SELECT count(*) FROM artifact INDEXED BY artifact_state
+               WHERE state = 'waiting' AND bulk = 1 AND started >= ? AND started < ?""",
+            (since, until),
+        )
+        return int(count)
+
     def without_file(self, since: float, page: int = 1000) -> Iterator[list[str]]:
         """Yields, in pages, the ids of artifacts that had no file, of subjects that started from
         `since` on. A file may have appeared since, for example when a disk came back."""

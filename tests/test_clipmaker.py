@@ -175,6 +175,13 @@ def test_a_clip_with_a_gap_says_so(recordings: Path, folder: Path) -> None:
     assert clip.flaw == ""
 
 
+def test_time_that_two_segments_show_is_shown_once(recordings: Path, folder: Path) -> None:
+    first, second, third, *_ = rows(recordings)
+    again = Segment(second.path, first.start + 0.2, first.start + 2.2)  # another recorder's
+    clip = maker(folder).make([first, again, third], T, T + 6)
+    assert clip.parts[0].duration < 5.5
+
+
 @pytest.mark.parametrize("number", [0, 2, 5])
 def test_a_segment_that_is_missing_is_a_gap_and_a_flaw(
     recordings: Path, folder: Path, number: int

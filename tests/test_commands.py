@@ -497,7 +497,7 @@ def test_backfill_makes_clips_and_completes_documents(tmp_path: Path, bucket: Bu
     assert any(key.endswith(".mp4") for key in objects)
     [document] = [json.loads(data) for key, data in objects.items() if key.endswith(".json")]
     assert document["complete"] is True
-    assert not [path for path in world.cache.rglob("*.mp4")]
+    assert not list(world.cache.rglob("*.mp4"))
 
 
 def test_backfill_leaves_the_uploading_to_a_running_mirror(world: World, bucket: Bucket) -> None:

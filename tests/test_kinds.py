@@ -338,12 +338,28 @@ def made(recorder: Recorder, after: float) -> bool:
     return recorder.counts().get("clip") == {"pending": 1}
 
 
-def test_a_clip_is_made_as_soon_as_the_segments_reach_the_events_end(recorder: Recorder) -> None:
-    recorder.record(0, 2)
+def test_a_clip_is_made_as_soon_as_the_segments_reach_the_end_of_its_padding(
+    recorder: Recorder,
+) -> None:
+    recorder.record(0, 4)  # up to START + 16; the event's end is START + 15.5
     recorder.offer(recorder.event())
     assert not made(recorder, 1)
-    recorder.record(2, 4)  # up to START + 16; the end is START + 15.5
+    recorder.record(4, 5)
     assert made(recorder, 4)
+
+
+def test_20_seconds_after_its_end_an_event_no_longer_waits_for_the_padding(
+    recorder: Recorder,
+) -> None:
+    recorder.record(0, 4)
+    event_id = recorder.event()
+    recorder.sql.execute("DELETE FROM timeline")
+    recorder.offer(event_id)
+    assert not made(recorder, 19)
+    assert made(recorder, 21)
+    recorder.work()
+    [clip] = [one for one in recorder.document()["files"] if one["kind"] == "clip"]
+    assert clip["gaps"] == [] and clip["end"] == pytest.approx(START + 16, abs=0.1)
 
 
 def test_a_clip_is_made_20_seconds_after_the_end_if_it_reaches_the_last_sight(
@@ -362,7 +378,7 @@ def test_a_later_segment_says_that_what_is_missing_will_not_come(recorder: Recor
     recorder.record(0, 3)
     recorder.offer(recorder.event())
     assert not made(recorder, 10)
-    recorder.record(5, 6)
+    recorder.record(6, 7)
     assert made(recorder, 15)
 
 
@@ -465,6 +481,37 @@ def test_a_full_spool_of_clips_is_told_and_keeps_no_picture_out(tmp_path: Path) 
     assert recorder.counts()["clip"] == {"uploaded": 3}
     recorder.mirror.sweep.sweep()
     assert recorder.mirror.spool.troubles() == []
+
+
+def test_a_disk_that_is_away_is_told_and_the_clip_is_lost_if_it_stays_away(
+    recorder: Recorder,
+) -> None:
+    recorder.record()
+    recordings = recorder.media / "recordings"
+    recordings.rename(recorder.media / "away")
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.work()
+    assert f"no folder {recordings}" in " ".join(recorder.mirror.status().reasons)
+    assert recorder.counts()["clip"] == {"waiting": 1} and not recorder.document()["complete"]
+    recorder.sql.execute("DELETE FROM recordings")
+    recorder.clock.now += 200.0
+    recorder.work()
+    assert recorder.counts()["clip"] == {"lost": 1}
+    assert recorder.document()["complete"] is False
+    assert [one["kind"] for one in recorder.document()["missing"]] == ["clip"]
+
+
+def test_a_disk_that_comes_back_gives_the_clip(recorder: Recorder) -> None:
+    recorder.record()
+    recordings = recorder.media / "recordings"
+    recordings.rename(recorder.media / "away")
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.work()
+    (recorder.media / "away").rename(recordings)
+    recorder.clock.now += 61.0
+    recorder.work()
+    assert recorder.document()["complete"] is True and recorder.objects()[".mp4"]
+    assert recorder.mirror.status().health in ("OK", "UNKNOWN")
 
 
 # -- parts

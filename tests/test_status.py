@@ -446,7 +446,7 @@ def test_the_report_shows_health_bucket_uploads_queue_and_versions(path: Path) -
             "  bucket       pictures at AWS, up for 1 h",
             "  uploaded     1,523 in the last 8 d, the last one 1 min 1 s ago",
             "  pending      5 (retrying 2), behind by 12 s",
-            "  waiting      1 for a file that is missing or incomplete",
+            "  waiting      1 for a file that is not there yet or incomplete",
             "  failed       0 for good, lost 0, flawed 0, acknowledged 3",
             "  gone         4 without a file",
             "  attempts     successes 1,523, failures 2 since the start 1 h ago",

@@ -164,6 +164,8 @@ class ClipMaker:
         for one in held:
             last = min(one.movie.duration, until - one.segment.start)
             first = min(last, max(0.0, since - WHOLE_SECOND - one.segment.start))
+            if one is not held[0] and end - one.segment.start > TOLERANCE:
+                first = min(last, end - one.segment.start)  # two recorders, or a clock set back
             lines.append(f"file {one.name}")
             if first > 0:
                 lines.append(f"inpoint {first:.6f}")

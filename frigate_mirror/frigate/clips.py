@@ -2,8 +2,8 @@
 
 Frigate stores a segment of 10 seconds some 5 to 20 seconds after its end, and with its default
 retention it often never stores the last one, which shows only a scene at rest. A clip is therefore
-ready when the segments reach the event's end or, from 20 seconds after the end on, the moment when
-the object was last seen.
+ready when the segments reach the end of its padding. From 20 seconds after the event's end on, it
+is also ready when they reach that end, or the moment when the object was last seen.
 
 Where there is no ffmpeg, the segments are mirrored as they are, as the parts of the clip.
 """
@@ -143,9 +143,11 @@ class Clips(Kind[Event]):
         if age < 0:  # the end of an event that was created by hand may lie in the future
             raise NotYet(1.0 - age)
         found = self._database.recordings(event.camera, since, until + LATEST)
-        late = age >= LATEST or any(segment.start > event.ended for segment in found)
+        late = age >= LATEST or any(segment.start > until for segment in found)
         segments = [segment for segment in found if segment.start < until]
-        if not late and chain(segments, event.started, event.ended).gaps:
+        # The padding is a wish: Frigate may never store what follows the event.
+        wanted = until if age < STILL_TAIL else event.ended
+        if not late and chain(segments, event.started, wanted).gaps:
             seen = self._database.last_seen(event.id) if age >= STILL_TAIL else None
             if seen is None or chain(segments, event.started, seen).gaps:
                 raise NotYet(LOOK_AGAIN)
@@ -169,6 +171,7 @@ class Clips(Kind[Event]):
         try:
             clip = maker.make(segments, since, until)
         except NoRecording as error:
+            self._check_disk(segments)
             raise NoFile(str(error)) from error
         except FfmpegStopped as error:
             raise NotYet(0.0) from error
@@ -181,6 +184,14 @@ class Clips(Kind[Event]):
             raise NotYet(AFTER_FAILURE) from error
         self._failures.pop(event_id, None)
         return clip
+
+    @staticmethod
+    def _check_disk(segments: Sequence[Segment]) -> None:
+        """Raises OSError if the disk of the recordings is away."""
+        for segment in segments[:1]:
+            recordings = Path(segment.path).parents[3]  # recordings/DAY/HOUR/CAMERA/MM.SS.mp4
+            if not recordings.is_dir():
+                raise OSError(errno.ENOENT, f"there is no folder {recordings}")
 
     def _usable_maker(self) -> ClipMaker | None:
         if not self._looked:
@@ -229,6 +240,7 @@ class Clips(Kind[Event]):
                 room -= status.st_size
                 found.append((segment, status.st_size))
         if not found:
+            self._check_disk(segments)
             raise NoFile("; ".join(notes[1:]) or "Frigate has no recording of this event")
         gaps = chain([segment for segment, _ in found], event.started, event.ended or since).gaps
         return [

@@ -23,6 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from io import FileIO
+from itertools import islice
 from typing import Generic, cast
 
 from frigate_mirror.artifact import Artifact, kind_of, subject_of
@@ -176,12 +177,13 @@ class Intake(Generic[S]):
                 self._adopted = False
                 raise
 
-    def hold_bulk(self) -> None:
-        """Does the same for bulk files, which take long to make. Raises LedgerError."""
-        self._hold_pending(lambda one: self._is_bulk(one) and self._spool.lacks(one))
+    def hold_bulk(self, most: int) -> None:
+        """Does the same for bulk files, at most so many, because they take long to make. Raises
+        LedgerError."""
+        self._hold_pending(lambda one: self._is_bulk(one) and self._spool.lacks(one), most)
 
-    def _hold_pending(self, wanted: Callable[[str], bool]) -> None:
-        for artifact in self._ledger.pending(wanted):
+    def _hold_pending(self, wanted: Callable[[str], bool], most: int | None = None) -> None:
+        for artifact in islice(self._ledger.pending(wanted), most):
             self._spool.hold(artifact)
             self._release_unless_wanted(artifact)
 
@@ -279,8 +281,8 @@ class Intake(Generic[S]):
                 self._troubles.note(
                     "making files", f"a {kind_of(waiting_id)} cannot be made: {error}"
                 )
-                due = now + AFTER_FAILURE
-                self._ledger.wait(waiting_id, camera, started, due, looks, bulk=True)
+                self._ledger.wait(waiting_id, camera, started, now + AFTER_FAILURE, looks,
+                                  bulk=True, error=str(error))  # fmt: skip
             except PartError:
                 raise
             except Exception:  # it must not keep the next one from its turn

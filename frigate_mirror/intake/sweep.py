@@ -20,7 +20,8 @@ LOOK_EVERY = 1.0  # seconds
 HOUR, DAY = 3_600.0, 86_400.0
 SELECT_EVERY = 600.0  # seconds
 COMPARE_EVERY = 600.0
-MADE_AT_ONCE = 100  # bulk files between two looks at the other tasks
+HOLD_EVERY = 60.0
+MADE_AT_ONCE = 50  # bulk files between two looks at the other tasks
 CHANGES_AT_ONCE = 10_000  # subjects of the last hour that one sweep compares with their uploads
 
 
@@ -62,7 +63,7 @@ class Sweep(Part):
             Task("sweep", HOUR, self.look_for_gone),
             Task("follow", LOOK_EVERY, self.follow),
             Task("bulk", LOOK_EVERY, self.make),
-            Task("bulk", COMPARE_EVERY, self.hold_bulk),
+            Task("bulk", HOLD_EVERY, self.hold_bulk),
         ]
 
     def sweep(self) -> None:
@@ -106,7 +107,7 @@ class Sweep(Part):
     def hold_bulk(self) -> None:
         """Holds bulk files for which the spool had no room."""
         try:
-            self._intake.hold_bulk()
+            self._intake.hold_bulk(MADE_AT_ONCE)
         except LedgerError as error:
             self._troubles.note_error(error)
 

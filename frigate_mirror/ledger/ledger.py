@@ -100,17 +100,19 @@ class Ledger:
         *,
         priority: Priority = Priority.LIVE,
         bulk: bool = False,
+        error: str | None = None,
     ) -> None:
         """Remembers an artifact whose file was missing or incomplete at each of `looks` looks. The
-        next look is at `due`."""
+        next look is at `due`. If the file exists and an `error` keeps it from being made, the
+        artifact is lost if there is no file later on."""
         self._database.change(
             """INSERT INTO artifact (id, camera, started, state, priority, due, added, attempts,
-                                     bulk)
-               VALUES (?, ?, ?, 'waiting', ?6, ?4, ?4, ?5, ?7)
+                                     bulk, error)
+               VALUES (?, ?, ?, 'waiting', ?6, ?4, ?4, ?5, ?7, ?8)
                ON CONFLICT (id) DO UPDATE SET due = excluded.due, attempts = excluded.attempts,
-                   bulk = excluded.bulk
+                   bulk = excluded.bulk, error = ifnull(excluded.error, error)
                WHERE state = 'waiting'""",
-            (artifact_id, camera, started, due, looks, priority, bulk),
+            (artifact_id, camera, started, due, looks, priority, bulk, error),
         )
 
     def wait_again(self, artifact_ids: Iterable[str], now: float) -> int:

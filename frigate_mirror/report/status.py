@@ -208,7 +208,7 @@ def _details(document: Mapping[str, Any], now: float) -> list[str]:
         f"the last one {_ago(document['last_success'], now)}",
         f"  pending      {number['pending']} (retrying {number['retrying']}), "
         f"behind by {span(document['behind'])}",
-        f"  waiting      {number['waiting']} for a file that is missing or incomplete",
+        f"  waiting      {number['waiting']} for a file that is not there yet or incomplete",
         f"  failed       {number['failed']} for good, lost {number['lost']}, "
         f"flawed {number['flawed']}, acknowledged {number['acknowledged']}",
         f"  gone         {number['gone']} without a file",

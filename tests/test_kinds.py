@@ -501,6 +501,28 @@ def test_a_disk_that_is_away_is_told_and_the_clip_is_lost_if_it_stays_away(
     assert [one["kind"] for one in recorder.document()["missing"]] == ["clip"]
 
 
+def test_a_clip_that_can_be_made_hides_no_other_that_cannot(recorder: Recorder) -> None:
+    recorder.record()
+    away = recorder.world.folder / "away" / "recordings" / "2024-01-15" / "14" / "other"
+    recorder.sql.execute(
+        "UPDATE recordings SET camera = 'other', path = ? || '/' || id, id = id || '-other'",
+        (str(away),),
+    )
+    recorder.record()
+    other, mine = recorder.event(camera="other"), recorder.event()
+    recorder.mirror.intake.offer(other)
+    recorder.work()
+    recorder.mirror.intake.offer(mine)
+    recorder.work()
+    assert recorder.counts()["clip"] == {"waiting": 1, "uploaded": 1}
+    assert "1 clip(s) cannot be made" in " ".join(recorder.mirror.status().reasons)
+    away.mkdir(parents=True)
+    recorder.sql.execute("DELETE FROM recordings WHERE camera = 'other'")
+    recorder.clock.now += 200.0
+    recorder.work()
+    assert "cannot be made" not in " ".join(recorder.mirror.status().reasons)
+
+
 def test_a_disk_that_comes_back_gives_the_clip(recorder: Recorder) -> None:
     recorder.record()
     recordings = recorder.media / "recordings"

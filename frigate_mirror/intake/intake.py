@@ -85,6 +85,7 @@ class Intake(Generic[S]):
         self._followers = [kind.name for kind in self._kinds.values() if kind.follows]
         self._to_follow: set[str] = set()
         self._followed = False
+        self._unmade: dict[str, str] = {}  # bulk artifacts, and why they cannot be made
 
     def offer(self, *subject_ids: str) -> bool:
         """Queues the files of these subjects. Never raises, because the sweep finds what this
@@ -254,7 +255,7 @@ class Intake(Generic[S]):
         unseen = candidate.kind.why_unseen(candidate.subject) if candidate else ""
         why = unseen or f"no {kind_of(waiting_id)} file"
         self._ledger.give_up(waiting_id, why, self._clock(), lost=bool(unseen))
-        self._to_follow.add(subject_of(waiting_id))
+        self._follow_later([waiting_id])
 
     # -- bulk files, and files that describe others
 
@@ -264,6 +265,7 @@ class Intake(Generic[S]):
         now = self._clock()
         for waiting_id, camera, started, looks in self._ledger.waiting(now, 1, bulk=True):
             candidates = self._candidates([waiting_id])
+            unmade = self._unmade.pop(waiting_id, "")
             try:
                 if candidates:
                     self._make(candidates[0], looks)
@@ -278,9 +280,7 @@ class Intake(Generic[S]):
             except NoFile as error:
                 self._note_absent([(waiting_id, camera, started, str(error))])
             except OSError as error:
-                self._troubles.note(
-                    "making files", f"a {kind_of(waiting_id)} cannot be made: {error}"
-                )
+                self._unmade[waiting_id] = str(error)
                 self._ledger.wait(waiting_id, camera, started, now + AFTER_FAILURE, looks,
                                   bulk=True, error=str(error))  # fmt: skip
             except PartError:
@@ -289,10 +289,16 @@ class Intake(Generic[S]):
                 due = now + AFTER_FAILURE
                 self._ledger.wait(waiting_id, camera, started, due, looks, bulk=True)
                 raise
-            else:
-                self._troubles.note("making files", "")
+            if unmade or self._unmade:
+                self._tell_unmade()
             return True
         return False
+
+    def _tell_unmade(self) -> None:
+        count = len(self._unmade)
+        last = next(reversed(self._unmade.values()), "")
+        trouble = f"{count} clip(s) cannot be made and are tried again every minute: {last}"
+        self._troubles.note("making files", trouble if count else "")
 
     def _make(self, candidate: Candidate[S], looks: int) -> None:
         """Raises NotYet, NoFile, OSError, CatalogError and LedgerError."""
@@ -313,8 +319,11 @@ class Intake(Generic[S]):
 
     def note_settled(self, batch: Iterable[Settled]) -> None:
         """Remembers to look again at the files that describe these uploads."""
+        self._follow_later(one.id for one in batch)
+
+    def _follow_later(self, artifact_ids: Iterable[str]) -> None:
         if self._followers:
-            self._to_follow.update(subject_of(one.id) for one in batch)
+            self._to_follow.update(map(subject_of, artifact_ids))
 
     def follow(self) -> None:
         """Looks again at files that describe others of their subject. After a start it begins with
@@ -392,7 +401,7 @@ class Intake(Generic[S]):
     def _note_absent(self, absent: list[Absent]) -> None:
         """Remembers files that will never exist. Raises LedgerError."""
         self._ledger.note_absent(absent, self._clock())
-        self._to_follow.update(subject_of(row[0]) for row in absent)
+        self._follow_later(row[0] for row in absent)
 
     def _selected(self, candidates: Iterable[Candidate[S]]) -> list[Candidate[S]]:
         """Returns the candidates that the owner's filters select. The ledger remembers the others,

@@ -17,7 +17,9 @@ from typing import Any, BinaryIO
 IN_MEMORY = 1024 * 1024
 """Bodies up to this many bytes are read once and kept in memory. Larger ones are read in pieces:
 once for each digest, and again for each time that they are sent."""
-PIECE = 256 * 1024  # bytes
+PIECE = 64 * 1024
+"""Bytes that are read at once of a large body. The file may pause the upload between two reads, and
+a small piece leaves little to send meanwhile."""
 
 
 class Body:

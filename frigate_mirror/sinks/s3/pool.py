@@ -73,12 +73,13 @@ class Pool:
     def __del__(self) -> None:
         self._close_idle()
 
-    def exchange(self, head: bytes, body: bytes | Window = b"") -> Answer:
-        """Sends one request and reads its answer. Raises Silence, other OSErrors and ValueError."""
+    def exchange(self, head: bytes, body: bytes | Window = b"", *, more_time: float = 0) -> Answer:
+        """Sends one request and reads its answer, which may take `more_time` seconds longer than
+        usual. Raises Silence, other OSErrors and ValueError."""
         idle = self._take_idle()
         if idle:
             try:
-                return self._exchange(idle, head, body)
+                return self._exchange(idle, head, body, more_time)
             except OSError:
                 self._close_idle()  # they have probably died as well
             finally:
@@ -86,7 +87,7 @@ class Pool:
                     self._rested_in_use = False
         fresh = self._connect(self._patience.connect)
         try:
-            return self._exchange(fresh, head, body)
+            return self._exchange(fresh, head, body, more_time)
         except Unanswered:
             self._answer_within = self._bounded(2 * self._answer_within)
             raise
@@ -100,10 +101,13 @@ class Pool:
         finally:
             connection.close()
 
-    def _exchange(self, connection: Connection, head: bytes, body: bytes | Window) -> Answer:
+    def _exchange(
+        self, connection: Connection, head: bytes, body: bytes | Window, more_time: float
+    ) -> Answer:
         began = time.monotonic()
         try:
-            answer = connection.exchange(head, body, self._patience.silence, self._answer_within)
+            answer_within = self._answer_within + more_time
+            answer = connection.exchange(head, body, self._patience.silence, answer_within)
             self._answer_within = self._bounded(2 * (time.monotonic() - began))
         except BaseException:
             connection.close()

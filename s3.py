@@ -4,6 +4,9 @@ It knows buckets and credentials, and turns every failure into one of the three 
 `sinks.sink`. It does not know Frigate, events or the ledger. A put or a check goes the direct way
 first (`sinks.s3.direct`). If that does not succeed, it goes over boto3 (`sinks.s3.boto`), which
 repeats a request for seconds. The uploader repeats it for minutes to weeks.
+
+A large body goes up in parts (`sinks.s3.multipart`). If that fails, the service keeps the parts
+that it holds, and the next put of the same bytes sends only the others.
 """
 
 from __future__ import annotations
@@ -24,12 +27,22 @@ from urllib.parse import parse_qsl, quote, urlencode
 from frigate_mirror import metadata as object_metadata
 from frigate_mirror.settings.parse import Secret
 from frigate_mirror.settings.settings import AUTO, S3Settings, secret_of
-from frigate_mirror.sinks.body import Body
+from frigate_mirror.sinks.body import Body, md5_is_allowed
 from frigate_mirror.sinks.s3.codes import CREDENTIAL_CODES, DENIALS, classify, required_rights
 from frigate_mirror.sinks.s3.direct import DirectWay, checksum
 from frigate_mirror.sinks.s3.endpoint import endpoint_of, proxy_of
 from frigate_mirror.sinks.s3.exceptions import Cause, cause_of, names_storage_class
 from frigate_mirror.sinks.s3.http1 import Silence
+from frigate_mirror.sinks.s3.multipart import (
+    LOST,
+    PART,
+    REMEMBERED,
+    Content,
+    Upload,
+    goes_in_parts,
+    is_over,
+    size_of_parts,
+)
 from frigate_mirror.sinks.s3.pool import UPLOAD_PATIENCE, ConnectTimeout, Patience, Pool
 from frigate_mirror.sinks.s3.sigv4 import Signer
 from frigate_mirror.sinks.s3.storage import auto
@@ -53,8 +66,8 @@ class S3Sink:
 
     The sink reads rotated secrets again from `environ`. Without S3_ACCESS_KEY it uses the standard
     AWS chain, which reads the process's own environment. `attempts` is how often botocore tries a
-    request; `patience` is how long the direct way waits, at most as long as `settings` say; `clock`
-    gives Unix seconds.
+    request; `patience` is how long the direct way waits, at most as long as `settings` say;
+    `part_size` is in bytes; `clock` gives Unix seconds.
     """
 
     def __init__(
@@ -64,16 +77,19 @@ class S3Sink:
         *,
         attempts: int = 3,
         patience: Patience = UPLOAD_PATIENCE,
+        part_size: int = PART,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._environ = environ
         self._attempts = attempts
+        self._part_size = part_size
         self._clock = clock
         self._lock = threading.Lock()
         self._clients: Clients | None = None
         self._storage_class = settings.storage_class
         self._warnings: set[str] = set()
+        self._begun: dict[str, Upload] = {}  # in parts, by key; the last one is the newest
         self._bucket = _non_empty(Bucket=settings.bucket, ExpectedBucketOwner=settings.bucket_owner)
         self._options = _options(settings)
         proxy = proxy_of(settings, os.environ)
@@ -90,8 +106,9 @@ class S3Sink:
         metadata: Mapping[str, str],
     ) -> Receipt:
         """See `Sink.put`. `body` must be seekable. Above 1 MiB it is read once for each digest and
-        once for each attempt."""
+        once for each attempt. A read may pause the upload for some seconds."""
         source = Body(body)
+        sha256 = source.sha256.hex()  # before anything is sent
         storage_class = self._storage_class
         if storage_class == AUTO:
             storage_class = auto(source.size)
@@ -100,16 +117,19 @@ class S3Sink:
             "Key": key, "ContentType": content_type, "Metadata": dict(metadata),
         }  # fmt: skip
         try:
-            etag = self._direct.put(params, source, self._signer())
-            etag = etag or self._put_over_boto3(params | checksum(source), source)
+            if goes_in_parts(source.size, self._part_size):
+                etag = self._put_in_parts(params, source)
+            else:
+                etag = self._put_whole(params, source)
         except Silence as silence:
             raise self._silent("put", key, silence) from silence
         finally:
             source.check_unchanged()
-        # To botocore a captive portal's well-formed HTML page is a success without fields.
-        if not etag:
-            raise self._failure("put", key, Cause("NotS3", "a success without an ETag"))
-        return Receipt(key, source.size, etag.strip('"'), source.sha256.hex())
+        return Receipt(key, source.size, etag.strip('"'), sha256)
+
+    def forget(self, key: str) -> None:
+        """Gives up what a failed put of `key` has left behind, because there will be no other."""
+        self._give_up(self._take(key))
 
     def check(self) -> Probe:
         """See `Sink.check`. Tries once; a service that hangs is reported within 15 seconds."""
@@ -169,25 +189,131 @@ class S3Sink:
             raise self._failure("list", what, Cause("NotS3", "a success that is not a listing"))
         return page
 
-    def _put_over_boto3(self, params: dict[str, Any], source: Body) -> str:
-        """Returns the ETag. Repeats the upload without the storage class, or with less metadata, if
-        the service refuses these."""
+    def _put_whole(self, params: dict[str, Any], source: Body) -> str:
+        """Returns the ETag."""
+        return self._direct.put(params, source, self._signer()) or self._over_boto3(
+            "put_object", params | checksum(source), "ETag", source
+        )
 
-        def put(clients: Clients) -> Any:
+    def _put_in_parts(self, params: dict[str, Any], source: Body) -> str:
+        """Returns the ETag. Goes on with an upload of the same content that has failed before."""
+        content = Content(
+            params["Key"], source.size, source.sha256, params["ContentType"], params["Metadata"]
+        )
+        begun = self._take(content.key)
+        if begun and begun.content == content:
+            try:
+                return self._send_missing(begun, source)
+            except SinkError as error:
+                if error.code not in LOST:
+                    raise
+        else:
+            self._give_up(begun)
+        return self._send_missing(self._begin(params, content), source)
+
+    def _begin(self, params: dict[str, Any], content: Content) -> Upload:
+        if not md5_is_allowed():
+            params = params | {"ChecksumAlgorithm": "SHA256"}
+        upload_id = self._direct.create_upload(params, self._signer()) or self._over_boto3(
+            "create_multipart_upload", params, "UploadId"
+        )
+        return Upload(content, upload_id, size_of_parts(content.size, self._part_size))
+
+    def _send_missing(self, upload: Upload, source: Body) -> str:
+        """Sends the parts that the service does not hold, and completes the upload. Returns the
+        ETag."""
+        try:
+            for number, start in upload.missing():
+                source.check_unchanged()
+                self._send_part(upload, number, source.part(start, upload.part_size))
+            source.check_unchanged()
+            return self._complete(upload)
+        except (SinkError, Silence) as error:
+            if is_over(error):
+                self._give_up(upload)
+            else:
+                self._remember(upload)
+            raise
+        except OSError:  # of the file
+            self._give_up(upload)
+            raise
+
+    def _send_part(self, upload: Upload, number: int, part: Body) -> None:
+        digest = checksum(part)
+        params = self._named_upload(upload) | {"PartNumber": number} | digest
+        etag = self._direct.put_part(params, part, self._signer())
+        etag = etag or self._over_boto3("upload_part", params, "ETag", part)
+        digest.pop("ContentMD5", None)
+        upload.held[number] = {"PartNumber": number, "ETag": etag, **digest}
+
+    def _complete(self, upload: Upload) -> str:
+        params = self._named_upload(upload) | {"MultipartUpload": {"Parts": upload.parts()}}
+        return self._direct.complete_upload(
+            params, upload.content.size, self._signer()
+        ) or self._over_boto3("complete_multipart_upload", params, "ETag")
+
+    def _named_upload(self, upload: Upload) -> dict[str, Any]:
+        return {**self._bucket, "Key": upload.content.key, "UploadId": upload.id}
+
+    def _take(self, key: str) -> Upload | None:
+        """Returns the upload of `key` that has failed, for one thread only."""
+        with self._lock:
+            return self._begun.pop(key, None)
+
+    def _remember(self, upload: Upload) -> None:
+        """Keeps the upload for the next put. Gives up the oldest one if there are too many."""
+        with self._lock:
+            replaced = self._begun.pop(upload.content.key, None)
+            self._begun[upload.content.key] = upload
+            oldest = next(iter(self._begun)) if len(self._begun) > REMEMBERED else ""
+            dropped = self._begun.pop(oldest, None)
+        self._give_up(replaced)
+        self._give_up(dropped)
+
+    def _give_up(self, upload: Upload | None) -> None:
+        """Aborts the upload, so that its parts cost nothing. A failure changes nothing else."""
+        if upload is None:
+            return
+        params = self._named_upload(upload)
+        try:
+            self._call(
+                "abort",
+                upload.content.key,
+                lambda clients: clients.impatient.abort_multipart_upload(**params),
+            )
+        except SinkError as error:
+            log.debug("%s", error)
+            if error.code in DENIALS:
+                self._warn_once(
+                    "the key may not abort a broken upload of a large file, so its parts stay and "
+                    "cost until a lifecycle rule of the bucket removes them "
+                    "(AbortIncompleteMultipartUpload, see docs/bucket.md)"
+                )
+
+    def _over_boto3(
+        self, operation: str, params: dict[str, Any], field: str, source: Body | None = None
+    ) -> str:
+        """Returns the `field` that confirms the success of a client's `operation`. Repeats it
+        without the storage class, or with less metadata, if the service refuses these."""
+
+        def ask(clients: Clients) -> Any:
             nonlocal params
             while True:
+                body = {"Body": source.sendable()} if source else {}
                 try:
-                    return clients.patient.put_object(**params, Body=source.sendable())
+                    return getattr(clients.patient, operation)(**params, **body)
                 except clients.patient.exceptions.ClientError as error:
                     fewer = self._without_refused(params, error)
                     if fewer == params:
                         raise
                     params = fewer
 
-        etag: str = self._call("put", params["Key"], put).get("ETag", "")
-        if etag:
-            self._direct.reopen()
-        return etag
+        confirmed: str = self._call("put", params["Key"], ask).get(field, "")
+        # To botocore a captive portal's well-formed HTML page is a success without fields.
+        if not confirmed:
+            raise self._failure("put", params["Key"], Cause("NotS3", f"a success without {field}"))
+        self._direct.reopen()
+        return confirmed
 
     def _without_refused(self, params: dict[str, Any], error: Exception) -> dict[str, Any]:
         """Returns `params` without what `error` complains of, if an upload can do without it."""
@@ -196,7 +322,7 @@ class S3Sink:
             refused = params["StorageClass"]
             self._warn_once(f"the service refuses storage class {refused}, so its own is used")
             return {name: value for name, value in params.items() if name != "StorageClass"}
-        if cause_of(error).code == "MetadataTooLarge":
+        if "Metadata" in params and cause_of(error).code == "MetadataTooLarge":
             self._warn_once("the service accepts less metadata, so most is left out where needed")
             return params | {"Metadata": object_metadata.least(params["Metadata"])}
         return params

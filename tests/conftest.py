@@ -125,7 +125,8 @@ def shared(module_stub: Stub, module_sink: S3Sink) -> S3Sink:
 @pytest.fixture
 def over_boto3(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes every request go over boto3."""
-    monkeypatch.setattr(DirectWay, "put", lambda *_: "")
+    for name in ("put", "put_part", "create_upload", "complete_upload"):
+        monkeypatch.setattr(DirectWay, name, lambda *_: "")
     monkeypatch.setattr(DirectWay, "check", lambda *_: None)
 
 

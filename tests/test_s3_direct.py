@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
@@ -17,12 +19,12 @@ from frigate_mirror.settings import settings
 from frigate_mirror.sinks.body import Body
 from frigate_mirror.sinks.s3 import boto
 from frigate_mirror.sinks.s3.direct import MAX_FAILURES, DirectWay, is_listing
-from frigate_mirror.sinks.s3.endpoint import endpoint_of
+from frigate_mirror.sinks.s3.endpoint import Endpoint, endpoint_of
 from frigate_mirror.sinks.s3.http1 import Answer
-from frigate_mirror.sinks.s3.pool import Pool
+from frigate_mirror.sinks.s3.pool import Patience, Pool
 from frigate_mirror.sinks.s3.sigv4 import Signer
 from tests.rig.s3_sink import environ_for, failure_of, put, sink_for
-from tests.rig.stub import CHECKSUM, LISTING, Reply, Seen, Stub, error
+from tests.rig.stub import CHECKSUM, COMPLETED, LISTING, Reply, Seen, Stub, error
 
 pytestmark = pytest.mark.usefixtures("no_aws_of_the_host")
 ROOT = Path(__file__).resolve().parent.parent
@@ -194,6 +196,27 @@ def test_only_a_complete_listing_is_a_listing(page: bytes) -> None:
     assert is_listing(Answer(200, {}, LISTING))
     assert not is_listing(Answer(403, {}, LISTING))
     assert not is_listing(Answer(200, {}, page))
+
+
+def test_a_service_has_more_time_to_put_a_large_object_together() -> None:
+    over = threading.Event()
+
+    def serve() -> None:
+        with server.accept()[0] as talk:
+            talk.recv(65536)
+            over.wait(1.0)
+            length = len(COMPLETED)
+            talk.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length + COMPLETED)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        endpoint = Endpoint("127.0.0.1", server.getsockname()[1], "/b", "us-east-1", None)
+        direct = DirectWay(Pool(endpoint, Patience(silence=0.5)))
+        params = {"Key": "k", "UploadId": "1", "MultipartUpload": {"Parts": []}}
+        size = 5 * 16 * 1024 * 1024  # allows 5 s more
+        assert direct.complete_upload(params, size, Signer("a", "s")) == '"e-1"'
+        thread.join(60)
 
 
 # -- credentials

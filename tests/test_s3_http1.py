@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import random
 import socket
@@ -223,6 +224,55 @@ def test_a_service_has_more_time_to_store_a_large_file(tmp_path: Path) -> None:
         )
         assert pool.exchange(head, Body(file).sendable()).status == 200
         thread.join(60)
+
+
+def test_a_file_that_pauses_longer_than_the_patience_is_no_silence_of_the_service() -> None:
+    """The service has not taken all that was sent before the pause when the file goes on."""
+    patience, pause, busy = 0.8, 1.0, 0.3
+    body = bytes(2_000_000)
+    over, going_on = threading.Event(), threading.Event()
+    ours, theirs = socket.socketpair()
+    stuffed = 0
+
+    class Pausing(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            nonlocal stuffed
+            with contextlib.suppress(BlockingIOError):
+                while not going_on.is_set():
+                    stuffed += ours.send(b"x")
+            over.wait(0 if going_on.is_set() else pause)
+            going_on.set()
+            return super().read(size)
+
+    def serve() -> None:
+        going_on.wait(60)
+        over.wait(busy)
+        left = len(HEAD) + stuffed + len(body)
+        while left:
+            left -= len(theirs.recv(65536))
+        theirs.sendall(OK + b"Content-Length: 0\r\n\r\n")
+
+    with ours, theirs:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        window = Body(Pausing(body)).sendable()
+        assert Connection(ours).exchange(HEAD, window, patience).status == 200
+        thread.join(60)
+
+
+def test_a_large_file_is_read_in_small_pieces_while_it_is_sent(stub: Stub) -> None:
+    """So the uploader can pause it soon."""
+    largest = 0
+
+    class Watched(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            nonlocal largest
+            largest = max(largest, len(data := super().read(size)))
+            return data
+
+    sink = sink_for(environ_for(stub.endpoint))
+    sink.put("k", Watched(bytes(3_000_000)), content_type="video/mp4", metadata={})
+    assert 0 < largest <= 64 * 1024
 
 
 @pytest.mark.parametrize("where", ["file", "memory"])

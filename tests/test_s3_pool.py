@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import socket
 import ssl
 import threading
@@ -250,6 +252,37 @@ def test_bytes_that_nobody_acknowledges_are_given_up() -> None:
         caught = failure_of(lambda: put(sink, data=b"x" * 900_000))
     assert (type(caught), caught.code) == (Unavailable, "ReadTimeout")
     assert "not acknowledged" in str(caught)
+
+
+class Watched(io.BytesIO):
+    """A file that counts the bytes that were read since it was rewound, as before each digest and
+    before it is sent."""
+
+    taken = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        if whence == os.SEEK_SET:
+            self.taken = 0
+        return super().seek(offset, whence)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.taken += len(data)
+        return data
+
+
+def test_an_upload_that_the_line_does_not_take_leaves_little_in_the_kernel() -> None:
+    """So a pause of the file is soon a pause on the line."""
+    body = Watched(bytes(20_000_000))
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
+        environ = environ_for(endpoint)
+        sink = S3Sink(settings.load(environ).s3, environ, patience=Patience(silence=0.5))
+        failure_of(lambda: sink.put("k", body, content_type="video/mp4", metadata={}))
+    assert 0 < body.taken < 400_000
 
 
 def test_a_tls_handshake_that_nobody_answers_is_given_up() -> None:

@@ -1,8 +1,8 @@
 """The bytes of one upload: their number, their digests, and a way to send them more than once.
 
-Size and digests are taken before anything is sent, so a file that changes meanwhile is noticed
-here. Errors of reading the file stay OSErrors, because the service has no part in them. This module
-does not know S3.
+The size is taken before anything is sent, so a file that changes meanwhile is noticed here. Errors
+of reading the file stay OSErrors, because the service has no part in them. This module does not
+know S3.
 """
 
 from __future__ import annotations
@@ -17,38 +17,45 @@ from typing import Any, BinaryIO
 IN_MEMORY = 1024 * 1024
 """Bodies up to this many bytes are read once and kept in memory. Larger ones are read in pieces:
 once for each digest, and again for each time that they are sent."""
-PIECE = 256 * 1024  # bytes
+PIECE = 64 * 1024
+"""Bytes that are read at once of a large body. The file may pause the upload between two reads, and
+a small piece leaves little to send meanwhile."""
 
 
 class Body:
     """The bytes that `file` holds from its current position to its end.
 
-    The constructor reads them once, for `size` and `sha256`. Raises OSError.
+    The constructor takes the size. Each digest is computed when it is first asked for, so a large
+    body is read again for it. Raises OSError.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO | Window) -> None:
         self._file = file
         self._start = file.tell()
         self.size = file.seek(0, os.SEEK_END) - self._start
         file.seek(self._start)
         self._data = file.read(self.size + 1) if self.size <= IN_MEMORY else None
-        self.sha256 = self._digest(hashlib.sha256())
+
+    @cached_property
+    def sha256(self) -> bytes:
+        """Raises OSError."""
+        return self._digest(hashlib.sha256())
 
     @cached_property
     def md5(self) -> bytes | None:
-        """The MD5, or None on a host that forbids it (FIPS). Large bodies are read again for it.
-        Raises OSError."""
-        try:
-            return self._digest(hashlib.new("md5", usedforsecurity=False))
-        except ValueError:
-            return None
+        """The MD5, or None on a host that forbids it (FIPS). Raises OSError."""
+        return self._digest(_md5()) if md5_is_allowed() else None
+
+    def part(self, start: int, size: int) -> Body:
+        """Returns `size` bytes from `start` on, or those that are left, as a body of their own."""
+        return Body(Window(self._file, self._start + start, min(size, self.size - start)))
 
     def sendable(self) -> bytes | Window:
         """Returns the bytes, from the first one on. Call it again before each attempt."""
         return Window(self._file, self._start, self.size) if self._data is None else self._data
 
     def check_unchanged(self) -> None:
-        """Raises OSError if the file is no longer as long as when its digests were computed."""
+        """Raises OSError if the file is no longer as long as at the beginning."""
         self._expect(self._file.seek(0, os.SEEK_END) - self._start)
 
     def _digest(self, digest: Any) -> bytes:
@@ -73,6 +80,19 @@ class Body:
             raise OSError(errno.EAGAIN, message)
 
 
+def md5_is_allowed() -> bool:
+    """Whether this host allows MD5, which FIPS forbids."""
+    try:
+        _md5()
+    except ValueError:
+        return False
+    return True
+
+
+def _md5() -> Any:
+    return hashlib.new("md5", usedforsecurity=False)
+
+
 class Window:
     """The `size` bytes of `file` from `start` on, as a file of their own.
 
@@ -80,7 +100,7 @@ class Window:
     the file has by then.
     """
 
-    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
+    def __init__(self, file: BinaryIO | Window, start: int, size: int) -> None:
         self._file, self._start, self._at = file, start, 0
         self.size = size
         file.seek(start)

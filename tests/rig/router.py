@@ -9,6 +9,7 @@ import contextlib
 import socket
 import threading
 import time
+from collections.abc import Callable
 
 BUFFER = 16 * 1024
 
@@ -16,7 +17,8 @@ BUFFER = 16 * 1024
 class Router:
     """`forget()` silences all present connections: the router swallows what comes over them, and
     tells neither side. `swallowed` counts the connections over which something came after that.
-    `forgetful` silences every new connection. `rate` is in bytes a second."""
+    `forgetful` silences every new connection, and `refusing` ends it at once. `rate` is in bytes a
+    second. `passed` counts the bytes of clients that it has forwarded."""
 
     def __init__(self, endpoint: str, rate: float = 0) -> None:
         scheme, _, place = endpoint.partition("://")
@@ -25,7 +27,9 @@ class Router:
         self._dead: set[socket.socket] = set()
         self._hit: set[socket.socket] = set()
         self._open: list[socket.socket] = []
-        self.forgetful = False
+        self.forgetful = self.refusing = False
+        self.passed = 0
+        self._due: tuple[int, Callable[[], None]] | None = None
         self.gate = threading.Event()
         """Requests pass only while it is set."""
         self.gate.set()
@@ -49,10 +53,18 @@ class Router:
     def forget(self) -> None:
         self._dead |= set(self._open)
 
+    def when(self, passed: int, act: Callable[[], None]) -> None:
+        """Calls `act` once, as soon as `passed` bytes of clients have come."""
+        self._due = passed, act
+
     def close(self) -> None:
         self.gate.set()
         self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """Ends all present connections."""
         for one in self._open:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
@@ -64,6 +76,9 @@ class Router:
                 if self.forgetful:
                     self._dead.add(near)
                 self._open.append(near)
+                if self.refusing:
+                    near.close()
+                    continue
                 threading.Thread(target=self._link, args=(near,), daemon=True).start()
 
     def _link(self, near: socket.socket) -> None:
@@ -84,6 +99,10 @@ class Router:
                     continue
                 if source is near:
                     self.gate.wait()
+                    self.passed += len(data)
+                    if self._due and self.passed >= self._due[0]:
+                        act, self._due = self._due[1], None
+                        act()
                 if self._rate:
                     time.sleep(len(data) / self._rate)
                 target.sendall(data)

@@ -14,8 +14,10 @@ LISTING = (
     b'<?xml version="1.0"?><ListBucketResult><Name>b</Name><Prefix/><KeyCount>0</KeyCount>'
     b"<MaxKeys>1</MaxKeys><IsTruncated>false</IsTruncated></ListBucketResult>"
 )
-
-
+BEGUN = "<InitiateMultipartUploadResult><UploadId>{}</UploadId></InitiateMultipartUploadResult>"
+COMPLETED = (
+    b"<CompleteMultipartUploadResult><ETag>&quot;e-1&quot;</ETag></CompleteMultipartUploadResult>"
+)
 CHECKSUM = "x-amz-checksum-sha256"
 
 
@@ -75,7 +77,7 @@ class Stub:
         self.refusals: dict[str, Reply] = {}
         self.most_metadata = 1_000_000
         self.checks = False
-        self.connections = 0
+        self.connections = self.uploads = 0
 
     def stop(self) -> None:
         self._server.shutdown()
@@ -93,10 +95,18 @@ class Stub:
             return self.replies.popleft()
         if self.default:
             return self.default
+        if seen.method == "POST":
+            return self._multipart(begins="?uploads" in seen.path)
+        if seen.method == "DELETE":
+            return Reply(204)
         if seen.method != "PUT":
             return Reply(body=LISTING)
         repeated = {name: text for name, text in seen.headers.items() if name == CHECKSUM}
         return Reply(headers={"ETag": '"e"'} | (repeated if self.checks else {}))
+
+    def _multipart(self, begins: bool) -> Reply:
+        self.uploads += begins
+        return Reply(body=BEGUN.format(self.uploads).encode() if begins else COMPLETED)
 
     def _handler(stub) -> type[BaseHTTPRequestHandler]:
         class Handler(BaseHTTPRequestHandler):
@@ -127,7 +137,7 @@ class Stub:
                 if self.command != "HEAD":
                     self.wfile.write(reply.body)
 
-            do_PUT = do_GET = do_HEAD = answer
+            do_PUT = do_GET = do_HEAD = do_POST = do_DELETE = answer
 
             def log_message(self, *words: object) -> None:
                 pass

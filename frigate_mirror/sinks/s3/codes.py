@@ -124,11 +124,13 @@ def classify(code: str, status: int | None) -> tuple[Kind, str]:
 
 
 def required_rights(verb: str, settings: S3Settings) -> str:
-    """The rights that `verb` (put, list, delete) needs, as they are written in a policy."""
+    """The rights that `verb` (put, abort, list, delete) needs, as they are written in a policy."""
     if verb == "list":
         return f"s3:ListBucket on {settings.bucket}"
     if verb == "delete":
         return f"s3:DeleteObject on {settings.bucket}"
+    if verb == "abort":
+        return f"s3:AbortMultipartUpload on {settings.bucket} for this key"
     tagging = " and s3:PutObjectTagging" if settings.object_tags else ""
     kms = " and kms:GenerateDataKey" if settings.sse == "aws:kms" else ""
     return f"s3:PutObject{tagging}{kms} on {settings.bucket} for this key"

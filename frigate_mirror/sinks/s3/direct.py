@@ -1,8 +1,8 @@
-"""The direct way of a put and of the check: one request of our own, without boto3.
+"""The direct way of a put and of the check: requests of our own, without boto3.
 
 It recognises success only. After anything else the same request goes over boto3, which knows all
-errors; a put can be repeated. So only one module interprets errors, and a child that meets none
-never loads boto3, which would be most of its memory.
+errors; a put can be repeated, and so can each request of a put in parts. So only one module
+interprets errors, and a child that meets none never loads boto3, which would be most of its memory.
 
 Silence is the exception: it is raised, because boto3 would only wait for the same once more.
 """
@@ -21,13 +21,13 @@ from xml.etree import ElementTree
 from frigate_mirror import __version__
 from frigate_mirror.sinks.body import Body
 from frigate_mirror.sinks.s3.endpoint import Endpoint
-from frigate_mirror.sinks.s3.http1 import Answer, Silence
+from frigate_mirror.sinks.s3.http1 import STORED_PER_SECOND, Answer, Silence
 from frigate_mirror.sinks.s3.pool import Pool
 from frigate_mirror.sinks.s3.sigv4 import UNSIGNED, Request, Signer
 
 log = logging.getLogger("frigate_s3.s3")
 AGENT = f"frigate-s3-mirror/{__version__}"
-# The parameters of boto3's put_object, and the header of each.
+# The parameters of boto3's put_object and of its requests for parts, and the header of each.
 HEADERS = {
     "ExpectedBucketOwner": "x-amz-expected-bucket-owner",
     "ServerSideEncryption": "x-amz-server-side-encryption",
@@ -37,7 +37,10 @@ HEADERS = {
     "ContentType": "Content-Type",
     "ContentMD5": "Content-MD5",
     "ChecksumSHA256": "x-amz-checksum-sha256",
+    "ChecksumAlgorithm": "x-amz-checksum-algorithm",
 }
+NO_HEADERS = {"Bucket", "Key", "UploadId", "PartNumber", "MultipartUpload"}
+NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 MAX_FAILURES = 5  # in a row
 NO_ANSWER = Answer(0, {}, b"")
@@ -69,16 +72,8 @@ class DirectWay:
 
         digests = self._digests(body, pool.endpoint)
         asked = None if pool.endpoint.secure else digests.get("ChecksumSHA256")
-
-        def send() -> Answer:
-            path = f"{pool.endpoint.bucket_path}/{quote(params['Key'], safe='/~')}"
-            payload = UNSIGNED if pool.endpoint.secure else body.sha256.hex()
-            headers = _headers(pool.endpoint, {**params, **digests})
-            request = Request("PUT", path, "", headers, payload)
-            return pool.exchange(_head(request, pool.endpoint, signer, body), body.sendable())
-
-        answer = _answer_to(send)
-        etag = answer.headers.get("etag", "") if answer.status == 200 else ""
+        answer = _answer_to(lambda: _put(pool, signer, {**params, **digests}, "", body))
+        etag = _etag_of(answer)
         if asked and etag:
             confirmed = answer.headers.get(HEADERS["ChecksumSHA256"]) == asked
             if self._checks_sha256 and not confirmed:
@@ -88,6 +83,57 @@ class DirectWay:
             self._checks_sha256 = False
         self._note(bool(etag))
         return etag
+
+    def put_part(self, params: Mapping[str, Any], part: Body, signer: Signer | None) -> str:
+        """Sends one upload_part with `params`, which contain the digest of `part`. Otherwise like
+        `put`."""
+        pool = self._pool
+        if pool is None or signer is None or self._closed:
+            return ""
+
+        query = f"partNumber={params['PartNumber']}&{_upload_query(params)}"
+        etag = _etag_of(_answer_to(lambda: _put(pool, signer, params, query, part)))
+        self._note(bool(etag))
+        return etag
+
+    def create_upload(self, params: Mapping[str, Any], signer: Signer | None) -> str:
+        """Sends one create_multipart_upload with `params`. Returns the id of the upload, or an
+        empty text unless the service confirms that it has begun one. Raises Silence."""
+        fields = self._post(params, "uploads=", b"", "InitiateMultipartUploadResult", signer)
+        return fields.get("UploadId", "")
+
+    def complete_upload(self, params: Mapping[str, Any], size: int, signer: Signer | None) -> str:
+        """Sends one complete_multipart_upload with `params`, for an object of `size` bytes.
+        Otherwise like `put`."""
+        body, query = _list_of_parts(params), _upload_query(params)
+        # A service that copies the parts together needs as long as for storing them.
+        storing = size / STORED_PER_SECOND
+        fields = self._post(params, query, body, "CompleteMultipartUploadResult", signer, storing)
+        return fields.get("ETag", "")
+
+    def _post(
+        self,
+        params: Mapping[str, Any],
+        query: str,
+        body: bytes,
+        kind: str,
+        signer: Signer | None,
+        more_time: float = 0,
+    ) -> dict[str, str]:
+        """Returns the fields of the answer, or none unless it is a success of this `kind`."""
+        pool = self._pool
+        if pool is None or signer is None or self._closed:
+            return {}
+
+        def send() -> Answer:
+            path, headers = _path(pool.endpoint, params), _headers(pool.endpoint, params)
+            request = Request("POST", path, query, headers, hashlib.sha256(body).hexdigest())
+            head = _head(request, pool.endpoint, signer, len(body))
+            return pool.exchange(head, body, more_time=more_time)
+
+        fields = fields_of(_answer_to(send), kind)
+        self._note(bool(fields))
+        return fields
 
     def check(self, params: Mapping[str, Any], prefix: str, signer: Signer | None) -> str | None:
         """Lists at most one key below `prefix`, over a connection of its own. Returns the answer's
@@ -126,7 +172,7 @@ class DirectWay:
 
 
 def checksum(body: Body) -> dict[str, str]:
-    """Returns the parameter of put_object that makes the service check the bytes.
+    """Returns the parameter of put_object or upload_part that makes the service check the bytes.
 
     It is their MD5, which every server that we tested checks, or their SHA-256 on a host that
     forbids MD5 (FIPS). botocore would send its own choice as a chunked trailer, which some services
@@ -143,14 +189,21 @@ def _sha256(body: Body) -> dict[str, str]:
 
 def is_listing(answer: Answer) -> bool:
     """Whether the answer is a complete listing of a bucket."""
+    return "IsTruncated" in fields_of(answer, "ListBucketResult")
+
+
+def fields_of(answer: Answer, kind: str) -> dict[str, str]:
+    """Returns the texts of an XML answer by their names, or none unless it is a success of this
+    `kind`."""
     if answer.status != 200:
-        return False
+        return {}
     try:
         root = ElementTree.fromstring(answer.body)
     except (ElementTree.ParseError, ValueError, LookupError):  # the last two: its encoding
-        return False
-    names = [element.tag.rpartition("}")[2] for element in (root, *root)]
-    return names[0] == "ListBucketResult" and "IsTruncated" in names
+        return {}
+    name, *names = [element.tag.rpartition("}")[2] for element in (root, *root)]
+    texts = [element.text or "" for element in root]
+    return dict(zip(names, texts, strict=True)) if name == kind else {}
 
 
 def _answer_to(send: Callable[[], Answer]) -> Answer:
@@ -163,11 +216,40 @@ def _answer_to(send: Callable[[], Answer]) -> Answer:
         return NO_ANSWER
 
 
-def _head(request: Request, endpoint: Endpoint, signer: Signer, body: Body | None = None) -> bytes:
-    """Returns the request without its body, as bytes."""
+def _etag_of(answer: Answer) -> str:
+    return answer.headers.get("etag", "") if answer.status == 200 else ""
+
+
+def _put(pool: Pool, signer: Signer, params: Mapping[str, Any], query: str, body: Body) -> Answer:
+    path, headers = _path(pool.endpoint, params), _headers(pool.endpoint, params)
+    payload = UNSIGNED if pool.endpoint.secure else body.sha256.hex()
+    request = Request("PUT", path, query, headers, payload)
+    return pool.exchange(_head(request, pool.endpoint, signer, body.size), body.sendable())
+
+
+def _path(endpoint: Endpoint, params: Mapping[str, Any]) -> str:
+    return f"{endpoint.bucket_path}/{quote(params['Key'], safe='/~')}"
+
+
+def _upload_query(params: Mapping[str, Any]) -> str:
+    return f"uploadId={quote(params['UploadId'], safe='~')}"
+
+
+def _list_of_parts(params: Mapping[str, Any]) -> bytes:
+    """Returns the body of complete_multipart_upload."""
+    root = ElementTree.Element("CompleteMultipartUpload", xmlns=NAMESPACE)
+    for part in params["MultipartUpload"]["Parts"]:
+        element = ElementTree.SubElement(root, "Part")
+        for name, value in part.items():
+            ElementTree.SubElement(element, name).text = str(value)
+    return ElementTree.tostring(root)
+
+
+def _head(request: Request, endpoint: Endpoint, signer: Signer, size: int | None = None) -> bytes:
+    """Returns the request without its body of `size` bytes, as bytes."""
     headers = signer.sign(request, endpoint.region, f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
-    if body:
-        headers["Content-Length"] = str(body.size)
+    if size is not None:
+        headers["Content-Length"] = str(size)
     if not all(value.isprintable() for value in headers.values()):
         raise ValueError("a header contains a character that would break its line")
     target = f"{request.path}?{request.query}" if request.query else request.path
@@ -182,6 +264,6 @@ def _headers(endpoint: Endpoint, params: Mapping[str, Any]) -> dict[str, str]:
     for name, value in params.items():
         if name == "Metadata":
             headers |= {f"x-amz-meta-{key}": text for key, text in value.items()}
-        elif name not in ("Bucket", "Key"):
+        elif name not in NO_HEADERS:
             headers[HEADERS[name]] = value
     return headers

@@ -104,6 +104,7 @@ class Connection:
         body.seek(0)
         self._send(head)
         while not self._answer_began and (piece := body.read(PIECE)):
+            self._last_sign = time.monotonic()  # a file that pauses is no silence of the service
             self._send(piece)
 
     def _send(self, data: bytes) -> None:

@@ -11,12 +11,18 @@ import socket
 import ssl
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
 from frigate_mirror.sinks.body import Window
 from frigate_mirror.sinks.s3.endpoint import Endpoint
 from frigate_mirror.sinks.s3.http1 import Answer, Connection, Silence, Unanswered
+
+TCP_NOTSENT_LOWAT = 25  # Linux's number; not every build of Python has the name
+UNSENT = 128 * 1024
+"""Bytes that the kernel takes ahead of what it has sent. Without this limit it takes megabytes, and
+a paused upload goes on using the line until they are sent."""
 
 
 class ConnectTimeout(Silence):
@@ -67,12 +73,13 @@ class Pool:
     def __del__(self) -> None:
         self._close_idle()
 
-    def exchange(self, head: bytes, body: bytes | Window = b"") -> Answer:
-        """Sends one request and reads its answer. Raises Silence, other OSErrors and ValueError."""
+    def exchange(self, head: bytes, body: bytes | Window = b"", *, more_time: float = 0) -> Answer:
+        """Sends one request and reads its answer, which may take `more_time` seconds longer than
+        usual. Raises Silence, other OSErrors and ValueError."""
         idle = self._take_idle()
         if idle:
             try:
-                return self._exchange(idle, head, body)
+                return self._exchange(idle, head, body, more_time)
             except OSError:
                 self._close_idle()  # they have probably died as well
             finally:
@@ -80,7 +87,7 @@ class Pool:
                     self._rested_in_use = False
         fresh = self._connect(self._patience.connect)
         try:
-            return self._exchange(fresh, head, body)
+            return self._exchange(fresh, head, body, more_time)
         except Unanswered:
             self._answer_within = self._bounded(2 * self._answer_within)
             raise
@@ -94,10 +101,13 @@ class Pool:
         finally:
             connection.close()
 
-    def _exchange(self, connection: Connection, head: bytes, body: bytes | Window) -> Answer:
+    def _exchange(
+        self, connection: Connection, head: bytes, body: bytes | Window, more_time: float
+    ) -> Answer:
         began = time.monotonic()
         try:
-            answer = connection.exchange(head, body, self._patience.silence, self._answer_within)
+            answer_within = self._answer_within + more_time
+            answer = connection.exchange(head, body, self._patience.silence, answer_within)
             self._answer_within = self._bounded(2 * (time.monotonic() - began))
         except BaseException:
             connection.close()
@@ -139,6 +149,8 @@ class Pool:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            with suppress(OSError):  # not every kernel knows it
+                sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT)
             if self.endpoint.secure:
                 sock.settimeout(max(0.001, until - time.monotonic()))
                 sock = self._tls.wrap_socket(sock, server_hostname=self.endpoint.host)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, BinaryIO
 
@@ -27,14 +27,21 @@ class Body:
 
     The constructor takes the size. Each digest is computed when it is first asked for, so a large
     body is read again for it. Raises OSError.
+
+    A file may have a method `before_send(size)` that waits until so many bytes may be sent. It is
+    called before each piece that is sent, and not for a digest. Such a file is not kept in memory.
     """
 
-    def __init__(self, file: BinaryIO | Window) -> None:
+    def __init__(
+        self, file: BinaryIO | Window, before_send: Callable[[int], None] | None = None
+    ) -> None:
         self._file = file
+        self._before_send = before_send or getattr(file, "before_send", None)
         self._start = file.tell()
         self.size = file.seek(0, os.SEEK_END) - self._start
         file.seek(self._start)
-        self._data = file.read(self.size + 1) if self.size <= IN_MEMORY else None
+        small = self.size <= IN_MEMORY and self._before_send is None
+        self._data = file.read(self.size + 1) if small else None
 
     @cached_property
     def sha256(self) -> bytes:
@@ -48,11 +55,14 @@ class Body:
 
     def part(self, start: int, size: int) -> Body:
         """Returns `size` bytes from `start` on, or those that are left, as a body of their own."""
-        return Body(Window(self._file, self._start + start, min(size, self.size - start)))
+        window = Window(self._file, self._start + start, min(size, self.size - start))
+        return Body(window, self._before_send)
 
     def sendable(self) -> bytes | Window:
         """Returns the bytes, from the first one on. Call it again before each attempt."""
-        return Window(self._file, self._start, self.size) if self._data is None else self._data
+        if self._data is not None:
+            return self._data
+        return Window(self._file, self._start, self.size, self._before_send)
 
     def check_unchanged(self) -> None:
         """Raises OSError if the file is no longer as long as at the beginning."""
@@ -94,15 +104,23 @@ def _md5() -> Any:
 
 
 class Window:
-    """The `size` bytes of `file` from `start` on, as a file of their own.
+    """The `size` bytes of `file` from `start` on, as a file of their own. `before_send` is called
+    with the number of bytes before each read.
 
     botocore needs it: it rewinds a body to 0 before it sends it again, and takes the length that
     the file has by then.
     """
 
-    def __init__(self, file: BinaryIO | Window, start: int, size: int) -> None:
+    def __init__(
+        self,
+        file: BinaryIO | Window,
+        start: int,
+        size: int,
+        before_send: Callable[[int], None] | None = None,
+    ) -> None:
         self._file, self._start, self._at = file, start, 0
         self.size = size
+        self._before_send = before_send
         file.seek(start)
 
     def tell(self) -> int:
@@ -117,6 +135,8 @@ class Window:
     def read(self, size: int | None = -1) -> bytes:
         left = max(0, self.size - self._at)
         wanted = left if size is None or size < 0 else min(size, left)
+        if wanted and self._before_send is not None:
+            self._before_send(wanted)
         data = self._file.read(wanted)
         self._at += len(data)
         if len(data) < wanted:

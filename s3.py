@@ -127,10 +127,6 @@ class S3Sink:
             source.check_unchanged()
         return Receipt(key, source.size, etag.strip('"'), sha256)
 
-    def forget(self, key: str) -> None:
-        """Gives up what a failed put of `key` has left behind, because there will be no other."""
-        self._give_up(self._take(key))
-
     def check(self) -> Probe:
         """See `Sink.check`. Tries once; a service that hangs is reported within 15 seconds."""
         # The slash is there for policies that allow listing `prefix/*` only.

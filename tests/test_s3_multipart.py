@@ -260,24 +260,6 @@ def test_an_upload_that_the_service_has_dropped_starts_anew(
     assert unfinished(bucket) == []
 
 
-@pytest.fixture
-def broken(bucket: Bucket, routed: tuple[Router, dict[str, str]]) -> S3Sink:
-    """A sink whose put of the movie has failed in the third part."""
-    sink = sink_for(routed[1])
-    fail_midway(routed[0], sink)
-    assert unfinished(bucket) == ["clip.mp4"]
-    return sink
-
-
-def test_an_upload_that_the_sink_shall_forget_is_aborted(bucket: Bucket, broken: S3Sink) -> None:
-    broken.forget("other.mp4")
-    assert unfinished(bucket) == ["clip.mp4"]
-    broken.forget("clip.mp4")
-    assert unfinished(bucket) == []
-    put(broken)
-    assert bucket.get("clip.mp4") == movie()
-
-
 # -- a stub that tells which parts were sent
 
 MANY = b"".join(number.to_bytes(2, "big") * 500 for number in range(1, 6))

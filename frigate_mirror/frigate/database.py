@@ -134,6 +134,7 @@ class FrigateDatabase:
         for at in range(0, len(ids), self._batch):
             some = ids[at : at + self._batch]
             with self._reading() as ask:
+                ask("BEGIN")  # so that all tables are read as of one moment
                 present = _present(ask)
                 names = ", ".join(name if name in present else "NULL" for name in COLUMNS)
                 marks = ", ".join("?" * len(some))

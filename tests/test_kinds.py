@@ -613,3 +613,40 @@ def test_keys_of_parts_are_told_apart_and_read_back() -> None:
                            ("-part-0012.mp4", "clip:1.5-a:12")):  # fmt: skip
         key = keys.key("door", "1.5-a", 1.5, ending)
         assert keys.parse(key).artifact_id == wanted
+
+
+# -- what goes wrong
+
+
+def without_ffmpeg(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the parts of clips the segments as they are, and holds none of them."""
+    monkeypatch.setattr(registry, "find_ffmpeg", lambda configured: "")
+    recorder.mirror.ledger.close()
+    recorder.world.environ["MIRROR_CLIP_SPOOL_MB"] = "0"
+    recorder.open()
+
+
+def test_a_lost_part_of_a_clip_stays_lost_and_the_clip_is_not_made_again_for_it(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_ffmpeg(recorder, monkeypatch)
+    files = recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.mirror.sweep.make()
+    files[3].unlink()
+    recorder.work()
+    assert recorder.counts()["clip"] == {"uploaded": 1, "lost": 1}
+    recorder.mirror.sweep.look_for_gone()
+    assert not recorder.mirror.intake.make_next()
+    assert recorder.counts()["clip"] == {"uploaded": 1, "lost": 1}
+
+
+def test_a_part_that_a_clip_no_longer_has_is_given_up(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_ffmpeg(recorder, monkeypatch)
+    recorder.record()
+    event_id = recorder.event()
+    recorder.mirror.ledger.wait(f"clip:{event_id}:9", "front_door", START, NOW, bulk=True)
+    assert recorder.mirror.intake.make_next()
+    assert not recorder.mirror.intake.make_next()

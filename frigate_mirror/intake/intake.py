@@ -154,11 +154,12 @@ class Intake(Generic[S]):
 
     def look_for_files(self, artifact_ids: Iterable[str]) -> int:
         """Queues those of these artifacts that are selected and have a file; returns how many. Bulk
-        files are made first. Raises CatalogError and LedgerError."""
+        files are made first, but not for the sake of a lost part: made again, the parts of a file
+        can be other ones. Raises CatalogError and LedgerError."""
         count, bulk = 0, []
         for candidate in self._selected(self._candidates(artifact_ids)):
             if candidate.kind.bulk:
-                bulk.append(candidate.id)
+                bulk += [candidate.id] if _is_first(candidate) else []
             elif artifact := self._existing(candidate):
                 artifact = self._examined(candidate.kind, artifact)
                 count += self._queue(artifact, self._priority_of(candidate.subject))
@@ -308,8 +309,8 @@ class Intake(Generic[S]):
             return
         if not artifacts and looks < FILE_LOOKS:
             raise NotYet(min(2.0**looks, LONGEST_LOOK))
-        if not artifacts:
-            self._give_up(candidate.id, candidate)
+        if all(artifact.id != candidate.id for artifact in artifacts):
+            self._give_up(candidate.id, candidate)  # or it would be made again without end
 
     def note_settled(self, batch: Iterable[Settled]) -> None:
         """Remembers to look again at the files that describe these uploads."""
@@ -532,3 +533,8 @@ class Intake(Generic[S]):
         if not wanted:
             self._spool.release(artifact.id, artifact.version)
         return wanted
+
+
+def _is_first(candidate: Candidate[S]) -> bool:
+    """Returns whether the candidate is a whole file or its first part."""
+    return candidate.id == artifact_id(candidate.kind.name, candidate.subject.id)

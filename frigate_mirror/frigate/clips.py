@@ -137,7 +137,8 @@ class Clips(Kind[Event]):
     def _ready(self, event: Event) -> tuple[list[Segment], float, float]:
         """Returns the segments of the event's clip and the span of time that it shows. Raises
         NotYet and NoFile."""
-        assert event.ended is not None
+        if event.ended is None:  # Frigate has taken the end back
+            raise NotYet(AFTER_FAILURE)
         since, until = event.started - self._before, event.ended + self._after
         age = self._clock() - event.ended
         if age < 0:  # the end of an event that was created by hand may lie in the future

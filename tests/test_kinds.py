@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import shutil
 import sqlite3
 import stat
@@ -16,7 +17,9 @@ from typing import Any
 import fastjsonschema
 import pytest
 
+from frigate_mirror import files
 from frigate_mirror.frigate import kinds as registry
+from frigate_mirror.frigate import thumbnails
 from frigate_mirror.keys import KeyCodec
 from frigate_mirror.sinks.sink import Unavailable
 from tests.rig import ROOT, STANDIN, event_table, ffmpeg
@@ -650,3 +653,75 @@ def test_a_part_that_a_clip_no_longer_has_is_given_up(
     recorder.mirror.ledger.wait(f"clip:{event_id}:9", "front_door", START, NOW, bulk=True)
     assert recorder.mirror.intake.make_next()
     assert not recorder.mirror.intake.make_next()
+
+
+@pytest.mark.parametrize("data", ["{broken", b"\xff\x00", "[" * 2000, "5", '{"detections": 5}'])
+def test_a_review_item_with_nonsense_keeps_no_event_from_being_mirrored(
+    recorder: Recorder, data: str | bytes
+) -> None:
+    event_id = recorder.event()
+    event_table.add_review(recorder.sql, "front_door", [event_id], ENDED - 9, None)
+    recorder.sql.execute("UPDATE reviewsegment SET data = ?", (data,))
+    assert recorder.mirror.intake.offer(event_id)
+    recorder.work()
+    assert recorder.document()["reviews"] == [] and ".jpg" in recorder.objects()
+
+
+@pytest.mark.parametrize(
+    "data",
+    ['{"a": 1e999}', '{"a": NaN}', "[" * 990 + "]" * 990, "[" * 100_000, '"\\ud800"', b"\xff"],
+)
+def test_a_row_with_nonsense_still_has_a_document(recorder: Recorder, data: str | bytes) -> None:
+    event_id = recorder.event()
+    recorder.sql.execute("UPDATE event SET data = ?1, zones = ?1, sub_label = ?1", (data,))
+    recorder.sql.execute("UPDATE timeline SET data = ?1, timestamp = ?1", (data,))
+    assert recorder.mirror.intake.offer(event_id)
+    recorder.work()
+    assert recorder.document()["table"]["event"]["id"] == event_id
+
+
+def test_a_thumbnail_that_frigate_deletes_while_it_is_looked_at_is_no_failure(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event_id = recorder.event()
+    file = recorder.world.clips / "thumbs" / "front_door" / f"{event_id}.webp"
+
+    def deleted_after(path: str) -> os.stat_result | None:
+        found = files.regular_file(path)
+        if path == str(file):
+            file.unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(thumbnails, "regular_file", deleted_after)
+    assert recorder.mirror.intake.offer(event_id)
+    assert recorder.counts()["snapshot"] == {"pending": 1}
+
+
+def test_files_that_need_frigates_database_are_put_off_while_it_is_away(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, MIRROR_CLIP_SPOOL_MB="0", MIRROR_SPOOL_LIMIT_MB="0")
+    recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.mirror.sweep.make()
+    recorder.mirror.ledger.close()
+    recorder.open()
+    away = recorder.world.database.with_name("away")
+    recorder.world.database.rename(away)
+    recorder.mirror.sweep.hold_bulk()
+    while recorder.mirror.uploader.step() or recorder.mirror.uploader.step(bulk=True):
+        pass
+    assert recorder.objects().keys() == {".jpg", "-thumb.webp"}
+    away.rename(recorder.world.database)
+    recorder.clock.now += 3600.0
+    recorder.work()
+    assert recorder.document()["complete"] is True
+
+
+def test_a_clip_waits_if_frigate_takes_the_events_end_back(recorder: Recorder) -> None:
+    recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.sql.execute("UPDATE event SET end_time = NULL")
+    recorder.mirror.sweep.make()
+    recorder.sql.execute("UPDATE event SET end_time = ?", (ENDED,))
+    recorder.clock.now += 31.0
+    recorder.mirror.sweep.make()
+    assert recorder.counts()["clip"] == {"pending": 1}

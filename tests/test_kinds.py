@@ -9,6 +9,7 @@ import os
 import shutil
 import sqlite3
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,9 +19,11 @@ import fastjsonschema
 import pytest
 
 from frigate_mirror import files
+from frigate_mirror.artifact import Artifact
 from frigate_mirror.frigate import kinds as registry
 from frigate_mirror.frigate import thumbnails
 from frigate_mirror.keys import KeyCodec
+from frigate_mirror.ledger.rows import Priority
 from frigate_mirror.sinks.sink import Unavailable
 from tests.rig import ROOT, STANDIN, event_table, ffmpeg
 from tests.rig.sinks import FaultySink
@@ -725,3 +728,81 @@ def test_a_clip_waits_if_frigate_takes_the_events_end_back(recorder: Recorder) -
     recorder.clock.now += 31.0
     recorder.mirror.sweep.make()
     assert recorder.counts()["clip"] == {"pending": 1}
+
+
+def test_two_threads_that_write_a_document_leave_the_bytes_that_the_ledger_knows(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event_id = recorder.event()
+    recorder.mirror.intake.offer(event_id)
+    while recorder.mirror.uploader.step():
+        pass
+    recorder.sql.execute("UPDATE event SET sub_label = 'first'")
+    found: list[threading.Thread] = []
+    ledger, add = recorder.mirror.ledger, recorder.mirror.ledger.add
+    documents = recorder.mirror.kinds[-1]
+    other = documents.find(recorder.mirror.catalog.subjects([event_id])[0], "")
+    assert other is not None
+
+    def interrupted(artifact: Artifact, priority: Priority, now: float) -> bool:
+        monkeypatch.setattr(ledger, "add", add)
+        monkeypatch.setattr(documents, "find", lambda event, held: other)
+        thread = threading.Thread(
+            target=recorder.mirror.intake.look_for_changes, args=([event_id],)
+        )
+        thread.start()
+        thread.join(0.3)
+        found.append(thread)
+        return add(artifact, priority, now)
+
+    recorder.sql.execute("UPDATE event SET sub_label = 'second'")
+    monkeypatch.setattr(ledger, "add", interrupted)
+    recorder.mirror.intake.look_for_changes([event_id])
+    found[0].join()
+    while recorder.mirror.uploader.step():
+        pass
+    [version] = ledger.versions([f"metadata:{event_id}"]).values()
+    label = recorder.document()["table"]["event"]["sub_label"]
+    assert (version == other.version) == (label == "first")
+
+
+@pytest.mark.parametrize(
+    "about", [{"parts": "x"}, {"parts": 10**12}, {"parts": [1]}, {"x": float("nan")}, {"x": 1e999}]
+)
+def test_a_description_in_the_spool_with_nonsense_keeps_no_document_from_being_completed(
+    recorder: Recorder, about: dict[str, Any]
+) -> None:
+    recorder.record()
+    recorder.sink.fault = no_network
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.work()
+    recorder.mirror.ledger.close()
+    for path in recorder.world.cache.rglob("*~.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"about": about}))
+    shutil.rmtree(recorder.world.state)  # the ledger is lost; the spool is not
+    recorder.open()
+    recorder.sink.fault = lambda key: None
+    recorder.clock.now += 3600.0
+    recorder.mirror.sweep.sweep()
+    recorder.work()
+    recorder.mirror.sweep.compare()
+    recorder.work()
+    assert recorder.document()["complete"] is True
+
+
+def test_a_held_file_of_a_kind_that_is_switched_off_keeps_the_sweep_working(
+    recorder: Recorder,
+) -> None:
+    recorder.record()
+    recorder.sink.fault = no_network
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.work()
+    recorder.mirror.ledger.close()
+    shutil.rmtree(recorder.world.state)
+    recorder.world.environ["MIRROR_KINDS"] = "snapshot,metadata"
+    recorder.open()
+    recorder.mirror.sweep.sweep()
+    recorder.sink.fault = lambda key: None
+    recorder.clock.now += 3600.0
+    recorder.work()
+    assert recorder.objects().keys() == {".jpg", "-thumb.webp", ".mp4", ".json"}

@@ -17,9 +17,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from io import FileIO
@@ -83,6 +84,7 @@ class Intake(Generic[S]):
         self._clock = clock
         self._adopted = False
         self._followers = [kind.name for kind in self._kinds.values() if kind.follows]
+        self._turn = threading.Lock()
         self._to_follow: set[str] = set()
         self._followed = False
 
@@ -499,16 +501,19 @@ class Intake(Generic[S]):
     def _queue(self, artifact: Artifact, priority: Priority) -> bool:
         """Holds and queues the artifact; returns whether it is new to the queue. Raises
         LedgerError."""
-        # In this order a crash between the two only leaves a held file without a row, which `hold`
-        # adopts. In the other order it could leave a row whose file Frigate has deleted.
-        self._spool.hold(artifact)
-        if self._followers and not self._kinds[kind_of(artifact.id)].follows:
-            artifact = replace(artifact, digest=self._digest(artifact.id))
-        try:
-            new = self._ledger.add(artifact, priority, self._clock())
-        except LedgerError:
-            self._orphan(artifact.id)
-            raise
+        follows = kind_of(artifact.id) in self._followers
+        # Two threads may describe the same subject. The held bytes must be those of the row.
+        with self._turn if follows else nullcontext():
+            # In this order a crash between the two only leaves a held file without a row, which
+            # `hold` adopts. In the other order it could leave a row whose file Frigate has deleted.
+            self._spool.hold(artifact)
+            if self._followers and not follows:
+                artifact = replace(artifact, digest=self._digest(artifact.id))
+            try:
+                new = self._ledger.add(artifact, priority, self._clock())
+            except LedgerError:
+                self._orphan(artifact.id)
+                raise
         if new or self._release_unless_wanted(artifact):
             self._wake()
         return new

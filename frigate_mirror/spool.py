@@ -392,8 +392,18 @@ def _makes_sense(artifact: Artifact, artifact_id: str) -> bool:
         and f"/{subject_id}-" in f"/{artifact.key}"
         and isinstance(metadata, dict)
         and isinstance(artifact.about, dict)
+        and _is_json(artifact.about)
         and isinstance(artifact.bulk, bool)
     )
+
+
+def _is_json(document: object) -> bool:
+    """Returns whether SQLite can read the document, too. Python also reads NaN and Infinity."""
+    try:
+        json.dumps(document, allow_nan=False)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _link_or_copy(original: BinaryIO, target: str) -> None:

@@ -26,6 +26,8 @@ from frigate_mirror.keys import METADATA, KeyCodec, artifact_id, content_type
 SCHEMA = "event/1"
 INCOMPLETE: dict[str, Any] = {"complete": False}
 """`about` of a document that waits for other files of its event."""
+MOST_PARTS = 9999
+"""A key has four digits for the number of a part."""
 _FLAGS = ("has_clip", "has_snapshot")
 """Columns that Frigate clears when its retention deletes a file. That is no reason to write the
 document again."""
@@ -65,7 +67,7 @@ class Documents(Kind[Event]):
             artifact_id(kind_of(one), event.id, part)
             for one in first
             if one in known
-            for part in range(2, int(known[one].about.get("parts", 1)) + 1)
+            for part in range(2, _parts(known[one]) + 1)
         ]
         if further:
             known |= self._known(further)
@@ -136,6 +138,13 @@ def _reviews(event: Event, version: str) -> dict[str, str]:
     except ValueError:
         earlier = None
     return (earlier if isinstance(earlier, dict) else {}) | dict(event.reviews)
+
+
+def _parts(known: Known) -> int:
+    """Returns how many parts the file has. What the ledger says of it can come from a description
+    in the spool, where other programs can write."""
+    parts = known.about.get("parts", 1)
+    return parts if isinstance(parts, int) and parts <= MOST_PARTS else 1
 
 
 def _file(known: Known) -> dict[str, Any]:

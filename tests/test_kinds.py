@@ -806,3 +806,46 @@ def test_a_held_file_of_a_kind_that_is_switched_off_keeps_the_sweep_working(
     recorder.clock.now += 3600.0
     recorder.work()
     assert recorder.objects().keys() == {".jpg", "-thumb.webp", ".mp4", ".json"}
+
+
+def test_a_clip_is_made_again_with_the_same_bytes_although_a_later_segment_overlaps_its_end(
+    tmp_path: Path,
+) -> None:
+    found = []
+    for megabytes in ("0", "4096"):
+        recorder = Recorder(tmp_path / megabytes, MIRROR_CLIP_SPOOL_MB=megabytes)
+        recorder.record(0, 3)
+        recorder.sql.execute("UPDATE recordings SET end_time = end_time + 0.6")
+        recorder.offer(recorder.event(started=ENDED - 7, lasted=7.0))
+        assert made(recorder, 21)
+        recorder.record(3, 4)
+        recorder.work()
+        found.append(recorder.objects()[".mp4"])
+    assert found[0] == found[1]
+
+
+def test_a_clip_of_which_segments_have_gone_meanwhile_is_made_anew_and_says_so(
+    tmp_path: Path,
+) -> None:
+    recorder = Recorder(tmp_path, MIRROR_CLIP_SPOOL_MB="0")
+    segments = recorder.record()
+    recorder.sink.fault = no_network
+    recorder.mirror.intake.offer(recorder.event(started=START + 5.0, lasted=12.0))
+    recorder.work()
+    for path in segments[2:4]:
+        path.unlink()
+    recorder.sql.execute(
+        "DELETE FROM recordings WHERE start_time IN (?, ?)", (START + 8, START + 12)
+    )
+    recorder.sink.fault = lambda key: None
+    recorder.clock.now += 3600.0
+    recorder.work()
+    assert ".mp4" not in recorder.objects() and recorder.mirror.status().reasons
+    recorder.mirror.sweep.look_for_gone()
+    recorder.work()
+    [clip] = [one for one in recorder.document()["files"] if one["kind"] == "clip"]
+    assert clip["gaps"] == [[START + 8, START + 16]]
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(recorder.objects()[".mp4"])
+    assert max(ffmpeg.durations(path)) == pytest.approx(clip["duration"], abs=0.1)
+    assert recorder.document()["complete"] is True and recorder.mirror.status().reasons == []

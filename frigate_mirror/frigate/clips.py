@@ -107,10 +107,11 @@ class Clips(Kind[Event]):
         if artifact.origin.startswith(RAW):
             return open_file(artifact, artifact.origin.removeprefix(RAW))
         try:
-            since, until, part = map(float, artifact.origin.split())
+            since, until, part, newest = map(float, artifact.origin.split())
         except ValueError:
             raise FileNotFoundError(f"{artifact.id} says of no recording") from None
-        segments = self._database.recordings(artifact.camera, since, until)
+        found = self._database.recordings(artifact.camera, since, until)
+        segments = [segment for segment in found if segment.start <= newest]
         with self._turn:
             maker = self._usable_maker()
             try:
@@ -124,6 +125,10 @@ class Clips(Kind[Event]):
             try:
                 if part > len(clip.parts):
                     raise FileNotFoundError(f"the clip has no part {part:g} any more")
+                # What is known of the clip would not be true of another one. It becomes lost, and
+                # is then made anew of what is left.
+                if clip.parts[int(part) - 1].size != artifact.size:
+                    raise FileNotFoundError("the recordings have changed since the clip was made")
                 return _opened(clip.parts[int(part) - 1].path)
             finally:
                 clip.remove()
@@ -211,12 +216,13 @@ class Clips(Kind[Event]):
         end = clip.parts[-1].end if clip.cut else event.ended or 0.0
         gaps = chain(clip.segments, event.started, end).gaps
         notes = "; ".join(filter(None, [clip.cut, clip.flaw]))
+        newest = max(segment.start for segment in clip.segments)
         return [
             self._artifact(
                 event,
                 number,
                 f"-part-{number:04}.mp4" if many else ".mp4",
-                f"{since!r} {until!r} {number}",
+                f"{since!r} {until!r} {number} {newest!r}",
                 part.size,
                 part.path,
                 {"start": part.start, "end": part.end, "duration": part.duration}

@@ -849,3 +849,42 @@ def test_a_clip_of_which_segments_have_gone_meanwhile_is_made_anew_and_says_so(
     path.write_bytes(recorder.objects()[".mp4"])
     assert max(ffmpeg.durations(path)) == pytest.approx(clip["duration"], abs=0.1)
     assert recorder.document()["complete"] is True and recorder.mirror.status().reasons == []
+
+
+def test_a_lost_clip_counts_as_lost_while_the_mirror_tries_to_make_it_again(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, MIRROR_CLIP_SPOOL_MB="0")
+    recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.mirror.sweep.make()
+    recorder.sql.execute("DELETE FROM recordings")
+    recorder.work()
+    lost = recorder.mirror.status().reasons
+    recorder.mirror.sweep.look_for_gone()
+    assert recorder.counts()["clip"] == {"waiting": 1}
+    assert recorder.mirror.status().reasons == lost != []
+    recorder.clock.now += 200.0
+    recorder.work()
+    recorder.mirror.ledger.acknowledge()
+    recorder.mirror.sweep.look_for_gone()
+    assert recorder.counts()["clip"] == {"waiting": 1}
+    assert recorder.mirror.status().reasons == []
+
+
+def test_health_is_not_ok_while_clips_wait_for_long_to_be_made(recorder: Recorder) -> None:
+    recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    while recorder.mirror.uploader.step():
+        pass
+    recorder.clock.now += 1000.0
+    assert "has been waiting for 16 min" in " ".join(recorder.mirror.status().reasons)
+    recorder.work()
+    assert recorder.mirror.status().reasons == []
+
+
+def test_a_clip_is_not_late_before_the_end_of_its_event(recorder: Recorder) -> None:
+    recorder.record()
+    recorder.offer(recorder.event(kind="api", lasted=3600.0))
+    recorder.clock.now += 1800.0
+    while recorder.mirror.uploader.step():
+        pass
+    assert recorder.mirror.status().reasons == []

@@ -438,7 +438,7 @@ class Intake(Generic[S]):
         due = now + 1.0
         try:
             if candidate.kind.bulk:
-                looks, due = 1, now
+                looks, due = 1, max(now, subject.ended or now)  # an end can lie in the future
             elif artifact := self._find(candidate):
                 artifact = self._examined(candidate.kind, artifact)
                 if not artifact.flaw:

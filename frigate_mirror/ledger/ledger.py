@@ -384,11 +384,13 @@ class Ledger:
             after = rows[-1]
 
     def oldest_pending(self) -> float | None:
-        """Returns when the artifact that has been pending longest was added, or None."""
-        oldest: float | None
+        """Returns since when the artifact that has been pending longest is in the queue, or the one
+        that has been due longest to be made. Returns None if there is neither."""
         query = "SELECT min(added) FROM artifact INDEXED BY artifact_added WHERE state = 'pending'"
-        [(oldest,)] = self._database.select(query)
-        return oldest
+        times = self._database.select(query)
+        for priority in Priority:
+            times += self._database.select(schema.OLDEST_TO_MAKE, (priority,))
+        return min((oldest for (oldest,) in times if oldest is not None), default=None)
 
     # -- artifacts without a file
 
@@ -520,11 +522,12 @@ class Ledger:
                            total((state = 'uploaded') * (NOT acknowledged)), total(acknowledged)
                     FROM {schema.DEAD}"""
             )
+            [(lost_to_make,)] = self._database.select(schema.LOST_TO_MAKE)
             kinds = self._count_kinds()
             states = [(state, sum(one.get(state, 0) for one in kinds.values())) for state in STATES]
             self._counted = version, replace(
                 counts_of(states), kinds=kinds, retrying=retrying, failed=int(failed),
-                lost=int(lost), flawed=int(flawed), acknowledged=int(acknowledged),
+                lost=int(lost) + lost_to_make, flawed=int(flawed), acknowledged=int(acknowledged),
                 forgotten=self._number(_FORGOTTEN, int) or 0,
             )  # fmt: skip
         return self._counted[1]

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from frigate_mirror.artifact import Artifact, kind_of, subject_of
-from frigate_mirror.files import open_regular, replacing
+from frigate_mirror.files import has_room, open_regular, replacing
 from frigate_mirror.keys import is_artifact_id, kind_in
 from frigate_mirror.part import Part
 
@@ -42,7 +42,6 @@ DESCRIBED = tuple(
 )
 LATER_FIELDS = {"digest": "", "about": {}, "bulk": False}  # descriptions of version 0.2 lack these
 FULL = (errno.ENOSPC, errno.EDQUOT)
-SPARE = 512_000_000  # bytes of the disk that bulk files leave to everything else
 YOUNG = 3_600.0  # seconds that another process may take from holding a file to queueing it
 _UNFIT = re.compile("[\0-\x1f\x7f\ud800-\udfff]")  # neither a header nor SQLite takes these
 
@@ -192,10 +191,9 @@ class Spool(Part):
         """Returns whether the disk has room for bulk files, which only clips of the recordings on
         the same disk need."""
         try:
-            disk = shutil.disk_usage(self._folder.parent)
+            return has_room(self._folder.parent)
         except OSError:
             return False
-        return disk.free >= min(SPARE, disk.total // 20)
 
     def _describe(self, artifact: Artifact, target: str) -> None:
         """Writes the description. Without it the held file can still be uploaded as long as the

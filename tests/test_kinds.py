@@ -888,3 +888,49 @@ def test_a_clip_is_not_late_before_the_end_of_its_event(recorder: Recorder) -> N
     while recorder.mirror.uploader.step():
         pass
     assert recorder.mirror.status().reasons == []
+
+
+@pytest.mark.parametrize("with_ffmpeg", [True, False])
+@pytest.mark.parametrize("path", ["/", "", "a\0b", "/dev/zero", "/etc/passwd", "x" * 5000])
+def test_a_segment_that_is_no_recording_is_left_out_of_the_clip(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, path: str, with_ffmpeg: bool
+) -> None:
+    if not with_ffmpeg:
+        monkeypatch.setattr(registry, "find_ffmpeg", lambda configured: "")
+    recorder.record()
+    recorder.sql.execute("UPDATE recordings SET path = ? WHERE start_time = ?", (path, START + 8))
+    recorder.mirror.intake.offer(recorder.event(started=START + 8.5, lasted=7.0))
+    recorder.clock.now += 200.0
+    recorder.work()
+    assert recorder.document()["complete"] is True
+    clips = [data for name, data in recorder.objects().items() if name.endswith(".mp4")]
+    assert clips and all(data[4:8] == b"ftyp" for data in clips)
+    [note] = [one["note"] for one in recorder.document()["files"] if "note" in one]
+    [gaps] = [one["gaps"] for one in recorder.document()["files"] if "gaps" in one]
+    assert gaps and (path in note or "\0" in path)
+
+
+def test_a_recording_without_folders_that_is_away_is_told(recorder: Recorder) -> None:
+    recorder.record(2, 4)
+    recorder.sql.execute("UPDATE recordings SET path = 'away/' || start_time || '.mp4'")
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.clock.now += 200.0
+    recorder.work()
+    assert recorder.counts()["clip"] == {"gone": 1}
+
+
+def test_a_clip_is_not_made_on_a_disk_that_has_no_room_for_it(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder.record()
+    usage = shutil.disk_usage(recorder.media)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda folder: usage._replace(free=10**8))
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.work()
+    assert ".mp4" not in recorder.objects() and recorder.document()["complete"] is False
+    assert "too little room" in " ".join(recorder.mirror.status().reasons)
+    monkeypatch.undo()
+    monkeypatch.setattr(registry, "find_ffmpeg", lambda configured: ffmpeg.ffmpeg())
+    recorder.clock.now += 61.0
+    recorder.work()
+    assert recorder.document()["complete"] is True

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,7 @@ from typing import BinaryIO, cast
 from frigate_mirror import mp4
 from frigate_mirror.artifact import Artifact, open_file
 from frigate_mirror.catalog import Kind, NoFile, NotYet
-from frigate_mirror.files import regular_file
+from frigate_mirror.files import open_regular
 from frigate_mirror.frigate.clipmaker import Clip, ClipMaker, NoRecording
 from frigate_mirror.frigate.database import Event, FrigateDatabase
 from frigate_mirror.frigate.describe import describe
@@ -195,7 +196,8 @@ class Clips(Kind[Event]):
     def _check_disk(segments: Sequence[Segment]) -> None:
         """Raises OSError if the disk of the recordings is away."""
         for segment in segments[:1]:
-            recordings = Path(segment.path).parents[3]  # recordings/DAY/HOUR/CAMERA/MM.SS.mp4
+            parents = Path(segment.path).parents  # recordings/DAY/HOUR/CAMERA/MM.SS.mp4
+            recordings = parents[min(3, len(parents) - 1)]
             if not recordings.is_dir():
                 raise OSError(errno.ENOENT, f"there is no folder {recordings}")
 
@@ -237,15 +239,21 @@ class Clips(Kind[Event]):
         found: list[tuple[Segment, int]] = []
         notes, room = ["the recording segments as they are, without ffmpeg"], self._most_bytes
         for segment in needed.segments:
-            status = regular_file(segment.path)
-            if status is None:
+            try:
+                with open_regular(segment.path) as file:
+                    mp4.read(file)
+                    size = os.fstat(file.fileno()).st_size
+            except FileNotFoundError:
                 notes.append(f"the segment {segment.path} is missing")
-            elif room < status.st_size or segment.start >= since + self._longest:
+                continue
+            except (OSError, Mp4Error) as error:
+                notes.append(f"the segment {segment.path} cannot be used: {error}")
+                continue
+            if room < size or segment.start >= since + self._longest:
                 notes.append("cut at the limit for a clip")
                 break
-            else:
-                room -= status.st_size
-                found.append((segment, status.st_size))
+            room -= size
+            found.append((segment, size))
         if not found:
             self._check_disk(segments)
             raise NoFile("; ".join(notes[1:]) or "Frigate has no recording of this event")

@@ -181,7 +181,7 @@ class FrigateDatabase:
         return [
             Segment(path, start, end)
             for path, start, end in numbers
-            if start is not None and end is not None
+            if start is not None and end is not None and "\0" not in path
         ]
 
     def last_seen(self, event_id: str) -> float | None:

@@ -43,6 +43,7 @@ DESCRIBED = tuple(
 LATER_FIELDS = {"digest": "", "about": {}, "bulk": False}  # descriptions of version 0.2 lack these
 FULL = (errno.ENOSPC, errno.EDQUOT)
 YOUNG = 3_600.0  # seconds that another process may take from holding a file to queueing it
+_PART = re.compile(r"(\.\d+)?\.part$")  # what the name of a half copy has behind the artifact's
 _UNFIT = re.compile("[\0-\x1f\x7f\ud800-\udfff]")  # neither a header nor SQLite takes these
 
 
@@ -310,7 +311,7 @@ class Spool(Part):
                 return [
                     entry
                     for entry in entries
-                    if is_artifact_id(_artifact_id(entry.name.removesuffix(".part")))
+                    if is_artifact_id(_artifact_id(_PART.sub("", entry.name)))
                     and not entry.is_dir(follow_symlinks=False)
                 ]
         except FileNotFoundError:

@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -25,9 +26,10 @@ from frigate_mirror.frigate import thumbnails
 from frigate_mirror.keys import KeyCodec
 from frigate_mirror.ledger.rows import Priority
 from frigate_mirror.sinks.sink import Unavailable
+from frigate_mirror.spool import Spool
 from tests.rig import ROOT, STANDIN, event_table, ffmpeg
 from tests.rig.sinks import FaultySink
-from tests.rig.worlds import NOW, Clock, World
+from tests.rig.worlds import DAY, NOW, Clock, World
 
 ALL = "snapshot,thumbnail,clip,metadata"
 LENGTH = 4.0  # seconds of a segment
@@ -934,3 +936,77 @@ def test_a_clip_is_not_made_on_a_disk_that_has_no_room_for_it(
     recorder.clock.now += 61.0
     recorder.work()
     assert recorder.document()["complete"] is True
+
+
+# -- a kind is switched off and on again
+
+
+def reopen(recorder: Recorder, kinds: str) -> None:
+    recorder.mirror.ledger.close()
+    recorder.world.environ["MIRROR_KINDS"] = kinds
+    recorder.open()
+
+
+def test_clips_that_wait_while_the_kind_is_switched_off_are_made_when_it_is_on_again(
+    recorder: Recorder,
+) -> None:
+    recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    reopen(recorder, "snapshot,metadata")
+    recorder.work()
+    assert recorder.document()["complete"] is True
+    assert recorder.counts()["clip"] == {"unwanted": 1} and recorder.mirror.status().reasons == []
+    reopen(recorder, ALL)
+    recorder.mirror.sweep.look_for_selected()
+    recorder.work()
+    assert recorder.counts()["clip"] == {"uploaded": 1}
+
+
+def test_a_document_still_lists_the_files_of_a_kind_that_is_switched_off(
+    recorder: Recorder,
+) -> None:
+    recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.work()
+    reopen(recorder, "snapshot,metadata")
+    recorder.sql.execute("UPDATE event SET sub_label = 'Zoë'")
+    recorder.mirror.sweep.compare()
+    recorder.work()
+    document = recorder.document()
+    assert document["table"]["event"]["sub_label"] == "Zoë" and document["complete"] is True
+    assert {one["kind"] for one in document["files"]} == {"snapshot", "thumbnail", "clip"}
+
+
+def test_held_clips_of_a_kind_that_is_switched_off_take_no_room_from_pictures(
+    recorder: Recorder,
+) -> None:
+    recorder.record()
+    recorder.sink.fault = no_network
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.work()
+    [clip] = [path for path in recorder.world.cache.rglob("clip_*") if path.suffix != ".json"]
+    os.truncate(clip, 2_000_000)
+    recorder.world.environ["MIRROR_SPOOL_LIMIT_MB"] = "1"
+    reopen(recorder, "snapshot,metadata")
+    event_id = recorder.event(started=NOW - 90)
+    recorder.mirror.intake.offer(event_id)
+    assert recorder.mirror.spool.holds(f"snapshot:{event_id}")
+
+
+def test_an_unchanged_document_is_not_written_to_the_disk_again(recorder: Recorder) -> None:
+    recorder.record()
+    event_id = recorder.event()
+    recorder.mirror.intake.offer(event_id)
+    recorder.work()
+    spool = recorder.world.cache / ".s3_spool"
+    os.utime(spool, (1, 1))
+    recorder.mirror.intake.look_for_files([f"metadata:{event_id}"])
+    assert spool.stat().st_mtime == 1
+
+
+def test_half_a_copy_of_a_further_part_is_found_and_deleted(tmp_path: Path) -> None:
+    name = "clip_1705328962.500000-000000~2.99999.part"
+    (tmp_path / name).write_bytes(b"half")
+    spool = Spool(tmp_path, 10**9, clock=lambda: time.time() + 2 * DAY)
+    assert spool.sweep(lambda artifact_id: DAY) == 1
+    assert list(tmp_path.iterdir()) == []

@@ -21,7 +21,7 @@ from frigate_mirror.artifact import Artifact, Known, kind_of, subject_of
 from frigate_mirror.catalog import Kind, NoFile
 from frigate_mirror.frigate.database import Event, FrigateDatabase
 from frigate_mirror.frigate.describe import describe
-from frigate_mirror.keys import METADATA, KeyCodec, artifact_id, content_type
+from frigate_mirror.keys import KINDS, METADATA, KeyCodec, artifact_id, content_type
 
 SCHEMA = "event/1"
 INCOMPLETE: dict[str, Any] = {"complete": False}
@@ -52,6 +52,7 @@ class Documents(Kind[Event]):
         self._database = database
         self._keys = keys
         self._kinds = tuple(kinds)
+        self._switched_off = sorted(KINDS.difference(self._kinds, [METADATA]))
         self._known = known
         self._frigate = frigate
 
@@ -61,8 +62,15 @@ class Documents(Kind[Event]):
     def find(self, event: Event, held: str) -> Artifact | None:
         event.check_names()
         own = artifact_id(METADATA, event.id)
-        first = [artifact_id(kind, event.id) for kind in self._kinds]
-        known = dict(self._known([own, *first]))
+        every = [artifact_id(kind, event.id) for kind in (*self._kinds, *self._switched_off)]
+        known = dict(self._known([own, *every]))
+        # A file that was uploaded before its kind was switched off is still in the bucket.
+        first = [
+            one
+            for one in every
+            if kind_of(one) in self._kinds
+            or (one in known and known[one].state in ("uploaded", "pending"))
+        ]
         further = [
             artifact_id(kind_of(one), event.id, part)
             for one in first

@@ -158,11 +158,14 @@ class Intake(Generic[S]):
         """Queues those of these artifacts that are selected and have a file; returns how many. Bulk
         files are made first, but not for the sake of a lost part: made again, the parts of a file
         can be other ones. Raises CatalogError and LedgerError."""
-        count, bulk = 0, []
-        for candidate in self._selected(self._candidates(artifact_ids)):
+        count, bulk, ids = 0, [], list(artifact_ids)
+        uploaded = self._ledger.versions(ids)
+        for candidate in self._selected(self._candidates(ids)):
             if candidate.kind.bulk:
                 bulk += [candidate.id] if _is_first(candidate) else []
             elif artifact := self._existing(candidate):
+                if uploaded.get(artifact.id) == artifact.version:
+                    continue  # nothing is written to the disk for it
                 artifact = self._examined(candidate.kind, artifact)
                 count += self._queue(artifact, self._priority_of(candidate.subject))
         return count + (self._ledger.wait_again(bulk, self._clock()) if bulk else 0)
@@ -272,6 +275,9 @@ class Intake(Generic[S]):
                     self._make(candidates[0], looks)
                 elif held := self._held(waiting_id):
                     self._queue(held, Priority.BACKLOG)
+                elif kind_of(waiting_id) not in self._kinds:
+                    row = (waiting_id, camera, started, "its kind is switched off")
+                    self._ledger.leave_out([row], now)
                 else:
                     self._give_up(waiting_id, None)
             except NotYet as error:

@@ -127,9 +127,10 @@ class Ledger:
             ).rowcount
 
     def leave_out(self, rows: Iterable[Absent], now: float) -> None:
-        """Remembers artifacts that the owner's filters leave out. Artifacts that are in the queue,
+        """Remembers artifacts that the owner's settings leave out. Artifacts that are in the queue,
         uploaded or dead letters stay as they are."""
-        self._set_aside(rows, now, "unwanted", "error = excluded.error WHERE state = 'unwanted'")
+        change = "state = 'unwanted', error = excluded.error WHERE state IN ('waiting', 'unwanted')"
+        self._set_aside(rows, now, "unwanted", change)
 
     def note_absent(self, rows: Iterable[Absent], now: float) -> None:
         """Remembers artifacts that have no file and will have none. One that was a dead letter
@@ -421,18 +422,19 @@ class Ledger:
 
     def without_file(self, since: float, page: int = 1000) -> Iterator[list[str]]:
         """Yields, in pages, the ids of artifacts that had no file, of subjects that started from
-        `since` on. A file may have appeared since, for example when a disk came back."""
-        yield from self._in_states("'gone', 'lost'", since, page)
+        `since` on. A file may have appeared since, for example when a disk came back. A bulk file
+        never appears by itself."""
+        yield from self._in_states("state = 'lost' OR state = 'gone' AND NOT bulk", since, page)
 
     def unwanted(self, since: float, page: int = 1000) -> Iterator[list[str]]:
         """Yields, in pages, the ids of artifacts that the owner's filters left out, of subjects
         that started from `since` on."""
-        yield from self._in_states("'unwanted'", since, page)
+        yield from self._in_states("state = 'unwanted'", since, page)
 
     def _in_states(self, states: str, since: float, page: int) -> Iterator[list[str]]:
         after = ""
         while rows := self._database.select(
-            f"""SELECT id FROM artifact WHERE state IN ({states}) AND started >= ? AND id > ?
+            f"""SELECT id FROM artifact WHERE ({states}) AND started >= ? AND id > ?
                ORDER BY id LIMIT ?""",
             (since, after, page),
         ):

@@ -7,6 +7,7 @@ know subjects, catalogs and kinds by what stands here only.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, BinaryIO, Generic, Protocol, TypeVar
@@ -123,6 +124,14 @@ class Kind(Generic[S_contra]):
 
 def opener_of(kinds: Iterable[Kind[Any]]) -> Opener:
     """Returns a function that opens an artifact as its kind does. A kind that is no longer mirrored
-    counts as a file."""
+    counts as a file. The function raises OSError also if the kind cannot read the catalog, because
+    only this artifact has to wait for that."""
     openers = {kind.name: kind.open for kind in kinds}
-    return lambda artifact: openers.get(kind_of(artifact.id), open_file)(artifact)
+
+    def opened(artifact: Artifact) -> BinaryIO:
+        try:
+            return openers.get(kind_of(artifact.id), open_file)(artifact)
+        except PartError as error:
+            raise OSError(errno.EIO, str(error)) from error
+
+    return opened

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+SPARE = 512_000_000  # bytes of the disk that large files leave to everything else
 
 
 def open_regular(path: Path | str) -> BinaryIO:
@@ -40,6 +43,13 @@ def open_original(path: str) -> BinaryIO:
         if folder and not os.path.isdir(folder):
             raise OSError(f"no folder {folder}") from None
         raise
+
+
+def has_room(folder: Path, size: int = 0) -> bool:
+    """Returns whether the disk of this folder has room for a large file of `size` bytes, and SPARE
+    for everything else. Raises OSError."""
+    disk = shutil.disk_usage(folder)
+    return disk.free - size >= min(SPARE, disk.total // 20)
 
 
 @contextmanager

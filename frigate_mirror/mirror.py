@@ -79,7 +79,7 @@ class Mirror:
             own.spool_dir,
             settings.spool.limit_mb * 1_000_000,
             bulk_limit=settings.spool.clip_limit_mb * 1_000_000,
-            bulk_kinds=[kind.name for kind in kinds if kind.bulk],
+            bulk_kinds={CLIP, *(kind.name for kind in kinds if kind.bulk)},  # also if it is off now
         )
         self.files = files = StateFiles(ledger, own.uploaded_file, own.failed_file)
         self.breaker = breaker = CircuitBreaker(SERVICE_BACKOFF, clock)

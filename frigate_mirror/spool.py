@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from frigate_mirror.artifact import Artifact, kind_of, subject_of
-from frigate_mirror.files import open_regular, replacing
+from frigate_mirror.files import has_room, open_regular, replacing
 from frigate_mirror.keys import is_artifact_id, kind_in
 from frigate_mirror.part import Part
 
@@ -42,8 +42,8 @@ DESCRIBED = tuple(
 )
 LATER_FIELDS = {"digest": "", "about": {}, "bulk": False}  # descriptions of version 0.2 lack these
 FULL = (errno.ENOSPC, errno.EDQUOT)
-SPARE = 512_000_000  # bytes of the disk that bulk files leave to everything else
 YOUNG = 3_600.0  # seconds that another process may take from holding a file to queueing it
+_PART = re.compile(r"(\.\d+)?\.part$")  # what the name of a half copy has behind the artifact's
 _UNFIT = re.compile("[\0-\x1f\x7f\ud800-\udfff]")  # neither a header nor SQLite takes these
 
 
@@ -192,10 +192,9 @@ class Spool(Part):
         """Returns whether the disk has room for bulk files, which only clips of the recordings on
         the same disk need."""
         try:
-            disk = shutil.disk_usage(self._folder.parent)
+            return has_room(self._folder.parent)
         except OSError:
             return False
-        return disk.free >= min(SPARE, disk.total // 20)
 
     def _describe(self, artifact: Artifact, target: str) -> None:
         """Writes the description. Without it the held file can still be uploaded as long as the
@@ -312,7 +311,7 @@ class Spool(Part):
                 return [
                     entry
                     for entry in entries
-                    if is_artifact_id(_artifact_id(entry.name.removesuffix(".part")))
+                    if is_artifact_id(_artifact_id(_PART.sub("", entry.name)))
                     and not entry.is_dir(follow_symlinks=False)
                 ]
         except FileNotFoundError:
@@ -392,8 +391,18 @@ def _makes_sense(artifact: Artifact, artifact_id: str) -> bool:
         and f"/{subject_id}-" in f"/{artifact.key}"
         and isinstance(metadata, dict)
         and isinstance(artifact.about, dict)
+        and _is_json(artifact.about)
         and isinstance(artifact.bulk, bool)
     )
+
+
+def _is_json(document: object) -> bool:
+    """Returns whether SQLite can read the document, too. Python also reads NaN and Infinity."""
+    try:
+        json.dumps(document, allow_nan=False)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _link_or_copy(original: BinaryIO, target: str) -> None:

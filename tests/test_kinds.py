@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import shutil
 import sqlite3
 import stat
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,12 +19,17 @@ from typing import Any
 import fastjsonschema
 import pytest
 
+from frigate_mirror import files
+from frigate_mirror.artifact import Artifact
 from frigate_mirror.frigate import kinds as registry
+from frigate_mirror.frigate import thumbnails
 from frigate_mirror.keys import KeyCodec
+from frigate_mirror.ledger.rows import Priority
 from frigate_mirror.sinks.sink import Unavailable
+from frigate_mirror.spool import Spool
 from tests.rig import ROOT, STANDIN, event_table, ffmpeg
 from tests.rig.sinks import FaultySink
-from tests.rig.worlds import NOW, Clock, World
+from tests.rig.worlds import DAY, NOW, Clock, World
 
 ALL = "snapshot,thumbnail,clip,metadata"
 LENGTH = 4.0  # seconds of a segment
@@ -635,3 +643,392 @@ def test_keys_of_parts_are_told_apart_and_read_back() -> None:
                            ("-part-0012.mp4", "clip:1.5-a:12")):  # fmt: skip
         key = keys.key("door", "1.5-a", 1.5, ending)
         assert keys.parse(key).artifact_id == wanted
+
+
+# -- what goes wrong
+
+
+def without_ffmpeg(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the parts of clips the segments as they are, and holds none of them."""
+    monkeypatch.setattr(registry, "find_ffmpeg", lambda configured: "")
+    recorder.mirror.ledger.close()
+    recorder.world.environ["MIRROR_CLIP_SPOOL_MB"] = "0"
+    recorder.open()
+
+
+def test_a_lost_part_of_a_clip_stays_lost_and_the_clip_is_not_made_again_for_it(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_ffmpeg(recorder, monkeypatch)
+    files = recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.mirror.sweep.make()
+    files[3].unlink()
+    recorder.work()
+    assert recorder.counts()["clip"] == {"uploaded": 1, "lost": 1}
+    recorder.mirror.sweep.look_for_gone()
+    assert not recorder.mirror.intake.make_next()
+    assert recorder.counts()["clip"] == {"uploaded": 1, "lost": 1}
+
+
+def test_a_part_that_a_clip_no_longer_has_is_given_up(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_ffmpeg(recorder, monkeypatch)
+    recorder.record()
+    event_id = recorder.event()
+    recorder.mirror.ledger.wait(f"clip:{event_id}:9", "front_door", START, NOW, bulk=True)
+    assert recorder.mirror.intake.make_next()
+    assert not recorder.mirror.intake.make_next()
+
+
+@pytest.mark.parametrize("data", ["{broken", b"\xff\x00", "[" * 2000, "5", '{"detections": 5}'])
+def test_a_review_item_with_nonsense_keeps_no_event_from_being_mirrored(
+    recorder: Recorder, data: str | bytes
+) -> None:
+    event_id = recorder.event()
+    event_table.add_review(recorder.sql, "front_door", [event_id], ENDED - 9, None)
+    recorder.sql.execute("UPDATE reviewsegment SET data = ?", (data,))
+    assert recorder.mirror.intake.offer(event_id)
+    recorder.work()
+    assert recorder.document()["reviews"] == [] and ".jpg" in recorder.objects()
+
+
+@pytest.mark.parametrize(
+    "data",
+    ['{"a": 1e999}', '{"a": NaN}', "[" * 990 + "]" * 990, "[" * 100_000, '"\\ud800"', b"\xff"],
+)
+def test_a_row_with_nonsense_still_has_a_document(recorder: Recorder, data: str | bytes) -> None:
+    event_id = recorder.event()
+    recorder.sql.execute("UPDATE event SET data = ?1, zones = ?1, sub_label = ?1", (data,))
+    recorder.sql.execute("UPDATE timeline SET data = ?1, timestamp = ?1", (data,))
+    assert recorder.mirror.intake.offer(event_id)
+    recorder.work()
+    assert recorder.document()["table"]["event"]["id"] == event_id
+
+
+def test_a_thumbnail_that_frigate_deletes_while_it_is_looked_at_is_no_failure(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event_id = recorder.event()
+    file = recorder.world.clips / "thumbs" / "front_door" / f"{event_id}.webp"
+
+    def deleted_after(path: str) -> os.stat_result | None:
+        found = files.regular_file(path)
+        if path == str(file):
+            file.unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(thumbnails, "regular_file", deleted_after)
+    assert recorder.mirror.intake.offer(event_id)
+    assert recorder.counts()["snapshot"] == {"pending": 1}
+
+
+def test_files_that_need_frigates_database_are_put_off_while_it_is_away(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, MIRROR_CLIP_SPOOL_MB="0", MIRROR_SPOOL_LIMIT_MB="0")
+    recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.mirror.sweep.make()
+    recorder.mirror.ledger.close()
+    recorder.open()
+    away = recorder.world.database.with_name("away")
+    recorder.world.database.rename(away)
+    recorder.mirror.sweep.hold_bulk()
+    while recorder.mirror.uploader.step() or recorder.mirror.uploader.step(bulk=True):
+        pass
+    assert recorder.objects().keys() == {".jpg", "-thumb.webp"}
+    away.rename(recorder.world.database)
+    recorder.clock.now += 3600.0
+    recorder.work()
+    assert recorder.document()["complete"] is True
+
+
+def test_a_clip_waits_if_frigate_takes_the_events_end_back(recorder: Recorder) -> None:
+    recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.sql.execute("UPDATE event SET end_time = NULL")
+    recorder.mirror.sweep.make()
+    recorder.sql.execute("UPDATE event SET end_time = ?", (ENDED,))
+    recorder.clock.now += 31.0
+    recorder.mirror.sweep.make()
+    assert recorder.counts()["clip"] == {"pending": 1}
+
+
+def test_two_threads_that_write_a_document_leave_the_bytes_that_the_ledger_knows(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event_id = recorder.event()
+    recorder.mirror.intake.offer(event_id)
+    while recorder.mirror.uploader.step():
+        pass
+    recorder.sql.execute("UPDATE event SET sub_label = 'first'")
+    found: list[threading.Thread] = []
+    ledger, add = recorder.mirror.ledger, recorder.mirror.ledger.add
+    documents = recorder.mirror.kinds[-1]
+    other = documents.find(recorder.mirror.catalog.subjects([event_id])[0], "")
+    assert other is not None
+
+    def interrupted(artifact: Artifact, priority: Priority, now: float) -> bool:
+        monkeypatch.setattr(ledger, "add", add)
+        monkeypatch.setattr(documents, "find", lambda event, held: other)
+        thread = threading.Thread(
+            target=recorder.mirror.intake.look_for_changes, args=([event_id],)
+        )
+        thread.start()
+        thread.join(0.3)
+        found.append(thread)
+        return add(artifact, priority, now)
+
+    recorder.sql.execute("UPDATE event SET sub_label = 'second'")
+    monkeypatch.setattr(ledger, "add", interrupted)
+    recorder.mirror.intake.look_for_changes([event_id])
+    found[0].join()
+    while recorder.mirror.uploader.step():
+        pass
+    [version] = ledger.versions([f"metadata:{event_id}"]).values()
+    label = recorder.document()["table"]["event"]["sub_label"]
+    assert (version == other.version) == (label == "first")
+
+
+@pytest.mark.parametrize(
+    "about", [{"parts": "x"}, {"parts": 10**12}, {"parts": [1]}, {"x": float("nan")}, {"x": 1e999}]
+)
+def test_a_description_in_the_spool_with_nonsense_keeps_no_document_from_being_completed(
+    recorder: Recorder, about: dict[str, Any]
+) -> None:
+    recorder.record()
+    recorder.sink.fault = no_network
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.work()
+    recorder.mirror.ledger.close()
+    for path in recorder.world.cache.rglob("*~.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"about": about}))
+    shutil.rmtree(recorder.world.state)  # the ledger is lost; the spool is not
+    recorder.open()
+    recorder.sink.fault = lambda key: None
+    recorder.clock.now += 3600.0
+    recorder.mirror.sweep.sweep()
+    recorder.work()
+    recorder.mirror.sweep.compare()
+    recorder.work()
+    assert recorder.document()["complete"] is True
+
+
+def test_a_held_file_of_a_kind_that_is_switched_off_keeps_the_sweep_working(
+    recorder: Recorder,
+) -> None:
+    recorder.record()
+    recorder.sink.fault = no_network
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.work()
+    recorder.mirror.ledger.close()
+    shutil.rmtree(recorder.world.state)
+    recorder.world.environ["MIRROR_KINDS"] = "snapshot,metadata"
+    recorder.open()
+    recorder.mirror.sweep.sweep()
+    recorder.sink.fault = lambda key: None
+    recorder.clock.now += 3600.0
+    recorder.work()
+    assert recorder.objects().keys() == {".jpg", "-thumb.webp", ".mp4", ".json"}
+
+
+def test_a_clip_is_made_again_with_the_same_bytes_although_a_later_segment_overlaps_its_end(
+    tmp_path: Path,
+) -> None:
+    found = []
+    for megabytes in ("0", "4096"):
+        recorder = Recorder(tmp_path / megabytes, MIRROR_CLIP_SPOOL_MB=megabytes)
+        recorder.record(0, 3)
+        recorder.sql.execute("UPDATE recordings SET end_time = end_time + 0.6")
+        recorder.offer(recorder.event(started=ENDED - 7, lasted=7.0))
+        assert made(recorder, 21)
+        recorder.record(3, 4)
+        recorder.work()
+        found.append(recorder.objects()[".mp4"])
+    assert found[0] == found[1]
+
+
+def test_a_clip_of_which_segments_have_gone_meanwhile_is_made_anew_and_says_so(
+    tmp_path: Path,
+) -> None:
+    recorder = Recorder(tmp_path, MIRROR_CLIP_SPOOL_MB="0")
+    segments = recorder.record()
+    recorder.sink.fault = no_network
+    recorder.mirror.intake.offer(recorder.event(started=START + 5.0, lasted=12.0))
+    recorder.work()
+    for path in segments[2:4]:
+        path.unlink()
+    recorder.sql.execute(
+        "DELETE FROM recordings WHERE start_time IN (?, ?)", (START + 8, START + 12)
+    )
+    recorder.sink.fault = lambda key: None
+    recorder.clock.now += 3600.0
+    recorder.work()
+    assert ".mp4" not in recorder.objects() and recorder.mirror.status().reasons
+    recorder.mirror.sweep.look_for_gone()
+    recorder.work()
+    [clip] = [one for one in recorder.document()["files"] if one["kind"] == "clip"]
+    assert clip["gaps"] == [[START + 8, START + 16]]
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(recorder.objects()[".mp4"])
+    assert max(ffmpeg.durations(path)) == pytest.approx(clip["duration"], abs=0.1)
+    assert recorder.document()["complete"] is True and recorder.mirror.status().reasons == []
+
+
+def test_a_lost_clip_counts_as_lost_while_the_mirror_tries_to_make_it_again(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, MIRROR_CLIP_SPOOL_MB="0")
+    recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.mirror.sweep.make()
+    recorder.sql.execute("DELETE FROM recordings")
+    recorder.work()
+    lost = recorder.mirror.status().reasons
+    recorder.mirror.sweep.look_for_gone()
+    assert recorder.counts()["clip"] == {"waiting": 1}
+    assert recorder.mirror.status().reasons == lost != []
+    recorder.clock.now += 200.0
+    recorder.work()
+    recorder.mirror.ledger.acknowledge()
+    recorder.mirror.sweep.look_for_gone()
+    assert recorder.counts()["clip"] == {"waiting": 1}
+    assert recorder.mirror.status().reasons == []
+
+
+def test_health_is_not_ok_while_clips_wait_for_long_to_be_made(recorder: Recorder) -> None:
+    recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    while recorder.mirror.uploader.step():
+        pass
+    recorder.clock.now += 1000.0
+    assert "has been waiting for 16 min" in " ".join(recorder.mirror.status().reasons)
+    recorder.work()
+    assert recorder.mirror.status().reasons == []
+
+
+def test_a_clip_is_not_late_before_the_end_of_its_event(recorder: Recorder) -> None:
+    recorder.record()
+    recorder.offer(recorder.event(kind="api", lasted=3600.0))
+    recorder.clock.now += 1800.0
+    while recorder.mirror.uploader.step():
+        pass
+    assert recorder.mirror.status().reasons == []
+
+
+@pytest.mark.parametrize("with_ffmpeg", [True, False])
+@pytest.mark.parametrize("path", ["/", "", "a\0b", "/dev/zero", "/etc/passwd", "x" * 5000])
+def test_a_segment_that_is_no_recording_is_left_out_of_the_clip(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, path: str, with_ffmpeg: bool
+) -> None:
+    if not with_ffmpeg:
+        monkeypatch.setattr(registry, "find_ffmpeg", lambda configured: "")
+    recorder.record()
+    recorder.sql.execute("UPDATE recordings SET path = ? WHERE start_time = ?", (path, START + 8))
+    recorder.mirror.intake.offer(recorder.event(started=START + 8.5, lasted=7.0))
+    recorder.clock.now += 200.0
+    recorder.work()
+    assert recorder.document()["complete"] is True
+    clips = [data for name, data in recorder.objects().items() if name.endswith(".mp4")]
+    assert clips and all(data[4:8] == b"ftyp" for data in clips)
+    [note] = [one["note"] for one in recorder.document()["files"] if "note" in one]
+    [gaps] = [one["gaps"] for one in recorder.document()["files"] if "gaps" in one]
+    assert gaps and (path in note or "\0" in path)
+
+
+def test_a_recording_without_folders_that_is_away_is_told(recorder: Recorder) -> None:
+    recorder.record(2, 4)
+    recorder.sql.execute("UPDATE recordings SET path = 'away/' || start_time || '.mp4'")
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.clock.now += 200.0
+    recorder.work()
+    assert recorder.counts()["clip"] == {"gone": 1}
+
+
+def test_a_clip_is_not_made_on_a_disk_that_has_no_room_for_it(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder.record()
+    usage = shutil.disk_usage(recorder.media)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda folder: usage._replace(free=10**8))
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.work()
+    assert ".mp4" not in recorder.objects() and recorder.document()["complete"] is False
+    assert "too little room" in " ".join(recorder.mirror.status().reasons)
+    monkeypatch.undo()
+    monkeypatch.setattr(registry, "find_ffmpeg", lambda configured: ffmpeg.ffmpeg())
+    recorder.clock.now += 61.0
+    recorder.work()
+    assert recorder.document()["complete"] is True
+
+
+# -- a kind is switched off and on again
+
+
+def reopen(recorder: Recorder, kinds: str) -> None:
+    recorder.mirror.ledger.close()
+    recorder.world.environ["MIRROR_KINDS"] = kinds
+    recorder.open()
+
+
+def test_clips_that_wait_while_the_kind_is_switched_off_are_made_when_it_is_on_again(
+    recorder: Recorder,
+) -> None:
+    recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    reopen(recorder, "snapshot,metadata")
+    recorder.work()
+    assert recorder.document()["complete"] is True
+    assert recorder.counts()["clip"] == {"unwanted": 1} and recorder.mirror.status().reasons == []
+    reopen(recorder, ALL)
+    recorder.mirror.sweep.look_for_selected()
+    recorder.work()
+    assert recorder.counts()["clip"] == {"uploaded": 1}
+
+
+def test_a_document_still_lists_the_files_of_a_kind_that_is_switched_off(
+    recorder: Recorder,
+) -> None:
+    recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.work()
+    reopen(recorder, "snapshot,metadata")
+    recorder.sql.execute("UPDATE event SET sub_label = 'Zoë'")
+    recorder.mirror.sweep.compare()
+    recorder.work()
+    document = recorder.document()
+    assert document["table"]["event"]["sub_label"] == "Zoë" and document["complete"] is True
+    assert {one["kind"] for one in document["files"]} == {"snapshot", "thumbnail", "clip"}
+
+
+def test_held_clips_of_a_kind_that_is_switched_off_take_no_room_from_pictures(
+    recorder: Recorder,
+) -> None:
+    recorder.record()
+    recorder.sink.fault = no_network
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.work()
+    [clip] = [path for path in recorder.world.cache.rglob("clip_*") if path.suffix != ".json"]
+    os.truncate(clip, 2_000_000)
+    recorder.world.environ["MIRROR_SPOOL_LIMIT_MB"] = "1"
+    reopen(recorder, "snapshot,metadata")
+    event_id = recorder.event(started=NOW - 90)
+    recorder.mirror.intake.offer(event_id)
+    assert recorder.mirror.spool.holds(f"snapshot:{event_id}")
+
+
+def test_an_unchanged_document_is_not_written_to_the_disk_again(recorder: Recorder) -> None:
+    recorder.record()
+    event_id = recorder.event()
+    recorder.mirror.intake.offer(event_id)
+    recorder.work()
+    spool = recorder.world.cache / ".s3_spool"
+    os.utime(spool, (1, 1))
+    recorder.mirror.intake.look_for_files([f"metadata:{event_id}"])
+    assert spool.stat().st_mtime == 1
+
+
+def test_half_a_copy_of_a_further_part_is_found_and_deleted(tmp_path: Path) -> None:
+    name = "clip_1705328962.500000-000000~2.99999.part"
+    (tmp_path / name).write_bytes(b"half")
+    spool = Spool(tmp_path, 10**9, clock=lambda: time.time() + 2 * DAY)
+    assert spool.sweep(lambda artifact_id: DAY) == 1
+    assert list(tmp_path.iterdir()) == []

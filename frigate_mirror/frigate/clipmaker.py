@@ -6,6 +6,7 @@ ends with 0 if a segment is missing. The result is therefore compared with what 
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import shutil
@@ -17,13 +18,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from frigate_mirror import mp4
-from frigate_mirror.files import open_regular
+from frigate_mirror.files import has_room, open_regular
 from frigate_mirror.frigate.ffmpeg import Ffmpeg, FfmpegError
 from frigate_mirror.frigate.segments import TOLERANCE, Segment, Span, chain
 from frigate_mirror.mp4 import Movie, Mp4Error
 
 WHOLE_SECOND = 1.0
 """Seconds by which a segment may begin later than its row says, because Frigate cuts the time."""
+NO_FILE = (errno.EINVAL, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR)
+"""Errors of a path that leads to no regular file. Another error, such as EIO, may pass."""
 COPY = (
     "-protocol_whitelist", "file", "-f", "concat", "-safe", "0", "-i", "list",
     "-map", "0:v:0", "-map", "0:a:0?", "-c", "copy",
@@ -138,12 +141,19 @@ class ClipMaker:
             except Mp4Error as error:
                 flaws.append(f"the segment {segment.path} is damaged: {error}")
                 continue
+            except OSError as error:
+                if error.errno not in NO_FILE:
+                    raise
+                flaws.append(f"the segment {segment.path} is no file: {error.strerror}")
+                continue
             room -= one.size
             if room < 0:
                 until = segment.start
                 cut = f"cut before it has more than {self._most_bytes} bytes, the limit for a clip"
                 break
             held.append(one)
+        if not has_room(work, sum(one.size for one in held)):
+            raise OSError(errno.ENOSPC, "the disk has too little room to make a clip")
         flaw = flaws[0] if flaws else ""
         if len(flaws) > 1:
             flaw += f" (and {len(flaws) - 1} more segments)"

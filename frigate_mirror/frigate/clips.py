@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,7 @@ from typing import BinaryIO, cast
 from frigate_mirror import mp4
 from frigate_mirror.artifact import Artifact, open_file
 from frigate_mirror.catalog import Kind, NoFile, NotYet
-from frigate_mirror.files import regular_file
+from frigate_mirror.files import open_regular
 from frigate_mirror.frigate.clipmaker import Clip, ClipMaker, NoRecording
 from frigate_mirror.frigate.database import Event, FrigateDatabase
 from frigate_mirror.frigate.describe import describe
@@ -107,10 +108,11 @@ class Clips(Kind[Event]):
         if artifact.origin.startswith(RAW):
             return open_file(artifact, artifact.origin.removeprefix(RAW))
         try:
-            since, until, part = map(float, artifact.origin.split())
+            since, until, part, newest = map(float, artifact.origin.split())
         except ValueError:
             raise FileNotFoundError(f"{artifact.id} says of no recording") from None
-        segments = self._database.recordings(artifact.camera, since, until)
+        found = self._database.recordings(artifact.camera, since, until)
+        segments = [segment for segment in found if segment.start <= newest]
         with self._turn:
             maker = self._usable_maker()
             try:
@@ -124,6 +126,10 @@ class Clips(Kind[Event]):
             try:
                 if part > len(clip.parts):
                     raise FileNotFoundError(f"the clip has no part {part:g} any more")
+                # What is known of the clip would not be true of another one. It becomes lost, and
+                # is then made anew of what is left.
+                if clip.parts[int(part) - 1].size != artifact.size:
+                    raise FileNotFoundError("the recordings have changed since the clip was made")
                 return _opened(clip.parts[int(part) - 1].path)
             finally:
                 clip.remove()
@@ -137,7 +143,8 @@ class Clips(Kind[Event]):
     def _ready(self, event: Event) -> tuple[list[Segment], float, float]:
         """Returns the segments of the event's clip and the span of time that it shows. Raises
         NotYet and NoFile."""
-        assert event.ended is not None
+        if event.ended is None:  # Frigate has taken the end back
+            raise NotYet(AFTER_FAILURE)
         since, until = event.started - self._before, event.ended + self._after
         age = self._clock() - event.ended
         if age < 0:  # the end of an event that was created by hand may lie in the future
@@ -189,7 +196,8 @@ class Clips(Kind[Event]):
     def _check_disk(segments: Sequence[Segment]) -> None:
         """Raises OSError if the disk of the recordings is away."""
         for segment in segments[:1]:
-            recordings = Path(segment.path).parents[3]  # recordings/DAY/HOUR/CAMERA/MM.SS.mp4
+            parents = Path(segment.path).parents  # recordings/DAY/HOUR/CAMERA/MM.SS.mp4
+            recordings = parents[min(3, len(parents) - 1)]
             if not recordings.is_dir():
                 raise OSError(errno.ENOENT, f"there is no folder {recordings}")
 
@@ -210,12 +218,13 @@ class Clips(Kind[Event]):
         end = clip.parts[-1].end if clip.cut else event.ended or 0.0
         gaps = chain(clip.segments, event.started, end).gaps
         notes = "; ".join(filter(None, [clip.cut, clip.flaw]))
+        newest = max(segment.start for segment in clip.segments)
         return [
             self._artifact(
                 event,
                 number,
                 f"-part-{number:04}.mp4" if many else ".mp4",
-                f"{since!r} {until!r} {number}",
+                f"{since!r} {until!r} {number} {newest!r}",
                 part.size,
                 part.path,
                 {"start": part.start, "end": part.end, "duration": part.duration}
@@ -230,15 +239,21 @@ class Clips(Kind[Event]):
         found: list[tuple[Segment, int]] = []
         notes, room = ["the recording segments as they are, without ffmpeg"], self._most_bytes
         for segment in needed.segments:
-            status = regular_file(segment.path)
-            if status is None:
+            try:
+                with open_regular(segment.path) as file:
+                    mp4.read(file)
+                    size = os.fstat(file.fileno()).st_size
+            except FileNotFoundError:
                 notes.append(f"the segment {segment.path} is missing")
-            elif room < status.st_size or segment.start >= since + self._longest:
+                continue
+            except (OSError, Mp4Error) as error:
+                notes.append(f"the segment {segment.path} cannot be used: {error}")
+                continue
+            if room < size or segment.start >= since + self._longest:
                 notes.append("cut at the limit for a clip")
                 break
-            else:
-                room -= status.st_size
-                found.append((segment, status.st_size))
+            room -= size
+            found.append((segment, size))
         if not found:
             self._check_disk(segments)
             raise NoFile("; ".join(notes[1:]) or "Frigate has no recording of this event")

@@ -46,10 +46,12 @@ ENDED = """SELECT id FROM event
       AND typeof(id) = 'text'
     ORDER BY end_time DESC LIMIT ?3"""
 # An event can be in several review items. SQLite reads only items that overlap the events in time.
+# One item whose data is no JSON must not keep all events from being read.
 REVIEWS = """SELECT detection.value, review.id, review.severity, EXISTS (
         SELECT 1 FROM userreviewstatus AS seen
         WHERE seen.review_segment_id = review.id AND seen.has_been_reviewed)
-    FROM reviewsegment AS review, json_each(review.data, '$.detections') AS detection
+    FROM reviewsegment AS review,
+        json_each(iif(json_valid(review.data), review.data, '{}'), '$.detections') AS detection
     WHERE review.start_time <= ?1 AND (review.end_time IS NULL OR review.end_time >= ?2)
       AND detection.value IN (SELECT value FROM json_each(?3))
     ORDER BY review.start_time, review.id"""
@@ -180,7 +182,7 @@ class FrigateDatabase:
         return [
             Segment(path, start, end)
             for path, start, end in numbers
-            if start is not None and end is not None
+            if start is not None and end is not None and "\0" not in path
         ]
 
     def last_seen(self, event_id: str) -> float | None:
@@ -342,7 +344,7 @@ def _whole_rows(
 def _document(value: Any) -> Any:
     """Returns the document in a JSON column, or what else stands there."""
     try:
-        return json.loads(value, parse_constant=str)
+        return json.loads(value, parse_constant=str, parse_float=_finite)
     except (TypeError, ValueError, RecursionError):
         return _plain(value)
 
@@ -352,6 +354,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _finite(text: str) -> float | str:
+    """Returns the number in a JSON text. One that is too large, such as 1e999, stays a text."""
+    number = float(text)
+    return number if math.isfinite(number) else text
 
 
 def _number(value: Any) -> float | None:

@@ -21,11 +21,13 @@ from frigate_mirror.artifact import Artifact, Known, kind_of, subject_of
 from frigate_mirror.catalog import Kind, NoFile
 from frigate_mirror.frigate.database import Event, FrigateDatabase
 from frigate_mirror.frigate.describe import describe
-from frigate_mirror.keys import METADATA, KeyCodec, artifact_id, content_type
+from frigate_mirror.keys import KINDS, METADATA, KeyCodec, artifact_id, content_type
 
 SCHEMA = "event/1"
 INCOMPLETE: dict[str, Any] = {"complete": False}
 """`about` of a document that waits for other files of its event."""
+MOST_PARTS = 9999
+"""A key has four digits for the number of a part."""
 _FLAGS = ("has_clip", "has_snapshot")
 """Columns that Frigate clears when its retention deletes a file. That is no reason to write the
 document again."""
@@ -50,6 +52,7 @@ class Documents(Kind[Event]):
         self._database = database
         self._keys = keys
         self._kinds = tuple(kinds)
+        self._switched_off = sorted(KINDS.difference(self._kinds, [METADATA]))
         self._known = known
         self._frigate = frigate
 
@@ -59,13 +62,20 @@ class Documents(Kind[Event]):
     def find(self, event: Event, held: str) -> Artifact | None:
         event.check_names()
         own = artifact_id(METADATA, event.id)
-        first = [artifact_id(kind, event.id) for kind in self._kinds]
-        known = dict(self._known([own, *first]))
+        every = [artifact_id(kind, event.id) for kind in (*self._kinds, *self._switched_off)]
+        known = dict(self._known([own, *every]))
+        # A file that was uploaded before its kind was switched off is still in the bucket.
+        first = [
+            one
+            for one in every
+            if kind_of(one) in self._kinds
+            or (one in known and known[one].state in ("uploaded", "pending"))
+        ]
         further = [
             artifact_id(kind_of(one), event.id, part)
             for one in first
             if one in known
-            for part in range(2, int(known[one].about.get("parts", 1)) + 1)
+            for part in range(2, _parts(known[one]) + 1)
         ]
         if further:
             known |= self._known(further)
@@ -136,6 +146,13 @@ def _reviews(event: Event, version: str) -> dict[str, str]:
     except ValueError:
         earlier = None
     return (earlier if isinstance(earlier, dict) else {}) | dict(event.reviews)
+
+
+def _parts(known: Known) -> int:
+    """Returns how many parts the file has. What the ledger says of it can come from a description
+    in the spool, where other programs can write."""
+    parts = known.about.get("parts", 1)
+    return parts if isinstance(parts, int) and parts <= MOST_PARTS else 1
 
 
 def _file(known: Known) -> dict[str, Any]:

@@ -9,6 +9,7 @@ frigate.util.path, frigate.util.file).
 
 from __future__ import annotations
 
+import os
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -41,9 +42,10 @@ class Thumbnails(Kind[Event]):
     def find(self, event: Event, held: str) -> Artifact | None:
         event.check_names()
         path = f"{self._clips}/thumbs/{event.camera}/{event.id}.webp"
-        status = regular_file(path) or regular_file(held)
+        status, ending = regular_file(path), ".webp"
+        if status is None:
+            status, ending = _in_spool(held)
         if status is not None:
-            ending = ".webp" if regular_file(path) else pictures.ending(held)
             size, origin = status.st_size, path
             version = f"{size} {status.st_mtime_ns} {event.ended}"
         elif stored := self._database.thumbnail(event.id):
@@ -78,3 +80,12 @@ class Thumbnails(Kind[Event]):
         if not stored:
             raise FileNotFoundError(f"no thumbnail in the row of {artifact.id}")
         return BytesIO(stored)
+
+
+def _in_spool(held: str) -> tuple[os.stat_result | None, str]:
+    """Returns the status of a held thumbnail and what its name would end with. Another thread may
+    delete it at this moment."""
+    try:
+        return regular_file(held), pictures.ending(held)
+    except OSError:
+        return None, ""

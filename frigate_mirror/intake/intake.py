@@ -17,9 +17,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from io import FileIO
@@ -83,6 +84,7 @@ class Intake(Generic[S]):
         self._clock = clock
         self._adopted = False
         self._followers = [kind.name for kind in self._kinds.values() if kind.follows]
+        self._turn = threading.Lock()
         self._to_follow: set[str] = set()
         self._followed = False
         self._unmade: dict[str, str] = {}  # bulk artifacts, and why they cannot be made
@@ -155,12 +157,16 @@ class Intake(Generic[S]):
 
     def look_for_files(self, artifact_ids: Iterable[str]) -> int:
         """Queues those of these artifacts that are selected and have a file; returns how many. Bulk
-        files are made first. Raises CatalogError and LedgerError."""
-        count, bulk = 0, []
-        for candidate in self._selected(self._candidates(artifact_ids)):
+        files are made first, but not for the sake of a lost part: made again, the parts of a file
+        can be other ones. Raises CatalogError and LedgerError."""
+        count, bulk, ids = 0, [], list(artifact_ids)
+        uploaded = self._ledger.versions(ids)
+        for candidate in self._selected(self._candidates(ids)):
             if candidate.kind.bulk:
-                bulk.append(candidate.id)
+                bulk += [candidate.id] if _is_first(candidate) else []
             elif artifact := self._existing(candidate):
+                if uploaded.get(artifact.id) == artifact.version:
+                    continue  # nothing is written to the disk for it
                 artifact = self._examined(candidate.kind, artifact)
                 count += self._queue(artifact, self._priority_of(candidate.subject))
         return count + (self._ledger.wait_again(bulk, self._clock()) if bulk else 0)
@@ -271,6 +277,9 @@ class Intake(Generic[S]):
                     self._make(candidates[0], looks)
                 elif held := self._held(waiting_id):
                     self._queue(held, Priority.BACKLOG)
+                elif kind_of(waiting_id) not in self._kinds:
+                    row = (waiting_id, camera, started, "its kind is switched off")
+                    self._ledger.leave_out([row], now)
                 else:
                     self._give_up(waiting_id, None)
             except NotYet as error:
@@ -314,8 +323,8 @@ class Intake(Generic[S]):
             return
         if not artifacts and looks < FILE_LOOKS:
             raise NotYet(min(2.0**looks, LONGEST_LOOK))
-        if not artifacts:
-            self._give_up(candidate.id, candidate)
+        if all(artifact.id != candidate.id for artifact in artifacts):
+            self._give_up(candidate.id, candidate)  # or it would be made again without end
 
     def note_settled(self, batch: Iterable[Settled]) -> None:
         """Remembers to look again at the files that describe these uploads."""
@@ -444,7 +453,7 @@ class Intake(Generic[S]):
         due = now + 1.0
         try:
             if candidate.kind.bulk:
-                looks, due = 1, now
+                looks, due = 1, max(now, subject.ended or now)  # an end can lie in the future
             elif artifact := self._find(candidate):
                 artifact = self._examined(candidate.kind, artifact)
                 if not artifact.flaw:
@@ -507,16 +516,19 @@ class Intake(Generic[S]):
     def _queue(self, artifact: Artifact, priority: Priority) -> bool:
         """Holds and queues the artifact; returns whether it is new to the queue. Raises
         LedgerError."""
-        # In this order a crash between the two only leaves a held file without a row, which `hold`
-        # adopts. In the other order it could leave a row whose file Frigate has deleted.
-        self._spool.hold(artifact)
-        if self._followers and not self._kinds[kind_of(artifact.id)].follows:
-            artifact = replace(artifact, digest=self._digest(artifact.id))
-        try:
-            new = self._ledger.add(artifact, priority, self._clock())
-        except LedgerError:
-            self._orphan(artifact.id)
-            raise
+        follows = kind_of(artifact.id) in self._followers
+        # Two threads may describe the same subject. The held bytes must be those of the row.
+        with self._turn if follows else nullcontext():
+            # In this order a crash between the two only leaves a held file without a row, which
+            # `hold` adopts. In the other order it could leave a row whose file Frigate has deleted.
+            self._spool.hold(artifact)
+            if self._followers and not follows:
+                artifact = replace(artifact, digest=self._digest(artifact.id))
+            try:
+                new = self._ledger.add(artifact, priority, self._clock())
+            except LedgerError:
+                self._orphan(artifact.id)
+                raise
         if new or self._release_unless_wanted(artifact):
             self._wake()
         return new
@@ -541,3 +553,8 @@ class Intake(Generic[S]):
         if not wanted:
             self._spool.release(artifact.id, artifact.version)
         return wanted
+
+
+def _is_first(candidate: Candidate[S]) -> bool:
+    """Returns whether the candidate is a whole file or its first part."""
+    return candidate.id == artifact_id(candidate.kind.name, candidate.subject.id)

@@ -127,9 +127,10 @@ class Ledger:
             ).rowcount
 
     def leave_out(self, rows: Iterable[Absent], now: float) -> None:
-        """Remembers artifacts that the owner's filters leave out. Artifacts that are in the queue,
+        """Remembers artifacts that the owner's settings leave out. Artifacts that are in the queue,
         uploaded or dead letters stay as they are."""
-        self._set_aside(rows, now, "unwanted", "error = excluded.error WHERE state = 'unwanted'")
+        change = "state = 'unwanted', error = excluded.error WHERE state IN ('waiting', 'unwanted')"
+        self._set_aside(rows, now, "unwanted", change)
 
     def note_absent(self, rows: Iterable[Absent], now: float) -> None:
         """Remembers artifacts that have no file and will have none. One that was a dead letter
@@ -384,11 +385,13 @@ class Ledger:
             after = rows[-1]
 
     def oldest_pending(self) -> float | None:
-        """Returns when the artifact that has been pending longest was added, or None."""
-        oldest: float | None
+        """Returns since when the artifact that has been pending longest is in the queue, or the one
+        that has been due longest to be made. Returns None if there is neither."""
         query = "SELECT min(added) FROM artifact INDEXED BY artifact_added WHERE state = 'pending'"
-        [(oldest,)] = self._database.select(query)
-        return oldest
+        times = self._database.select(query)
+        for priority in Priority:
+            times += self._database.select(schema.OLDEST_TO_MAKE, (priority,))
+        return min((oldest for (oldest,) in times if oldest is not None), default=None)
 
     # -- artifacts without a file
 
@@ -419,18 +422,19 @@ class Ledger:
 
     def without_file(self, since: float, page: int = 1000) -> Iterator[list[str]]:
         """Yields, in pages, the ids of artifacts that had no file, of subjects that started from
-        `since` on. A file may have appeared since, for example when a disk came back."""
-        yield from self._in_states("'gone', 'lost'", since, page)
+        `since` on. A file may have appeared since, for example when a disk came back. A bulk file
+        never appears by itself."""
+        yield from self._in_states("state = 'lost' OR state = 'gone' AND NOT bulk", since, page)
 
     def unwanted(self, since: float, page: int = 1000) -> Iterator[list[str]]:
         """Yields, in pages, the ids of artifacts that the owner's filters left out, of subjects
         that started from `since` on."""
-        yield from self._in_states("'unwanted'", since, page)
+        yield from self._in_states("state = 'unwanted'", since, page)
 
     def _in_states(self, states: str, since: float, page: int) -> Iterator[list[str]]:
         after = ""
         while rows := self._database.select(
-            f"""SELECT id FROM artifact WHERE state IN ({states}) AND started >= ? AND id > ?
+            f"""SELECT id FROM artifact WHERE ({states}) AND started >= ? AND id > ?
                ORDER BY id LIMIT ?""",
             (since, after, page),
         ):
@@ -520,11 +524,12 @@ class Ledger:
                            total((state = 'uploaded') * (NOT acknowledged)), total(acknowledged)
                     FROM {schema.DEAD}"""
             )
+            [(lost_to_make,)] = self._database.select(schema.LOST_TO_MAKE)
             kinds = self._count_kinds()
             states = [(state, sum(one.get(state, 0) for one in kinds.values())) for state in STATES]
             self._counted = version, replace(
                 counts_of(states), kinds=kinds, retrying=retrying, failed=int(failed),
-                lost=int(lost), flawed=int(flawed), acknowledged=int(acknowledged),
+                lost=int(lost) + lost_to_make, flawed=int(flawed), acknowledged=int(acknowledged),
                 forgotten=self._number(_FORGOTTEN, int) or 0,
             )  # fmt: skip
         return self._counted[1]

@@ -176,6 +176,12 @@ _DUE = f"""SELECT id FROM {_QUEUE}
 OLDEST_DUE, NEWEST_DUE = _DUE + "ASC", _DUE + "DESC"
 SOONEST = f"""SELECT id, due FROM {_QUEUE}
               WHERE state = 'pending' AND bulk = ? AND priority = ? ORDER BY due"""
+OLDEST_TO_MAKE = """SELECT min(due) FROM artifact INDEXED BY artifact_waiting
+                    WHERE state = 'waiting' AND bulk = 1 AND priority = ?"""
+LOST_TO_MAKE = """SELECT count(*) FROM artifact INDEXED BY artifact_waiting
+                  WHERE state = 'waiting' AND bulk = 1 AND priority IN (0, 1, 2)
+                    AND settled NOT NULL AND NOT acknowledged"""
+"""Counts the lost artifacts that are looked for again at this moment."""
 _NOT_DUE = "state = 'pending' AND bulk IN (0, 1) AND priority IN (0, 1, 2) AND due > ?1"
 HASTEN = f"UPDATE {_QUEUE} SET due = ?1 WHERE {_NOT_DUE} AND tries = 0"
 MEND_PENDING = f"UPDATE {_QUEUE} SET due = ?1 WHERE {_NOT_DUE} AND (due > ?2 OR attempts = 0)"

@@ -123,14 +123,17 @@ class Kind(Generic[S_contra]):
 
 
 def opener_of(kinds: Iterable[Kind[Any]]) -> Opener:
-    """Returns a function that opens an artifact as its kind does. A kind that is no longer mirrored
-    counts as a file. The function raises OSError also if the kind cannot read the catalog, because
-    only this artifact has to wait for that."""
+    """Returns a function that opens an artifact as its kind does. Of a kind that is no longer
+    mirrored, only an origin that is a path can be opened. The function raises OSError also if the
+    kind cannot read the catalog, because only this artifact has to wait for that."""
     openers = {kind.name: kind.open for kind in kinds}
 
     def opened(artifact: Artifact) -> BinaryIO:
+        kind_opens = openers.get(kind_of(artifact.id))
+        if kind_opens is None and not artifact.origin.startswith("/"):
+            raise OSError(errno.ENOTSUP, "files of this kind are not mirrored any more")
         try:
-            return openers.get(kind_of(artifact.id), open_file)(artifact)
+            return (kind_opens or open_file)(artifact)
         except PartError as error:
             raise OSError(errno.EIO, str(error)) from error
 

@@ -225,5 +225,6 @@ def of_frigate(settings: Settings, sink: Sink, state: State, **options: Any) -> 
     )
     options.setdefault("why_not", Selection(filters, {CLIP: clip_filters}).why_not)
     version = options.get("versions", {}).get("frigate", "").replace("unknown", "")
-    found = kinds_of(settings, catalog, state.ledger.known, version)
+    ledger = state.ledger
+    found = kinds_of(settings, catalog, ledger.known, ledger.note_digest, version)
     return Mirror(settings, sink, state, catalog, found, **options)

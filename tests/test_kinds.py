@@ -308,6 +308,65 @@ def test_a_document_that_the_spool_does_not_hold_is_written_again(tmp_path: Path
     assert recorder.document()["table"]["event"]["label"] == "person"
 
 
+def test_after_the_ledger_was_lost_a_document_keeps_what_only_it_knows(recorder: Recorder) -> None:
+    recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.work()
+    before = recorder.document()
+    recorder.mirror.ledger.close()
+    for path in recorder.world.state.glob("ledger.db*"):
+        path.unlink()
+    recorder.open()
+    for _ in range(2):
+        recorder.mirror.sweep.sweep()
+        recorder.mirror.sweep.compare()
+        recorder.work()
+    assert recorder.document() == before
+    recorder.sql.execute("UPDATE event SET sub_label = 'Zoë'")
+    recorder.mirror.sweep.compare()
+    recorder.work()
+    after = recorder.document()
+    assert after["table"]["event"]["sub_label"] == "Zoë" and after["complete"] is True
+    digests = {one["kind"]: one["sha256"] for one in after["files"]}
+    assert digests["snapshot"] == hashlib.sha256(recorder.objects()[".jpg"]).hexdigest()
+
+
+def test_a_document_whose_event_is_deleted_too_early_is_told(recorder: Recorder) -> None:
+    recorder.record()
+    recorder.sink.fault = lambda key: no_network(key) if key.endswith(".mp4") else None
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.work()
+    recorder.sql.execute("DELETE FROM event")
+    recorder.sink.fault = lambda key: None
+    recorder.clock.now += 3600.0
+    recorder.work()
+    assert recorder.document()["complete"] is False
+    assert "1 file(s) are in the bucket, but incomplete" in recorder.mirror.status().reasons[0]
+
+
+def test_what_waits_unheld_for_a_kind_that_is_switched_off_is_left_out_until_it_is_on_again(
+    tmp_path: Path,
+) -> None:
+    recorder = Recorder(tmp_path, MIRROR_CLIP_SPOOL_MB="0")
+    recorder.record()
+    recorder.sink.fault = no_network
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.work()
+    recorder.mirror.ledger.close()
+    recorder.world.environ["MIRROR_KINDS"] = "snapshot"
+    recorder.open()
+    recorder.sink.fault = lambda key: None
+    recorder.mirror.sweep.sweep()
+    assert recorder.counts()["clip"] == {"unwanted": 1}
+    recorder.mirror.ledger.close()
+    recorder.world.environ["MIRROR_KINDS"] = ALL
+    recorder.open()
+    recorder.clock.now += 3600.0
+    recorder.mirror.sweep.look_for_selected()
+    recorder.work()
+    assert recorder.counts()["clip"] == {"uploaded": 1}
+
+
 # -- the thumbnail
 
 

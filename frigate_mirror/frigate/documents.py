@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from hashlib import sha256
 from io import BytesIO
 from typing import Any, BinaryIO
 
 from frigate_mirror.artifact import Artifact, Known, kind_of, subject_of
-from frigate_mirror.catalog import Kind, NoFile
+from frigate_mirror.catalog import Kind, NoFile, NotYet
 from frigate_mirror.frigate.database import Event, FrigateDatabase
 from frigate_mirror.frigate.describe import describe
-from frigate_mirror.keys import KINDS, METADATA, KeyCodec, artifact_id, content_type
+from frigate_mirror.keys import KINDS, METADATA, KeyCodec, KeyFault, artifact_id, content_type
 
 SCHEMA = "event/1"
 INCOMPLETE: dict[str, Any] = {"complete": False}
@@ -34,9 +36,9 @@ document again."""
 
 
 class Documents(Kind[Event]):
-    """Writes the documents of events. `kinds` are the other kinds that are mirrored, `known` tells
-    what the ledger knows of artifacts (`Ledger.known`), and `frigate` is Frigate's version, or an
-    empty text."""
+    """Writes the documents of events. `others` are the other kinds that are mirrored, `known` tells
+    what the ledger knows of artifacts (`Ledger.known`), `note_digest` notes the digest of a file
+    that was uploaded without one, and `frigate` is Frigate's version, or an empty text."""
 
     name = METADATA
     follows = True
@@ -45,15 +47,17 @@ class Documents(Kind[Event]):
         self,
         database: FrigateDatabase,
         keys: KeyCodec,
-        kinds: Iterable[str],
+        others: Iterable[Kind[Event]],
         known: Callable[[Collection[str]], Mapping[str, Known]],
+        note_digest: Callable[[str, str], None],
         frigate: str,
     ) -> None:
         self._database = database
         self._keys = keys
-        self._kinds = tuple(kinds)
+        self._kinds = {kind.name: kind for kind in others}
         self._switched_off = sorted(KINDS.difference(self._kinds, [METADATA]))
         self._known = known
+        self._note_digest = note_digest
         self._frigate = frigate
 
     def is_final(self, event: Event) -> bool:
@@ -79,8 +83,10 @@ class Documents(Kind[Event]):
         ]
         if further:
             known |= self._known(further)
-        reviews = _reviews(event, known[own].version if own in known else "")
-        files = [known[one] for one in [*first, *further] if one in known]
+        version = known[own].version if own in known else ""
+        reviews = _reviews(event, version)
+        uploaded = version if own in known and known[own].state == "uploaded" else None
+        files = [self._with_digest(event, known[one]) for one in [*first, *further] if one in known]
         complete = all(
             one in known and known[one].state in ("uploaded", "gone", "unwanted")
             for one in [*first, *further]
@@ -100,14 +106,9 @@ class Documents(Kind[Event]):
             ],
         }
         try:
-            data = _dump(document)
-            compared = document | {
-                "frigate": None,
-                "table": {"event": {k: v for k, v in event.row.items() if k not in _FLAGS}},
-            }
-            digest = sha256(_dump(compared)).hexdigest()[:24]
+            data, version = _dump(document), _version(document, uploaded)
         except (ValueError, RecursionError) as error:
-            raise NoFile(f"Frigate's row cannot be written as JSON: {error}") from error
+            raise KeyFault(f"the row of event {event.id} cannot be written as JSON") from error
         key = self._keys.key(event.camera, event.id, event.started, ".json")
         return Artifact(
             id=own,
@@ -118,10 +119,25 @@ class Documents(Kind[Event]):
             size=len(data),
             content_type=content_type(key),
             metadata=describe(event),
-            version=f"{digest} {json.dumps(reviews, sort_keys=True)}",
+            version=f"{version} {json.dumps(reviews, sort_keys=True)}",
             about={} if complete else INCOMPLETE,
             opener=lambda artifact: BytesIO(data),
         )
+
+    def _with_digest(self, event: Event, known: Known) -> Known:
+        """Returns `known` with its digest. A version that noted none may have uploaded it; then the
+        digest is that of Frigate's file, if that still has the uploaded size."""
+        kind = self._kinds.get(kind_of(known.id))
+        if known.digest or known.state != "uploaded" or kind is None or kind.bulk:
+            return known
+        with suppress(NotYet, NoFile, OSError):
+            found = kind.find(event, "")
+            if found is not None and found.size == known.size:
+                with found.open() as file:
+                    digest = sha256(file.read()).hexdigest()
+                self._note_digest(known.id, digest)
+                return replace(known, digest=digest)
+        return known
 
     def flaw(self, file: BinaryIO) -> str:
         return "" if file.read().endswith(b"}\n") else "the document breaks off"
@@ -131,7 +147,7 @@ class Documents(Kind[Event]):
         for event in self._database.subjects([subject_of(artifact.id)]):
             try:
                 found = self.find(event, "")
-            except NoFile as error:
+            except KeyFault as error:
                 raise FileNotFoundError(str(error)) from error
             if found is not None:
                 return found.open()
@@ -142,10 +158,31 @@ def _reviews(event: Event, version: str) -> dict[str, str]:
     """Returns the severity of each review item of the event by its id. It also has those that an
     earlier document of this `version` had, because Frigate deletes review items before events."""
     try:
-        earlier = json.loads(version.partition(" ")[2])
-    except ValueError:
+        earlier = json.loads(version.split(" ", 3)[3])
+    except (ValueError, IndexError):
         earlier = None
     return (earlier if isinstance(earlier, dict) else {}) | dict(event.reviews)
+
+
+def _version(document: Mapping[str, Any], uploaded: str | None) -> str:
+    """Returns three digests: of the event, of what is known of its files, and of their names.
+
+    `uploaded` is the version of the uploaded document, an empty text if it is unknown, or None if
+    there is none. An upload whose version is unknown, after the ledger was lost, counts as today's
+    document and has a question mark as its second digest. Then only the names of the files count,
+    because the uploaded document may know more of them than the new ledger does.
+    """
+    row = {k: v for k, v in document["table"]["event"].items() if k not in _FLAGS}
+    event = {"row": row, "timeline": document["timeline"], "reviews": document["reviews"]}
+    files = {name: document[name] for name in ("complete", "files", "missing")}
+    names = {"complete": document["complete"], "keys": [one["key"] for one in document["files"]]}
+    of_event, of_files, of_names = (
+        sha256(_dump(one)).hexdigest()[:16] for one in (event, files, names)
+    )
+    unsure = f"{of_event} ? {of_names}"
+    if uploaded == "" or (uploaded or "").startswith(unsure):
+        return unsure
+    return f"{of_event} {of_files} {of_names}"
 
 
 def _parts(known: Known) -> int:

@@ -28,15 +28,15 @@ def kinds_of(
     settings: Settings,
     database: FrigateDatabase,
     known: Callable[[Collection[str]], Mapping[str, Known]],
+    note_digest: Callable[[str, str], None],
     frigate: str,
 ) -> list[Kind[Any]]:
     """Returns the kinds that the settings choose. The document comes last, because it describes the
-    others. `known` tells what the ledger knows of artifacts; `frigate` is Frigate's version, or an
+    others. `known` and `note_digest` are those of the ledger; `frigate` is Frigate's version, or an
     empty text."""
     chosen, clips = settings.kinds, settings.frigate.clips_dir
     keys = KeyCodec(settings.s3.prefix, settings.keys.timezone)
     order = [name for name in (SNAPSHOT, THUMBNAIL, CLIP, METADATA) if name in chosen.kinds]
-    others = [name for name in order if name != METADATA]
     _remove_abandoned(settings.state.clips_work_dir)
     makers: dict[str, Callable[[], Kind[Any]]] = {
         SNAPSHOT: lambda: Snapshots(clips, keys),
@@ -49,9 +49,11 @@ def kinds_of(
             longest=chosen.clip_longest,
             most_bytes=chosen.clip_most_mb * 1_000_000,
         ),
-        METADATA: lambda: Documents(database, keys, others, known, frigate),
     }
-    return [makers[name]() for name in order]
+    kinds = [makers[name]() for name in order if name != METADATA]
+    if METADATA in chosen.kinds:
+        kinds.append(Documents(database, keys, kinds, known, note_digest, frigate))
+    return kinds
 
 
 def _clip_maker(settings: Settings) -> ClipMaker | None:

@@ -87,6 +87,7 @@ class Intake(Generic[S]):
         self._turn = threading.Lock()
         self._to_follow: set[str] = set()
         self._followed = False
+        self._shelved = False
         self._unmade: dict[str, str] = {}  # bulk artifacts, and why they cannot be made
 
     def offer(self, *subject_ids: str) -> bool:
@@ -132,7 +133,9 @@ class Intake(Generic[S]):
             if artifact is not None and artifact.version != uploaded[artifact.id]:
                 changed.append((candidate, artifact))
         if unversioned := [artifact for _, artifact in changed if not uploaded[artifact.id]]:
-            self._ledger.recognise(unversioned)
+            for follows in (False, True):  # a document may know less than the uploaded one
+                some = [one for one in unversioned if self._follows(one.id) == follows]
+                self._ledger.recognise(some, of_any_size=follows)
             uploaded |= self._ledger.versions([artifact.id for artifact in unversioned])
         count = 0
         for candidate, artifact in changed:
@@ -176,6 +179,9 @@ class Intake(Generic[S]):
         the spool still has. Raises CatalogError and LedgerError."""
         if self._spool.recount():
             self._hold_pending(lambda one: not self._is_bulk(one) and self._spool.lacks(one))
+        if not self._shelved:
+            self._shelve()
+            self._shelved = True
         if not self._adopted:
             self._adopted = True
             try:
@@ -183,6 +189,16 @@ class Intake(Generic[S]):
             except (CatalogError, LedgerError):
                 self._adopted = False
                 raise
+
+    def _shelve(self) -> None:
+        """Leaves out what is in the queue although its kind is not mirrored any more. What the
+        spool holds is still uploaded. Raises LedgerError."""
+
+        def unmirrored(one: str) -> bool:
+            return kind_of(one) not in self._kinds and not self._spool.holds(one)
+
+        ids = [artifact.id for artifact in self._ledger.pending(unmirrored)]
+        self._ledger.shelve(ids, "MIRROR_KINDS: it is not among them", self._clock())
 
     def hold_bulk(self, most: int) -> None:
         """Does the same for bulk files, at most so many, because they take long to make. Raises
@@ -346,10 +362,12 @@ class Intake(Generic[S]):
         subjects: list[str] = []
         while self._to_follow and len(subjects) < COMPARED_AT_ONCE:
             subjects.append(self._to_follow.pop())
+        ids = [artifact_id(kind, subject) for subject in subjects for kind in self._followers]
         try:
-            self.look_for_files(
-                artifact_id(kind, subject) for subject in subjects for kind in self._followers
-            )
+            self.look_for_files(ids)
+            found = {candidate.id for candidate in self._candidates(ids)}
+            if deleted := [one for one in ids if one not in found]:
+                self._ledger.mark(deleted, "its event was deleted before all files were uploaded")
         except (CatalogError, LedgerError):
             self._to_follow.update(subjects)
             raise
@@ -499,6 +517,9 @@ class Intake(Generic[S]):
         kind = self._kinds.get(kind_of(artifact_id))
         return kind is not None and kind.bulk
 
+    def _follows(self, artifact_id: str) -> bool:
+        return kind_of(artifact_id) in self._followers
+
     def _held(self, artifact_id: str) -> Artifact | None:
         """Returns the artifact of a held file from its description, with the flaw that its bytes
         have now: the recorder may have completed the file after it was held."""
@@ -516,7 +537,7 @@ class Intake(Generic[S]):
     def _queue(self, artifact: Artifact, priority: Priority) -> bool:
         """Holds and queues the artifact; returns whether it is new to the queue. Raises
         LedgerError."""
-        follows = kind_of(artifact.id) in self._followers
+        follows = self._follows(artifact.id)
         # Two threads may describe the same subject. The held bytes must be those of the row.
         with self._turn if follows else nullcontext():
             # In this order a crash between the two only leaves a held file without a row, which

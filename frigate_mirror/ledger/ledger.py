@@ -126,6 +126,33 @@ class Ledger:
                 [(now, artifact_id) for artifact_id in artifact_ids],
             ).rowcount
 
+    def shelve(self, artifact_ids: Iterable[str], why: str, now: float) -> None:
+        """Leaves out artifacts in the queue whose kind is not mirrored any more, and whose bytes
+        are not held."""
+        with self._database.writing() as sql:
+            sql.executemany(
+                """UPDATE artifact SET state = 'unwanted', error = ?1, settled = ?2
+                   WHERE id = ?3 AND state = 'pending'""",
+                [(why, now, artifact_id) for artifact_id in artifact_ids],
+            )
+
+    def mark(self, artifact_ids: Iterable[str], flaw: str) -> None:
+        """Marks uploads that are not complete, and will not be completed any more, as flawed."""
+        with self._database.writing() as sql:
+            sql.executemany(
+                """UPDATE artifact SET flaw = ?1, about = NULL, acknowledged = 0
+                   WHERE id = ?2 AND state = 'uploaded' AND flaw = ''
+                     AND json_extract(about, '$.complete') = 0""",
+                [(flaw, artifact_id) for artifact_id in artifact_ids],
+            )
+
+    def note_digest(self, artifact_id: str, digest: str) -> None:
+        """Notes the SHA-256 of an upload, in hex, if it is unknown."""
+        self._database.change(
+            "UPDATE artifact SET digest = ? WHERE id = ? AND state = 'uploaded' AND digest IS NULL",
+            (digest, artifact_id),
+        )
+
     def leave_out(self, rows: Iterable[Absent], now: float) -> None:
         """Remembers artifacts that the owner's settings leave out. Artifacts that are in the queue,
         uploaded or dead letters stay as they are."""
@@ -223,14 +250,15 @@ class Ledger:
             if state == "uploaded"
         }
 
-    def recognise(self, artifacts: Iterable[Artifact]) -> None:
+    def recognise(self, artifacts: Iterable[Artifact], *, of_any_size: bool = False) -> None:
         """Completes the rows of uploads that are older than versions are: the file of today counts
-        as uploaded, unless its size differs from the uploaded size."""
+        as uploaded, unless its size differs from the uploaded size, which `of_any_size` ignores."""
         with self._database.writing() as sql:
             sql.executemany(
                 """UPDATE artifact SET version = ?1, size = ?2
-                   WHERE id = ?3 AND state = 'uploaded' AND version IS NULL AND size IN (0, ?2)""",
-                [(artifact.version, artifact.size, artifact.id) for artifact in artifacts],
+                   WHERE id = ?3 AND state = 'uploaded' AND version IS NULL
+                     AND (?4 OR size IN (0, ?2))""",
+                [(one.version, one.size, one.id, of_any_size) for one in artifacts],
             )
 
     def wants_file(self, artifact_id: str) -> bool:

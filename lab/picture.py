@@ -2,8 +2,8 @@
 
     python3 -m lab.picture docs/demo.svg
 
-It runs the demo and draws two sections of its output: the answer of the monitor, and the listing of
-the bucket. It needs nothing but Python.
+It runs the demo and draws two sections of its output: the answer of the monitor, and the files of
+one event in the bucket. It needs nothing but Python.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from html import escape
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SECTIONS = ("monitor", "bucket")  # a word of the title of each section that the picture shows
+SECTIONS = ("monitor", "the files of")  # a word of the title of each section that the picture shows
 SIZE, ADVANCE, LEADING, MARGIN = 14, 8.4, 20, 20  # pixels: letters, columns, lines, around them
 CODE = re.compile(r"\x1b\[([\d;]*)m")  # sets bold or a colour on a terminal
 STYLES = {

@@ -38,6 +38,8 @@ COLUMNS = (
     ("label", "VARCHAR(20) NOT NULL DEFAULT ''"),
     ("end_time", "DATETIME"),
 )
+INDEXES = ("event_label", "event_label_start_time", "event_start_time_end_time")
+"""Those that contain one of these columns. They must go before it."""
 
 
 def _lock(world: World) -> None:
@@ -115,7 +117,11 @@ def _drop_a_column(world: World) -> None:
     """Removes a column that an upload does not need, and checks that a new event is uploaded."""
     column, back = world.rng.choice(COLUMNS)
     ended = {e.id: e.ended for e in world.events.values()}
-    rows.execute(world, f"ALTER TABLE event DROP COLUMN {column}")
+    rows.execute(
+        world,
+        *(f"DROP INDEX IF EXISTS {index}" for index in INDEXES),
+        f"ALTER TABLE event DROP COLUMN {column}",
+    )
     event = rows.make(world)
     if column == "end_time":
         event.kind = "api"  # a tracked object without an end has not ended yet

@@ -52,7 +52,7 @@ class EventTable:
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA journal_mode = wal")
         self._database.execute("PRAGMA synchronous = normal")
-        self._database.executescript(TABLES)
+        self._database.executescript(f"BEGIN; {TABLES} COMMIT;")  # others see all tables or none
 
     def adopt(self) -> None:
         self._database.execute(ADOPT)

@@ -23,6 +23,7 @@ from frigate_mirror import files
 from frigate_mirror.artifact import Artifact
 from frigate_mirror.frigate import kinds as registry
 from frigate_mirror.frigate import thumbnails
+from frigate_mirror.frigate.clips import Clips
 from frigate_mirror.keys import KeyCodec
 from frigate_mirror.ledger import repair
 from frigate_mirror.ledger.rows import Priority
@@ -1040,6 +1041,7 @@ def test_clips_that_wait_while_the_kind_is_switched_off_are_made_when_it_is_on_a
     assert recorder.counts()["clip"] == {"unwanted": 1} and recorder.mirror.status().reasons == []
     reopen(recorder, ALL)
     recorder.mirror.sweep.look_for_selected()
+    assert recorder.mirror.status().reasons == [], "it was never lost"
     recorder.work()
     assert recorder.counts()["clip"] == {"uploaded": 1}
 
@@ -1209,3 +1211,63 @@ def test_a_clip_that_is_too_large_is_cut_and_its_document_says_so(
     clips = [one for one in recorder.document()["files"] if one["kind"] == "clip"]
     assert "cut " in clips[0]["note"] and clips[0]["gaps"] == []
     assert sum(one["end"] - one["start"] for one in clips) == pytest.approx(8.0, abs=1.0)
+
+
+# -- what else a document is
+
+
+def test_a_document_has_its_keys_in_order_and_says_nothing_of_the_ledgers_own(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_ffmpeg(recorder, monkeypatch)
+    recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.work()
+    text = recorder.objects()[".json"].decode()
+    document = recorder.document()
+    assert text == json.dumps(document, sort_keys=True, separators=(",", ":")) + "\n"
+    assert all("parts" not in one for one in document["files"])
+
+
+def test_a_manual_event_without_an_end_has_a_document_at_once(recorder: Recorder) -> None:
+    recorder.record()
+    event_id = recorder.event(kind="api", lasted=None)
+    recorder.mirror.intake.offer(event_id)
+    recorder.work()
+    assert recorder.document()["complete"] is False
+    recorder.world.end(event_id, ENDED)
+    recorder.mirror.sweep.sweep()
+    recorder.work()
+    assert recorder.document()["complete"] is True and ".mp4" in recorder.objects()
+
+
+def test_a_clip_that_the_end_of_the_mirror_interrupts_is_made_after_the_next_start(
+    recorder: Recorder,
+) -> None:
+    recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    for kind in recorder.mirror.kinds:
+        if isinstance(kind, Clips):
+            kind._usable_maker()
+            kind.stop()
+    recorder.mirror.intake.make_next()
+    assert recorder.counts()["clip"] == {"waiting": 1}
+    recorder.mirror.ledger.close()
+    recorder.open()
+    recorder.work()
+    assert recorder.document()["complete"] is True
+
+
+def test_a_part_that_a_clip_no_longer_has_when_it_is_made_again_is_lost(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, MIRROR_CLIP_SPOOL_MB="0")
+    recorder.record(0, 2)
+    other = ffmpeg.encode(recorder.media / "other.mp4", 4, size="176x144")
+    path = event_table.add_recording(
+        recorder.sql, recorder.media, "front_door", START + 8, 4.0, other
+    )
+    recorder.mirror.intake.offer(recorder.event(started=START + 2.5, lasted=7.0))
+    recorder.mirror.sweep.make()
+    path.unlink()
+    recorder.work()
+    assert recorder.counts()["clip"] == {"uploaded": 1, "lost": 1}
+    assert recorder.document()["complete"] is False and recorder.mirror.status().reasons

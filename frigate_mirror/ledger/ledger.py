@@ -121,7 +121,8 @@ class Ledger:
         with self._database.writing() as sql:
             return sql.executemany(
                 """UPDATE artifact SET state = 'waiting', due = ?1, attempts = 1, bulk = 1,
-                       error = CASE state WHEN 'lost' THEN error END
+                       error = CASE state WHEN 'lost' THEN error END,
+                       settled = CASE state WHEN 'lost' THEN settled END
                    WHERE id = ?2 AND state IN ('lost', 'unwanted')""",
                 [(now, artifact_id) for artifact_id in artifact_ids],
             ).rowcount

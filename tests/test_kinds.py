@@ -23,7 +23,9 @@ from frigate_mirror import files
 from frigate_mirror.artifact import Artifact
 from frigate_mirror.frigate import kinds as registry
 from frigate_mirror.frigate import thumbnails
+from frigate_mirror.frigate.clips import Clips
 from frigate_mirror.keys import KeyCodec
+from frigate_mirror.ledger import repair
 from frigate_mirror.ledger.rows import Priority
 from frigate_mirror.sinks.sink import Unavailable
 from frigate_mirror.spool import Spool
@@ -1039,6 +1041,7 @@ def test_clips_that_wait_while_the_kind_is_switched_off_are_made_when_it_is_on_a
     assert recorder.counts()["clip"] == {"unwanted": 1} and recorder.mirror.status().reasons == []
     reopen(recorder, ALL)
     recorder.mirror.sweep.look_for_selected()
+    assert recorder.mirror.status().reasons == [], "it was never lost"
     recorder.work()
     assert recorder.counts()["clip"] == {"uploaded": 1}
 
@@ -1091,3 +1094,180 @@ def test_half_a_copy_of_a_further_part_is_found_and_deleted(tmp_path: Path) -> N
     spool = Spool(tmp_path, 10**9, clock=lambda: time.time() + 2 * DAY)
     assert spool.sweep(lambda artifact_id: DAY) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+# -- after the ledger was lost
+
+
+def test_documents_in_the_bucket_are_not_replaced_by_poorer_ones_after_the_ledger_is_lost(
+    recorder: Recorder,
+) -> None:
+    recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.work()
+    before = recorder.document()
+    recorder.mirror.ledger.close()
+    shutil.rmtree(recorder.world.state)
+    for path in recorder.world.cache.glob(".s3_uploaded*"):
+        path.unlink()
+    recorder.open()
+    keys = KeyCodec("")
+    listing = recorder.sink.list("")
+    recorder.mirror.ledger.add_settled(repair.from_listing(listing, keys))
+    recorder.mirror.sweep.sweep()
+    recorder.mirror.sweep.compare()
+    recorder.work()
+    assert recorder.document() == before
+    recorder.sql.execute("UPDATE event SET sub_label = 'Zoë'")
+    recorder.mirror.sweep.compare()
+    recorder.work()
+    assert recorder.document()["table"]["event"]["sub_label"] == "Zoë"
+
+
+def test_held_pictures_without_a_description_are_uploaded_after_the_ledger_is_lost(
+    recorder: Recorder,
+) -> None:
+    recorder.sink.fault = no_network
+    event_id = recorder.event()
+    recorder.mirror.intake.offer(event_id)
+    recorder.mirror.ledger.close()
+    shutil.rmtree(recorder.world.state)
+    for path in recorder.world.cache.rglob("*~.json"):
+        path.unlink()
+    shutil.rmtree(recorder.world.clips / "thumbs")
+    recorder.world.forget(event_id)
+    recorder.world.without_snapshot(event_id)
+    recorder.open()
+    recorder.sink.fault = lambda key: None
+    recorder.mirror.sweep.sweep()
+    recorder.work()
+    assert {".jpg", "-thumb.webp"} <= recorder.objects().keys()
+
+
+def test_a_clip_that_cannot_be_read_for_yields_its_turn(recorder: Recorder) -> None:
+    recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.sql.execute("ALTER TABLE recordings RENAME TO away")
+    recorder.mirror.sweep.make()
+    assert recorder.mirror.status().reasons
+    assert not recorder.mirror.intake.make_next(), "another clip would have its turn"
+    recorder.sql.execute("ALTER TABLE away RENAME TO recordings")
+    recorder.clock.now += 61.0
+    recorder.mirror.sweep.make()
+    assert recorder.counts()["clip"] == {"pending": 1}
+
+
+def test_a_segment_within_the_padding_is_not_taken_for_a_later_one(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, MIRROR_CLIP_PADDING="5,30")
+    recorder.record(0, 5)  # the last one begins after the event's end
+    recorder.offer(recorder.event())
+    assert not made(recorder, 10)
+    assert made(recorder, 21)
+
+
+def test_an_event_counts_as_failed_for_the_sake_of_one_part_of_its_clip(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_ffmpeg(recorder, monkeypatch)
+    files = recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.mirror.sweep.make()
+    files[3].unlink()
+    recorder.work()
+    assert recorder.mirror.ledger.events() == (1, 1)
+
+
+# -- the limits for a clip
+
+
+@pytest.mark.parametrize("with_ffmpeg", [True, False])
+def test_a_clip_that_is_too_long_is_cut_and_its_document_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_ffmpeg: bool
+) -> None:
+    if not with_ffmpeg:
+        monkeypatch.setattr(registry, "find_ffmpeg", lambda configured: "")
+    recorder = Recorder(tmp_path, MIRROR_CLIP_MAX_LENGTH="10")
+    recorder.record(0, 12)
+    recorder.mirror.intake.offer(recorder.event(started=START + 8.0, lasted=32.0))
+    recorder.work()
+    clips = [one for one in recorder.document()["files"] if one["kind"] == "clip"]
+    assert "cut a" in clips[0]["note"] and clips[0]["gaps"] == []
+    assert sum(one["end"] - one["start"] for one in clips) == pytest.approx(10.0, abs=2.1)
+    assert recorder.document()["complete"] is True
+
+
+@pytest.mark.parametrize("with_ffmpeg", [True, False])
+def test_a_clip_that_is_too_large_is_cut_and_its_document_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_ffmpeg: bool
+) -> None:
+    if not with_ffmpeg:
+        monkeypatch.setattr(registry, "find_ffmpeg", lambda configured: "")
+    recorder = Recorder(tmp_path, MIRROR_CLIP_MAX_MB="1", MIRROR_CLIP_PADDING="0,0")
+    for path in recorder.record(0, 12):
+        with path.open("ab") as file:
+            file.write((400_000).to_bytes(4, "big") + b"free" + bytes(399_992))
+    recorder.mirror.intake.offer(recorder.event(started=START + 8.5, lasted=31.0))
+    recorder.work()
+    clips = [one for one in recorder.document()["files"] if one["kind"] == "clip"]
+    assert "cut " in clips[0]["note"] and clips[0]["gaps"] == []
+    assert sum(one["end"] - one["start"] for one in clips) == pytest.approx(8.0, abs=1.0)
+
+
+# -- what else a document is
+
+
+def test_a_document_has_its_keys_in_order_and_says_nothing_of_the_ledgers_own(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_ffmpeg(recorder, monkeypatch)
+    recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.work()
+    text = recorder.objects()[".json"].decode()
+    document = recorder.document()
+    assert text == json.dumps(document, sort_keys=True, separators=(",", ":")) + "\n"
+    assert all("parts" not in one for one in document["files"])
+
+
+def test_a_manual_event_without_an_end_has_a_document_at_once(recorder: Recorder) -> None:
+    recorder.record()
+    event_id = recorder.event(kind="api", lasted=None)
+    recorder.mirror.intake.offer(event_id)
+    recorder.work()
+    assert recorder.document()["complete"] is False
+    recorder.world.end(event_id, ENDED)
+    recorder.mirror.sweep.sweep()
+    recorder.work()
+    assert recorder.document()["complete"] is True and ".mp4" in recorder.objects()
+
+
+def test_a_clip_that_the_end_of_the_mirror_interrupts_is_made_after_the_next_start(
+    recorder: Recorder,
+) -> None:
+    recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    for kind in recorder.mirror.kinds:
+        if isinstance(kind, Clips):
+            kind._usable_maker()
+            kind.stop()
+    recorder.mirror.intake.make_next()
+    assert recorder.counts()["clip"] == {"waiting": 1}
+    recorder.mirror.ledger.close()
+    recorder.open()
+    recorder.work()
+    assert recorder.document()["complete"] is True
+
+
+def test_a_part_that_a_clip_no_longer_has_when_it_is_made_again_is_lost(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, MIRROR_CLIP_SPOOL_MB="0")
+    recorder.record(0, 2)
+    other = ffmpeg.encode(recorder.media / "other.mp4", 4, size="176x144")
+    path = event_table.add_recording(
+        recorder.sql, recorder.media, "front_door", START + 8, 4.0, other
+    )
+    recorder.mirror.intake.offer(recorder.event(started=START + 2.5, lasted=7.0))
+    recorder.mirror.sweep.make()
+    path.unlink()
+    recorder.work()
+    assert recorder.counts()["clip"] == {"uploaded": 1, "lost": 1}
+    assert recorder.document()["complete"] is False and recorder.mirror.status().reasons

@@ -235,7 +235,8 @@ class Clips(Kind[Event]):
 
     def _raw(self, event: Event, segments: Sequence[Segment], since: float) -> list[Artifact]:
         """Returns an artifact for each segment, up to the limits for a clip."""
-        needed = chain(segments, event.started, event.ended or since)
+        end = event.ended or since
+        needed = chain(segments, event.started, end)
         found: list[tuple[Segment, int]] = []
         notes, room = ["the recording segments as they are, without ffmpeg"], self._most_bytes
         for segment in needed.segments:
@@ -251,13 +252,14 @@ class Clips(Kind[Event]):
                 continue
             if room < size or segment.start >= since + self._longest:
                 notes.append("cut at the limit for a clip")
+                end = segment.start
                 break
             room -= size
             found.append((segment, size))
         if not found:
             self._check_disk(segments)
             raise NoFile("; ".join(notes[1:]) or "Frigate has no recording of this event")
-        gaps = chain([segment for segment, _ in found], event.started, event.ended or since).gaps
+        gaps = chain([segment for segment, _ in found], event.started, end).gaps
         return [
             self._artifact(
                 event,

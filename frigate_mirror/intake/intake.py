@@ -29,7 +29,7 @@ from typing import Generic, cast
 
 from frigate_mirror.artifact import Artifact, kind_of, subject_of
 from frigate_mirror.catalog import Catalog, CatalogError, Kind, NoFile, NotYet, S
-from frigate_mirror.faults import PartError, Troubles
+from frigate_mirror.faults import Troubles
 from frigate_mirror.keys import KeyFault, artifact_id, is_event_id
 from frigate_mirror.ledger.ledger import Absent, Ledger, LedgerError
 from frigate_mirror.ledger.rows import Priority, Settled
@@ -286,10 +286,9 @@ class Intake(Generic[S]):
         Raises CatalogError and LedgerError."""
         now = self._clock()
         for waiting_id, camera, started, looks in self._ledger.waiting(now, 1, bulk=True):
-            candidates = self._candidates([waiting_id])
             unmade = self._unmade.pop(waiting_id, "")
             try:
-                if candidates:
+                if candidates := self._candidates([waiting_id]):
                     self._make(candidates[0], looks)
                 elif held := self._held(waiting_id):
                     self._queue(held, Priority.BACKLOG)
@@ -308,7 +307,7 @@ class Intake(Generic[S]):
                 self._unmade[waiting_id] = str(error)
                 self._ledger.wait(waiting_id, camera, started, now + AFTER_FAILURE, looks,
                                   bulk=True, error=str(error))  # fmt: skip
-            except PartError:
+            except LedgerError:
                 raise
             except Exception:  # it must not keep the next one from its turn
                 due = now + AFTER_FAILURE

@@ -121,7 +121,8 @@ class Ledger:
         with self._database.writing() as sql:
             return sql.executemany(
                 """UPDATE artifact SET state = 'waiting', due = ?1, attempts = 1, bulk = 1,
-                       error = CASE state WHEN 'lost' THEN error END
+                       error = CASE state WHEN 'lost' THEN error END,
+                       settled = CASE state WHEN 'lost' THEN settled END
                    WHERE id = ?2 AND state IN ('lost', 'unwanted')""",
                 [(now, artifact_id) for artifact_id in artifact_ids],
             ).rowcount
@@ -590,14 +591,15 @@ class Ledger:
         counts = self.counts()
         if len(counts.kinds) <= 1:
             return counts.uploaded, counts.failed + counts.lost
-        subjects = "count(DISTINCT substr(id, instr(id, ':') + 1))"
-        whole = "instr(substr(id, instr(id, ':') + 1), ':') = 0"  # not a further part
+        rest = "substr(id, instr(id, ':') + 1)"  # the subject, and the number of a further part
+        subjects = f"count(DISTINCT substr({rest}, 1, instr({rest} || ':', ':') - 1))"
         [(tracked,)] = self._database.select_aside(
-            f"SELECT {subjects} FROM artifact WHERE state = 'uploaded' AND {whole}"
+            f"""SELECT count(DISTINCT {rest}) FROM artifact
+                WHERE state = 'uploaded' AND instr({rest}, ':') = 0"""
         )
         [(failed,)] = self._database.select(
             f"""SELECT {subjects} FROM {schema.DEAD}
-                AND state IN ('failed', 'lost') AND NOT acknowledged AND {whole}"""
+                AND state IN ('failed', 'lost') AND NOT acknowledged"""
         )
         return int(tracked), int(failed)
 

@@ -28,13 +28,13 @@ SECONDS = 4.0  # of a segment
 class Frigate:
     """A stand-in that records, and runs until it is stopped."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, events: int = EVENTS) -> None:
         self.media, self.database = folder / "media", folder / "frigate.db"
         self._environ = {
             "PATH": os.environ["PATH"],
             "STANDIN_MEDIA": str(self.media),
             "STANDIN_DB": str(self.database),
-            "STANDIN_EVENTS": str(EVENTS),
+            "STANDIN_EVENTS": str(events),
             "STANDIN_LINGER": f"{PATIENCE:g}",
             "STANDIN_SEGMENTS": str(STANDIN / "segments"),
         }
@@ -124,7 +124,7 @@ def test_an_event_has_its_timeline_its_review_item_and_its_thumbnail(frigate: Fr
 
 
 def test_a_restart_goes_on_where_the_recording_has_ended(tmp_path: Path) -> None:
-    frigate = Frigate(tmp_path)
+    frigate = Frigate(tmp_path, events=0)
     try:
         until(lambda: bool(frigate.rows("SELECT * FROM recordings")))
         frigate.stop()

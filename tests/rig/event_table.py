@@ -72,12 +72,3 @@ def add_review(
         ),
     )  # fmt: skip
     return review_id
-
-
-def add_reviewed(connection: sqlite3.Connection, review_id: str, user: str = "admin") -> None:
-    """Notes that a user has reviewed the item."""
-    connection.execute(
-        """INSERT INTO userreviewstatus (user_id, review_segment_id, has_been_reviewed)
-           VALUES (?, ?, 1)""",
-        (user, review_id),
-    )

@@ -25,7 +25,7 @@ class FrigateApp:
         self.config = config
         self.listener = listener
         self.stop_event = multiprocessing.Event()
-        self.messages: queue.Queue[Message] = queue.Queue()
+        self.messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self.workers = []
         self.recorder: Recorder | None = None
 
@@ -63,8 +63,9 @@ class FrigateApp:
     ) -> None:
         """Hands a message to the event thread and waits for it, which keeps the order of stdout."""
         message = Message(source, event_type, camera, event_data)
+        message.handling.acquire()
         self.messages.put(message)
-        while not message.handled.wait(0.02) and self.event_processor.is_alive():
+        while not message.handling.acquire(timeout=0.02) and self.event_processor.is_alive():
             pass
 
     def stop(self) -> None:

@@ -24,18 +24,22 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Message:
-    """A message as it arrives: with plain strings, without enums."""
+    """A message as it arrives: with plain strings, without enums.
+
+    `handling` is locked until the message is handled. It is a plain lock, because SIGTERM can
+    interrupt a thread that waits for a threading.Event and leave the lock in it locked for ever.
+    """
 
     source: str
     event_type: str
     camera: str | None
     event_data: dict[str, Any]
-    handled: threading.Event = field(default_factory=threading.Event)
+    handling: threading.Lock = field(default_factory=threading.Lock)
 
 
 class EventProcessor(threading.Thread):
     def __init__(
-        self, config: FrigateConfig, messages: queue.Queue[Message], stop_event: Any
+        self, config: FrigateConfig, messages: queue.SimpleQueue[Message], stop_event: Any
     ) -> None:
         super().__init__(name="event_processor")
         self.config = config
@@ -53,7 +57,7 @@ class EventProcessor(threading.Thread):
             except queue.Empty:
                 continue
             self.dispatch(message)
-            message.handled.set()
+            message.handling.release()
         logger.info("Exiting event processor...")
 
     def dispatch(self, message: Message) -> None:

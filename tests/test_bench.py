@@ -9,6 +9,7 @@ import http.client
 import json
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,7 +22,8 @@ from lab.bench import report, rows
 from lab.bench.figures import Figure, at_least, at_most, below, interleaved, percentile
 from lab.bench.lab import QUICK, Lab, open_lab
 from lab.bench.processes import BenchError, measured
-from lab.bench.rows import boot, small
+from lab.bench.rows import boot, clips, small
+from lab.bench.servers import NullSink
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +107,37 @@ def test_the_sink_waits_for_the_whole_body_and_for_its_delay(lab: Lab) -> None:
     stats = lab.sink.ask("stats")
     assert stats["last"] - stats["first"] >= 0.2
     lab.sink.slow_down(0)
+
+
+def test_all_connections_to_a_sink_with_a_rate_share_its_line() -> None:
+    sink = NullSink(rate=1e6)
+
+    def put(name: str) -> None:
+        connection = http.client.HTTPConnection(urlsplit(sink.endpoint).netloc, timeout=60)
+        connection.request("PUT", f"/bench/{name}", b"x" * 300_000)
+        assert connection.getresponse().status == 200
+        connection.close()
+
+    try:
+        sink.bucket()
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(put, ["one", "two"]))
+        stats = sink.ask("stats")
+    finally:
+        sink.stop()
+    assert stats["bytes"] == 600_000
+    assert stats["last"] - stats["first"] >= 0.59
+
+
+def test_clips_that_end_before_the_live_events_are_no_figure(lab: Lab) -> None:
+    house, sink = lab.house([]), NullSink(rate=clips.LINE)
+    clips.add_clips(house, clips.recording(lab, repeats=1))
+    too_few = 1_000  # bytes; more have gone up by the end
+    try:
+        with pytest.raises(BenchError, match="the clips ended before the live events did"):
+            clips.latencies(house, sink, lab.pictures(1), too_few)
+    finally:
+        sink.stop()
 
 
 def test_a_drain_is_measured_whole(lab: Lab) -> None:

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from frigate_mirror.settings import settings
-from frigate_mirror.sinks.body import PIECE
+from frigate_mirror.sinks.body import ASKED_PIECE
 from s3 import S3Sink
 from tests.rig.s3_sink import environ_for
 from tests.rig.servers import Bucket
@@ -40,7 +40,7 @@ def test_a_file_is_asked_before_each_piece_that_is_sent_and_for_no_digest(
     sink.put("clip.mp4", body, content_type="video/mp4", metadata={})
     assert bucket.get("clip.mp4") == data
     assert sum(body.sizes) == size
-    assert max(body.sizes) <= PIECE
+    assert max(body.sizes) <= ASKED_PIECE
 
 
 def test_nothing_is_sent_before_the_file_was_asked(stub: Stub) -> None:

@@ -18,8 +18,10 @@ IN_MEMORY = 1024 * 1024
 """Bodies up to this many bytes are read once and kept in memory. Larger ones are read in pieces:
 once for each digest, and again for each time that they are sent."""
 PIECE = 64 * 1024
-"""Bytes that are read at once of a large body. The file may pause the upload between two reads, and
-a small piece leaves little to send meanwhile."""
+"""Bytes that are read at once of a large body."""
+ASKED_PIECE = 16 * 1024
+"""The same for a body whose file wants to be asked before each piece. What was read is sent, even
+if the line is needed for something else by then."""
 
 
 class Body:
@@ -105,7 +107,7 @@ def _md5() -> Any:
 
 class Window:
     """The `size` bytes of `file` from `start` on, as a file of their own. `before_send` is called
-    with the number of bytes before each read.
+    with the number of bytes before each read; `piece` is how many should be read at once.
 
     botocore needs it: it rewinds a body to 0 before it sends it again, and takes the length that
     the file has by then.
@@ -120,6 +122,7 @@ class Window:
     ) -> None:
         self._file, self._start, self._at = file, start, 0
         self.size = size
+        self.piece = PIECE if before_send is None else ASKED_PIECE
         self._before_send = before_send
         file.seek(start)
 

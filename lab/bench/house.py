@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.rig.event_table import INSERT, TABLE
+from tests.rig.event_table import INSERT, TABLE, add_recording
 
 DAY = 86_400.0
 CAMERAS = ("front_door", "garden", "garage", "street")
@@ -63,7 +63,7 @@ class House:
         self.folder = folder
         self.clips, self.state = folder / "clips", folder / "state"
         self.cache, self.saved = self.clips / "cache", folder / "saved"
-        self.uploaded = self.cache / ".s3_uploaded_events"
+        self.uploaded, self.spool = self.cache / ".s3_uploaded_events", self.cache / ".s3_spool"
         self.cache.mkdir(parents=True)
         self.state.mkdir()
         self.database = folder / "frigate.db"
@@ -85,6 +85,10 @@ class House:
         self._sql.execute("BEGIN")
         self._sql.executemany(INSERT, (event.row for event in events))
         self._sql.execute("COMMIT")
+
+    def record(self, camera: str, start: int, seconds: float, source: Path) -> None:
+        """Adds a recording that begins at `start`."""
+        add_recording(self._sql, self.folder, camera, start, seconds, source)
 
     def live(self, number: int, source: Path) -> Event:
         """Makes an event that ends now, with its picture and its row, as they are when Frigate's

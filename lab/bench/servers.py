@@ -15,13 +15,14 @@ from tests.rig.servers import ACCESS, SECRET, SeaweedFS, connect
 
 
 class NullSink:
-    """`lab/bench/sink.py` as a process; `nice` is 0 to 19."""
+    """`lab/bench/sink.py` as a process; `nice` is 0 to 19. All connections share a line of `rate`
+    bytes a second; 0 means no limit."""
 
     name = "null sink"
 
-    def __init__(self, nice: int = 0) -> None:
+    def __init__(self, nice: int = 0, rate: float = 0.0) -> None:
         sink = ROOT / "lab" / "bench" / "sink.py"
-        words = ["nice", "-n", str(nice), sys.executable, "-I", str(sink)]
+        words = ["nice", "-n", str(nice), sys.executable, "-I", str(sink), str(rate)]
         self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._process.stdout is not None
         self.endpoint = f"http://127.0.0.1:{int(self._process.stdout.readline())}"

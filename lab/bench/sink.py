@@ -1,12 +1,16 @@
 """A server that reads each request and answers 200, so that only the client's own cost is left.
 
-python -I lab/bench/sink.py [port] prints its port and serves until the end of stdin.
+python -I lab/bench/sink.py [rate] prints its port and serves until the end of stdin.
 
 It speaks as much of S3 as clients need that only write: PUT of objects and parts, the three
 requests of a multipart upload, and an empty listing. As AWS does, it repeats the SHA-256 that a PUT
 asks it to check, but it checks nothing. The kernel throws the bodies away (MSG_TRUNC), so the
 server costs a fraction of any client. It notes when it had read each whole object, on
 CLOCK_MONOTONIC, which all processes share. The bench asks it below /-/: see `_control`.
+
+With a `rate`, all connections share one line of so many bytes a second. The sink then takes from
+the connections in turn, a packet each, and not faster than the line. What it has not taken stays in
+the receive buffers. These are small, as the queue of a router is, so TCP makes the client wait.
 """
 
 from __future__ import annotations
@@ -25,6 +29,9 @@ LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 CHECKSUM = re.compile(rb"\r\nx-amz-checksum-sha256:[^\r]*", re.IGNORECASE)
 EXPECT = re.compile(rb"\r\nexpect: *100-continue", re.IGNORECASE)
 SCRAP = bytearray(1 << 20)
+PACKET = 1_448  # bytes
+QUEUE = 32 * 1024  # bytes of each connection that the line has not carried yet; Linux doubles it
+BURST = 0.002  # seconds for which an idle line may make up, because no sleep ends in time
 # The ETag is no MD5, because a client would compare an MD5 with its own.
 PUT = b'HTTP/1.1 200 OK\r\nETag: "0123456789abcdef0123456789abcdef-1"\r\nContent-Length: 0'
 MISSING = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
@@ -44,11 +51,16 @@ class Connection:
 
 
 class Sink:
-    """`delay` is added before each answer to a PUT, in seconds."""
+    """`delay` is added before each answer to a PUT, in seconds. `rate` is in bytes a second, and 0
+    means that the line has no limit."""
 
-    def __init__(self, port: int = 0) -> None:
-        self._listener = socket.create_server(("127.0.0.1", port), backlog=1024)
+    def __init__(self, rate: float = 0.0) -> None:
+        self._rate, self._free_at = rate, 0.0
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self._listener.setblocking(False)
+        if rate:  # every connection inherits these
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, QUEUE)
+            self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, PACKET)
         self.port: int = self._listener.getsockname()[1]
         self._poll = select.epoll()
         self._poll.register(self._listener, select.EPOLLIN)
@@ -95,12 +107,21 @@ class Sink:
             elif not connection.left:  # the client went away before its delayed answer
                 self._close(connection)
             else:
-                most = min(connection.left, len(SCRAP))
-                self._got(connection, connection.socket.recv_into(SCRAP, most, socket.MSG_TRUNC))
+                most = min(connection.left, PACKET if self._rate else len(SCRAP))
+                count = connection.socket.recv_into(SCRAP, most, socket.MSG_TRUNC)
+                self._carry(count)
+                self._got(connection, count)
         except BlockingIOError:
             pass
         except OSError:
             self._close(connection)
+
+    def _carry(self, count: int) -> None:
+        """Waits until the line has carried so many bytes."""
+        if self._rate:
+            now = time.monotonic()
+            self._free_at = max(self._free_at, now - BURST) + count / self._rate
+            time.sleep(max(0.0, self._free_at - now))
 
     def _read_head(self, connection: Connection) -> None:
         data = connection.socket.recv(4096)
@@ -196,6 +217,6 @@ def _found(text: str) -> bytes:
 
 
 if __name__ == "__main__":
-    sink = Sink(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
+    sink = Sink(float(sys.argv[1]) if len(sys.argv) > 1 else 0.0)
     print(sink.port, flush=True)
     sink.serve(sys.stdin.fileno())

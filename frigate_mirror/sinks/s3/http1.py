@@ -103,7 +103,7 @@ class Connection:
             return
         body.seek(0)
         self._send(head)
-        while not self._answer_began and (piece := body.read(PIECE)):
+        while not self._answer_began and (piece := body.read(body.piece)):
             self._last_sign = time.monotonic()  # a file that pauses is no silence of the service
             self._send(piece)
 

@@ -20,7 +20,7 @@ from frigate_mirror.sinks.s3.endpoint import Endpoint
 from frigate_mirror.sinks.s3.http1 import Answer, Connection, Silence, Unanswered
 
 TCP_NOTSENT_LOWAT = 25  # Linux's number; not every build of Python has the name
-UNSENT = 128 * 1024
+UNSENT = 16 * 1024
 """Bytes that the kernel takes ahead of what it has sent. Without this limit it takes megabytes, and
 a paused upload goes on using the line until they are sent."""
 

@@ -9,8 +9,8 @@ from importlib import import_module
 from lab.bench.figures import Figure
 from lab.bench.lab import Lab
 
-NAMES = ("hook", "undisturbed", "latency", "live", "small", "large", "memory", "start", "growth",
-         "boot")  # fmt: skip
+NAMES = ("hook", "undisturbed", "latency", "live", "clips", "small", "large", "memory", "start",
+         "growth", "boot")  # fmt: skip
 
 
 def row(name: str) -> Callable[[Lab], Iterator[Figure]]:

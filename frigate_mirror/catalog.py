@@ -104,6 +104,11 @@ class Kind(Generic[S_contra]):
         found = self.find(subject, held)
         return nullcontext([found] if found else [])
 
+    def renew(self, held: Artifact, file: BinaryIO) -> Artifact | None:
+        """Returns a file that describes others as it is now, by what the held one in `file` says,
+        because the catalog does not know the subject any more. None if that is not possible."""
+        return None
+
     def flaw(self, file: BinaryIO) -> str:
         """Returns why the bytes in `file` are incomplete, in a few words, or an empty text."""
         return ""

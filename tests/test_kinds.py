@@ -333,12 +333,42 @@ def test_after_the_ledger_was_lost_a_document_keeps_what_only_it_knows(recorder:
     assert digests["snapshot"] == hashlib.sha256(recorder.objects()[".jpg"]).hexdigest()
 
 
-def test_a_document_whose_event_is_deleted_too_early_is_told(recorder: Recorder) -> None:
+def test_a_document_is_completed_although_frigate_has_deleted_the_event(
+    recorder: Recorder,
+) -> None:
+    recorder.record()
+    recorder.sink.fault = lambda key: no_network(key) if key.endswith(".mp4") else None
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.work()
+    before = recorder.document()
+    recorder.sql.execute("DELETE FROM event")
+    recorder.sql.execute("DELETE FROM timeline")
+    recorder.mirror.ledger.close()
+    recorder.open()
+    recorder.sink.fault = lambda key: None
+    recorder.clock.now += 3600.0
+    recorder.work()
+    after = recorder.document()
+    assert (before["complete"], after["complete"]) == (False, True)
+    assert [one["kind"] for one in after["files"]] == ["snapshot", "thumbnail", "clip"]
+    assert all(before[name] == after[name] for name in ("table", "timeline", "reviews"))
+    assert list((recorder.world.cache / ".s3_spool").iterdir()) == []
+
+
+@pytest.mark.parametrize("held", [None, "{}", "[" * 100_000])
+def test_a_document_that_cannot_be_completed_any_more_is_told(
+    recorder: Recorder, held: str | None
+) -> None:
     recorder.record()
     recorder.sink.fault = lambda key: no_network(key) if key.endswith(".mp4") else None
     recorder.mirror.intake.offer(recorder.event())
     recorder.work()
     recorder.sql.execute("DELETE FROM event")
+    for path in (recorder.world.cache / ".s3_spool").glob("metadata_*"):
+        if held is None:
+            path.unlink()
+        elif not path.name.endswith("~.json"):
+            path.write_text(held)
     recorder.sink.fault = lambda key: None
     recorder.clock.now += 3600.0
     recorder.work()
@@ -691,7 +721,11 @@ def test_a_clip_that_a_late_review_selects_is_made_then(tmp_path: Path) -> None:
     recorder.mirror.intake.offer(event_id)
     recorder.work()
     assert ".mp4" not in recorder.objects()
-    event_table.add_reviewed(recorder.sql, review)
+    recorder.sql.execute(
+        """INSERT INTO userreviewstatus (user_id, review_segment_id, has_been_reviewed)
+           VALUES ('admin', ?, 1)""",
+        (review,),
+    )
     recorder.mirror.sweep.look_for_selected()
     recorder.work()
     assert ".mp4" in recorder.objects()

@@ -66,8 +66,44 @@ class Documents(Kind[Event]):
     def find(self, event: Event, held: str) -> Artifact | None:
         event.check_names()
         own = artifact_id(METADATA, event.id)
-        every = [artifact_id(kind, event.id) for kind in (*self._kinds, *self._switched_off)]
-        known = dict(self._known([own, *every]))
+        known = self._known([own]).get(own)
+        reviews = _reviews(event, known.version if known else "")
+        document = {
+            "schema": SCHEMA,
+            "frigate": self._frigate or None,
+            "table": {"event": event.row},
+            "timeline": event.timeline,
+            "reviews": [{"id": name, "severity": reviews[name]} for name in sorted(reviews)],
+            **self._about_files(event.id, event),
+        }
+        key = self._keys.key(event.camera, event.id, event.started, ".json")
+        artifact = Artifact(
+            id=own,
+            camera=event.camera,
+            started=event.started,
+            key=key,
+            origin="",
+            size=0,
+            content_type=content_type(key),
+            metadata=describe(event),
+        )
+        uploaded = known.version if known and known.state == "uploaded" else None
+        return _written(artifact, document, reviews, uploaded)
+
+    def renew(self, held: Artifact, file: BinaryIO) -> Artifact | None:
+        try:
+            document = json.load(file)
+            reviews = {one["id"]: one["severity"] for one in document["reviews"]}
+            document |= self._about_files(subject_of(held.id), None)
+            return _written(held, document, reviews, None)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            return None  # other programs can write to the spool
+
+    def _about_files(self, event_id: str, event: Event | None) -> dict[str, Any]:
+        """Returns what the document says of the event's other files. The event is None if Frigate
+        does not know it any more."""
+        every = [artifact_id(kind, event_id) for kind in (*self._kinds, *self._switched_off)]
+        known = dict(self._known(every))
         # A file that was uploaded before its kind was switched off is still in the bucket.
         first = [
             one
@@ -76,28 +112,19 @@ class Documents(Kind[Event]):
             or (one in known and known[one].state in ("uploaded", "pending"))
         ]
         further = [
-            artifact_id(kind_of(one), event.id, part)
+            artifact_id(kind_of(one), event_id, part)
             for one in first
             if one in known
             for part in range(2, _parts(known[one]) + 1)
         ]
         if further:
             known |= self._known(further)
-        version = known[own].version if own in known else ""
-        reviews = _reviews(event, version)
-        uploaded = version if own in known and known[own].state == "uploaded" else None
         files = [self._with_digest(event, known[one]) for one in [*first, *further] if one in known]
-        complete = all(
-            one in known and known[one].state in ("uploaded", "gone", "unwanted")
-            for one in [*first, *further]
-        )
-        document = {
-            "schema": SCHEMA,
-            "complete": complete,
-            "frigate": self._frigate or None,
-            "table": {"event": event.row},
-            "timeline": event.timeline,
-            "reviews": [{"id": name, "severity": reviews[name]} for name in sorted(reviews)],
+        return {
+            "complete": all(
+                one in known and known[one].state in ("uploaded", "gone", "unwanted")
+                for one in [*first, *further]
+            ),
             "files": [_file(one) for one in files if one.state in ("uploaded", "pending")],
             "missing": [
                 {"kind": kind_of(one.id), "why": _why(one)}
@@ -105,30 +132,12 @@ class Documents(Kind[Event]):
                 if one.state not in ("uploaded", "pending", "waiting")
             ],
         }
-        try:
-            data, version = _dump(document), _version(document, uploaded)
-        except (ValueError, RecursionError) as error:
-            raise KeyFault(f"the row of event {event.id} cannot be written as JSON") from error
-        key = self._keys.key(event.camera, event.id, event.started, ".json")
-        return Artifact(
-            id=own,
-            camera=event.camera,
-            started=event.started,
-            key=key,
-            origin="",
-            size=len(data),
-            content_type=content_type(key),
-            metadata=describe(event),
-            version=f"{version} {json.dumps(reviews, sort_keys=True)}",
-            about={} if complete else INCOMPLETE,
-            opener=lambda artifact: BytesIO(data),
-        )
 
-    def _with_digest(self, event: Event, known: Known) -> Known:
+    def _with_digest(self, event: Event | None, known: Known) -> Known:
         """Returns `known` with its digest. A version that noted none may have uploaded it; then the
         digest is that of Frigate's file, if that still has the uploaded size."""
         kind = self._kinds.get(kind_of(known.id))
-        if known.digest or known.state != "uploaded" or kind is None or kind.bulk:
+        if known.digest or known.state != "uploaded" or kind is None or kind.bulk or event is None:
             return known
         with suppress(NotYet, NoFile, OSError):
             found = kind.find(event, "")
@@ -152,6 +161,27 @@ class Documents(Kind[Event]):
             if found is not None:
                 return found.open()
         raise FileNotFoundError(f"Frigate does not know the event of {artifact.id} any more")
+
+
+def _written(
+    artifact: Artifact,
+    document: Mapping[str, Any],
+    reviews: Mapping[str, str],
+    uploaded: str | None,
+) -> Artifact:
+    """Returns the artifact with the document as its bytes. `uploaded` is that of `_version`. Raises
+    KeyFault."""
+    try:
+        data, version = _dump(document), _version(document, uploaded)
+    except (ValueError, RecursionError) as error:
+        raise KeyFault(f"the row of {artifact.id} cannot be written as JSON") from error
+    return replace(
+        artifact,
+        size=len(data),
+        version=f"{version} {json.dumps(reviews, sort_keys=True)}",
+        about={} if document["complete"] else INCOMPLETE,
+        opener=lambda artifact: BytesIO(data),
+    )
 
 
 def _reviews(event: Event, version: str) -> dict[str, str]:

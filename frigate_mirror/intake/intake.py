@@ -365,11 +365,31 @@ class Intake(Generic[S]):
         try:
             self.look_for_files(ids)
             found = {candidate.id for candidate in self._candidates(ids)}
-            if deleted := [one for one in ids if one not in found]:
-                self._ledger.mark(deleted, "its event was deleted before all files were uploaded")
+            self._renew([one for one in ids if one not in found])
         except (CatalogError, LedgerError):
             self._to_follow.update(subjects)
             raise
+
+    def _renew(self, artifact_ids: Iterable[str]) -> None:
+        """Brings held files that describe others up to date, of subjects that the catalog does not
+        know any more. Marks those that cannot be brought up to date. Raises LedgerError."""
+        for held_id in artifact_ids:
+            held, renewed = self._spool.described(held_id), None
+            if held is not None:
+                with suppress(OSError), self._spool.open_held(held_id) as file:
+                    renewed = self._kinds[kind_of(held_id)].renew(held, file)
+            if renewed is None:
+                why = "its event was deleted before all files were uploaded"
+                self._ledger.mark([held_id], why)
+            elif not self._is_known(renewed):
+                self._queue(renewed, Priority.BACKLOG)
+
+    def _is_known(self, artifact: Artifact) -> bool:
+        """Returns whether this version is uploaded or in the queue."""
+        known = self._ledger.known([artifact.id]).get(artifact.id)
+        if known is None or known.state not in ("uploaded", "pending"):
+            return False
+        return known.version == artifact.version
 
     # -- from a candidate to the queue
 

@@ -143,7 +143,7 @@ class Ledger:
             sql.executemany(
                 """UPDATE artifact SET flaw = ?1, about = NULL, acknowledged = 0
                    WHERE id = ?2 AND state = 'uploaded' AND flaw = ''
-                     AND json_extract(about, '$.complete') = 0""",
+                     AND ifnull(json_extract(about, '$.complete') = 0, 0)""",
                 [(flaw, artifact_id) for artifact_id in artifact_ids],
             )
 
@@ -236,8 +236,7 @@ class Ledger:
         """Returns the ids of the uploaded artifacts whose `about` says that they are not complete
         yet."""
         rows = self._database.select_aside(
-            """SELECT id FROM artifact
-               WHERE state = 'uploaded' AND json_extract(about, '$.complete') = 0"""
+            f"SELECT id FROM artifact WHERE state = 'uploaded' AND {_INCOMPLETE}"
         )
         return [artifact_id for (artifact_id,) in rows]
 
@@ -264,9 +263,12 @@ class Ledger:
 
     def wants_file(self, artifact_id: str) -> bool:
         """Returns whether the artifact's file will be read again: the artifact waits for it, is in
-        the queue, or is a dead letter."""
-        states = [state for (state,) in self._of("state", [artifact_id])]
-        return bool(states) and states[0] not in ("uploaded", "gone", "unwanted")
+        the queue, is a dead letter, or is uploaded and not complete yet."""
+        rows = self._of(f"state, {_INCOMPLETE}", [artifact_id])
+        return any(
+            bool(incomplete) if state == "uploaded" else state not in ("gone", "unwanted")
+            for state, incomplete in rows
+        )
 
     def _of(self, columns: str, artifact_ids: Collection[str]) -> list[Any]:
         ids, rows = list(artifact_ids), []
@@ -322,7 +324,8 @@ class Ledger:
     def settle(self, done: Collection[Settled]) -> set[str]:
         """Records in one commit that the bucket holds these artifacts, and unclaims them. Clears
         the columns that only the queue needs. An artifact that was queued again in a newer version
-        meanwhile stays in the queue. Returns the ids of those that stay."""
+        meanwhile stays in the queue. Returns the ids of those whose file will be read again: those
+        that stay, and those whose `about` says that they are not complete yet."""
         with self._database.writing() as sql:
             sql.executemany(
                 """UPDATE artifact SET settled = ?1, attempts = attempts + 1, error = NULL,
@@ -343,9 +346,10 @@ class Ledger:
                 newest = max(one.at for one in done)
                 sql.execute(schema.SET_NOTE, (_LAST_UPLOAD, repr(newest)))
         ids = [one.id for one in done]
-        states = self._of("id, state", ids)  # if this fails, `done` is settled once more
+        # If this fails, `done` is settled once more.
+        states = self._of(f"id, state, {_INCOMPLETE}", ids)
         self.unclaim(*ids)
-        return {artifact_id for artifact_id, state in states if state == "pending"}
+        return {one for one, state, incomplete in states if state == "pending" or incomplete}
 
     def defer(self, artifact_id: str, due: float, error: str, *, charged: bool) -> None:
         """Puts an artifact off until `due`, behind the live ones. If `charged`, the attempt counts
@@ -722,5 +726,6 @@ class Ledger:
             raise self._database.distrust(f"a row makes no sense: {error}") from error
 
 
+_INCOMPLETE = "ifnull(json_extract(about, '$.complete') = 0, 0)"
 _FORGOTTEN, _LAST_UPLOAD = "forgotten uploads", "last upload"  # notes
 _CHOSEN = "?3 IN ('', camera) AND (?2 = '' OR instr(id || ':', ':' || ?2 || ':'))"

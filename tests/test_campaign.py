@@ -133,7 +133,7 @@ def test_a_plan_is_the_same_for_the_same_seed_and_sees_every_fault_first() -> No
     names = [fault.name for fault in faults]
     assert {one.faults[0].name for one in planned[: len(names) + 16]} == set(names)
     alone = Counter(one.faults[0].name for one in planned if len(one.faults) == 1)
-    assert min(alone.values()) >= 2
+    assert alone == {fault.name: fault.runs for fault in faults}
     assert alone["kill -9 at random moments"] * KILLS >= 500
     assert all(len(one.faults) == 1 for one in planned[: alone.total()])
     assert pairs(faults, 7, 5) != pairs(faults, 8, 5)

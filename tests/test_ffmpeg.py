@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from frigate_mirror.frigate.ffmpeg import (
     NoFfmpeg,
     find_ffmpeg,
 )
-from tests.rig import processes
+from tests.rig import ROOT, processes
 from tests.rig.waiting import until
 
 
@@ -158,6 +160,21 @@ def test_stop_ends_a_run_and_all_that_it_started(output: Path) -> None:
     ended(pids)
     with pytest.raises(FfmpegStopped):
         ffmpeg.run([], output, output.parent)
+
+
+def test_a_hung_ffmpeg_does_not_outlive_a_mirror_that_is_killed(output: Path) -> None:
+    pids = output.parent / "pids"
+    lines = (f"echo $$ > {pids}.new", f"mv {pids}.new {pids}", "exec sleep 1000")
+    stub = script(output.parent / "ffmpeg", *lines)
+    words = f"""
+from pathlib import Path
+from frigate_mirror.frigate.ffmpeg import Ffmpeg
+Ffmpeg({stub!r}).run([], Path({str(output)!r}), Path({str(output.parent)!r}))
+"""
+    with subprocess.Popen([sys.executable, "-c", words], cwd=ROOT) as mirror:
+        until(pids.exists)
+        mirror.kill()
+    ended(pids)
 
 
 def test_what_ffmpeg_prints_just_before_it_ends_is_read(output: Path) -> None:

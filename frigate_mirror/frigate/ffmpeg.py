@@ -24,7 +24,11 @@ from frigate_mirror.untrusted import plain
 
 BUNDLED = Path("/usr/lib/ffmpeg")  # Frigate's image has .../{version}/bin/ffmpeg
 QUIET = ("-nostdin", "-hide_banner", "-loglevel", "error", "-y")
-LOW_PRIORITY = (("nice", "-n", "19"), ("ionice", "-c", "3"))
+PREFIXES = (
+    ("setpriv", "--pdeathsig", "KILL"),  # so that it ends with this process, even if that is killed
+    ("nice", "-n", "19"),
+    ("ionice", "-c", "3"),
+)
 TICK = 0.25  # seconds between two looks at a running ffmpeg
 LAST_WORDS = 4_096  # bytes of its messages that are kept
 TO_DIE = 10.0  # seconds; a process that waits for a dead disk cannot even be killed
@@ -78,7 +82,7 @@ class Ffmpeg:
         self._silent = silent
         self._clock = clock
         self._stopping = threading.Event()
-        self._prefix = [word for words in LOW_PRIORITY if _works(words) for word in words]
+        self._prefix = [word for words in PREFIXES if _works(words) for word in words]
 
     def stop(self) -> None:
         """Ends a run in another thread, and prevents further ones."""

@@ -302,7 +302,11 @@ class Intake(Generic[S]):
                     waiting_id, camera, started, now + error.seconds, looks, bulk=True
                 )
             except NoFile as error:
-                self._note_absent([(waiting_id, camera, started, str(error))])
+                # An earlier process may have made it, and died before it could queue it.
+                if held := self._held(waiting_id):
+                    self._queue(held, Priority.BACKLOG)
+                else:
+                    self._note_absent([(waiting_id, camera, started, str(error))])
             except OSError as error:
                 self._unmade[waiting_id] = str(error)
                 self._ledger.wait(waiting_id, camera, started, now + AFTER_FAILURE, looks,

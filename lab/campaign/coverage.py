@@ -136,6 +136,28 @@ ASKED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "a loss shows in health until it is acknowledged or retried": ("losses",),
         "health is never OK while an offered event is missing": (EVERYWHERE,),
     },
+    "All files of an event": {
+        "snapshot, thumbnail, clip and metadata agree with each other and with Frigate": (
+            "kinds",),
+        "recordings deleted while a clip is made": ("recordings deleted while a clip is made",),
+        "ffmpeg killed": ("ffmpeg is killed",),
+        "ffmpeg hung": ("ffmpeg hangs", "ffmpeg hangs for its whole minute"),
+        "ffmpeg missing": ("there is no ffmpeg", "ffmpeg goes away and comes back"),
+        "ffmpeg writes rubbish": (
+            "ffmpeg writes rubbish", "ffmpeg fails", "ffmpeg does anything"),
+        "a full disk in the middle of a clip": (
+            "no space for clips", "no space for pictures while clips are held"),
+        "the child killed at every step": (
+            "the mirror dies at every step", "the mirror dies at every step, without ffmpeg",
+            "the mirror dies with the only copy of a clip",
+            "the mirror is killed while ffmpeg works"),
+        "event rows changed or deleted while they are read": (
+            "rows change while they are read", "rows are deleted while they are read"),
+        "retention deletes rows, recordings and pictures": (
+            "Frigate deletes all of an event whose files are in the bucket",
+            "Frigate deletes all of an event whose files wait in an outage"),
+        "2,000 events": ("2,000 events with all files",),
+    },
 }  # fmt: skip
 
 

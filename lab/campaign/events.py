@@ -47,10 +47,15 @@ class Event:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Its files in clips: the picture and, beside a .jpg, the clean copy that some versions
-        write."""
+        """Its files in clips: the picture, beside a .jpg the clean copy that some versions write,
+        and the thumbnail."""
         stem, jpg, _ = self.file.rpartition(".jpg")
-        return (self.file, f"{stem}-clean.webp") if jpg else (self.file,)
+        clean = (f"{stem}-clean.webp",) if jpg else ()
+        return (self.file, *clean, self.thumbnail)
+
+    @property
+    def thumbnail(self) -> str:
+        return f"thumbs/{self.camera}/{self.id}.webp"
 
     @property
     def last_word(self) -> str:
@@ -104,3 +109,14 @@ def write(folder: Path, event: Event, picture: bytes, version: str) -> None:
     (folder / event.file).write_bytes(picture)
     if version == "0.17":
         (folder / f"{event.camera}-{event.id}-clean.webp").write_bytes(WEBPS[0])
+
+
+def thumbnail_of(event: Event) -> bytes:
+    """The event's thumbnail, which differs from every other one."""
+    return photograph(random.Random(event.id), webp=True)
+
+
+def write_thumbnail(folder: Path, event: Event) -> None:
+    path = folder / event.thumbnail
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(thumbnail_of(event))

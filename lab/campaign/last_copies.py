@@ -48,7 +48,7 @@ def _left(world: World) -> list[str]:
 
 def missing(world: World) -> set[str]:
     """The ids of owed events that are not in the bucket."""
-    return world.owed().keys() - world.oracle.present().keys()
+    return world.owed().keys() - world.oracle.arrived()
 
 
 def wait_until_there(world: World, when: str, within: float = LONGEST_UPLOAD) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass, field
 
 from lab.campaign.events import Event
@@ -62,6 +62,10 @@ class Oracle:
             found.setdefault(match[0] if match else "", []).append(key)
         return found
 
+    def arrived(self) -> Set[str]:
+        """The ids of the events of which everything is there."""
+        return self.present().keys()
+
     def holds(self, event: Event) -> bool:
         """Whether the bucket has the event's present picture, byte for byte."""
         keys = self.present().get(event.id, [])
@@ -77,7 +81,7 @@ class Oracle:
         seconds."""
         began = time.monotonic()
         while True:
-            missing = set(owed()) - self.present().keys()
+            missing = set(owed()) - self.arrived()
             took = time.monotonic() - began
             if not missing:
                 return took
@@ -97,11 +101,14 @@ class Oracle:
                 verdict.duplicated.append(event_id)
             for key in keys:
                 self._judge_object(key, known[event_id], verdict)
+        self._judge_planted(verdict)
+        return verdict
+
+    def _judge_planted(self, verdict: Verdict) -> None:
         there = set(self._bucket.keys())
         for key, body in self._planted.items():
             if key not in there or self._bucket.get(key) != body:
                 verdict.wrong.append(key)
-        return verdict
 
     def _judge_object(self, key: str, event: Event, verdict: Verdict) -> None:
         ending = event.file.rpartition(".")[2]

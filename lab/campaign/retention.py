@@ -41,18 +41,26 @@ class Frigate(Protocol):
 
 
 class Retention(threading.Thread):
-    """Deletes a `share` of the pictures, 0 to 1, and with `rows_too` their rows too.
+    """Deletes a `share` of the pictures, 0 to 1, and with `rows_too` their rows too. With `flags`
+    it notes in the row that the event has no snapshot any more.
 
     It is `paused` while a fault prevents the mirror from reading any picture."""
 
     def __init__(
-        self, frigate: Frigate, rng: random.Random, share: float, *, rows_too: bool
+        self,
+        frigate: Frigate,
+        rng: random.Random,
+        share: float,
+        *,
+        rows_too: bool,
+        flags: bool = False,
     ) -> None:
         super().__init__(name="retention", daemon=True)
         self._frigate = frigate
         self._rng = rng
         self.share = share
         self.rows_too = rows_too
+        self._flags = flags
         self._stopped = threading.Event()
         self._chances: dict[str, float] = {}
         self._mirror = (0, 0.0, 0.0)
@@ -107,10 +115,15 @@ class Retention(threading.Thread):
         """Deletes the row first and then the files; Frigate's own cleanup has no fixed order. It
         leaves what is not a file."""
         if self.rows_too:
-            name = f"file:{self._frigate.database}?mode=rw"
-            with closing(sqlite3.connect(name, uri=True, timeout=20)) as database, database:
-                database.execute("DELETE FROM event WHERE id = ?", (event.id,))
+            self._execute("DELETE FROM event WHERE id = ?", event)
+        elif self._flags:
+            self._execute("UPDATE event SET has_snapshot = 0 WHERE id = ?", event)
         for file in event.files:
             with suppress(FileNotFoundError, IsADirectoryError):
                 (self._frigate.clips / file).unlink()
         self.deleted += 1
+
+    def _execute(self, statement: str, event: Event) -> None:
+        name = f"file:{self._frigate.database}?mode=rw"
+        with closing(sqlite3.connect(name, uri=True, timeout=20)) as database, database:
+            database.execute(statement, (event.id,))

@@ -34,7 +34,7 @@ def make(world: World, now: float | None = None, change: Change = lambda one: on
     at = world.now if now is None else now
     event, picture = events.happen(world.rng, at, world.version)
     event = change(event)
-    events.write(world.clips, event, picture, world.version)
+    world.write(event, picture)
     return event
 
 

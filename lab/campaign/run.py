@@ -134,7 +134,7 @@ def conclude(world: World, bound: float) -> float | None:
     seconds = world.oracle.wait(lambda: world.owed().keys(), bound, world.lab.rest)
     world.retention.stop()
     if seconds is None:
-        missing = len(world.owed().keys() - world.oracle.present().keys())
+        missing = len(world.owed().keys() - world.oracle.arrived())
         world.complaints.append(f"{missing} not in the bucket after {bound:g} s")
         if told.status(world)["health"] == told.OK:
             world.complaints.append("health says OK while they are missing")

@@ -27,8 +27,10 @@ from lab.campaign.host import Host, Tail
 from lab.campaign.lab import Lab
 from lab.campaign.oracle import Oracle
 from lab.campaign.proxy import Proxy
+from lab.campaign.recordings import Recordings
 from lab.campaign.retention import Retention
-from tests.rig import STANDIN, processes
+from lab.campaign.sets import SetOracle
+from tests.rig import STANDIN, event_table, ffmpeg, processes
 
 log = logging.getLogger("campaign")
 SHIM = Path(__file__).resolve().parent / "hostside" / "shim"
@@ -39,11 +41,34 @@ SHORT = {"MIRROR_SWEEP_INTERVAL": "1", "MIRROR_CHECK_INTERVAL": "1", "S3_CONNECT
          "S3_READ_TIMEOUT": "2", "MIRROR_STATS_INTERVAL": "5", "MIRROR_DRAIN_SECONDS": str(DRAIN),
          "MIRROR_BATCH_SIZE": "4"}  # fmt: skip
 LOOK_EVERY = 0.02  # seconds between two looks
+ALL_KINDS = {"MIRROR_KINDS": "snapshot,thumbnail,clip,metadata"}
+FFMPEG = Path(__file__).resolve().parent / "hostside" / "ffmpeg.py"
+LATEST = 10.0
+HASTE: dict[str, dict[str, Any]] = {
+    "frigate_mirror.frigate.clips": {
+        "LATEST": LATEST, "STILL_TAIL": 6.0, "AFTER_FAILURE": 1.0, "LOOK_AGAIN": 0.5},
+    "frigate_mirror.frigate.ffmpeg": {"Ffmpeg": {"silent": 2.0}},
+    "frigate_mirror.intake.intake": {"AFTER_FAILURE": 1.0},
+    "frigate_mirror.intake.sweep": {"COMPARE_EVERY": 2.0},
+}  # fmt: skip
+"""Waits of the mirror, in seconds, that would otherwise make a run take minutes."""
+STEPS = {
+    "frigate_mirror.frigate.clipmaker": ["ClipMaker.make"],
+    "frigate_mirror.frigate.database": ["_with_rows"],
+    "frigate_mirror.frigate.documents": ["Documents.find"],
+    "frigate_mirror.intake.intake": ["Intake.follow"],
+    "frigate_mirror.ledger.ledger": ["Ledger.add", "Ledger.settle", "Ledger.wait"],
+    "frigate_mirror.spool": ["Spool.hold", "Spool.release"],
+    "s3": ["S3Sink.put"],
+}
+"""Steps on the way of an event's files at which the mirror can be made to die."""
 PAUSES = "0.05 0.1 0.2"
 
 
 class World:
-    """`version` is the version of Frigate. `environ` are further settings of this run."""
+    """`version` is the version of Frigate. `environ` are further settings of this run. With
+    ALL_KINDS among them, Frigate records, events have thumbnails, and the oracle looks at all files
+    of an event."""
 
     def __init__(
         self,
@@ -62,11 +87,14 @@ class World:
         self._hosts = 0
         self._shim: dict[str, Any] = {}
         self._undoings: list[Callable[[], object]] = []
+        self.all_kinds = "MIRROR_KINDS" in (environ or {})
         self._make_folder()
         self._make_bucket(tls)
         self.environ = self._environ(tls)
         for name, value in (environ or {}).items():
             self.environ[name] = value.replace("{folder}", str(self.folder))
+        if self.all_kinds:
+            self._make_recorder()
         self._make_retention()
 
     def _make_folder(self) -> None:
@@ -89,13 +117,39 @@ class World:
         self.proxy = Proxy(self.lab.server.plain_endpoint, own, context)
         self.proxy.latency = (0.0, self.rng.choice((0.0, 0.02, 0.1)))
         self.prefix = self.rng.choice(("", "frigate", "frigate/snapshots"))
-        self.oracle = Oracle(self.bucket, self.prefix)
+        self.recordings = Recordings(self.database)
+        self.oracle = (
+            SetOracle(self.bucket, self.prefix, self.database, self.recordings, LATEST)
+            if self.all_kinds
+            else Oracle(self.bucket, self.prefix)
+        )
+
+    def _make_recorder(self) -> None:
+        """Lets all cameras but the last one record, and puts an ffmpeg that can misbehave in the
+        mirror's way."""
+        segments = self.folder / "segments"
+        segments.mkdir()
+        movies = list(event_table.SEGMENTS.values())
+        for number, camera in enumerate(events.CAMERAS[:-1]):
+            shutil.copy(movies[number % len(movies)], segments / f"{camera}.mp4")
+        self.ffmpeg = self.folder / "bin" / "ffmpeg"
+        self.ffmpeg.parent.mkdir()
+        words = f'{sys.executable} -IS {FFMPEG} {ffmpeg.ffmpeg()} "$@"'
+        self.ffmpeg.write_text(f"#!/bin/sh\nexec {words}\n")
+        self.ffmpeg.chmod(0o755)
+        self.environ["STANDIN_SEGMENTS"] = str(segments)
+        self.environ["PATH"] = f"{self.ffmpeg.parent}:{self.environ['PATH']}"
+        self.change(constants=HASTE, steps=STEPS)
 
     def _make_retention(self) -> None:
         drawn = self.rng.choice((0.0, 0.5, 0.9))
         share = drawn if self.lab.share is None else self.lab.share
         own = random.Random(self.rng.random())
-        self.retention = Retention(self, own, share, rows_too=self.rng.random() < 0.4)
+        rows_too = self.rng.random() < 0.4
+        self.retention = Retention(
+            # A clip takes longer than the fair chance, and the last document longer than a clip.
+            self, own, share, rows_too=rows_too and not self.all_kinds, flags=self.all_kinds
+        )  # fmt: skip
 
     def _environ(self, tls: bool) -> dict[str, str]:
         """The environment of Frigate's container, without this machine's own settings."""
@@ -153,9 +207,15 @@ class World:
         if self.host is None or not self.host.alive:
             return None
         event, picture = events.happen(self.rng, self.now, self.version)
-        events.write(self.clips, event, picture, self.version)
+        self.write(event, picture)
         self.send(event)
         return event
+
+    def write(self, event: Event, picture: bytes) -> None:
+        """Writes the event's picture, and its thumbnail if this run looks at thumbnails."""
+        events.write(self.clips, event, picture, self.version)
+        if self.all_kinds:
+            events.write_thumbnail(self.clips, event)
 
     def send(self, event: Event, *, known: bool = True) -> None:
         """Lets Frigate handle an event whose picture is there already. The event is owed once its

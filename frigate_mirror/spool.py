@@ -50,7 +50,7 @@ _UNFIT = re.compile("[\0-\x1f\x7f\ud800-\udfff]")  # neither a header nor SQLite
 @dataclass(slots=True)
 class _Room:
     """What the spool may hold of the usual files, or of the bulk ones: at most `limit` bytes.
-    `missed` says that a file may not be held that should be."""
+    `missed` says that a file that should be held may be missing."""
 
     limit: int
     setting: str
@@ -61,8 +61,8 @@ class _Room:
 
 class Spool(Part):
     """The folder `folder`, which holds at most `limit` bytes, and besides at most `bulk_limit`
-    bytes of the files of `bulk_kinds`. With a limit of 0 it holds none. Bulk files are the first to
-    go when the disk is full. `clock` gives Unix seconds."""
+    bytes of the files of `bulk_kinds`. With a limit of 0 it holds none. When the disk is full, bulk
+    files are deleted first. `clock` gives Unix seconds."""
 
     def __init__(
         self,

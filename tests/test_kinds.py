@@ -1305,3 +1305,34 @@ def test_a_part_that_a_clip_no_longer_has_when_it_is_made_again_is_lost(tmp_path
     recorder.work()
     assert recorder.counts()["clip"] == {"uploaded": 1, "lost": 1}
     assert recorder.document()["complete"] is False and recorder.mirror.status().reasons
+
+
+def test_a_clip_waits_for_the_last_sight_of_its_object_and_not_for_an_earlier_one(
+    recorder: Recorder,
+) -> None:
+    recorder.record(0, 3)
+    recorder.offer(recorder.event(started=ENDED - 4, lasted=4.0))  # first seen in time, last not
+    assert not made(recorder, 21)
+    recorder.record(3, 4)
+    assert made(recorder, 23)
+
+
+def test_a_change_of_an_event_without_a_snapshot_is_found_by_the_next_sweep(
+    recorder: Recorder,
+) -> None:
+    event_id = recorder.event(picture=False)
+    recorder.world.without_snapshot(event_id)
+    recorder.mirror.intake.offer(event_id)
+    recorder.work()
+    recorder.sql.execute("UPDATE event SET sub_label = 'Zoë'")
+    recorder.mirror.sweep.sweep()
+    recorder.work()
+    assert recorder.document()["table"]["event"]["sub_label"] == "Zoë"
+
+
+def test_bytes_in_a_row_are_written_in_hex(recorder: Recorder) -> None:
+    event_id = recorder.event()
+    recorder.sql.execute("UPDATE event SET sub_label = ?", (b"\xff\x00",))
+    recorder.mirror.intake.offer(event_id)
+    recorder.work()
+    assert recorder.document()["table"]["event"]["sub_label"] == "ff00"

@@ -39,9 +39,9 @@ STILL_TAIL = 20.0  # seconds after the end for which a clip waits for what follo
 LATEST = 120.0  # seconds after the end; what Frigate has not stored by then never comes
 AFTER_FAILURE = 30.0  # seconds
 MOST_FAILURES = 2  # of ffmpeg for one event; then its segments are mirrored as they are
-MOST_GAPS = 100  # that are told
+MOST_GAPS = 100  # that the document lists
 RAW = "raw "
-"""Begins the origin of a part that is a segment as it is."""
+"""The origin of a part that is an unchanged segment begins with this word."""
 
 
 class Clips(Kind[Event]):
@@ -110,7 +110,7 @@ class Clips(Kind[Event]):
         try:
             since, until, part, newest = map(float, artifact.origin.split())
         except ValueError:
-            raise FileNotFoundError(f"{artifact.id} says of no recording") from None
+            raise FileNotFoundError(f"the origin of {artifact.id} names no recording") from None
         found = self._database.recordings(artifact.camera, since, until)
         segments = [segment for segment in found if segment.start <= newest]
         with self._turn:
@@ -301,7 +301,7 @@ class Clips(Kind[Event]):
 
 
 def _told(gaps: Sequence[tuple[float, float]], notes: str, parts: int) -> dict[str, object]:
-    """Returns what is told of the whole clip, beside its first part."""
+    """Returns what the document says of the whole clip, in the entry of its first part."""
     told: dict[str, object] = {"gaps": [list(gap) for gap in gaps[:MOST_GAPS]], "note": notes}
     return told | ({"parts": parts} if parts > 1 else {})
 

@@ -1,4 +1,4 @@
-"""Finds Frigate's ffmpeg and runs it at a low priority, without ever waiting for it in vain.
+"""Finds Frigate's ffmpeg and runs it at a low priority, and ends it if it hangs.
 
 FfmpegError         ffmpeg did not do its work; a later try may succeed
   NoFfmpeg          it cannot be started

@@ -201,8 +201,8 @@ class Intake(Generic[S]):
         self._ledger.shelve(ids, "MIRROR_KINDS: it is not among them", self._clock())
 
     def hold_bulk(self, most: int) -> None:
-        """Does the same for bulk files, at most so many, because they take long to make. Raises
-        LedgerError."""
+        """Holds bulk files that could not be held before, at most `most`, because they take long to
+        make. Raises LedgerError."""
         self._hold_pending(lambda one: self._is_bulk(one) and self._spool.lacks(one), most)
 
     def _hold_pending(self, wanted: Callable[[str], bool], most: int | None = None) -> None:
@@ -334,7 +334,7 @@ class Intake(Generic[S]):
         priority = self._priority_of(subject)
         try:
             with candidate.kind.make(subject, self._spool.path(candidate.id)) as artifacts:
-                # The first one comes last, because the sweep asks only for that one.
+                # The first part is queued last. After a crash it still waits, so all are made again.
                 for artifact in reversed(artifacts):
                     self._queue(artifact, priority)
         except KeyFault as fault:

@@ -379,8 +379,8 @@ class Ledger:
         self._database.change(statement, (now, error, artifact_id))
 
     def give_up(self, artifact_id: str, error: str, now: float, *, lost: bool = False) -> None:
-        """Stops waiting for a file. The artifact never had one, unless it was a dead letter before
-        or `lost` says that nobody can tell: then it is a dead letter."""
+        """Stops waiting for a file. The artifact becomes a dead letter if it was one before, or if
+        `lost` says that nobody can tell whether there is a file. Otherwise it has none."""
         change = """state = CASE WHEN error IS NULL AND NOT ? THEN 'gone' ELSE 'lost' END,
                     settled = ?, error = ?"""
         self._decide(artifact_id, "waiting", change, lost, now, error)

@@ -41,7 +41,7 @@ class Line:
 
     def give_way(self, size: int) -> None:
         """Waits until no live upload is under way and the bandwidth allows the next `size` bytes,
-        but never longer than the service does."""
+        but never longer than LONGEST_PAUSE."""
         until = time.monotonic() + LONGEST_PAUSE
         with self._changed:
             self._changed.wait_for(lambda: self._live == 0, LONGEST_PAUSE)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -69,3 +71,34 @@ def replacing(path: Path, mark: str = "") -> Iterator[BinaryIO]:
         with suppress(OSError):
             partial.unlink()
         raise
+
+
+_own: list[int] = []
+"""Descriptors of the folders that this process has made for itself. They stay open."""
+
+
+def own_folder(parent: Path) -> Path:
+    """Makes a folder below `parent` that counts as abandoned when this process has ended, however
+    it ends. Raises OSError."""
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = tempfile.mkdtemp(dir=parent)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    _own.append(descriptor)
+    return Path(folder)
+
+
+def remove_abandoned(parent: Path) -> None:
+    """Deletes the folders below `parent` whose processes have ended. Process ids would not tell,
+    because those of a container begin anew at each start."""
+    with suppress(OSError):
+        for folder in parent.iterdir():
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            lock = os.open(folder, flags)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            except BlockingIOError:
+                continue
+            finally:
+                os.close(lock)

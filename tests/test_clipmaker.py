@@ -306,9 +306,10 @@ def test_a_link_in_place_of_a_segment_is_not_followed(recordings: Path, folder: 
     secret = folder.parent / "secret"
     Path(known[1].path).rename(secret)
     Path(known[1].path).symlink_to(secret)
-    with pytest.raises(OSError):
-        maker(folder).make(known, T, T + 12)
-    assert files_in(folder) == []
+    clip = maker(folder).make(known, T, T + 12)
+    check(clip)
+    assert clip.flaw.startswith(f"the segment {known[1].path} is no file")
+    assert clip.gaps == ((known[1].start, known[1].end),)
 
 
 # -- an ffmpeg that fails
@@ -374,13 +375,17 @@ def test_a_full_disk_in_the_middle_of_a_clip_is_an_error_that_leaves_no_file(
     recordings: Path, folder: Path
 ) -> None:
     folder.mkdir()
-    mounting = ["mount", "-t", "tmpfs", "-o", "size=100k", "none", str(folder)]
+    mounting = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(folder)]
     if subprocess.run(mounting, capture_output=True).returncode:
         pytest.skip("mounting a disk is not permitted here")
+    other = folder / "other"
+    fill = stub(folder.parent, f'cat /dev/zero > {other}; exec $FFMPEG "$@"')
     try:
-        with pytest.raises(OSError, match="disk is full"):
-            maker(folder).make(rows(recordings), T, T + 12)
-        assert files_in(folder) == []
+        clips = maker(folder, fill)
+        for why in ("disk is full", "too little room"):
+            with pytest.raises(OSError, match=why):
+                clips.make(rows(recordings), T, T + 12)
+            assert files_in(folder) == [other]
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 

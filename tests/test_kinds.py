@@ -9,6 +9,8 @@ import os
 import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -31,6 +33,7 @@ from frigate_mirror.sinks.sink import Unavailable
 from frigate_mirror.spool import Spool
 from tests.rig import ROOT, STANDIN, event_table, ffmpeg
 from tests.rig.sinks import FaultySink
+from tests.rig.waiting import until
 from tests.rig.worlds import DAY, NOW, Clock, World
 
 ALL = "snapshot,thumbnail,clip,metadata"
@@ -633,6 +636,56 @@ def test_a_disk_that_comes_back_gives_the_clip(recorder: Recorder) -> None:
     recorder.work()
     assert recorder.document()["complete"] is True and recorder.objects()[".mp4"]
     assert recorder.mirror.status().health in ("OK", "UNKNOWN")
+
+
+SLOW = """#!/bin/sh
+sleep 60 &
+echo $! > {pid}
+echo half > "$(eval echo \\${{$#}})"
+wait
+"""
+
+
+def test_a_stop_ends_an_ffmpeg_at_work_and_leaves_nothing_of_its_clip(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, pid = tmp_path / "ffmpeg", tmp_path / "pid"
+    slow.write_text(SLOW.format(pid=pid))
+    slow.chmod(stat.S_IRWXU)
+    monkeypatch.setattr(registry, "find_ffmpeg", lambda configured: str(slow))
+    recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    making = threading.Thread(target=recorder.mirror.sweep.make)
+    making.start()
+    until(lambda: pid.exists() and pid.read_text().endswith("\n"))
+    recorder.mirror.stop(drain=0.0)
+    left = [path for path in (recorder.world.cache / ".s3_clips").rglob("*") if path.is_file()]
+    assert left == []
+    making.join()
+    until(lambda: not Path(f"/proc/{pid.read_text().strip()}/environ").exists())
+    assert recorder.counts()["clip"] == {"waiting": 1}
+
+
+def test_the_folder_of_a_process_that_was_killed_is_deleted_at_the_next_start(
+    recorder: Recorder,
+) -> None:
+    work = recorder.world.cache / ".s3_clips"
+    recorder.record()
+    recorder.mirror.intake.offer(recorder.event())
+    recorder.work()
+    [own] = work.iterdir()
+    program = """
+import sys
+from pathlib import Path
+from frigate_mirror.files import own_folder
+print(own_folder(Path(sys.argv[1])))
+"""
+    words = [sys.executable, "-c", program, str(work)]
+    made = subprocess.check_output(words, text=True, cwd=ROOT)
+    assert Path(made.strip()).is_dir()
+    recorder.mirror.ledger.close()
+    recorder.open()
+    assert list(work.iterdir()) == [own], "this process is alive"
 
 
 # -- parts

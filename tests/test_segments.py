@@ -49,6 +49,19 @@ def test_a_segment_that_is_there_twice_or_shows_nothing_new_is_left_out() -> Non
     assert len(chain(rows((0, 10), (15, 12)), 0, 20).segments) == 1, "it ends before it starts"
 
 
+def test_of_two_recorders_at_once_one_chain_is_taken() -> None:
+    mine, other = ((0, 10), (10, 20), (20, 30)), ((3, 13), (13, 23), (23, 33))
+    found = chain(rows(*mine, *other), 1, 29)
+    assert [one.start for one in found.segments] == [0, 10, 20]
+    assert found.covered == ((1, 29),)
+
+
+def test_a_clock_that_was_set_back_leaves_no_gap() -> None:
+    found = chain(rows((0, 10), (6, 16), (16, 26)), 0, 25)
+    assert [one.start for one in found.segments] == [0, 6, 16]
+    assert found.gaps == ()
+
+
 times = st.floats(0, 100)
 
 

@@ -169,13 +169,15 @@ class ClipMaker:
     def _join(self, held: Sequence[_Held], since: float, until: float, path: Path) -> ClipPart:
         """Copies segments with the same codecs into one file."""
         lines = ["ffconcat version 1.0"]
-        planned = 0.0
+        planned = again = 0.0
         start = end = 0.0
         for one in held:
             last = min(one.movie.duration, until - one.segment.start)
             first = min(last, max(0.0, since - WHOLE_SECOND - one.segment.start))
             if one is not held[0] and end - one.segment.start > TOLERANCE:
-                first = min(last, end - one.segment.start)  # two recorders, or a clock set back
+                first = again = end - one.segment.start  # two recorders, or a clock set back
+                if first >= last:
+                    continue
             lines.append(f"file {one.name}")
             if first > 0:
                 lines.append(f"inpoint {first:.6f}")
@@ -185,7 +187,8 @@ class ClipMaker:
                 start = one.segment.start + first
             end = one.segment.start + last
             # ffmpeg lets a segment begin where all tracks of the one before it have ended.
-            planned += (last if one is held[-1] else one.movie.length) - first
+            cut = one is held[-1] or last < one.movie.duration
+            planned += (last if cut else one.movie.length) - first
         folder = path.parent / "held"
         (folder / "list").write_text("\n".join(lines))
         descriptors = [int(one.name.rpartition("/")[2]) for one in held if "/" in one.name]
@@ -203,7 +206,8 @@ class ClipMaker:
                 f"ffmpeg ended with code 0, but its clip has {movie.duration:.1f} s "
                 f"instead of {planned:.1f} s"
             )
-        start -= max(0.0, movie.duration - planned)  # ffmpeg began at the keyframe before
+        if not again:
+            start -= max(0.0, movie.duration - planned)  # ffmpeg began at the keyframe before
         return ClipPart(path, path.stat().st_size, movie.duration, start, end)
 
 

@@ -37,6 +37,7 @@ log = logging.getLogger("frigate_s3.clips")
 LOOK_AGAIN = 2.0  # seconds
 STILL_TAIL = 20.0  # seconds after the end for which a clip waits for what follows the last sight
 LATEST = 120.0  # seconds after the end; what Frigate has not stored by then never comes
+TO_TIDY = 2.0  # seconds
 AFTER_FAILURE = 30.0  # seconds
 MOST_FAILURES = 2  # of ffmpeg for one event; then its segments are mirrored as they are
 MOST_GAPS = 100  # that the document lists
@@ -137,6 +138,8 @@ class Clips(Kind[Event]):
     def stop(self) -> None:
         if self._maker is not None:
             self._maker.stop()
+        if self._turn.acquire(timeout=TO_TIDY):  # what it has written is deleted by then
+            self._turn.release()
 
     # -- whether it is ready
 

@@ -82,11 +82,15 @@ class Ffmpeg:
         self._silent = silent
         self._clock = clock
         self._stopping = threading.Event()
+        self._running: subprocess.Popen[bytes] | None = None
         self._prefix = [word for words in PREFIXES if _works(words) for word in words]
 
     def stop(self) -> None:
         """Ends a run in another thread, and prevents further ones."""
         self._stopping.set()
+        running = self._running
+        if running is not None:
+            _end(running)
 
     def run(
         self, words: Sequence[str], output: Path, folder: Path, descriptors: Sequence[int] = ()
@@ -112,11 +116,15 @@ class Ffmpeg:
         except OSError as error:
             raise NoFfmpeg(f"ffmpeg cannot be started: {error.strerror}") from error
         messages = _Messages(process)
+        self._running = process
         try:
             self._watch(process, messages, output)
         finally:
             _end(process)
+            self._running = None
             text = messages.close()
+        if self._stopping.is_set():
+            raise FfmpegStopped("ffmpeg was ended because the mirror stops")
         _judge(process.returncode, text)
         return text
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from frigate_mirror.artifact import Known
 from frigate_mirror.catalog import Kind
+from frigate_mirror.files import own_folder, remove_abandoned
 from frigate_mirror.frigate import config
 from frigate_mirror.frigate.clipmaker import ClipMaker
 from frigate_mirror.frigate.clips import Clips
@@ -37,7 +34,7 @@ def kinds_of(
     chosen, clips = settings.kinds, settings.frigate.clips_dir
     keys = KeyCodec(settings.s3.prefix, settings.keys.timezone)
     order = [name for name in (SNAPSHOT, THUMBNAIL, CLIP, METADATA) if name in chosen.kinds]
-    _remove_abandoned(settings.state.clips_work_dir)
+    remove_abandoned(settings.state.clips_work_dir)
     makers: dict[str, Callable[[], Kind[Any]]] = {
         SNAPSHOT: lambda: Snapshots(clips, keys),
         THUMBNAIL: lambda: Thumbnails(clips, database, keys),
@@ -60,17 +57,8 @@ def _clip_maker(settings: Settings) -> ClipMaker | None:
     """Returns what makes clips, or None where there is no ffmpeg. Clips are made beside the
     recordings, whose segments can then be linked."""
     path = find_ffmpeg(config.ffmpeg_path())
-    chosen = settings.kinds
-    folder = settings.state.clips_work_dir / str(os.getpid())
     if not path:
         return None
-    folder.parent.mkdir(mode=0o700, exist_ok=True)
+    chosen = settings.kinds
+    folder = own_folder(settings.state.clips_work_dir) / "clips"
     return ClipMaker(Ffmpeg(path), folder, chosen.clip_longest, chosen.clip_most_mb * 1_000_000)
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Deletes what killed processes have left in their folders."""
-    with suppress(OSError):
-        for entry in folder.iterdir():
-            if not Path(f"/proc/{entry.name}").exists():
-                shutil.rmtree(entry, ignore_errors=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 TOLERANCE = 1.5
@@ -32,14 +32,19 @@ class Chain:
 
 
 def chain(segments: Iterable[Segment], since: float, until: float) -> Chain:
-    """Chains the segments from `since` to `until`. A segment that shows nothing new is left out."""
+    """Chains the segments from `since` to `until`. A segment that shows nothing new is left out.
+    Where several follow, because two recorders were at work or the clock was set back, it takes the
+    one that begins nearest to the end of the one before."""
     used: list[Segment] = []
     covered: list[Span] = []
     gaps: list[Span] = []
     begun = reached = since
-    for segment in sorted(segments, key=lambda one: (one.start, one.end)):
-        if segment.end <= max(reached, segment.start) or segment.start >= until:
-            continue
+    left = sorted((one for one in segments if one.start < one.end), key=lambda one: one.start)
+    while left and reached < until:
+        left = [one for one in left if one.end > reached and one.start < until]
+        segment = _following(left, reached, first=not used)
+        if segment is None:
+            break
         if segment.start - reached > TOLERANCE:
             if used:
                 covered.append((begun, reached))
@@ -52,3 +57,12 @@ def chain(segments: Iterable[Segment], since: float, until: float) -> Chain:
     if not used or until - reached > TOLERANCE:
         gaps.append((reached, until))
     return Chain(tuple(used), tuple(covered), tuple(gaps))
+
+
+def _following(left: Sequence[Segment], reached: float, *, first: bool) -> Segment | None:
+    """Returns the segment that goes on from `reached`. The first one of a chain should show that
+    moment itself."""
+    near = [one for one in left if one.start <= reached + TOLERANCE] or left[:1]
+    if first:
+        near = [one for one in near if one.start <= reached] or near
+    return min(near, key=lambda one: (abs(one.start - reached), -one.end), default=None)

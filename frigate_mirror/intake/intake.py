@@ -330,7 +330,7 @@ class Intake(Generic[S]):
         priority = self._priority_of(subject)
         try:
             with candidate.kind.make(subject, self._spool.path(candidate.id)) as artifacts:
-                # The first part is queued last. After a crash it still waits, so all are made again.
+                # The first part is queued last. After a crash it waits, so all are made again.
                 for artifact in reversed(artifacts):
                     self._queue(artifact, priority)
         except KeyFault as fault:

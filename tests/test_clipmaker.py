@@ -308,7 +308,7 @@ def test_a_link_in_place_of_a_segment_is_not_followed(recordings: Path, folder: 
     Path(known[1].path).symlink_to(secret)
     clip = maker(folder).make(known, T, T + 12)
     check(clip)
-    assert clip.flaw.startswith(f"the segment {known[1].path} is no file")
+    assert clip.flaw.startswith(f"the segment {known[1].path} cannot be read")
     assert clip.gaps == ((known[1].start, known[1].end),)
 
 

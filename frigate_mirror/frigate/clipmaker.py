@@ -25,8 +25,8 @@ from frigate_mirror.mp4 import Movie, Mp4Error
 
 WHOLE_SECOND = 1.0
 """Seconds by which a segment may begin later than its row says, because Frigate cuts the time."""
-NO_FILE = (errno.EINVAL, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR)
-"""Errors of a path that leads to no regular file. Another error, such as EIO, may pass."""
+NOT_ITS_FAULT = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Errors that say nothing of the segment."""
 COPY = (
     "-protocol_whitelist", "file", "-f", "concat", "-safe", "0", "-i", "list",
     "-map", "0:v:0", "-map", "0:a:0?", "-c", "copy",
@@ -129,6 +129,7 @@ class ClipMaker:
             cut = f"cut after {self._longest:g} s, the limit for a clip"
         held: list[_Held] = []
         flaws: list[str] = []
+        unreadable: OSError | None = None
         (work / "held").mkdir()
         room = self._most_bytes
         needed = chain(segments, since - WHOLE_SECOND, until).segments
@@ -142,9 +143,10 @@ class ClipMaker:
                 flaws.append(f"the segment {segment.path} is damaged: {error}")
                 continue
             except OSError as error:
-                if error.errno not in NO_FILE:
+                if error.errno in NOT_ITS_FAULT:
                     raise
-                flaws.append(f"the segment {segment.path} is no file: {error.strerror}")
+                unreadable = error
+                flaws.append(f"the segment {segment.path} cannot be read: {error.strerror}")
                 continue
             room -= one.size
             if room < 0:
@@ -152,6 +154,8 @@ class ClipMaker:
                 cut = f"cut before it has more than {self._most_bytes} bytes, the limit for a clip"
                 break
             held.append(one)
+        if unreadable and not held:  # a disk that fails may work again
+            raise unreadable
         if not has_room(work, sum(one.size for one in held)):
             raise OSError(errno.ENOSPC, "the disk has too little room to make a clip")
         flaw = flaws[0] if flaws else ""

@@ -240,12 +240,12 @@ class Clips(Kind[Event]):
         """Returns an artifact for each segment, up to the limits for a clip."""
         end = event.ended or since
         needed = chain(segments, event.started, end)
-        found: list[tuple[Segment, int]] = []
+        found: list[tuple[Segment, int, float]] = []
         notes, room = ["the recording segments as they are, without ffmpeg"], self._most_bytes
         for segment in needed.segments:
             try:
                 with open_regular(segment.path) as file:
-                    mp4.read(file)
+                    seconds = mp4.read(file).duration
                     size = os.fstat(file.fileno()).st_size
             except FileNotFoundError:
                 notes.append(f"the segment {segment.path} is missing")
@@ -258,11 +258,11 @@ class Clips(Kind[Event]):
                 end = segment.start
                 break
             room -= size
-            found.append((segment, size))
+            found.append((segment, size, seconds))
         if not found:
             self._check_disk(segments)
             raise NoFile("; ".join(notes[1:]) or "Frigate has no recording of this event")
-        gaps = chain([segment for segment, _ in found], event.started, end).gaps
+        gaps = chain([segment for segment, *_ in found], event.started, end).gaps
         return [
             self._artifact(
                 event,
@@ -271,10 +271,10 @@ class Clips(Kind[Event]):
                 f"{RAW}{segment.path}",
                 size,
                 Path(segment.path),
-                {"start": segment.start, "end": segment.end}
+                {"start": segment.start, "end": segment.end, "duration": seconds}
                 | (_told(gaps, "; ".join(notes), len(found)) if number == 1 else {}),
             )
-            for number, (segment, size) in enumerate(found, start=1)
+            for number, (segment, size, seconds) in enumerate(found, start=1)
         ]
 
     def _artifact(

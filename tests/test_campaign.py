@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
+import json
+import os
 import random
 import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from frigate_mirror.frigate import kinds as kinds_of_files
+from frigate_mirror.keys import content_type
 from lab.campaign import __main__ as command
 from lab.campaign import coverage, events, mounts, prove, report
 from lab.campaign.events import Event
@@ -25,10 +31,13 @@ from lab.campaign.faults.child import KILLS
 from lab.campaign.lab import Lab, open_lab, side_by_side
 from lab.campaign.oracle import Oracle, Verdict
 from lab.campaign.plan import pairs, plan
+from lab.campaign.recordings import Recordings
 from lab.campaign.run import Outcome, run
 from lab.campaign.sabotage import TABLE, Sabotage, broken_copy, broken_files, is_test
-from tests.rig import ROOT, processes
-from tests.rig.servers import SeaweedFS
+from lab.campaign.sets import SetOracle
+from tests.rig import ROOT, ffmpeg, processes
+from tests.rig.servers import Bucket, SeaweedFS
+from tests.test_kinds import ENDED, START, Recorder
 
 SHORT = {"lasts": (0.2, 0.5), "bound": 20.0}
 
@@ -50,7 +59,7 @@ def short(name: str) -> Fault:
 @pytest.mark.parametrize(
     "names",
     ["503 SlowDown", "success answer lost", "kill -9 at random moments",
-     "connection reset + Frigate killed"],
+     "connection reset + Frigate killed", "ffmpeg does anything"],
 )  # fmt: skip
 def test_all_that_was_offered_arrives_once_whatever_happened(lab: Lab, names: str) -> None:
     outcome = run(lab, [short(name) for name in names.split(" + ")], f"1:1:{names}")
@@ -176,6 +185,137 @@ def test_what_a_fault_has_put_there_counts_for_nothing_but_has_to_stay(
     assert oracle.judge(known, known).wrong == [clip]
     bucket.client.delete_object(Bucket=bucket.name, Key=clip)
     assert oracle.judge(known, known).wrong == [clip]
+
+
+@dataclasses.dataclass
+class FilesOfAnEvent:
+    """What a mirror in this process has uploaded of one event, in a real bucket."""
+
+    recorder: Recorder
+    bucket: Bucket
+    event: Event
+
+    def judge(self) -> Verdict:
+        database = self.recorder.world.database
+        oracle = SetOracle(self.bucket, "", database, Recordings(database), latest=10.0)
+        return oracle.judge({self.event.id: self.event}, {self.event.id: self.event})
+
+    def key(self, ending: str) -> str:
+        [key] = [one for one in self.bucket.keys() if one.endswith(ending)]  # noqa: SIM118
+        return key
+
+    def put(self, key: str, body: bytes) -> None:
+        head = self.bucket.head(key)["ContentType"] if key in self.bucket.keys() else ""  # noqa: SIM118
+        self.bucket.client.put_object(Bucket=self.bucket.name, Key=key, Body=body, ContentType=head)
+
+    def change(self, ending: str, changed: Callable[[bytes], bytes]) -> None:
+        """Changes a file, and the document so that it agrees."""
+        key = self.key(ending)
+        body = changed(self.bucket.get(key))
+        self.put(key, body)
+        digest = {"size": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+        self.tell(lambda said: [one.update(digest) for one in said["files"] if one["key"] == key])
+
+    def tell(self, change: Callable[[dict[str, Any]], object]) -> None:
+        """Changes what the document says."""
+        document = json.loads(self.bucket.get(self.key(".json")))
+        change(document)
+        self.put(self.key(".json"), json.dumps(document).encode())
+
+    def drop(self, ending: str) -> None:
+        """Deletes a file, and lets the document say that there is none."""
+        key = self.key(ending)
+        self.bucket.client.delete_object(Bucket=self.bucket.name, Key=key)
+
+        def without(document: dict[str, Any]) -> None:
+            [kind] = [one["kind"] for one in document["files"] if one["key"] == key]
+            document["files"] = [one for one in document["files"] if one["key"] != key]
+            why = "Frigate has no recording of this event"
+            document["missing"].append({"kind": kind, "why": why})
+
+        self.tell(without)
+
+
+@pytest.fixture
+def files(
+    tmp_path: Path, seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FilesOfAnEvent]:
+    monkeypatch.setattr(kinds_of_files, "find_ffmpeg", lambda configured: ffmpeg.ffmpeg())
+    recorder, bucket = Recorder(tmp_path / "world"), seaweedfs.bucket()
+    for path, number in zip(recorder.record(), range(6), strict=True):
+        stored = START + 4 * number + 5
+        os.utime(path, (stored, stored))
+    event_id = recorder.event(thumbnail=False)
+    found = Event(
+        id=event_id, camera="front_door", label="", kind="api", started=ENDED - 5, ended=ENDED,
+        file=f"front_door-{event_id}.jpg",
+        sha256=hashlib.sha256(recorder.world.pictures[event_id]).hexdigest(),
+    )  # fmt: skip
+    events.write_thumbnail(recorder.world.clips, found)
+    recorder.mirror.intake.offer(event_id)
+    recorder.work()
+    for key, body in recorder.sink.objects.items():
+        kind = content_type(key)
+        bucket.client.put_object(Bucket=bucket.name, Key=key, Body=body, ContentType=kind)
+    yield FilesOfAnEvent(recorder, bucket, found)
+    recorder.mirror.ledger.close()
+    recorder.sql.close()
+
+
+def test_all_files_of_an_event_pass_if_they_agree(files: FilesOfAnEvent) -> None:
+    assert files.judge() == Verdict(offered=1)
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (lambda one: one.change(".jpg", lambda body: body[:-1]), "the snapshot is not as Frigate"),
+        (lambda one: one.change("-thumb.webp", lambda body: body + b"x"), "the thumbnail is not"),
+        (lambda one: one.change(".mp4", lambda body: body[: len(body) // 2]), "does not play"),
+        (lambda one: one.put(one.key(".jpg"), b"x"), "has another size or digest"),
+        (lambda one: one.drop(".jpg"), "no snapshot, because"),
+        (lambda one: one.drop(".mp4"), "are recorded and not in the clip"),
+        (lambda one: one.put(one.key(".json")[:-5] + "-part-0002.mp4", b"x"), "but there are"),
+        (lambda one: one.tell(lambda said: said.pop("timeline")), "data must contain"),
+        (lambda one: one.tell(lambda said: clip(said).update(start=START + 60)), "not in the clip"),
+        (lambda one: one.tell(lambda said: clip(said).update(duration=99.0)), "s and not 99.0 s"),
+        (lambda one: one.tell(lambda said: clip(said)["gaps"].append([ENDED - 4, ENDED])),
+         "are recorded and not in the clip"),
+        (lambda one: one.tell(lambda said: clip(said).update(end=ENDED + 30)), "instead of"),
+    ],
+)  # fmt: skip
+def test_files_of_an_event_that_do_not_agree_are_wrong(
+    files: FilesOfAnEvent, harm: Callable[[FilesOfAnEvent], None], said: str
+) -> None:
+    harm(files)
+    [wrong] = files.judge().wrong
+    assert said in wrong
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (lambda one: one.tell(lambda said: said.update(complete=False)), "not complete, with"),
+        (lambda one: one.recorder.sql.execute("UPDATE event SET sub_label = 'Zoë'"),
+         "sub_label is None instead of 'Zoë'"),
+        (lambda one: one.recorder.sql.execute("DELETE FROM timeline WHERE class_type = 'gone'"),
+         "another timeline"),
+        (lambda one: one.bucket.client.delete_object(
+            Bucket=one.bucket.name, Key=one.key(".json")), "no document"),
+    ],
+)  # fmt: skip
+def test_an_event_whose_document_is_not_complete_or_not_up_to_date_is_lost(
+    files: FilesOfAnEvent, harm: Callable[[FilesOfAnEvent], object], said: str
+) -> None:
+    harm(files)
+    [lost] = files.judge().lost
+    assert said in lost
+
+
+def clip(document: dict[str, Any]) -> dict[str, Any]:
+    [found] = [one for one in document["files"] if one["kind"] == "clip"]
+    file: dict[str, Any] = found
+    return file
 
 
 def test_pictures_are_whole_and_none_is_like_another() -> None:

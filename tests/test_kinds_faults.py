@@ -174,7 +174,7 @@ class Texts(Labels):
 
     def __init__(self) -> None:
         self.looks = 0
-        self.older_is_held = threading.Event()
+        self.may_go_on, self.older_is_held = threading.Event(), threading.Event()
 
     def find(self, toy: Toy, held: str) -> Artifact:
         version = "older" if threading.current_thread().name == "slow" else "newer"
@@ -183,9 +183,12 @@ class Texts(Labels):
         return replace(found, version=version, origin=version, size=len(version), opener=self.open)
 
     def open(self, artifact: Artifact) -> BinaryIO:
-        self.looks += artifact.version == "older"
-        if self.looks == 2:  # the first look is for flaws
-            self.older_is_held.set()
+        if artifact.version == "older":
+            self.looks += 1
+            if self.looks == 1:  # for flaws
+                self.may_go_on.wait()
+            else:  # for the spool
+                self.older_is_held.set()
         return super().open(artifact)
 
 
@@ -197,11 +200,13 @@ def test_an_older_text_waits_until_the_ledger_has_taken_the_newer_one(tmp_path: 
         threading.Thread(target=mirror.intake.look_for_files, args=[["label:robot"]], name=name)
         for name in ("fast", "slow")
     )
+    slow.start()
+    until(lambda: kind.looks)
     with closing(sqlite3.connect(state.ledger.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")  # the ledger takes nothing until this ends
         fast.start()
         until(lambda: mirror.spool.holds("label:robot"))
-        slow.start()
+        kind.may_go_on.set()
         replaced = kind.older_is_held.wait(0.3)
         other.execute("COMMIT")
     fast.join()

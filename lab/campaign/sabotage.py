@@ -91,7 +91,7 @@ TABLE = (
          "                body,\n",
          LOST, KILLS),
     _one("any answer with status 200 counts as stored", "s3.py",
-         "        if not etag:\n", "        if False:\n",
+         "        if not confirmed:\n", "        if False:\n",
          "captive portal"),
     Sabotage("the body is sent without a digest", (
         (DIRECT, 'return {"ContentMD5": b64encode(body.md5).decode("ascii")}', "return {}"),

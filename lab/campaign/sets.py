@@ -67,7 +67,7 @@ class Truth:
                     self.reviews.setdefault(event_id, {})[row["id"]] = row["severity"]
 
     def differences(self, event_id: str, document: Document) -> Iterator[str]:
-        """Yields what the document says otherwise than the database."""
+        """Yields what a document of the right form says otherwise than the database."""
         row, told = self.rows.get(event_id, {}), document["table"]["event"]
         for name in (row.keys() | told.keys()) - RETENTIONS - {"thumbnail"}:
             if row.get(name) != told.get(name) or (name in row) != (name in told):
@@ -97,6 +97,15 @@ def _schema() -> Any:
     return fastjsonschema.compile(json.loads((ROOT / "docs" / "event-1.schema.json").read_text()))
 
 
+def _malformed(body: bytes) -> str:
+    """Why the bytes are no document of the schema. Empty if they are one."""
+    try:
+        _schema()(json.loads(body))
+    except (ValueError, fastjsonschema.JsonSchemaException) as error:
+        return str(error)
+    return ""
+
+
 class SetOracle(Oracle):
     """`database` is Frigate's, and `recordings` knows what was recorded. A segment that Frigate
     stored more than `latest` seconds after an event's end may be missing in its clip."""
@@ -110,6 +119,7 @@ class SetOracle(Oracle):
         self._latest = latest
         self._truth = Truth()
         self._documents: dict[str, tuple[str, str, Document]] = {}
+        self._malformed: dict[str, str] = {}
 
     def arrived(self) -> Set[str]:
         self._truth.look(self._database)
@@ -123,14 +133,16 @@ class SetOracle(Oracle):
         """Why an event has not arrived."""
         document = self._read_documents().get(event_id)
         if document is None:
-            return "no document"
+            return self._malformed.get(event_id, "no document")
         if not document["complete"]:
             there = [f"{one['kind']} {one['key'][-12:]}" for one in document["files"]]
             return f"not complete, with {', '.join(there)}, without {document['missing']}"
         return "; ".join(self._truth.differences(event_id, document))
 
     def _read_documents(self) -> dict[str, Document]:
-        """Returns every document by the id of its event, and reads those that have changed."""
+        """Returns every document of the right form by the id of its event, and reads those that
+        have changed."""
+        self._malformed.clear()
         pages = self._bucket.client.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket.name
         )
@@ -141,9 +153,14 @@ class SetOracle(Oracle):
             if key in self._planted or not key.endswith(".json") or match is None:
                 continue
             if self._documents.get(key, ("",))[0] != tag:
-                document = json.loads(self._bucket.get(key))
-                self._documents[key] = (tag, match[0], document)
-            found[match[0]] = self._documents[key][2]
+                body = self._bucket.get(key)
+                why = _malformed(body)
+                self._documents[key] = (tag, why, {} if why else json.loads(body))
+            _, why, document = self._documents[key]
+            if why:
+                self._malformed[match[0]] = why
+            else:
+                found[match[0]] = document
         return found
 
     def judge(self, owed: Mapping[str, Event], known: Mapping[str, Event]) -> Verdict:
@@ -161,6 +178,8 @@ class SetOracle(Oracle):
             event = known[event_id]
             stray = [key for key in keys if not self._is_own(key, event)]
             verdict.alien += stray
+            if event_id in self._malformed:
+                verdict.wrong.append(f"{event_id} ({self._malformed[event_id]})")
             if event_id in documents:
                 decoded += 1
                 judge = _Set(self, event, documents[event_id], decode=decoded <= MOST_DECODED)
@@ -185,18 +204,13 @@ class _Set:
         self._recordings = oracle._recordings
         self._event = event
         self._document = document
-        row = document["table"]["event"]
-        self._ended: float = row.get("end_time") or event.ended  # a start may have ended the event
+        # A start of Frigate may have ended the event.
+        self._ended: float = document["table"]["event"].get("end_time") or event.ended
         self._in_time = self._ended + oracle._latest
         self._decode = decode
         self._bodies: dict[str, bytes] = {}
 
     def faults(self, keys: list[str]) -> Iterator[str]:
-        try:
-            _schema()(self._document)
-        except fastjsonschema.JsonSchemaException as error:
-            yield f"no document of the schema: {error}"
-            return
         if self._document["table"]["event"]["id"] != self._event.id:
             yield "the row of another event"
         if self._event.taken or not self._document["complete"]:

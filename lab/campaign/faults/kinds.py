@@ -180,7 +180,7 @@ def _take_whole_sets(world: World) -> None:
 def _forget_everything(world: World) -> None:
     """Deletes recordings, files and rows of all present events, as retention does."""
     world.recordings.take(lambda segment: segment.end < world.now - 2, world.rng)
-    ids = world.notes["forgotten"] = list(world.owed())
+    ids = list(world.owed())
     marks = ", ".join("?" * len(ids))
     with closing(rows.database(world)) as database:
         for statement in (
@@ -216,26 +216,6 @@ def _forget_in_the_outage(world: World) -> None:
     world.oracle.arrived()  # the oracle remembers the rows
     _forget_everything(world)
     world.proxy.accept()
-
-
-def _all_arrives_or_is_told(world: World) -> None:
-    """Pictures and clips arrive. A document that cannot be completed any more is no secret."""
-    recorded = {one for one in world.notes["forgotten"] if world.events[one].camera in RECORDED}
-
-    def there() -> bool:
-        present = world.oracle.present()
-        clips = {one for one, keys in present.items() if any(".mp4" in key for key in keys)}
-        pictures = {one for one, keys in present.items() if len(keys) >= 3}
-        return recorded <= clips and set(world.notes["forgotten"]) <= pictures
-
-    world.wait_until(there, LONGEST_SET, "pictures and clips of deleted events", 0.5)
-    incomplete = set(world.notes["forgotten"]) - world.oracle.arrived()
-    if incomplete:
-        told.wait_for_status(
-            world, lambda said: said["health"] != told.OK, f"a word of {len(incomplete)} documents"
-        )
-    for event_id in incomplete - world.oracle.arrived():
-        world.events[event_id].taken = True
 
 
 # -- rows
@@ -496,7 +476,6 @@ FAULTS: tuple[Fault, ...] = (
         prepare=lambda world: setattr(world.retention, "share", 0.0),
         begin=_outage,
         end=_forget_in_the_outage,
-        after=_all_arrives_or_is_told,
         runs=2,
     ),
     _fault(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -19,7 +20,7 @@ from frigate_mirror.faults import Troubles
 from frigate_mirror.frigate.database import Database, Event, FrigateDatabase
 from frigate_mirror.frigate.snapshots import Snapshots
 from frigate_mirror.intake import intake as intake_module
-from frigate_mirror.intake.intake import Intake
+from frigate_mirror.intake.intake import FILES_AT_ONCE, Intake
 from frigate_mirror.intake.selection import Filters, Selection
 from frigate_mirror.keys import KeyCodec
 from frigate_mirror.ledger.ledger import Ledger, LedgerError
@@ -624,6 +625,39 @@ def test_uploads_of_an_earlier_edition_are_recognised_and_not_uploaded_again(
 
 
 # -- two kinds
+
+
+class Counting(Kind[Event]):
+    """Has no files, and notes how many events are in memory at the same time."""
+
+    name = "thumbnail"
+    most = 0
+
+    def find(self, event: Event, held: str) -> Artifact | None:
+        self.most = max(self.most, sum(isinstance(one, Event) for one in gc.get_objects()))
+        return None
+
+
+@pytest.mark.parametrize("way", ["sweep", "changes", "files", "waiting"])
+def test_of_many_events_few_are_in_memory_at_the_same_time(tmp_path: Path, way: str) -> None:
+    counting = Counting()
+    bench = Bench(tmp_path, more_kinds=[counting])
+    events = [f"{NOW - 5000 + number:.6f}-{number:06d}" for number in range(350)]
+    files = [f"thumbnail:{one}" for one in events]
+    bench.world.events((one, float(one.split("-")[0])) for one in events)
+    if way == "sweep":
+        bench.sweep()
+    elif way == "changes":
+        rows = ((one, "front_door", "k", NOW, NOW, "uploaded", 0, "") for one in files)
+        bench.ledger.add_settled(rows)
+        bench.intake.look_for_changes(events)
+    elif way == "files":
+        bench.intake.look_for_files(files)
+    else:
+        for one in files:
+            bench.ledger.wait(one, "front_door", NOW, NOW)
+        bench.intake.look_for_waiting()
+    assert 0 < counting.most <= FILES_AT_ONCE
 
 
 class Notes(Kind[Event]):

@@ -19,13 +19,13 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from io import FileIO
 from itertools import islice
-from typing import Generic, cast
+from typing import Generic, TypeVar, cast
 
 from frigate_mirror.artifact import Artifact, kind_of, subject_of
 from frigate_mirror.catalog import Catalog, CatalogError, Kind, NoFile, NotYet, S
@@ -36,11 +36,12 @@ from frigate_mirror.ledger.rows import Priority, Settled
 from frigate_mirror.spool import Spool
 
 log = logging.getLogger("frigate_s3.intake")
+T = TypeVar("T")
 LIVE_FOR = 300.0  # seconds after its end for which a subject that a sweep finds counts as live
 FILE_LOOKS = 12  # looks for a missing or incomplete file, with pauses that double from 1 s
 LONGEST_LOOK = 120.0  # seconds; all looks together take about 10 minutes
 LOOKS_AT_ONCE = 1000
-COMPARED_AT_ONCE = 200  # subjects, which can be large
+FILES_AT_ONCE = 100  # whose subjects are in memory at the same time, which can be large
 AFTER_FAILURE = 60.0  # seconds until a bulk file is made again after a failure
 
 
@@ -109,11 +110,11 @@ class Intake(Generic[S]):
         CatalogError and LedgerError."""
         count, fault = 0, None
         for page in self._catalog.window(since, until):
-            unknown = self._ledger.unknown(self._artifact_ids(page))
-            try:
-                count += self._admit_all(self._candidates(unknown), self._priority_of, fault)
-            except LedgerError as error:
-                fault = error
+            for some in _pages(self._ledger.unknown(self._artifact_ids(page))):
+                try:
+                    count += self._admit_all(self._candidates(some), self._priority_of, fault)
+                except LedgerError as error:
+                    fault = error
         if fault:
             raise fault
         return count
@@ -121,12 +122,10 @@ class Intake(Generic[S]):
     def look_for_changes(self, subject_ids: Iterable[str]) -> int:
         """Queues the files of these subjects that differ from what was uploaded; returns how many.
         Bulk files never change. Raises CatalogError and LedgerError."""
-        ids = list(subject_ids)
-        pages = (ids[at : at + COMPARED_AT_ONCE] for at in range(0, len(ids), COMPARED_AT_ONCE))
-        return sum(map(self._compare, pages))
+        return sum(map(self._compare, _pages(self._artifact_ids(subject_ids))))
 
-    def _compare(self, subject_ids: Sequence[str]) -> int:
-        uploaded = self._ledger.versions(self._artifact_ids(subject_ids))
+    def _compare(self, artifact_ids: Sequence[str]) -> int:
+        uploaded = self._ledger.versions(artifact_ids)
         changed = []
         for candidate in self._candidates(one for one in uploaded if not self._is_bulk(one)):
             artifact = self._existing(candidate)
@@ -162,9 +161,12 @@ class Intake(Generic[S]):
         """Queues those of these artifacts that are selected and have a file; returns how many. Bulk
         files are made first, but not for the sake of a lost part: made again, the parts of a file
         can be other ones. Raises CatalogError and LedgerError."""
-        count, bulk, ids = 0, [], list(artifact_ids)
-        uploaded = self._ledger.versions(ids)
-        for candidate in self._selected(self._candidates(ids)):
+        return sum(map(self._look_for, _pages(artifact_ids)))
+
+    def _look_for(self, artifact_ids: Sequence[str]) -> int:
+        count, bulk = 0, []
+        uploaded = self._ledger.versions(artifact_ids)
+        for candidate in self._selected(self._candidates(artifact_ids)):
             if candidate.kind.bulk:
                 bulk += [candidate.id] if _is_first(candidate) else []
             elif artifact := self._existing(candidate):
@@ -220,8 +222,9 @@ class Intake(Generic[S]):
                 self._queue(artifact, Priority.BACKLOG)
             else:
                 undescribed.append(orphan)
-        for candidate in self._candidates(undescribed):
-            self._admit(candidate, self._priority_of(candidate.subject))
+        for some in _pages(undescribed):
+            for candidate in self._candidates(some):
+                self._admit(candidate, self._priority_of(candidate.subject))
 
     def _forgotten(self) -> list[str]:
         """Returns the spool's orphans that the ledger does not know, or not in this version."""
@@ -240,7 +243,10 @@ class Intake(Generic[S]):
         """Looks again for files that were missing or incomplete. Raises CatalogError and
         LedgerError."""
         now = self._clock()
-        waiting = self._ledger.waiting(now, LOOKS_AT_ONCE)
+        for some in _pages(self._ledger.waiting(now, LOOKS_AT_ONCE)):
+            self._look_again(some, now)
+
+    def _look_again(self, waiting: Sequence[tuple[str, str, float, int]], now: float) -> None:
         candidates = {one.id: one for one in self._candidates(row[0] for row in waiting)}
         for waiting_id, camera, started, looks in waiting:
             candidate = candidates.get(waiting_id)
@@ -363,7 +369,7 @@ class Intake(Generic[S]):
             self._to_follow.update(map(subject_of, self._ledger.unfinished()))
             self._followed = True
         subjects: list[str] = []
-        while self._to_follow and len(subjects) < COMPARED_AT_ONCE:
+        while self._to_follow and len(subjects) < FILES_AT_ONCE:
             subjects.append(self._to_follow.pop())
         ids = [artifact_id(kind, subject) for subject in subjects for kind in self._followers]
         try:
@@ -602,3 +608,9 @@ class Intake(Generic[S]):
 def _is_first(candidate: Candidate[S]) -> bool:
     """Returns whether the candidate is a whole file or its first part."""
     return candidate.id == artifact_id(candidate.kind.name, candidate.subject.id)
+
+
+def _pages(items: Iterable[T]) -> Iterator[list[T]]:
+    source = iter(items)
+    while page := list(islice(source, FILES_AT_ONCE)):
+        yield page

@@ -159,7 +159,7 @@ def _wrong(found: Object, document: dict[str, Any], disk: set[str]) -> str:
     told = _told(found, document)
     if told.get("sha256") != found.sha256:
         return "NOT THE BYTES OF WHICH THE JSON TELLS"
-    made = told["kind"] == "clip" and "duration" in told and found.body[4:8] == b"ftyp"
+    made = told["kind"] == "clip" and not _is_part(found.key) and found.body[4:8] == b"ftyp"
     return "" if made or found.sha256 in disk else "NO SUCH FILE ON DISK"
 
 
@@ -167,8 +167,13 @@ def _right(found: Object, document: dict[str, Any]) -> str:
     """Returns what an object is that is not wrong."""
     if found.key.endswith(".json"):
         return f"complete, it names {len(document['files'])} files"
-    duration = _told(found, document).get("duration")
+    duration = None if _is_part(found.key) else _told(found, document).get("duration")
     return f"{duration:.1f} s of the recording" if duration else "same bytes as on disk"
+
+
+def _is_part(key: str) -> bool:
+    """Returns whether the object is a recording segment as it is, for want of an ffmpeg."""
+    return "-part-" in key
 
 
 def _told(found: Object, document: dict[str, Any]) -> dict[str, Any]:

@@ -71,7 +71,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(one=IDS)
     def leave_out(self, one: str) -> None:
         self.ledger.leave_out([(one, CAMERAS[one], STARTED[one], "labels: cat")], self.now)
-        self.rows.setdefault(one, Row("unwanted", 2, self.now, settled=self.now))
+        row = self.rows.setdefault(one, Row("unwanted", 2, self.now, settled=self.now))
+        if row.state == "waiting":
+            row.state = "unwanted"
 
     @rule(one=IDS, after=st.integers(1, 50), looks=st.integers(1, 12))
     def wait(self, one: str, after: int, looks: int) -> None:

@@ -20,10 +20,12 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
-from frigate_mirror.sinks.body import PIECE, Window
+from frigate_mirror.sinks.body import Window
 
 STORED_PER_SECOND = 16 * 1024 * 1024
 """Bytes of a large body that even a slow service stores in a second before it answers."""
+AT_ONCE = 256 * 1024
+"""Bytes that the kernel is asked to take at once. Less costs CPU for every snapshot."""
 LONGEST_ANSWER = 1024 * 1024
 """Bytes that the head and the body of an answer may have, each."""
 
@@ -112,7 +114,7 @@ class Connection:
         view = memoryview(data)
         while view and not self._answer_began:
             try:
-                view = view[self._sock.send(view[:PIECE]) :]
+                view = view[self._sock.send(view[:AT_ONCE]) :]
                 self._last_sign = time.monotonic()
             except (BlockingIOError, ssl.SSLWantWriteError):
                 self._wait(select.POLLOUT | select.POLLIN)

@@ -91,6 +91,11 @@ class Intake(Generic[S]):
         self._shelved = False
         self._unmade: dict[str, str] = {}  # bulk artifacts, and why they cannot be made
 
+    @property
+    def describes(self) -> bool:
+        """Whether a kind describes its subjects, and so changes with them."""
+        return bool(self._followers)
+
     def offer(self, *subject_ids: str) -> bool:
         """Queues the files of these subjects. Never raises, because the sweep finds what this
         misses. Returns False if the catalog or the ledger fails, so that the caller does not wait

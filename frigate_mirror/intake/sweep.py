@@ -116,11 +116,15 @@ class Sweep(Part):
         self._stopped = True
 
     def compare(self) -> None:
-        """Compares the subjects of the last hours with their uploads, and once a day all of the
-        window."""
+        """Compares the subjects of the last hours with their uploads, if files describe subjects,
+        and once a day all of the window."""
         now = self._clock()
         try:
+            if not self._ledger.note("changes"):  # nothing was uploaded before
+                self._ledger.set_note("changes", repr(now))
             all_of_it = self._a_day_has_passed("changes", now)
+            if not all_of_it and not self._intake.describes:
+                return
             since = now - (self._window.length if all_of_it else self._changes + HOUR)
             changed = 0
             for page in self._catalog.window(max(since, now - self._window.length), math.inf):

@@ -24,6 +24,10 @@ from frigate_mirror.sinks.body import Window
 
 STORED_PER_SECOND = 16 * 1024 * 1024
 """Bytes of a large body that even a slow service stores in a second before it answers."""
+TCP_NOTSENT_LOWAT = 25  # Linux's number; not every build of Python has the name
+UNSENT = 16 * 1024
+"""Bytes of a large body that the kernel takes ahead of what it has sent. Without this limit it
+takes megabytes, and a paused upload goes on using the line until they are sent."""
 AT_ONCE = 256 * 1024
 """Bytes that the kernel is asked to take at once. Less costs CPU for every snapshot."""
 LONGEST_ANSWER = 1024 * 1024
@@ -103,6 +107,9 @@ class Connection:
         if isinstance(body, bytes):
             self._send(head + body)
             return
+        # Not for small bodies, because the kernel then asks for their bytes in many pieces.
+        with suppress(OSError):  # not every kernel knows it
+            self._sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT)
         body.seek(0)
         self._send(head)
         while not self._answer_began and (piece := body.read(body.piece)):

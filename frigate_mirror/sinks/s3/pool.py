@@ -11,18 +11,12 @@ import socket
 import ssl
 import threading
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
 from frigate_mirror.sinks.body import Window
 from frigate_mirror.sinks.s3.endpoint import Endpoint
 from frigate_mirror.sinks.s3.http1 import Answer, Connection, Silence, Unanswered
-
-TCP_NOTSENT_LOWAT = 25  # Linux's number; not every build of Python has the name
-UNSENT = 16 * 1024
-"""Bytes that the kernel takes ahead of what it has sent. Without this limit it takes megabytes, and
-a paused upload goes on using the line until they are sent."""
 
 
 class ConnectTimeout(Silence):
@@ -149,8 +143,6 @@ class Pool:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            with suppress(OSError):  # not every kernel knows it
-                sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT)
             if self.endpoint.secure:
                 sock.settimeout(max(0.001, until - time.monotonic()))
                 sock = self._tls.wrap_socket(sock, server_hostname=self.endpoint.host)

@@ -42,6 +42,7 @@ FILE_LOOKS = 12  # looks for a missing or incomplete file, with pauses that doub
 LONGEST_LOOK = 120.0  # seconds; all looks together take about 10 minutes
 LOOKS_AT_ONCE = 1000
 FILES_AT_ONCE = 100  # whose subjects are in memory at the same time, which can be large
+SWITCHED_OFF = "MIRROR_KINDS: it is not among them"
 AFTER_FAILURE = 60.0  # seconds until a bulk file is made again after a failure
 
 
@@ -166,12 +167,12 @@ class Intake(Generic[S]):
         """Queues those of these artifacts that are selected and have a file; returns how many. Bulk
         files are made first, but not for the sake of a lost part: made again, the parts of a file
         can be other ones. Raises CatalogError and LedgerError."""
-        return sum(map(self._look_for, _pages(artifact_ids)))
+        return sum(self._look_for(self._candidates(page)) for page in _pages(artifact_ids))
 
-    def _look_for(self, artifact_ids: Sequence[str]) -> int:
+    def _look_for(self, candidates: Sequence[Candidate[S]]) -> int:
         count, bulk = 0, []
-        uploaded = self._ledger.versions(artifact_ids)
-        for candidate in self._selected(self._candidates(artifact_ids)):
+        uploaded = self._ledger.versions([candidate.id for candidate in candidates])
+        for candidate in self._selected(candidates):
             if candidate.kind.bulk:
                 bulk += [candidate.id] if _is_first(candidate) else []
             elif artifact := self._existing(candidate):
@@ -205,7 +206,7 @@ class Intake(Generic[S]):
             return kind_of(one) not in self._kinds and not self._spool.holds(one)
 
         ids = [artifact.id for artifact in self._ledger.pending(unmirrored)]
-        self._ledger.shelve(ids, "MIRROR_KINDS: it is not among them", self._clock())
+        self._ledger.shelve(ids, SWITCHED_OFF, self._clock())
 
     def hold_bulk(self, most: int) -> None:
         """Holds bulk files that could not be held before, at most `most`, because they take long to
@@ -304,8 +305,7 @@ class Intake(Generic[S]):
                 elif held := self._held(waiting_id):
                     self._queue(held, Priority.BACKLOG)
                 elif kind_of(waiting_id) not in self._kinds:
-                    row = (waiting_id, camera, started, "its kind is switched off")
-                    self._ledger.leave_out([row], now)
+                    self._ledger.leave_out([(waiting_id, camera, started, SWITCHED_OFF)], now)
                 else:
                     self._give_up(waiting_id, None)
             except NotYet as error:
@@ -378,8 +378,9 @@ class Intake(Generic[S]):
             subjects.append(self._to_follow.pop())
         ids = [artifact_id(kind, subject) for subject in subjects for kind in self._followers]
         try:
-            self.look_for_files(ids)
-            found = {candidate.id for candidate in self._candidates(ids)}
+            candidates = self._candidates(ids)
+            self._look_for(candidates)
+            found = {candidate.id for candidate in candidates}
             self._renew([one for one in ids if one not in found])
         except (CatalogError, LedgerError):
             self._to_follow.update(subjects)

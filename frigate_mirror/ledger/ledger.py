@@ -141,9 +141,8 @@ class Ledger:
         """Marks uploads that are not complete, and will not be completed any more, as flawed."""
         with self._database.writing() as sql:
             sql.executemany(
-                """UPDATE artifact SET flaw = ?1, about = NULL, acknowledged = 0
-                   WHERE id = ?2 AND state = 'uploaded' AND flaw = ''
-                     AND ifnull(json_extract(about, '$.complete') = 0, 0)""",
+                f"""UPDATE artifact SET flaw = ?1, about = NULL, acknowledged = 0
+                    WHERE id = ?2 AND state = 'uploaded' AND flaw = '' AND {_INCOMPLETE}""",
                 [(flaw, artifact_id) for artifact_id in artifact_ids],
             )
 

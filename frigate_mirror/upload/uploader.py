@@ -3,7 +3,7 @@
 A fixed number of threads run the same step. Two more run it for live artifacts only, so that a live
 artifact finds a free thread even while every other thread hangs in an upload of the backlog. Where
 the service answers at once, two threads are faster than eight, and the others rest. One more thread
-uploads the bulk artifacts, which give way to live ones.
+uploads the bulk artifacts, which give way to live ones. It looks for them every two seconds.
 
 There are two layers of retry: the sink's own for seconds, the ledger's for minutes to weeks. A
 thread never sleeps on an artifact; a failed artifact goes back with a later due time.
@@ -84,6 +84,7 @@ class Uploader(Part):
         self._called = threading.Condition()
         self._calls = 0
         self._stopping = False
+        self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
         self._trouble = ""
         self._summed_up = 0
@@ -115,6 +116,7 @@ class Uploader(Part):
 
     def stop(self, timeout: float) -> None:
         """Lets every thread finish its artifact, and waits up to `timeout` seconds in all."""
+        self._stopped.set()
         with self._called:
             self._stopping = True
             self._called.notify_all()
@@ -147,7 +149,9 @@ class Uploader(Part):
                 raise  # ends the process, see `process.child`
             except Exception:
                 log.exception("S3 upload: unexpected error, the upload is tried again")
-            if rest:
+            if bulk and rest:
+                self._stopped.wait(rest)  # not for each call: all but a few are of other files
+            elif rest:
                 self._wait(calls, rest)
                 if spare:  # so that a single live event meets two threads and not all of them
                     time.sleep(HEAD_START)

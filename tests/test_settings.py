@@ -61,6 +61,13 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "connect_timeout": 10.0,
         "read_timeout": 60.0,
     },
+    "rclone": {
+        "remote": "",
+        "config": "",
+        "config_pass": Secret(""),
+        "program": "rclone",
+        "drive_use_trash": None,
+    },
     "keys": {"timezone": "UTC"},
     "upload": {
         "threads": 8,
@@ -138,6 +145,7 @@ def test_all_faults_are_reported_at_once_each_with_the_name_of_its_variable() ->
         "MIRROR_STATS_INTERVAL": "nan",
         "MIRROR_KEY_TIMEZONE": "Mars/Olympus",
         "S3_CA_BUNDLE": "/no/such/file",
+        "RCLONE_REMOTE": "gdrive",
         "FRIGATE_DB_PATH": "frigate.db",
         "MIRROR_STATE_DIR": "relative",
         "MIRROR_SWEEP_DAYS": "0",
@@ -199,6 +207,13 @@ def test_all_faults_are_reported_at_once_each_with_the_name_of_its_variable() ->
         ("MIRROR_CLIP_PADDING", "301"),
         ("MIRROR_CLIP_PADDING", "-1"),
         ("MIRROR_STATE_DIR", "relative"),
+        ("RCLONE_REMOTE", "gdrive"),
+        ("RCLONE_REMOTE", "relative/folder"),
+        ("RCLONE_REMOTE", "gdrive:a/../b"),
+        ("RCLONE_REMOTE", "gdrive,scope=drive:"),
+        ("RCLONE_CONFIG", "rclone.conf"),
+        ("RCLONE_PATH", "bin/rclone"),
+        ("RCLONE_DRIVE_USE_TRASH", "maybe"),
         ("FRIGATE_CLIPS_DIR", "/a\0b"),
     ],
 )
@@ -235,6 +250,13 @@ def test_a_wrong_value_is_a_fault(name: str, text: str) -> None:
         ("MIRROR_STATE_DIR", "/var/lib/mirror", "state.folder", Path("/var/lib/mirror")),
         ("MIRROR_STATE_DIR", "/", "state.folder", Path("/")),
         ("S3_CA_BUNDLE", __file__, "s3.ca_bundle", __file__),
+        ("RCLONE_REMOTE", "gdrive:frigate/", "rclone.remote", "gdrive:frigate"),
+        ("RCLONE_REMOTE", "my disk:", "rclone.remote", "my disk:"),
+        ("RCLONE_REMOTE", "sftp:/", "rclone.remote", "sftp:/"),
+        ("RCLONE_REMOTE", "/mnt/disk/", "rclone.remote", "/mnt/disk"),
+        ("RCLONE_CONFIG", "/config/rclone.conf", "rclone.config", "/config/rclone.conf"),
+        ("RCLONE_PATH", "/opt/rclone", "rclone.program", "/opt/rclone"),
+        ("RCLONE_DRIVE_USE_TRASH", "no", "rclone.drive_use_trash", False),
         ("MIRROR_KINDS", "Snapshot, metadata,", "kinds.kinds", frozenset({"snapshot", "metadata"})),
         ("MIRROR_CLIP_PADDING", "3", "kinds.clip_padding", (3.0, 3.0)),
         ("MIRROR_CLIP_PADDING", "0, 12.5", "kinds.clip_padding", (0.0, 12.5)),
@@ -352,8 +374,21 @@ def test_secrets_compare_by_their_values() -> None:
     "broken", ["sec ret-hidden", "sec\nret-hidden", "sécret-hidden", "\0hidden"]
 )
 def test_a_secret_that_no_header_can_contain_is_refused_and_not_shown(broken: str) -> None:
-    for name in SECRETS:
+    for name in (*KEYS, "S3_SESSION_TOKEN"):
         assert "hidden" not in str(faults_of({**KEYS, name: broken}))
+
+
+def test_a_password_may_have_blanks_and_any_letters_but_no_line_ends() -> None:
+    loaded = load({"RCLONE_CONFIG_PASS": "correct horse é"})
+    assert loaded.rclone.config_pass == Secret("correct horse é")
+    assert "horse" not in repr(loaded)
+    (fault,) = faults_of({"RCLONE_CONFIG_PASS": "sec\nret-hidden"})
+    assert "hidden" not in fault
+
+
+def test_a_remote_with_options_in_its_name_is_refused_and_not_shown() -> None:
+    (fault,) = faults_of({"RCLONE_REMOTE": ":webdav,user=me,pass=hidden:folder"})
+    assert fault.startswith("RCLONE_REMOTE: is not a remote") and "hidden" not in fault
 
 
 def test_a_secret_given_as_a_file_name_is_not_shown() -> None:

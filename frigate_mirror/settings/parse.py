@@ -81,6 +81,13 @@ def secret(text: str) -> Secret:
     return Secret(text)
 
 
+def password(text: str) -> Secret:
+    """A secret that a person has chosen: it may have blanks and letters of any script."""
+    if not text.isprintable():
+        raise ValueError("has line ends or control characters")
+    return Secret(text)
+
+
 def boolean(text: str) -> bool:
     lowered = text.lower()
     if lowered in ("true", "1", "yes", "on"):
@@ -294,6 +301,36 @@ def absolute_path(text: str) -> Path:
     if not text.startswith("/") or not text.isprintable():
         raise ValueError(f"{text!r} is not an absolute path of printable characters")
     return Path(text)
+
+
+def absolute_path_or_none(text: str) -> str:
+    return str(absolute_path(text)) if text else ""
+
+
+def program(text: str) -> str:
+    if not text.isprintable() or ("/" in text and not text.startswith("/")):
+        raise ValueError(f"{text!r} is neither an absolute path nor a name on PATH")
+    return text
+
+
+def remote(text: str) -> str:
+    """A remote of rclone's configuration with a folder, or an absolute path of this machine.
+
+    Options of the remote belong in rclone's configuration: there they may be secrets.
+    """
+    if not text.isprintable():
+        raise ValueError(f"{text!r} has control characters")
+    name, colon, folder = text.partition(":")
+    if not colon and (not text or text.startswith("/")):
+        return text.rstrip("/") or text
+    if not colon or not re.fullmatch(r"[\w.+@][\w.+@ -]*", name):
+        # The message does not repeat the value, since some people put a password into it.
+        raise ValueError(
+            "is not a remote of rclone's configuration such as gdrive:frigate, or an absolute path"
+        )
+    if any(part in (".", "..") for part in folder.split("/")):
+        raise ValueError(f"{text!r} has a part '.' or '..'")
+    return f"{name}:{folder.rstrip('/') or folder[:1]}"
 
 
 def optional_path(text: str) -> Path:

@@ -3,8 +3,8 @@
 Each part of the program has a part of the settings: a small frozen object. To add a part, write its
 class and name it in `Settings`. Each setting stands here once, with its variable, its default as
 one would write it in a compose file, and a sentence for the table in docs/settings.md. A setting about
-S3 is called S3_*, and one about the mirror, for any destination, is called MIRROR_*. The last
-argument of some settings is an older name, which still works.
+S3 is called S3_*, one about rclone RCLONE_*, as rclone's own variables, and one about the mirror, for
+any destination, MIRROR_*. The last argument of some settings is an older name, which still works.
 
 A setting of the type Secret never prints. It can also be given as `NAME_FILE`, or lie as a file
 `NAME` in /run/secrets or $CREDENTIALS_DIRECTORY.
@@ -68,6 +68,17 @@ class S3Settings:
     bucket_owner: str = setting("S3_EXPECTED_BUCKET_OWNER", "", parse.account, "AWS account id; a bucket of any other account is refused")
     connect_timeout: float = setting("S3_CONNECT_TIMEOUT", "10", parse.seconds(0.1, 600), "seconds that the mirror waits for a connection")
     read_timeout: float = setting("S3_READ_TIMEOUT", "60", parse.seconds(0.1, 3_600), "seconds that the service may be silent; the mirror begins with 8, and allows more only if answers are slow")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RcloneSettings:
+    """The remote of rclone, and how rclone is run."""
+
+    remote: str = setting("RCLONE_REMOTE", "", parse.remote, "remote of rclone's configuration, and a folder of it, as `gdrive:frigate`")
+    config: str = setting("RCLONE_CONFIG", "", parse.absolute_path_or_none, "rclone's configuration; the default is rclone's own, `rclone config file` shows it")
+    config_pass: Secret = setting("RCLONE_CONFIG_PASS", "", parse.password, "password of rclone's configuration if it is encrypted")
+    program: str = setting("RCLONE_PATH", "rclone", parse.program, "rclone itself, 1.65 or later: its path, or its name on `PATH`")
+    drive_use_trash: bool | None = setting("RCLONE_DRIVE_USE_TRASH", "", parse.optional(parse.boolean), "whether what is deleted on Google Drive goes to the trash, which counts against the quota; the default is that of rclone's configuration")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +226,7 @@ class Settings:
 
     process: ProcessSettings
     s3: S3Settings
+    rclone: RcloneSettings
     keys: KeySettings
     upload: UploadSettings
     sweep: SweepSettings

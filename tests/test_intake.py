@@ -17,7 +17,8 @@ import pytest
 from frigate_mirror.artifact import Artifact, subject_of
 from frigate_mirror.catalog import CatalogError, Kind
 from frigate_mirror.faults import Troubles
-from frigate_mirror.frigate.database import Database, Event, FrigateDatabase
+from frigate_mirror.frigate.database import Database, FrigateDatabase
+from frigate_mirror.frigate.events import Event
 from frigate_mirror.frigate.snapshots import Snapshots
 from frigate_mirror.intake import intake as intake_module
 from frigate_mirror.intake.intake import FILES_AT_ONCE, Intake

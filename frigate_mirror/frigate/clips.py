@@ -26,8 +26,9 @@ from frigate_mirror.artifact import Artifact, open_file
 from frigate_mirror.catalog import Kind, NoFile, NotYet
 from frigate_mirror.files import open_regular
 from frigate_mirror.frigate.clipmaker import Clip, ClipMaker, NoRecording
-from frigate_mirror.frigate.database import Event, FrigateDatabase
+from frigate_mirror.frigate.database import FrigateDatabase
 from frigate_mirror.frigate.describe import describe
+from frigate_mirror.frigate.events import Event
 from frigate_mirror.frigate.ffmpeg import FfmpegError, FfmpegStopped, NoFfmpeg
 from frigate_mirror.frigate.segments import Segment, chain
 from frigate_mirror.keys import CLIP, KeyCodec, artifact_id

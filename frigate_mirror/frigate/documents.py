@@ -21,8 +21,9 @@ from typing import Any, BinaryIO
 
 from frigate_mirror.artifact import Artifact, Known, kind_of, subject_of
 from frigate_mirror.catalog import Kind, NoFile, NotYet
-from frigate_mirror.frigate.database import Event, FrigateDatabase
+from frigate_mirror.frigate.database import FrigateDatabase
 from frigate_mirror.frigate.describe import describe
+from frigate_mirror.frigate.events import Event
 from frigate_mirror.keys import KINDS, METADATA, KeyCodec, KeyFault, artifact_id, content_type
 
 SCHEMA = "event/1"

@@ -43,6 +43,10 @@ from frigate_mirror.settings.settings import CompanionSettings
 from frigate_mirror.untrusted import plain
 
 log = logging.getLogger("frigate_s3.api")
+# At DEBUG these libraries log headers, and the cookie is one; at INFO they log every question.
+for chatty in ("httpx", "httpcore"):
+    logging.getLogger(chatty).setLevel(logging.WARNING)
+
 CONNECT = 10.0  # seconds
 IDLE = 30.0  # seconds for which an answer may stand still
 LONGEST = 600.0  # seconds for one answer, except for a clip

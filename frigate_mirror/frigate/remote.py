@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -24,8 +25,10 @@ def remote_kinds_of(
     known: Callable[[Collection[str]], Mapping[str, Known]],
     note_digest: Callable[[str, str], None],
     frigate: str,
+    clock: Callable[[], float] = time.time,
 ) -> list[Kind[Any]]:
-    """Returns the kinds that the settings choose. See `kinds.kinds_of`."""
+    """Returns the kinds that the settings choose. See `kinds.kinds_of`. `clock` gives Unix
+    seconds."""
     chosen = settings.kinds
     keys = KeyCodec(settings.s3.prefix, settings.keys.timezone)
     order = [name for name in (SNAPSHOT, THUMBNAIL, CLIP, METADATA) if name in chosen.kinds]
@@ -44,6 +47,7 @@ def remote_kinds_of(
             padding=chosen.clip_padding,
             longest=chosen.clip_longest,
             most_bytes=chosen.clip_most_mb * 1_000_000,
+            clock=clock,
         ),
     }
     kinds = [makers[name]() for name in order if name != METADATA]

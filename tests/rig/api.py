@@ -109,7 +109,7 @@ class FrigateStandin:
         self.in_ffmpeg = threading.Semaphore(0)  # counts the clips that ffmpeg has begun
         self._faults: list[tuple[str, Fault, float]] = []
         self._cache: dict[str, tuple[float, Answer]] = {}
-        self._playlists: set[str] = set()
+        self._playlists: set[Path] = set()
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _handler(self))
@@ -342,7 +342,7 @@ class FrigateStandin:
         if not rows and not self.version.startswith("0.16"):
             return refusal(NO_RECORDING, 400)
         mp4 = {"Content-Type": "video/mp4", "Transfer-Encoding": "chunked"}
-        playlist = f"{camera}_{since}-{until}"
+        playlist = self.media / f"{camera}_{since}-{until}.txt"
         with self._lock:
             shared = playlist in self._playlists
             self._playlists.add(playlist)
@@ -351,13 +351,14 @@ class FrigateStandin:
         if shared or not rows:  # the other one has deleted the list of files
             return Answer(body=b"", headers=mp4)
         try:
-            return Answer(body=_joined(rows, since, until, ffmpeg.ffmpeg()), headers=mp4)
+            return Answer(body=_joined(playlist, rows, since, until), headers=mp4)
         finally:
+            playlist.unlink()
             with self._lock:
                 self._playlists.discard(playlist)
 
 
-def _joined(rows: list[dict[str, Any]], since: float, until: float, program: str) -> bytes:
+def _joined(playlist: Path, rows: list[dict[str, Any]], since: float, until: float) -> bytes:
     """Joins segments without encoding. Frigate cuts times to whole seconds, and its ffmpeg ends
     with code 0 at a file that is missing."""
     lines = []
@@ -367,10 +368,11 @@ def _joined(rows: list[dict[str, Any]], since: float, until: float, program: str
             lines.append(f"inpoint {int(since - row['start_time'])}")
         if row["end_time"] > until:
             lines.append(f"outpoint {int(until - row['start_time'])}")
-    words = [program, "-hide_banner", "-loglevel", "quiet", "-protocol_whitelist", "pipe,file"]
-    words += ["-f", "concat", "-safe", "0", "-i", "pipe:0", "-c", "copy"]
+    playlist.write_text("\n".join(lines))
+    words = [ffmpeg.ffmpeg(), "-nostdin", "-loglevel", "quiet", "-f", "concat", "-safe", "0"]
+    words += ["-i", str(playlist), "-c", "copy"]
     words += ["-movflags", "frag_keyframe+empty_moov", "-f", "mp4", "pipe:1"]
-    return subprocess.run(words, input="\n".join(lines).encode(), stdout=subprocess.PIPE).stdout
+    return subprocess.run(words, stdout=subprocess.PIPE).stdout
 
 
 def _typed(row: dict[str, Any]) -> dict[str, Any]:

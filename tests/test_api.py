@@ -322,12 +322,17 @@ def test_a_frigate_that_is_away_is_told() -> None:
         to_close(FrigateApi(f"http://127.0.0.1:{port}")).version()
 
 
-def test_a_connection_that_frigate_has_closed_meanwhile_costs_no_answer(
+def test_a_connection_that_frigate_closes_at_the_wrong_moment_costs_no_answer(
     standin: FrigateStandin,
 ) -> None:
     api = client(standin)
     standin.fail("/api/version", Fault(cut=1_000))  # it sends all, and closes the connection
     assert api.version() == api.version()
+    standin.fail("/api/version", Fault(drops=True))
+    assert api.version()
+    standin.fail("/api/version", Fault(drops=True), times=2)
+    with pytest.raises(ApiError, match="disconnected"):
+        api.version()
 
 
 def test_a_silent_frigate_is_waited_for_until_its_time_is_over(standin: FrigateStandin) -> None:

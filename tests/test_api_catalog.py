@@ -166,6 +166,13 @@ def test_ids_that_frigate_does_not_know_are_left_out(bench: Bench) -> None:
     assert question.parameters["ids"].split(",") == sorted(["1705329022.5-nosuch", event_id])
 
 
+def test_events_that_nobody_asked_for_are_left_out(bench: Bench) -> None:
+    event_id = bench.world.event()
+    row = bench.api.json("/api/event_ids", ids=event_id)[0]
+    bench.answers("/event_ids", [row | {"id": "1.0-other"}, row, row | {"id": "../x"}])
+    assert [event.id for event in bench.catalog().subjects([event_id])] == [event_id]
+
+
 def test_events_are_asked_for_in_batches(bench: Bench) -> None:
     ids = [bench.world.event(started=NOW - n) for n in range(7)]
     assert len(bench.catalog(3).subjects(ids)) == 7

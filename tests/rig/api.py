@@ -51,12 +51,14 @@ class Answer:
 @dataclass(frozen=True)
 class Fault:
     """What happens instead of an answer. Without `answer` it is the true one: changed by `alter`,
-    broken off after `cut` bytes, or silent from there on if it `hangs`."""
+    broken off after `cut` bytes, or silent from there on if it `hangs`. With `drops` the connection
+    is closed without a word."""
 
     answer: Answer | None = None
     alter: Callable[[bytes], bytes] = lambda body: body
     cut: int | None = None
     hangs: bool = False
+    drops: bool = False
 
 
 def as_json(document: Any, status: int = 200) -> Answer:
@@ -413,6 +415,9 @@ def _handler(standin: FrigateStandin) -> type[BaseHTTPRequestHandler]:
             parameters = dict(parse_qsl(parts.query))
             question = Question(self.command, parts.path, parameters, headers, body)
             answer, fault = standin.answer(question)
+            if fault.drops:
+                self.close_connection = True
+                return
             if fault.hangs and fault.cut is None:
                 standin._stopped.wait()
                 return

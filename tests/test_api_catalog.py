@@ -342,6 +342,41 @@ def test_the_segments_of_a_span_are_those_of_the_database(bench: Bench) -> None:
     assert bench.catalog().recordings("../events", *span[1:]) == []
 
 
+def test_the_segments_of_a_long_span_are_asked_for_in_pieces(bench: Bench) -> None:
+    source = event_table.SEGMENTS["front_door"]
+    starts = [int(NOW) + 1_800 * n - 2 for n in range(10)]
+    for start in starts:
+        event_table.add_recording(
+            bench.sql, bench.world.clips.parent, "front_door", start, 4.0, source
+        )
+    catalog = bench.catalog()
+    assert [one.start for one in catalog.recordings("front_door", NOW, NOW + 18_000)] == starts
+    assert len(bench.standin.paths("/recordings")) == 5
+    assert len(catalog.recordings("front_door", 0.0, NOW + 18_000)) == len(starts)
+    assert len(bench.standin.paths("/recordings")) <= 5 + 49
+
+
+def test_a_timeline_that_is_too_large_is_cut(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    event_id = bench.world.event(started=NOW - 60)
+    for n in range(400):
+        event_table.add_moment(bench.sql, event_id, "front_door", "visible", NOW + n)
+    monkeypatch.setattr(api_module, "MOST_JSON", 40_000)
+    [event] = bench.catalog(whole=True).subjects([event_id])
+    assert len(event.timeline) == 100
+
+
+def test_review_items_that_are_too_large_together_are_asked_for_in_smaller_pages(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [bench.world.event(started=NOW - 100 + n) for n in range(9)]
+    for event_id in ids:
+        bench.world.review([event_id], float(event_id.partition("-")[0]))
+    monkeypatch.setattr(api_catalog, "MOST_REVIEWS", 8)
+    monkeypatch.setattr(api_module, "MOST_JSON", 1_000)
+    events = bench.catalog(2, reviews=True).subjects(ids)
+    assert [len(event.reviews) for event in events] == [1] * 9
+
+
 def test_when_an_object_was_last_seen_stands_in_the_timeline(bench: Bench) -> None:
     event_id = bench.event(NOW - 60)
     assert bench.catalog().last_seen(event_id) == NOW - 57

@@ -498,6 +498,18 @@ def test_a_segment_that_is_missing_costs_only_itself(of_version: Frigate) -> Non
     assert len(clip_questions(of_version)) == 4, "the whole clip was tried first"
 
 
+def test_recordings_that_frigate_does_not_list_hold_up_no_other_clip(frigate: Frigate) -> None:
+    frigate.record()
+    ids = [frigate.event(started=ENDED - 5 - number) for number in range(2)]
+    companion = frigate.companion(MIRROR_KINDS="clip")
+    frigate.standin.fail("/recordings", Fault(Answer(403, b"Access denied")))
+    companion.offer(*ids)
+    companion.work()
+    assert companion.counts("clip") == {"waiting": 1, "uploaded": 1}
+    companion.work_for(65.0)
+    assert companion.counts("clip") == {"uploaded": 2}
+
+
 def test_an_event_whose_segments_are_all_missing_has_no_clip(frigate: Frigate) -> None:
     for path in frigate.record():
         path.unlink()
@@ -598,6 +610,19 @@ def test_what_the_spool_does_not_hold_is_downloaded_again(of_version: Frigate) -
     assert objects["-thumb.webp"] == THUMB
     assert companion.clip()["size"] == len(objects[".mp4"])
     assert companion.left() == []
+
+
+def test_a_document_that_cannot_be_written_again_now_is_put_off(frigate: Frigate) -> None:
+    companion = frigate.companion(MIRROR_KINDS="metadata", MIRROR_SPOOL_LIMIT_MB="0")
+    companion.offer(frigate.event())
+    companion.mirror.ledger.close()
+    companion.open()
+    frigate.standin.fail("/event_ids", Fault(Answer(502)))
+    assert companion.mirror.uploader.step()
+    assert companion.counts("metadata") == {"pending": 1}
+    companion.clock.now += 600.0
+    companion.work()
+    assert companion.counts("metadata") == {"uploaded": 1}
 
 
 def test_a_part_that_the_spool_does_not_hold_is_downloaded_again(frigate: Frigate) -> None:

@@ -50,7 +50,7 @@ for chatty in ("httpx", "httpcore"):
 CONNECT = 10.0  # seconds
 IDLE = 30.0  # seconds for which an answer may stand still
 LONGEST = 600.0  # seconds for one answer, except for a clip
-MOST_JSON = 8_000_000  # bytes; 50 events of an hour each have about 5 MB
+MOST_JSON = 4_000_000  # bytes; what is larger is asked for in smaller pieces
 MOST_TEXT = 1_000  # bytes of a version or of an error
 FIRST_PAUSE, LONGEST_PAUSE = 10.0, 600.0  # seconds between two logins that fail
 NO_PASSWORD = Secret("")

@@ -31,8 +31,9 @@ from frigate_mirror.keys import is_event_id, quote_camera
 
 log = logging.getLogger("frigate_s3.catalog")
 PAGE = 200  # events of a list; each has about 2 KB, and an hour of movement 300 KB
-MOST_REVIEWS = 1_000  # of one answer
-MOST_MOMENTS = 10_000  # rows of the timeline in one answer
+MOST_REVIEWS = 500  # of one answer
+MOST_MOMENTS = 5_000  # rows of the timeline in one answer
+PIECES = 48  # of a span of time whose segments are asked for, of an hour each or longer
 APART = 3_600.0  # seconds between two events whose reviews are asked for separately
 LONG = 3_600.0  # seconds; longer events are compared by `Sweep.compare` only
 NOT_ALLOWED = 403
@@ -99,14 +100,15 @@ class ApiCatalog:
         """Returns the segments of the camera's recording that overlap this span, in order. They
         have no path. Raises ApiError."""
         path = f"/api/{quote_camera(camera)}/recordings"
-        spans = (
-            (number(row.get("start_time")), number(row.get("end_time")))
-            for row in self._ask(path, after=since, before=until)
-        )
-        return sorted(
-            (Segment("", start, end) for start, end in spans if start is not None and end),
-            key=lambda segment: segment.start,
-        )
+        length = max(3_600.0, (until - since) / PIECES)
+        found: set[tuple[float, float]] = set()
+        while since < until:
+            for row in self._ask(path, after=since, before=min(since + length, until)):
+                start, end = number(row.get("start_time")), number(row.get("end_time"))
+                if start is not None and end is not None:
+                    found.add((start, end))
+            since += length
+        return [Segment("", *span) for span in sorted(found)]
 
     def last_seen(self, event_id: str) -> float | None:
         """Returns when Frigate last saw the event's object, or None if it noted no such time.
@@ -159,7 +161,12 @@ class ApiCatalog:
                 yield row
 
     def _moments(self, ids: str) -> list[dict[str, Any]]:
-        return self._ask("/api/timeline", source_id=ids, limit=MOST_MOMENTS)
+        for limit in (MOST_MOMENTS, MOST_MOMENTS // 50):
+            try:
+                return self._ask("/api/timeline", source_id=ids, limit=limit)
+            except ApiTooLarge as error:
+                log.debug("%s", error)
+        return []
 
     def _reviews_of(self, events: Sequence[Event]) -> Iterator[tuple[str, Review]]:
         """Yields the review items that contain these events, each with the event's id."""
@@ -182,11 +189,18 @@ class ApiCatalog:
         """Yields the review items that overlap this span, from the newest to the oldest."""
         # Frigate leaves out an item that ends exactly at `after` or starts exactly at `before`.
         after, before = math.nextafter(since, -math.inf), math.nextafter(until, math.inf)
+        limit = MOST_REVIEWS
         for _ in range(MOST_PAGES):
-            rows = self._ask("/api/review", after=after, before=_finite(before), limit=MOST_REVIEWS)
+            try:
+                rows = self._ask("/api/review", after=after, before=_finite(before), limit=limit)
+            except ApiTooLarge:
+                if limit == 1:
+                    raise
+                limit //= 2
+                continue
             yield from (row for row in rows if isinstance(row.get("id"), str))
             starts = [at for row in rows if (at := number(row.get("start_time"))) is not None]
-            if len(rows) < MOST_REVIEWS or not starts:
+            if len(rows) < limit or not starts:
                 return
             before = _earlier(min(starts), before)
         raise ApiError(ENDLESS)

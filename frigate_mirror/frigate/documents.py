@@ -11,6 +11,7 @@ The document is a pure function of what it describes: the same event gives the s
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
@@ -20,7 +21,7 @@ from io import BytesIO
 from typing import Any, BinaryIO
 
 from frigate_mirror.artifact import Artifact, Known, kind_of, subject_of
-from frigate_mirror.catalog import Catalog, Kind, NoFile, NotYet
+from frigate_mirror.catalog import Catalog, CatalogError, Kind, NoFile, NotYet
 from frigate_mirror.frigate.describe import describe
 from frigate_mirror.frigate.events import Event
 from frigate_mirror.keys import KINDS, METADATA, KeyCodec, KeyFault, artifact_id, content_type
@@ -153,7 +154,11 @@ class Documents(Kind[Event]):
 
     def open(self, artifact: Artifact) -> BinaryIO:
         """Writes the document again, because the spool does not hold it."""
-        for event in self._catalog.subjects([subject_of(artifact.id)]):
+        try:
+            events = self._catalog.subjects([subject_of(artifact.id)])
+        except CatalogError as error:
+            raise OSError(errno.EIO, str(error)) from error
+        for event in events:
             try:
                 found = self.find(event, "")
             except KeyFault as error:

@@ -28,7 +28,14 @@ from typing import BinaryIO
 from frigate_mirror import mp4
 from frigate_mirror.artifact import Artifact
 from frigate_mirror.catalog import Kind, NoFile, NotYet
-from frigate_mirror.frigate.api import ApiError, DownloadError, DownloadTooLarge, FrigateApi
+from frigate_mirror.frigate.api import (
+    ApiError,
+    ApiStatus,
+    ApiTooLarge,
+    DownloadError,
+    DownloadTooLarge,
+    FrigateApi,
+)
 from frigate_mirror.frigate.clipfiles import clip_artifact, flaw_of, opened, told
 from frigate_mirror.frigate.events import Event
 from frigate_mirror.frigate.readiness import Recordings, ready
@@ -88,7 +95,7 @@ class RemoteClips(Kind[Event]):
         event.check_names()
         if not event.has_clip:
             raise NoFile("Frigate recorded nothing of this event")
-        segments, since, until = ready(self._recordings, event, self._padding, self._clock())
+        segments, since, until = self._ready(event)
         with self._turn, self._work() as work:
             if self._failures.get(event.id, 0) < MOST_FAILURES:
                 artifacts = [self._whole(event, segments, since, until, work)]
@@ -133,6 +140,16 @@ class RemoteClips(Kind[Event]):
             yield work
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+    def _ready(self, event: Event) -> tuple[list[Segment], float, float]:
+        """See `ready`. What Frigate refuses for this event alone must not hold up other clips, so
+        it raises OSError for it. Raises NotYet, NoFile and ApiError, too."""
+        try:
+            return ready(self._recordings, event, self._padding, self._clock())
+        except ApiTooLarge as error:
+            raise NoFile(str(error)) from error
+        except ApiStatus as error:
+            raise OSError(errno.EIO, str(error)) from error
 
     # -- the clip in one piece
 

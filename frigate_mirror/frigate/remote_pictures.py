@@ -58,7 +58,7 @@ class RemotePictures(Kind[Event]):
         event.check_names()
         try:
             scratch = self._picture(event)
-        except DownloadError as error:  # a later look may succeed
+        except OSError as error:  # a later look may succeed
             log.debug("%s", error)
             scratch = None
         status = regular_file(held)
@@ -90,7 +90,7 @@ class RemotePictures(Kind[Event]):
     def why_unseen(self, event: Event) -> str:
         try:
             self._picture(event)
-        except (DownloadError, ApiError) as error:
+        except (OSError, ApiError) as error:
             return str(error)
         return ""
 
@@ -102,8 +102,7 @@ class RemotePictures(Kind[Event]):
             raise OSError(errno.EIO, str(error)) from error
 
     def _picture(self, event: Event) -> Scratch | None:
-        """Returns the event's picture, or None if Frigate has none. Raises ApiError, OSError and
-        DownloadError, which is one."""
+        """Returns the event's picture, or None if Frigate has none. Raises ApiError and OSError."""
         for name in self.names(event):
             try:
                 return self._downloaded(event.id, name)

@@ -431,6 +431,16 @@ def test_a_clip_plays_and_covers_the_event_and_its_padding(
     assert ffmpeg.pictures(path)
 
 
+def test_a_clip_without_padding_reaches_the_end_of_its_event(of_version: Frigate) -> None:
+    of_version.record()
+    companion = of_version.companion(MIRROR_CLIP_PADDING="0", MIRROR_KINDS="clip,metadata")
+    companion.offer(of_version.event(started=START + 6.5, lasted=7.25))
+    companion.work()
+    clip = companion.clip()
+    assert START + 13.75 <= clip["end"] <= START + 14.01 and clip["start"] <= START + 6.5
+    assert clip["duration"] == pytest.approx(clip["end"] - clip["start"], abs=0.1)
+
+
 def test_a_clip_is_asked_for_only_when_its_segments_are_there(of_version: Frigate) -> None:
     of_version.record(0, 4)
     event_id = of_version.event()

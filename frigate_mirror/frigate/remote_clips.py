@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import random
 import shutil
 import tempfile
@@ -187,10 +188,11 @@ class RemoteClips(Kind[Event]):
         """Downloads the clip of a span of time, and returns what it is and which time it shows. A
         clip that is too short is asked for again. Raises DownloadError, FileNotFoundError and
         ApiError."""
+        ask_until = _reached(segments, until)
         for _ in range(AT_ONCE):
             begin = since - self._earlier()
-            start, end, planned = _planned(segments, begin, until)
-            size = self._ask(camera, begin, until, path)
+            start, end, planned = _planned(segments, begin, ask_until)
+            size = self._ask(camera, begin, ask_until, path)
             if not size:
                 fault = "Frigate sends an empty clip"
                 continue
@@ -269,6 +271,13 @@ class RemoteClips(Kind[Event]):
             size = self._api.download(where, file, most, LONGEST)
         mp4.read(path)
         return size
+
+
+def _reached(segments: Sequence[Segment], until: float) -> float:
+    """Returns until when to ask for a clip that reaches `until`, although Frigate cuts the last
+    segment at a whole second of it."""
+    last = max((one.start for one in segments if one.start < until), default=until)
+    return last + math.ceil(until - last) + 0.001
 
 
 def _planned(segments: Sequence[Segment], since: float, until: float) -> tuple[float, float, float]:

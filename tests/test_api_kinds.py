@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import shutil
 import sqlite3
 import threading
@@ -389,6 +390,18 @@ def test_a_snapshot_that_fails_once_holds_up_no_other_and_is_whole_in_the_end(
     assert companion.left() == []
 
 
+def test_pictures_are_downloaded_where_every_file_needs_a_name(
+    frigate: Frigate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "O_TMPFILE", 0)  # what opens a folder then is refused
+    companion = frigate.companion(MIRROR_KINDS="snapshot")
+    event_id = frigate.event()
+    companion.offer(event_id)
+    companion.work()
+    assert companion.objects() == {".jpg": frigate.world.pictures[event_id]}
+    assert companion.left() == []
+
+
 def test_a_picture_is_downloaded_once(frigate: Frigate) -> None:
     companion = frigate.companion(MIRROR_KINDS="snapshot,thumbnail")
     companion.offer(frigate.event())
@@ -503,6 +516,7 @@ def test_a_segment_that_is_missing_costs_only_itself(of_version: Frigate) -> Non
     assert companion.objects()["-part-0001.mp4"] == files[2].read_bytes()
     clip = companion.clip()
     assert "segment" in clip["note"] and "is missing" in clip["note"]
+    assert clip["duration"] == pytest.approx(4.0, abs=0.1)
     assert clip["gaps"] == [[START + 12, ENDED]]
     assert companion.document()["complete"] is True
     assert len(clip_questions(of_version)) == 4, "the whole clip was tried first"
@@ -620,6 +634,19 @@ def test_what_the_spool_does_not_hold_is_downloaded_again(of_version: Frigate) -
     assert objects["-thumb.webp"] == THUMB
     assert companion.clip()["size"] == len(objects[".mp4"])
     assert companion.left() == []
+
+
+def test_another_clip_than_before_is_not_uploaded_in_its_place(frigate: Frigate) -> None:
+    files = frigate.record()
+    companion = unheld(frigate)
+    companion.offer(frigate.event())
+    companion.mirror.sweep.make()
+    for path in files[2:4]:
+        shutil.copy(event_table.SEGMENTS["garage"], path)
+    companion.mirror.ledger.close()
+    companion.open()
+    companion.work()
+    assert companion.counts("clip") == {"lost": 1}
 
 
 def test_a_document_that_cannot_be_written_again_now_is_put_off(frigate: Frigate) -> None:

@@ -48,6 +48,7 @@ log = logging.getLogger("frigate_s3.clips")
 EARLIER = 0.01  # seconds by which a question begins earlier at most
 LONGEST = 4 * 3_600.0  # seconds for one download
 AFTER_FAILURE = 30.0  # seconds
+TO_TIDY = 2.0  # seconds
 AT_ONCE = 2  # downloads before the clip is put off
 MOST_FAILURES = 2  # of the clip of one event; then its segments are downloaded as they are
 RAW = "raw "
@@ -116,8 +117,9 @@ class RemoteClips(Kind[Event]):
                 if artifact.origin.startswith(RAW):
                     self._segment(artifact.origin.removeprefix(RAW), path, self._most_bytes)
                 else:
-                    since, until = map(float, artifact.origin.split())
-                    segments = self._recordings.recordings(artifact.camera, since, until)
+                    since, until, newest = map(float, artifact.origin.split())
+                    found = self._recordings.recordings(artifact.camera, since, until)
+                    segments = [segment for segment in found if segment.start <= newest]
                     if not segments:
                         raise FileNotFoundError("Frigate has no recording of this clip any more")
                     self._clip(artifact.camera, segments, since, until, path)
@@ -127,10 +129,16 @@ class RemoteClips(Kind[Event]):
                 raise FileNotFoundError(f"the segment of {artifact.id}: {error}") from error
             except ApiError as error:
                 raise OSError(errno.EIO, str(error)) from error
+            # What is known of the clip would not be true of another one. It becomes lost, and is
+            # then made anew of what is left.
+            if path.stat().st_size != artifact.size:
+                raise FileNotFoundError("Frigate sends another clip than before")
             return opened(path)
 
     def stop(self) -> None:
         self._api.stop()
+        if self._turn.acquire(timeout=TO_TIDY):  # what it has written is deleted by then
+            self._turn.release()
 
     @contextmanager
     def _work(self) -> Iterator[Path]:
@@ -177,7 +185,8 @@ class RemoteClips(Kind[Event]):
         gaps = chain(segments, event.started, end if cut else event.ended or end).gaps
         about = {"start": start, "end": end, "duration": movie.duration} | told(gaps, cut, 1)
         size = path.stat().st_size
-        origin = f"{since!r} {until!r}"
+        newest = max(segment.start for segment in segments)
+        origin = f"{since!r} {until!r} {newest!r}"
         return clip_artifact(
             self._keys, event, 1, many=False, origin=origin, size=size, path=path, about=about
         )
@@ -226,29 +235,33 @@ class RemoteClips(Kind[Event]):
     ) -> list[Artifact]:
         """Downloads each segment, up to the limits for a clip. Raises NoFile, OSError and
         ApiError."""
-        needed = chain(segments, event.started, event.ended or since)
-        found: list[tuple[Segment, str, Path]] = []
+        end = event.ended or since
+        needed = chain(segments, event.started, end)
+        found: list[tuple[Segment, str, Path, float]] = []
         notes = ["the recording segments as they are, because Frigate sends no whole clip"]
         room = self._most_bytes
         for number, segment in enumerate(needed.segments):
             path, where = work / f"{number:04}.mp4", _address(event.camera, segment)
             if segment.start >= since + self._longest:
                 notes.append("cut at the limit for a clip")
+                end = segment.start
                 break
             try:
-                room -= self._segment(where, path, room)
+                seconds = self._segment(where, path, room)
             except FileNotFoundError:
                 notes.append(f"the segment {where} is missing")
             except Mp4Error as error:
                 notes.append(f"the segment {where} is damaged: {error}")
             except DownloadTooLarge:
                 notes.append("cut at the limit for a clip")
+                end = segment.start
                 break
             else:
-                found.append((segment, where, path))
+                room -= path.stat().st_size
+                found.append((segment, where, path, seconds))
         if not found:
             raise NoFile("; ".join(notes[1:]) or "Frigate has no recording of this event")
-        gaps = chain([one for one, _, _ in found], event.started, event.ended or since).gaps
+        gaps = chain([segment for segment, *_ in found], event.started, end).gaps
         return [
             clip_artifact(
                 self._keys,
@@ -258,19 +271,18 @@ class RemoteClips(Kind[Event]):
                 origin=f"{RAW}{where}",
                 size=path.stat().st_size,
                 path=path,
-                about={"start": segment.start, "end": segment.end}
+                about={"start": segment.start, "end": segment.end, "duration": seconds}
                 | (told(gaps, "; ".join(notes), len(found)) if number == 1 else {}),
             )
-            for number, (segment, where, path) in enumerate(found, start=1)
+            for number, (segment, where, path, seconds) in enumerate(found, start=1)
         ]
 
-    def _segment(self, where: str, path: Path, most: int) -> int:
-        """Downloads one segment and returns its size. Raises FileNotFoundError, DownloadError,
-        Mp4Error and ApiError."""
+    def _segment(self, where: str, path: Path, most: int) -> float:
+        """Downloads one segment and returns for how many seconds it lasts. Raises
+        FileNotFoundError, DownloadError, Mp4Error and ApiError."""
         with path.open("wb") as file:
-            size = self._api.download(where, file, most, LONGEST)
-        mp4.read(path)
-        return size
+            self._api.download(where, file, most, LONGEST)
+        return mp4.read(path).duration
 
 
 def _reached(segments: Sequence[Segment], until: float) -> float:

@@ -11,7 +11,6 @@ The document is a pure function of what it describes: the same event gives the s
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
@@ -21,7 +20,7 @@ from io import BytesIO
 from typing import Any, BinaryIO
 
 from frigate_mirror.artifact import Artifact, Known, kind_of, subject_of
-from frigate_mirror.catalog import Catalog, CatalogError, Kind, NoFile, NotYet
+from frigate_mirror.catalog import Catalog, Kind, NoFile, NotYet
 from frigate_mirror.frigate.describe import describe
 from frigate_mirror.frigate.events import Event
 from frigate_mirror.keys import KINDS, METADATA, KeyCodec, KeyFault, artifact_id, content_type
@@ -154,11 +153,7 @@ class Documents(Kind[Event]):
 
     def open(self, artifact: Artifact) -> BinaryIO:
         """Writes the document again, because the spool does not hold it."""
-        try:
-            events = self._catalog.subjects([subject_of(artifact.id)])
-        except CatalogError as error:
-            raise OSError(errno.EIO, str(error)) from error
-        for event in events:
+        for event in self._catalog.subjects([subject_of(artifact.id)]):
             try:
                 found = self.find(event, "")
             except KeyFault as error:

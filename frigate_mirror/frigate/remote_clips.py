@@ -30,7 +30,6 @@ from frigate_mirror import mp4
 from frigate_mirror.artifact import Artifact
 from frigate_mirror.catalog import Kind, NoFile, NotYet
 from frigate_mirror.frigate.api import (
-    ApiError,
     ApiStatus,
     ApiTooLarge,
     DownloadError,
@@ -127,8 +126,6 @@ class RemoteClips(Kind[Event]):
                 raise FileNotFoundError(f"{artifact.id} says of no recording") from None
             except Mp4Error as error:
                 raise FileNotFoundError(f"the segment of {artifact.id}: {error}") from error
-            except ApiError as error:
-                raise OSError(errno.EIO, str(error)) from error
             # What is known of the clip would not be true of another one. It becomes lost, and is
             # then made anew of what is left.
             if path.stat().st_size != artifact.size:

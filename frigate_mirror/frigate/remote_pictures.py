@@ -11,7 +11,6 @@ has ended. So a picture is downloaded once, when its event has ended.
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,10 +95,7 @@ class RemotePictures(Kind[Event]):
 
     def open(self, artifact: Artifact) -> BinaryIO:
         """Downloads the picture again, because the spool does not hold it."""
-        try:
-            return self._downloaded(subject_of(artifact.id), self.name_of(artifact.key)).open()
-        except ApiError as error:
-            raise OSError(errno.EIO, str(error)) from error
+        return self._downloaded(subject_of(artifact.id), self.name_of(artifact.key)).open()
 
     def _picture(self, event: Event) -> Scratch | None:
         """Returns the event's picture, or None if Frigate has none. Raises ApiError and OSError."""

@@ -172,6 +172,14 @@ def test_only_one_module_imports_boto3() -> None:
             assert name == "s3.py", "this import loads boto3 where nothing needs it"
 
 
+def test_only_one_module_speaks_http_to_frigate() -> None:
+    assert importers("httpx") == {"frigate_mirror/frigate/api.py"}
+    inside = {"frigate_mirror/mirror.py", "frigate_mirror/frigate/kinds.py"}
+    for name in inside:
+        modules = imports_of(name)
+        assert "frigate_mirror.frigate.api" not in modules, "the mirror inside Frigate has no httpx"
+
+
 def test_only_the_hook_names_modules_of_frigate() -> None:
     assert importers("frigate") == set(), "the hook must find these modules in sys.modules"
     speakers = {name for name in NAMES for text in texts_of(name) if text.startswith("frigate.")}

@@ -91,6 +91,16 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "db_path": Path("/config/frigate.db"),
         "clips_dir": Path("/media/frigate/clips"),
     },
+    "companion": {
+        "url": "",
+        "user": "",
+        "password": Secret(""),
+        "fingerprint": "",
+        "ca_bundle": "",
+        "verify": True,
+        "snapshot": "auto",
+        "skip_history": False,
+    },
     "state": {
         "folder": Path("/config/s3_mirror"),
         "clips_dir": Path("/media/frigate/clips"),
@@ -147,6 +157,7 @@ def test_all_faults_are_reported_at_once_each_with_the_name_of_its_variable() ->
         "S3_CA_BUNDLE": "/no/such/file",
         "RCLONE_REMOTE": "gdrive",
         "FRIGATE_DB_PATH": "frigate.db",
+        "FRIGATE_URL": "frigate:5000",
         "MIRROR_STATE_DIR": "relative",
         "MIRROR_SWEEP_DAYS": "0",
         "MIRROR_MIN_SCORE": "much",
@@ -172,6 +183,15 @@ def test_all_faults_are_reported_at_once_each_with_the_name_of_its_variable() ->
         ("S3_ENDPOINT_URL", "https://minio_server:9000"),
         ("S3_ENDPOINT_URL", "https://exam\nple.com"),
         ("S3_ENDPOINT_URL", "https://[::1"),
+        ("FRIGATE_URL", "http://admin:secret@frigate:5000"),
+        ("FRIGATE_URL", "http://frigate:port"),
+        ("FRIGATE_URL", "http://frigate:5000/?a=b"),
+        ("FRIGATE_URL", "http://frigate:5000/ü"),
+        ("FRIGATE_URL", "http://"),
+        ("FRIGATE_USER", "a\nb"),
+        ("FRIGATE_TLS_FINGERPRINT", "ab:cd"),
+        ("FRIGATE_TLS_FINGERPRINT", "g" * 64),
+        ("MIRROR_SNAPSHOT", "png"),
         ("S3_PATH_PREFIX", "a//b"),
         ("S3_PATH_PREFIX", "."),
         ("S3_PATH_PREFIX", "frigate\\snapshots"),
@@ -258,12 +278,33 @@ def test_a_wrong_value_is_a_fault(name: str, text: str) -> None:
         ("RCLONE_PATH", "/opt/rclone", "rclone.program", "/opt/rclone"),
         ("RCLONE_DRIVE_USE_TRASH", "no", "rclone.drive_use_trash", False),
         ("MIRROR_KINDS", "Snapshot, metadata,", "kinds.kinds", frozenset({"snapshot", "metadata"})),
+        ("FRIGATE_URL", "https://nvr_1/frigate/", "companion.url", "https://nvr_1/frigate"),
+        (
+            "FRIGATE_TLS_FINGERPRINT",
+            "SHA256:" + "AB:" * 31 + "AB",
+            "companion.fingerprint",
+            "ab" * 32,
+        ),
         ("MIRROR_CLIP_PADDING", "3", "kinds.clip_padding", (3.0, 3.0)),
         ("MIRROR_CLIP_PADDING", "0, 12.5", "kinds.clip_padding", (0.0, 12.5)),
     ],
 )
 def test_a_valid_value_is_accepted(name: str, text: str, field: str, value: Any) -> None:
     assert attrgetter(field)(load({name: text})) == value
+
+
+def test_a_password_of_frigate_may_have_blanks_and_needs_its_user() -> None:
+    password = {"FRIGATE_PASSWORD": "a b ü"}
+    loaded = load(password | {"FRIGATE_USER": "viewer"})
+    assert loaded.companion.password.reveal() == "a b ü"
+    assert faults_of(password) == ["FRIGATE_USER: missing, though FRIGATE_PASSWORD is set"]
+    [fault] = faults_of({"FRIGATE_USER": "viewer"})
+    assert fault.startswith("FRIGATE_PASSWORD: ")
+
+
+def test_a_pinned_certificate_and_a_file_of_certificates_exclude_each_other() -> None:
+    [fault] = faults_of({"FRIGATE_TLS_FINGERPRINT": "ab" * 32, "FRIGATE_CA_BUNDLE": __file__})
+    assert fault.startswith("FRIGATE_CA_BUNDLE: ")
 
 
 def test_the_ledger_is_beside_frigates_database_unless_a_folder_is_set() -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from frigate_mirror.catalog import CatalogError
 from frigate_mirror.checks.finding import FAULT, NOTE, OK, Finding
 from frigate_mirror.frigate import config
-from frigate_mirror.frigate.database import Event, FrigateDatabase
+from frigate_mirror.frigate.database import FrigateDatabase
+from frigate_mirror.frigate.events import Event
 from frigate_mirror.frigate.snapshots import Snapshots
 from frigate_mirror.keys import CLIP, SNAPSHOT, KeyCodec, KeyFault
 from frigate_mirror.report import status

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from frigate_mirror.catalog import CatalogError
 from frigate_mirror.checks.finding import FAULT, NOTE, OK, Finding
 from frigate_mirror.frigate import config
-from frigate_mirror.frigate.database import Event, FrigateDatabase
+from frigate_mirror.frigate.database import FrigateDatabase
+from frigate_mirror.frigate.events import Event
 from frigate_mirror.intake.selection import Filters, Selection
 from frigate_mirror.keys import CLIP, ENDINGS, SNAPSHOT
 from frigate_mirror.settings.parse import Names

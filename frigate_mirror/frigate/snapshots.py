@@ -19,8 +19,8 @@ from frigate_mirror.artifact import Artifact
 from frigate_mirror.catalog import Kind, NoFile
 from frigate_mirror.files import regular_file
 from frigate_mirror.frigate import pictures
-from frigate_mirror.frigate.database import Event
 from frigate_mirror.frigate.describe import describe
+from frigate_mirror.frigate.events import Event
 from frigate_mirror.keys import SNAPSHOT, KeyCodec, artifact_id
 
 FORMS = (

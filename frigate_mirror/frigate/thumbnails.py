@@ -18,8 +18,9 @@ from frigate_mirror.artifact import Artifact, open_file, subject_of
 from frigate_mirror.catalog import Kind
 from frigate_mirror.files import regular_file
 from frigate_mirror.frigate import pictures
-from frigate_mirror.frigate.database import Event, FrigateDatabase
+from frigate_mirror.frigate.database import FrigateDatabase
 from frigate_mirror.frigate.describe import describe
+from frigate_mirror.frigate.events import Event
 from frigate_mirror.keys import THUMBNAIL, KeyCodec, artifact_id, content_type
 
 COLUMN = "event.thumbnail"

@@ -127,13 +127,13 @@ class Intake(Generic[S]):
 
     def look_for_changes(self, subject_ids: Iterable[str]) -> int:
         """Queues the files of these subjects that differ from what was uploaded; returns how many.
-        Bulk files never change. Raises CatalogError and LedgerError."""
+        Raises CatalogError and LedgerError."""
         return sum(map(self._compare, _pages(self._artifact_ids(subject_ids))))
 
     def _compare(self, artifact_ids: Sequence[str]) -> int:
         uploaded = self._ledger.versions(artifact_ids)
         changed = []
-        for candidate in self._candidates(one for one in uploaded if not self._is_bulk(one)):
+        for candidate in self._candidates(filter(self._may_change, uploaded)):
             artifact = self._existing(candidate)
             if artifact is not None and artifact.version != uploaded[artifact.id]:
                 changed.append((candidate, artifact))
@@ -547,6 +547,10 @@ class Intake(Generic[S]):
         self._ledger.refuse(
             candidate.id, subject.camera, subject.started, str(fault), self._clock()
         )
+
+    def _may_change(self, artifact_id: str) -> bool:
+        kind = self._kinds.get(kind_of(artifact_id))
+        return kind is not None and kind.changes and not kind.bulk
 
     def _is_bulk(self, artifact_id: str) -> bool:
         kind = self._kinds.get(kind_of(artifact_id))

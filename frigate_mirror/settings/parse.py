@@ -255,6 +255,43 @@ def endpoint(text: str) -> str:
     return text.rstrip("/")
 
 
+def address(text: str) -> str:
+    """An address of a web server, with or without a path."""
+    if not text:
+        return text
+    if "@" in text:
+        raise ValueError("an address must not hold a user or password")
+    try:
+        parts = urlsplit(text)
+        port_is_a_number = parts.port is None or parts.port > 0
+    except ValueError:
+        raise ValueError(f"{text!r} is not an address") from None
+    # Names of services in a compose file may have underscores, which names of hosts do not have.
+    host = (parts.hostname or "").replace("_", "-")
+    if parts.scheme not in ("http", "https") or not port_is_a_number or not _HOST.fullmatch(host):
+        raise ValueError(f"{text!r} is not an address such as http://frigate:5000")
+    if parts.query or parts.fragment or not re.fullmatch(r"[\x21-\x7e]*", text):
+        raise ValueError(f"{text!r} must end after the host, the port and a path")
+    return text.rstrip("/")
+
+
+def fingerprint(text: str) -> str:
+    """Returns the SHA-256 of a certificate as 64 small hex digits. Colons between them and
+    `sha256:` before them may be there, as other programs show them."""
+    digits = text.lower().removeprefix("sha256:").removeprefix("sha256 fingerprint=")
+    digits = digits.replace(":", "")
+    if digits and not re.fullmatch(r"[0-9a-f]{64}", digits):
+        raise ValueError("a SHA-256 fingerprint has 64 hex digits")
+    return digits
+
+
+def text(value: str) -> str:
+    """One line of printable characters."""
+    if not value.isprintable():
+        raise ValueError(f"{value!r} has control characters or line ends")
+    return value
+
+
 def prefix(text: str) -> str:
     """Slashes at both ends are dropped. Each part must be a name that a file could have."""
     trimmed = text.strip("/")

@@ -174,6 +174,20 @@ class FrigateSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CompanionSettings:
+    """How the companion reaches Frigate's HTTP API, and what it takes from there."""
+
+    url: str = setting("FRIGATE_URL", "", parse.address, "address of Frigate for the companion, as `http://frigate:5000`, or `https://frigate:8971` with a login")
+    user: str = setting("FRIGATE_USER", "", parse.text, "user of Frigate; the role viewer is enough")
+    password: Secret = setting("FRIGATE_PASSWORD", "", parse.password, "password of this user")
+    fingerprint: str = setting("FRIGATE_TLS_FINGERPRINT", "", parse.fingerprint, "SHA-256 fingerprint of the only certificate that is accepted, for Frigate's own one; `check` shows it")
+    ca_bundle: str = setting("FRIGATE_CA_BUNDLE", "", parse.readable_file, "file of certificates to trust instead of the usual ones, if Frigate has a real certificate")
+    verify: bool = setting("FRIGATE_TLS_VERIFY", "true", parse.boolean, "`false` accepts any certificate; whoever stands between can then read the password")
+    snapshot: str = setting("MIRROR_SNAPSHOT", "auto", parse.one_of("auto", "jpg"), "`auto` takes the snapshot as Frigate keeps it, `jpg` asks Frigate 0.18 for a JPEG instead of its WebP")
+    skip_history: bool = setting("MIRROR_SKIP_HISTORY", "false", parse.boolean, "`true` leaves out what ended before the companion's first start")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StateSettings:
     """Where the mirror's own files lie. `clips_dir` is Frigate's, as in FrigateSettings."""
 
@@ -236,6 +250,7 @@ class Settings:
     spool: SpoolSettings
     report: ReportSettings
     frigate: FrigateSettings
+    companion: CompanionSettings
     state: StateSettings
 
 
@@ -253,6 +268,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         except ValueError as fault:
             faults.append(str(fault))
     faults += _contradictions(values["s3"])
+    faults += _companion_contradictions(values["companion"])
     if faults:
         raise SettingsError(faults)
     _derive(values, environ)
@@ -295,4 +311,17 @@ def _contradictions(s3: Mapping[str, Any]) -> list[str]:
         faults.append("S3_SESSION_TOKEN: needs S3_ACCESS_KEY and S3_SECRET_KEY")
     if s3.get("sse_kms_key_id") and s3.get("sse") != "aws:kms":
         faults.append("S3_SSE_KMS_KEY_ID: needs S3_SSE=aws:kms")
+    return faults
+
+
+def _companion_contradictions(companion: Mapping[str, Any]) -> list[str]:
+    """Does the same for the settings of the companion."""
+    faults = []
+    user, password = companion.get("user"), companion.get("password")
+    if user and password is not None and not password:
+        faults.append("FRIGATE_PASSWORD: missing, though FRIGATE_USER is set")
+    if password and user is not None and not user:
+        faults.append("FRIGATE_USER: missing, though FRIGATE_PASSWORD is set")
+    if companion.get("fingerprint") and companion.get("ca_bundle"):
+        faults.append("FRIGATE_CA_BUNDLE: set either this or FRIGATE_TLS_FINGERPRINT, not both")
     return faults

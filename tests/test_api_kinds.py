@@ -18,6 +18,7 @@ import pytest
 from frigate_mirror.frigate.api import ApiError, FrigateApi
 from frigate_mirror.frigate.api_catalog import ApiCatalog
 from frigate_mirror.frigate.remote import remote_kinds_of
+from frigate_mirror.keys import INSIDE
 from frigate_mirror.ledger.folders import open_alone
 from frigate_mirror.mirror import Mirror
 from frigate_mirror.settings.settings import load
@@ -97,15 +98,14 @@ class Companion:
         self, frigate: Frigate, folder: Path, idle: float, environ: dict[str, str]
     ) -> None:
         folder.mkdir(parents=True)
-        (folder / "clips").mkdir()
         self.folder = folder
         self.settings = load(
             {
                 "S3_BUCKET": "pictures",
                 "MIRROR_KINDS": ALL,
                 "FRIGATE_URL": frigate.standin.url,
-                "FRIGATE_DB_PATH": f"{folder}/frigate.db",
-                "FRIGATE_CLIPS_DIR": f"{folder}/clips",
+                "MIRROR_STATE_DIR": str(folder),
+                "MIRROR_KEY_TEMPLATE": INSIDE,
             }
             | environ
         )
@@ -124,7 +124,6 @@ class Companion:
             catalog,
             state.ledger.known,
             state.ledger.note_digest,
-            "",
             self.clock,
         )
         self.mirror = Mirror(self.settings, self.sink, state, catalog, kinds, clock=self.clock)

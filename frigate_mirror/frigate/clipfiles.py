@@ -36,7 +36,7 @@ def clip_artifact(
         id=artifact_id(CLIP, event.id, number),
         camera=event.camera,
         started=event.started,
-        key=keys.key(event.camera, event.id, event.started, ending),
+        key=keys.key(event.camera, event.id, event.started, ending, event.label),
         origin=origin,
         size=size,
         content_type="video/mp4",

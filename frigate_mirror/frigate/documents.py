@@ -38,7 +38,7 @@ document again."""
 class Documents(Kind[Event]):
     """Writes the documents of events. `others` are the other kinds that are mirrored, `known` tells
     what the ledger knows of artifacts (`Ledger.known`), `note_digest` notes the digest of a file
-    that was uploaded without one, and `frigate` is Frigate's version, or an empty text."""
+    that was uploaded without one, and `frigate` returns Frigate's version, or an empty text."""
 
     name = METADATA
     follows = True
@@ -50,7 +50,7 @@ class Documents(Kind[Event]):
         others: Iterable[Kind[Event]],
         known: Callable[[Collection[str]], Mapping[str, Known]],
         note_digest: Callable[[str, str], None],
-        frigate: str,
+        frigate: Callable[[], str],
     ) -> None:
         self._catalog = catalog
         self._keys = keys
@@ -70,13 +70,13 @@ class Documents(Kind[Event]):
         reviews = _reviews(event, known.version if known else "")
         document = {
             "schema": SCHEMA,
-            "frigate": self._frigate or None,
+            "frigate": self._frigate() or None,
             "table": {"event": event.row},
             "timeline": event.timeline,
             "reviews": [{"id": name, "severity": reviews[name]} for name in sorted(reviews)],
             **self._about_files(event.id, event),
         }
-        key = self._keys.key(event.camera, event.id, event.started, ".json")
+        key = self._keys.key(event.camera, event.id, event.started, ".json", event.label)
         artifact = Artifact(
             id=own,
             camera=event.camera,

@@ -69,7 +69,8 @@ class RemotePictures(Kind[Event]):
             return None
         with opener() as file:
             ending = pictures.ending_of(file)
-        key = self._keys.key(event.camera, event.id, event.started, f"{self.mark}{ending}")
+        ending = f"{self.mark}{ending}"
+        key = self._keys.key(event.camera, event.id, event.started, ending, event.label)
         return Artifact(
             id=artifact_id(self.name, event.id),
             camera=event.camera,

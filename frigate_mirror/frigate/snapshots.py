@@ -57,7 +57,7 @@ class Snapshots(Kind[Event]):
             id=artifact_id(SNAPSHOT, event.id),
             camera=event.camera,
             started=event.started,
-            key=self._keys.key(event.camera, event.id, event.started, suffix),
+            key=self._keys.key(event.camera, event.id, event.started, suffix, event.label),
             origin=f"{path}{ending}",
             size=status.st_size,
             content_type=content_type,

@@ -54,7 +54,8 @@ class Thumbnails(Kind[Event]):
             version = f"{size} {event.ended}"
         else:
             return None
-        key = self._keys.key(event.camera, event.id, event.started, f"-thumb{ending}")
+        ending = f"-thumb{ending}"
+        key = self._keys.key(event.camera, event.id, event.started, ending, event.label)
         return Artifact(
             id=artifact_id(THUMBNAIL, event.id),
             camera=event.camera,

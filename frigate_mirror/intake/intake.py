@@ -111,6 +111,17 @@ class Intake(Generic[S]):
             self._troubles.note_error(error)
             return False
 
+    def lacks(self, subject_ids: Iterable[str]) -> set[str]:
+        """Returns those of these subjects of which the ledger knows no file. If it cannot be read,
+        these are all of them."""
+        ids = set(subject_ids)
+        try:
+            unknown = set(self._ledger.unknown(self._artifact_ids(ids)))
+        except LedgerError as error:
+            self._troubles.note_error(error)
+            return ids
+        return {one for one in ids if unknown.issuperset(self._artifact_ids([one]))}
+
     def sweep(self, since: float, until: float = math.inf) -> int:
         """Queues every file of the window that the ledger does not know; returns how many. Raises
         CatalogError and LedgerError."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
-from frigate_mirror.keys import zone
+from frigate_mirror.keys import template, zone
 
 T = TypeVar("T")
 Timetable = tuple[tuple[int, float], ...]
@@ -317,6 +317,28 @@ def tags(text: str) -> str:
         raise ValueError(f"{text!r} names a tag twice or has control characters")
     if len(pairs) > 10 or any(len(k) > 128 or len(v) > 256 or not k for k, v in pairs):
         raise ValueError("at most 10 tags, names of 1 to 128 and values of at most 256 characters")
+    return text
+
+
+def key_template(text: str) -> str:
+    return template(text)
+
+
+def key_templates(text: str) -> tuple[str, ...]:
+    return tuple(template(one.strip()) for one in text.split(",") if one.strip())
+
+
+def host(text: str) -> str:
+    # Names of services in a compose file may have underscores, which names of hosts do not have.
+    if text and not _HOST.fullmatch(text.replace("_", "-")):
+        raise ValueError(f"{text!r} is not the name or the IP address of a host")
+    return text
+
+
+def topic(text: str) -> str:
+    """The beginning of MQTT topics, without wildcards."""
+    if not text or not text.isprintable() or re.search("[+#]|^/|/$", text):
+        raise ValueError(f"{text!r} is not the beginning of a topic such as frigate")
     return text
 
 

@@ -211,3 +211,146 @@ def test_an_event_goes_to_a_bucket(begin: Begin, frigate: Frigate, bucket: Bucke
     companion.wait_for("S3 MQTT: connected")
     event_id = frigate.event()
     until(lambda: complete(bucket.objects(), event_id))
+
+
+def test_an_event_whose_message_was_lost_is_found_by_the_sweep(
+    begin: Begin, frigate: Frigate, bucket: Bucket
+) -> None:
+    companion = begin(**bucket.environ, MIRROR_SWEEP_INTERVAL="1")
+    companion.wait_for("S3 MQTT: connected")
+    event_id = frigate.event(tells=False)
+    until(lambda: complete(bucket.objects(), event_id))
+
+
+def test_without_a_broker_the_sweep_finds_all_and_the_log_says_so(
+    begin: Begin, frigate: Frigate, bucket: Bucket
+) -> None:
+    companion = begin(**bucket.environ, MQTT_HOST="", MIRROR_SWEEP_INTERVAL="1")
+    event_id = frigate.event(tells=False)
+    until(lambda: complete(bucket.objects(), event_id))
+    assert "MQTT_HOST is not set" in companion.text
+    assert companion.status()["health"] == "OK"
+
+
+def test_the_events_of_a_time_without_the_broker_come_as_soon_as_it_is_back(
+    begin: Begin, frigate: Frigate, broker: Broker, bucket: Bucket
+) -> None:
+    companion = begin(**bucket.environ)
+    companion.wait_for("S3 MQTT: connected")
+    broker.kill()
+    event_id = frigate.event(tells=False)
+    broker.start()
+    until(lambda: complete(bucket.objects(), event_id))  # long before the next sweep
+
+
+def test_what_ends_while_frigate_cannot_be_asked_comes_later(
+    begin: Begin, frigate: Frigate, bucket: Bucket
+) -> None:
+    companion = begin(**bucket.environ, MIRROR_SWEEP_INTERVAL="1")
+    companion.wait_for("S3 MQTT: connected")
+    frigate.standin.fail("/api/", Fault(Answer(503, b"busy")), 1e9)
+    event_id = frigate.event()
+    until(lambda: companion.status()["health"] == "DEGRADED")
+    assert "503" in " ".join(companion.status()["reasons"])
+    frigate.standin.heal()
+    until(lambda: complete(bucket.objects(), event_id))
+    until(lambda: companion.status()["health"] == "OK")
+
+
+def test_the_companion_starts_and_uploads_what_it_holds_while_frigate_is_gone(
+    begin: Begin, frigate: Frigate, bucket: Bucket
+) -> None:
+    nowhere = bucket.environ | {"S3_ENDPOINT_URL": "http://127.0.0.1:9"}
+    companion = begin(**nowhere)
+    companion.wait_for("S3 MQTT: connected")
+    event_id = frigate.event()
+    until(lambda: companion.status().get("counts", {}).get("pending") == 2)
+    companion.kill()
+    frigate.standin.fail("/", Fault(drops=True), 1e9)  # a burglar has it
+    companion.environ |= bucket.environ
+    companion.start()
+    until(lambda: any(event_id in key for key in bucket.keys() if key.endswith(".jpg")))
+
+
+def test_a_companion_that_is_killed_loses_nothing(
+    begin: Begin, frigate: Frigate, bucket: Bucket
+) -> None:
+    companion = begin(**bucket.environ)
+    companion.wait_for("S3 MQTT: connected")
+    ids = []
+    for _ in range(3):
+        ids.append(frigate.event())
+        companion.kill()
+        ids.append(frigate.event())
+        companion.start()
+    until(lambda: all(complete(bucket.objects(), one) for one in ids))
+    assert len(bucket.keys()) == 2 * len(ids)
+
+
+def test_history_is_left_out_if_the_owner_wants_that(
+    begin: Begin, frigate: Frigate, bucket: Bucket
+) -> None:
+    old = frigate.recorder.event(started=time.time() - 3600)
+    companion = begin(**bucket.environ, MIRROR_SKIP_HISTORY="true", MIRROR_SWEEP_INTERVAL="1")
+    companion.wait_for("S3 MQTT: connected")
+    event_id = frigate.event()
+    until(lambda: complete(bucket.objects(), event_id))
+    companion.stop()
+    companion.start()
+    another = frigate.event()
+    until(lambda: complete(bucket.objects(), another))
+    assert not any(old in key for key in bucket.keys())
+
+
+def test_a_frigate_0_18_gives_its_clean_picture(
+    tmp_path: Path, broker: Broker, bucket: Bucket
+) -> None:
+    frigate = Frigate(tmp_path / "0.18", broker, "0.18.0-beta1")
+    companion = Companion(tmp_path / "companion", frigate, **bucket.environ)
+    try:
+        companion.wait_for("S3 MQTT: connected")
+        event_id = frigate.event()
+        until(lambda: complete(bucket.objects(), event_id))
+        [picture] = [data for key, data in bucket.objects().items() if key.endswith(".webp")]
+        assert picture == WEBP
+    finally:
+        companion.close()
+        frigate.close()
+
+
+def test_the_commands_work_on_the_companions_ledger(
+    begin: Begin, frigate: Frigate, remote: dict[str, str], tmp_path: Path
+) -> None:
+    companion = begin(**remote)
+    companion.wait_for("S3 MQTT: connected")
+    event_id = frigate.event()
+    until(lambda: complete(files(tmp_path / "remote"), event_id))
+    companion.stop()
+    state = tmp_path / "companion-0" / "state"
+    for path in [*state.glob("ledger.db*"), *state.glob(".s3_uploaded*")]:
+        path.unlink()
+    told = companion.run("rebuild")
+    assert told.stdout == "2 file(s) of the remote are new in the ledger\n", told.stderr
+    for path in (tmp_path / "remote").rglob("*.jpg"):
+        path.unlink()
+    told = companion.run("backfill", "--verify", "--since", "1h")
+    assert told.returncode == 0, told.stderr
+    assert complete(files(tmp_path / "remote"), event_id)
+    assert "nothing to do" in companion.run("retry").stdout
+
+
+@pytest.mark.parametrize(
+    ("environ", "fault"),
+    [
+        ({"S3_BUCKET": "b", "FRIGATE_URL": ""}, "FRIGATE_URL: missing"),
+        ({}, "S3_BUCKET: missing"),
+        ({"S3_BUCKET": "b", "RCLONE_REMOTE": "nas:"}, "RCLONE_REMOTE: set either"),
+        ({"S3_BUCKET": "b", "MIRROR_KEY_TEMPLATE": "{camera}"}, "MIRROR_KEY_TEMPLATE: it must"),
+    ],
+)
+def test_wrong_settings_are_told_at_once(
+    begin: Begin, environ: dict[str, str], fault: str
+) -> None:
+    companion = begin(**environ)
+    assert companion.process.wait(PATIENCE) == 78
+    assert fault in companion.text

@@ -27,5 +27,6 @@ def main(arguments: argparse.Namespace) -> int:
             count = state.ledger.add_settled(repair.from_listing(listing, keys))
     except (LedgerError, SinkError, OSError) as error:
         return complain(str(error))
-    print(f"{count} file(s) of the bucket are new in the ledger")
+    where = "remote" if settings.rclone.remote else "bucket"
+    print(f"{count} file(s) of the {where} are new in the ledger")
     return EX_OK

@@ -42,7 +42,8 @@ def run(lab: Lab) -> Iterator[Figure]:
     yield from _against(lab, lab.sink, many, ["s5cmd", "obstore"], NULL_GOAL)
     slow = ["rclone", "aws", "boto3_upload_file", "boto3_put_object"]
     yield from _against(lab, lab.sink, few // 2, slow)
-    yield from _against(lab, lab.weed, few // 2, ["s5cmd", *slow, "obstore"], WEED_GOAL)
+    yield from _against(lab, lab.weed, 2 * few, ["s5cmd", "obstore"], WEED_GOAL)
+    yield from _against(lab, lab.weed, few // 2, slow)
     yield from _delayed(lab)
 
 

@@ -162,15 +162,14 @@ class KeyCodec:
         every = all(one.startswith("{prefix}") for one in (self.template, *self.old))
         return f"{self.prefix}/" if self.prefix and every else ""
 
-    def key(
-        self, camera: str, event_id: str, started: float, ending: str, label: str = ""
-    ) -> str:
+    def key(self, camera: str, event_id: str, started: float, ending: str, label: str = "") -> str:
         """Returns the key of an event's file. `started` is Unix seconds, `ending` matches one of
         ENDINGS. Raises KeyFault."""
         if not is_event_id(event_id):
             raise KeyFault(f"event id {event_id!r} cannot stand in a key")
         if not 0 <= started < _LATEST:
             raise KeyFault(f"start time {started!r} is no time of an event")
+        label = quote_camera(label or _NO_LABEL)
         key = self._made(self.template, quote_camera(camera), event_id, started, ending, label)
         if len(key.encode()) > LONGEST_KEY:
             raise KeyFault(f"key of camera {camera[:40]!r}… is longer than {LONGEST_KEY} bytes")
@@ -188,7 +187,7 @@ class KeyCodec:
         key = template.format(
             prefix=self.prefix,
             camera=camera,
-            label=quote_camera(label or _NO_LABEL),
+            label=label,
             date=date,
             year=date[:4],
             month=date[5:7],
@@ -216,18 +215,25 @@ class KeyCodec:
     def _parts(self, template: str, key: str, match: re.Match[str]) -> KeyParts:
         found = match.groupdict()
         event_id, ending = found["event_id"], found["kind_ending"]
+        quoted, label = found.get("camera", ""), found.get("label", "")
         try:
-            camera = unquote(found.get("camera", ""), errors="surrogatepass")
-            label = unquote(found.get("label", ""), errors="surrogatepass")
+            camera = unquote(quoted, errors="surrogatepass")
             local = _local_time(found)
             started = self._instant(local, event_id) if local else int(_time_in(event_id))
+            if not 0 <= started < _LATEST:
+                raise KeyFault
             # Without all of the time in the key, what it has of it says nothing new.
-            quoted = quote_camera(camera) if camera else ""
             again = self._made(template, quoted, event_id, started, ending, label) if local else key
+            # Beside another field in its part, nobody can tell where the camera ends.
+            alone = "/{camera}/" in f"/{template}"
+            if (
+                again != key
+                or not is_event_id(event_id)
+                or (alone and quote_camera(camera) != quoted)
+            ):
+                raise KeyFault
         except (ValueError, OverflowError):
-            raise KeyFault(f"{key!r} has no name or no time that could be read") from None
-        if again != key or not is_event_id(event_id):
-            raise KeyFault(f"{key!r} is not as this mirror writes keys")
+            raise KeyFault(f"{key!r} is not as this mirror writes keys") from None
         return KeyParts(self.prefix, camera, event_id, started, kind_in(ending), ending)
 
     def _instant(self, local: datetime, event_id: str) -> int:

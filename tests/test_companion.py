@@ -22,8 +22,8 @@ from tests.rig.broker import Broker
 from tests.rig.rclone import Config, program
 from tests.rig.servers import Bucket, Moto
 from tests.rig.waiting import PATIENCE, until
-from tests.test_api_kinds import Frigate as Recorder
 from tests.test_api_kinds import WEBP
+from tests.test_api_kinds import Frigate as Recorder
 from tests.test_mqtt import Frigate as Publisher
 
 START_WITHIN = PATIENCE
@@ -269,7 +269,7 @@ def test_the_companion_starts_and_uploads_what_it_holds_while_frigate_is_gone(
     frigate.standin.fail("/", Fault(drops=True), 1e9)  # a burglar has it
     companion.environ |= bucket.environ
     companion.start()
-    until(lambda: any(event_id in key for key in bucket.keys() if key.endswith(".jpg")))
+    until(lambda: any(event_id in key for key in bucket.objects() if key.endswith(".jpg")))
 
 
 def test_a_companion_that_is_killed_loses_nothing(
@@ -299,7 +299,7 @@ def test_history_is_left_out_if_the_owner_wants_that(
     companion.start()
     another = frigate.event()
     until(lambda: complete(bucket.objects(), another))
-    assert not any(old in key for key in bucket.keys())
+    assert not any(old in key for key in bucket.objects())
 
 
 def test_a_frigate_0_18_gives_its_clean_picture(
@@ -348,9 +348,7 @@ def test_the_commands_work_on_the_companions_ledger(
         ({"S3_BUCKET": "b", "MIRROR_KEY_TEMPLATE": "{camera}"}, "MIRROR_KEY_TEMPLATE: it must"),
     ],
 )
-def test_wrong_settings_are_told_at_once(
-    begin: Begin, environ: dict[str, str], fault: str
-) -> None:
+def test_wrong_settings_are_told_at_once(begin: Begin, environ: dict[str, str], fault: str) -> None:
     companion = begin(**environ)
     assert companion.process.wait(PATIENCE) == 78
     assert fault in companion.text

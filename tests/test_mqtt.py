@@ -117,7 +117,9 @@ def frigate(broker: Broker) -> Iterator[Frigate]:
     made.stop()
 
 
-def test_the_end_of_an_event_is_offered_and_its_beginning_is_not(ear: Ear, frigate: Frigate) -> None:
+def test_the_end_of_an_event_is_offered_and_its_beginning_is_not(
+    ear: Ear, frigate: Frigate
+) -> None:
     for kind in ("new", "update"):
         frigate.says("events", ended(SECOND) | {"type": kind})
     frigate.ends(FIRST)
@@ -180,7 +182,9 @@ def test_a_message_that_the_ledger_does_not_have_comes_again_after_a_crash(
         after.source.finish()
 
 
-def test_messages_of_the_time_when_nobody_listened_come_later(broker: Broker, frigate: Frigate) -> None:
+def test_messages_of_the_time_when_nobody_listened_come_later(
+    broker: Broker, frigate: Frigate
+) -> None:
     first = Ear(broker).start()
     first.source.finish()
     frigate.ends(FIRST)

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frigate_mirror.keys import INSIDE, READABLE
 from frigate_mirror.settings import parse, variables
 from frigate_mirror.settings.parse import Secret
 from frigate_mirror.settings.settings import (
@@ -68,7 +69,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "program": "rclone",
         "drive_use_trash": None,
     },
-    "keys": {"timezone": "UTC"},
+    "keys": {"timezone": "UTC", "template": INSIDE, "templates_old": (), "prefix": ""},
     "upload": {
         "threads": 8,
         "bandwidth": ((0, math.inf),),
@@ -100,6 +101,18 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "verify": True,
         "snapshot": "auto",
         "skip_history": False,
+    },
+    "mqtt": {
+        "host": "",
+        "port": 1883,
+        "user": "",
+        "password": Secret(""),
+        "tls": False,
+        "ca_bundle": "",
+        "client_cert": "",
+        "client_key": "",
+        "topic_prefix": "frigate",
+        "client_id": "",
     },
     "state": {
         "folder": Path("/config/s3_mirror"),
@@ -158,6 +171,7 @@ def test_all_faults_are_reported_at_once_each_with_the_name_of_its_variable() ->
         "RCLONE_REMOTE": "gdrive",
         "FRIGATE_DB_PATH": "frigate.db",
         "FRIGATE_URL": "frigate:5000",
+        "MQTT_PORT": "0",
         "MIRROR_STATE_DIR": "relative",
         "MIRROR_SWEEP_DAYS": "0",
         "MIRROR_MIN_SCORE": "much",
@@ -227,6 +241,13 @@ def test_all_faults_are_reported_at_once_each_with_the_name_of_its_variable() ->
         ("MIRROR_CLIP_PADDING", "301"),
         ("MIRROR_CLIP_PADDING", "-1"),
         ("MIRROR_STATE_DIR", "relative"),
+        ("MIRROR_KEY_TEMPLATE", "{camera}/{event_id}"),
+        ("MIRROR_KEY_TEMPLATES_OLD", "{event_id}{kind_ending},{camera}"),
+        ("MQTT_HOST", "mqtt://broker"),
+        ("MQTT_HOST", "bro ker"),
+        ("MQTT_TOPIC_PREFIX", "frigate/#"),
+        ("MQTT_TOPIC_PREFIX", "/frigate"),
+        ("MQTT_CA_BUNDLE", "/no/such/file"),
         ("RCLONE_REMOTE", "gdrive"),
         ("RCLONE_REMOTE", "relative/folder"),
         ("RCLONE_REMOTE", "gdrive:a/../b"),
@@ -285,6 +306,11 @@ def test_a_wrong_value_is_a_fault(name: str, text: str) -> None:
             "companion.fingerprint",
             "ab" * 32,
         ),
+        ("MQTT_HOST", "mosquitto_1", "mqtt.host", "mosquitto_1"),
+        ("MQTT_HOST", "fe80::1", "mqtt.host", "fe80::1"),
+        ("MQTT_TLS", "yes", "mqtt.port", 8883),
+        ("MQTT_CA_BUNDLE", __file__, "mqtt.tls", True),
+        ("MIRROR_KEY_TEMPLATE", READABLE, "keys.template", READABLE),
         ("MIRROR_CLIP_PADDING", "3", "kinds.clip_padding", (3.0, 3.0)),
         ("MIRROR_CLIP_PADDING", "0, 12.5", "kinds.clip_padding", (0.0, 12.5)),
     ],
@@ -305,6 +331,37 @@ def test_a_password_of_frigate_may_have_blanks_and_needs_its_user() -> None:
 def test_a_pinned_certificate_and_a_file_of_certificates_exclude_each_other() -> None:
     [fault] = faults_of({"FRIGATE_TLS_FINGERPRINT": "ab" * 32, "FRIGATE_CA_BUNDLE": __file__})
     assert fault.startswith("FRIGATE_CA_BUNDLE: ")
+
+
+def test_the_companion_has_its_own_defaults_and_one_folder_for_all_its_files() -> None:
+    url = {"FRIGATE_URL": "http://frigate:5000"}
+    loaded = load(url | {"HOME": "/home/me", "S3_PATH_PREFIX": "p"})
+    assert loaded.kinds.kinds == {"snapshot", "clip", "metadata"}
+    assert (loaded.sweep.interval, loaded.keys.template) == (600.0, READABLE)
+    assert loaded.keys.codec.folder == "p/"
+    own = loaded.state
+    assert own.dirs == (Path("/home/me/.local/state/frigate-mirror"),)
+    assert {path.parent for path in (own.status_path, own.spool_dir, own.failed_file)} == {
+        own.folder
+    }
+    chosen = load(url | {"MIRROR_STATE_DIR": "/state", "MIRROR_KINDS": "snapshot"})
+    assert (chosen.state.dirs, chosen.kinds.kinds) == ((Path("/state"),), {"snapshot"})
+
+
+def test_a_remote_of_rclone_has_no_prefix_and_excludes_a_bucket() -> None:
+    remote = {"RCLONE_REMOTE": "gdrive:frigate", "S3_PATH_PREFIX": "p"}
+    assert load(remote).keys.codec.folder == ""
+    assert load(remote).destination == "remote gdrive:frigate"
+    [fault] = faults_of(remote | {"S3_BUCKET": "pictures"})
+    assert fault.startswith("RCLONE_REMOTE: set either this or S3_BUCKET")
+
+
+def test_a_login_of_the_broker_is_whole() -> None:
+    assert faults_of({"MQTT_PASSWORD": "secret"}) == [
+        "MQTT_USER: missing, though MQTT_PASSWORD is set"
+    ]
+    [fault] = faults_of({"MQTT_CLIENT_CERT": __file__})
+    assert fault.startswith("MQTT_CLIENT_KEY: ")
 
 
 def test_the_ledger_is_beside_frigates_database_unless_a_folder_is_set() -> None:

@@ -15,25 +15,15 @@ log = logging.getLogger("frigate_s3")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "what",
-        nargs="?",
-        choices=["run", "demo"],
-        default="run",
-        help="run (the default): mirror until a signal comes; demo: show it on this machine, with "
-        "a broker, a stand-in for Frigate and two destinations",
-    )
-    parser.add_argument("--keep", action="store_true", help="demo: keep its files")
+    """`companion` has no options."""
 
 
 def main(arguments: argparse.Namespace) -> int:
-    if arguments.what == "demo":
-        from frigate_mirror.demo import demo
-
-        return demo.main(keep=arguments.keep)
     loaded = settings.load(os.environ)
     if not loaded.companion.url:
-        raise SettingsError(["FRIGATE_URL: missing, set it to Frigate's address as http://frigate:5000"])
+        raise SettingsError(
+            ["FRIGATE_URL: missing, set it to Frigate's address as http://frigate:5000"]
+        )
     with_destination(loaded)
     system.lower_priority(loaded.process.niceness)
     system.set_up_logging(loaded.report.log_level)

@@ -29,8 +29,8 @@ def kinds_of(
     frigate: Callable[[], str],
 ) -> list[Kind[Any]]:
     """Returns the kinds that the settings choose. The document comes last, because it describes the
-    others. `known` and `note_digest` are those of the ledger; `frigate` returns Frigate's version, or
-    an empty text."""
+    others. `known` and `note_digest` are those of the ledger; `frigate` returns Frigate's version,
+    or an empty text."""
     chosen, clips = settings.kinds, settings.frigate.clips_dir
     keys = settings.keys.codec
     order = [name for name in (SNAPSHOT, THUMBNAIL, CLIP, METADATA) if name in chosen.kinds]

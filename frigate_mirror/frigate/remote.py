@@ -20,6 +20,7 @@ from frigate_mirror.settings.settings import Settings
 
 ASK_EVERY, ASK_AGAIN = 3_600.0, 10.0  # seconds between two questions for Frigate's version
 
+
 def remote_kinds_of(
     settings: Settings,
     api: FrigateApi,

@@ -1,4 +1,4 @@
-"""The companion: a process beside Frigate, which learns of events from a broker and from the API."""
+"""The companion: a process beside Frigate that learns of events from a broker and the API."""
 
 from __future__ import annotations
 

@@ -47,9 +47,7 @@ class Stop:
         """Threads only die of MemoryError. The process then ends, and its keeper starts a new one,
         because Python 3.11 was seen to call wrong functions after a MemoryError."""
         self.wanted, self.status = True, EX_FAILED
-        log.error(
-            "S3 snapshot mirror ends, and its keeper starts a new one: %r", death.exc_value
-        )
+        log.error("S3 snapshot mirror ends, and its keeper starts a new one: %r", death.exc_value)
 
 
 class Host(Protocol):
@@ -58,7 +56,7 @@ class Host(Protocol):
     stop: Stop
 
     def mirror(self, state: folders.State) -> Mirror:
-        """Returns the mirror that uses this ledger. Raises CatalogError, LedgerError and OSError."""
+        """Returns the mirror with this ledger. Raises CatalogError, LedgerError and OSError."""
         ...
 
     def ids(self, timeout: float) -> list[str]:

@@ -309,7 +309,9 @@ def load(environ: Mapping[str, str]) -> Settings:
             faults.append(str(fault))
     faults += _contradictions(values["s3"])
     if values["s3"].get("bucket") and values["rclone"].get("remote"):
-        faults.append("RCLONE_REMOTE: set either this or S3_BUCKET; two destinations need two mirrors")
+        faults.append(
+            "RCLONE_REMOTE: set either this or S3_BUCKET; two destinations need two mirrors"
+        )
     faults += _companion_contradictions(values["companion"], values["mqtt"])
     if faults:
         raise SettingsError(faults)
@@ -361,9 +363,7 @@ def _contradictions(s3: Mapping[str, Any]) -> list[str]:
     return faults
 
 
-def _companion_contradictions(
-    companion: Mapping[str, Any], mqtt: Mapping[str, Any]
-) -> list[str]:
+def _companion_contradictions(companion: Mapping[str, Any], mqtt: Mapping[str, Any]) -> list[str]:
     """Does the same for the settings of the companion."""
     faults = []
     user, password = companion.get("user"), companion.get("password")

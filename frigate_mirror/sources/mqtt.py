@@ -5,8 +5,9 @@
     frigate/available   whenever it comes, messages may have been lost before: then it is time to
                         catch up by asking Frigate
 
-Frigate loses what it would publish while the broker is away, and by default it publishes with QoS 0,
-so the broker keeps nothing for us while we are away. The source is therefore quick, not complete.
+Frigate loses what it would publish while the broker is away, and by default it publishes with
+QoS 0, so the broker keeps nothing for us while we are away. The source is therefore quick, not
+complete.
 These facts were seen on Frigate v0.16.4, v0.17.2 and v0.18.0-beta1.
 
 A message is acknowledged only after the ledger knows its events. After a crash the broker sends it
@@ -207,7 +208,9 @@ class Mqtt(Part):
             if not self._stopped:
                 time.sleep(FIRST_PAUSE)
 
-    def _on_connect(self, client: paho.Client, _: Any, flags: Any, reason: ReasonCode, *__: Any) -> None:
+    def _on_connect(
+        self, client: paho.Client, _: Any, flags: Any, reason: ReasonCode, *__: Any
+    ) -> None:
         if reason.is_failure:
             self._note_away(f"it refuses the connection: {reason}")
             return
@@ -225,12 +228,16 @@ class Mqtt(Part):
         if not self._stopped:
             self._note_away(f"the connection has ended: {reason}")
 
-    def _on_subscribe(self, client: Any, _: Any, number: int, reasons: list[ReasonCode], *__: Any) -> None:
+    def _on_subscribe(
+        self, client: Any, _: Any, number: int, reasons: list[ReasonCode], *__: Any
+    ) -> None:
         names = zip(TOPICS, reasons, strict=False)
         self._refused = [f"{self._prefix}/{name}" for name, one in names if one.is_failure]
 
     def _on_message(self, client: Any, _: Any, arrived: paho.MQTTMessage) -> None:
-        message = Message(arrived.topic, arrived.payload, arrived.mid, arrived.qos, self._connections)
+        message = Message(
+            arrived.topic, bytes(arrived.payload), arrived.mid, arrived.qos, self._connections
+        )
         if message.topic == f"{self._prefix}/available":
             self._acknowledge(message)
             self._catch_up()

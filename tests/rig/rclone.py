@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.rig.ports import free_ports
+from tests.rig.ports import answers, free_ports
 from tests.rig.waiting import until
 
 USER, PASSWORD = "mirror", "pass word'\"&é"
@@ -80,5 +79,4 @@ class Served:
 
     def _answers(self) -> bool:
         assert self._process.poll() is None, "rclone serve has ended"
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        return answers(self.port)

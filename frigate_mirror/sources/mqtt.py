@@ -23,6 +23,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -219,7 +220,6 @@ class Mqtt(Part):
         log.info("S3 MQTT: connected to %s", self._where)
         client.subscribe([(f"{self._prefix}/{name}", 1) for name in TOPICS])
         client.publish(self._available, "online", 1, retain=True)
-        self._catch_up()
 
     def _on_connect_fail(self, *_: Any) -> None:
         self._note_away("it does not answer")
@@ -233,6 +233,7 @@ class Mqtt(Part):
     ) -> None:
         names = zip(TOPICS, reasons, strict=False)
         self._refused = [f"{self._prefix}/{name}" for name, one in names if one.is_failure]
+        self._catch_up()  # from now on no message is missed; before, some may have been
 
     def _on_message(self, client: Any, _: Any, arrived: paho.MQTTMessage) -> None:
         message = Message(
@@ -280,8 +281,10 @@ class Mqtt(Part):
     def finish(self) -> None:
         """Says that we are offline, and ends the connection."""
         self._stopped = True
-        if self._up:
-            self._client.publish(self._available, "offline", 1, retain=True).wait_for_publish(1.0)
+        with suppress(RuntimeError, ValueError):  # the connection may end at this moment
+            if self._up:
+                told = self._client.publish(self._available, "offline", 1, retain=True)
+                told.wait_for_publish(1.0)
         self._client.disconnect()
 
 

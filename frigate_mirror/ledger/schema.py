@@ -139,8 +139,8 @@ ADD = """
         state = 'pending', due = excluded.due, added = excluded.added, tries = 0, attempts = 0,
         error = NULL, acknowledged = 0,
         priority = excluded.priority, camera = excluded.camera, started = excluded.started,
-        key = CASE WHEN settled NOT NULL AND NOT bulk AND content_type = excluded.content_type
-                   THEN ifnull(key, excluded.key) ELSE excluded.key END,
+        key = CASE WHEN settled NOT NULL AND NOT bulk AND substr(key, -4) = substr(excluded.key, -4)
+                   THEN key ELSE excluded.key END,
         origin = excluded.origin, size = excluded.size,
         content_type = excluded.content_type, metadata = excluded.metadata,
         version = excluded.version, flaw = excluded.flaw,

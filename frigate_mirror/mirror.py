@@ -258,16 +258,11 @@ def _in_place(
 def _over_api(
     settings: Settings, ledger: Ledger, asked: dict[str, bool], versions: Mapping[str, str]
 ) -> tuple[Catalog[Any], list[Kind[Any]]]:
-    from frigate_mirror.frigate.api import api_of  # its library is an extra
-    from frigate_mirror.frigate.api_catalog import ApiCatalog
-    from frigate_mirror.frigate.remote import remote_kinds_of
+    from frigate_mirror.frigate.remote import over_api  # what it needs is an extra
 
-    api = api_of(settings.companion)
     first = _first_start(ledger)
     since = first if settings.companion.skip_history else -math.inf
-    catalog = ApiCatalog(api, settings.sweep.batch_size, **asked, ended_from=since)
-    kinds = remote_kinds_of(settings, api, catalog, ledger.known, ledger.note_digest)
-    return catalog, kinds
+    return over_api(settings, asked, since, ledger.known, ledger.note_digest)
 
 
 def _first_start(ledger: Ledger) -> float:

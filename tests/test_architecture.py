@@ -38,6 +38,7 @@ CATCH_ALL = {
     "frigate_s3_patcher.py": {"run", "handle_object_detection", "handle_external_detection",
                               "_keep", "exec_module"},
     "frigate_mirror/process/rounds.py": {"_call"},
+    "frigate_mirror/sources/mqtt.py": {"_listen"},
     "frigate_mirror/upload/uploader.py": {"_run"},
 }  # fmt: skip
 SQL = re.compile(

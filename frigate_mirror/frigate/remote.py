@@ -1,4 +1,4 @@
-"""The registry of the kinds over the HTTP API; `kinds` has those that read Frigate's files."""
+"""The catalog and the kinds over Frigate's HTTP API; `kinds` has those that read its files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from frigate_mirror.artifact import Known
 from frigate_mirror.catalog import Kind
 from frigate_mirror.files import own_folder, remove_abandoned
-from frigate_mirror.frigate.api import ApiError, FrigateApi
+from frigate_mirror.frigate.api import ApiError, FrigateApi, api_of
 from frigate_mirror.frigate.api_catalog import ApiCatalog
 from frigate_mirror.frigate.documents import Documents
 from frigate_mirror.frigate.remote_clips import RemoteClips
@@ -19,6 +19,21 @@ from frigate_mirror.keys import CLIP, METADATA, SNAPSHOT, THUMBNAIL
 from frigate_mirror.settings.settings import Settings
 
 ASK_EVERY, ASK_AGAIN = 3_600.0, 10.0  # seconds between two questions for Frigate's version
+
+
+def over_api(
+    settings: Settings,
+    asked: Mapping[str, bool],
+    since: float,
+    known: Callable[[Collection[str]], Mapping[str, Known]],
+    note_digest: Callable[[str, str], None],
+) -> tuple[ApiCatalog, list[Kind[Any]]]:
+    """Returns the catalog and the kinds of the Frigate that the settings name. `asked` are those
+    options of the catalog that are true or false, and `since` is its `ended_from`. Raises
+    ApiError."""
+    api = api_of(settings.companion)
+    catalog = ApiCatalog(api, settings.sweep.batch_size, **asked, ended_from=since)
+    return catalog, remote_kinds_of(settings, api, catalog, known, note_digest)
 
 
 def remote_kinds_of(

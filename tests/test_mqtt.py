@@ -182,6 +182,23 @@ def test_a_message_that_the_ledger_does_not_have_comes_again_after_a_crash(
         after.source.finish()
 
 
+def test_messages_are_acknowledged_in_their_order(
+    broker: Broker, ear: Ear, frigate: Frigate
+) -> None:
+    before = ear.caught_up
+    frigate.ends(FIRST)
+    assert ear.waits() == [FIRST]
+    frigate.says("events", ended(SECOND) | {"type": "update"})  # it needs no look
+    frigate.says("reviews", {"after": {"data": {"detections": [SECOND]}}})
+    assert ear.waits(lambda found: SECOND in found) == [FIRST, SECOND]
+    ear.known = {FIRST, SECOND}
+    ear.source.settle([SECOND], True)  # the broker would end the connection
+    ear.source.settle([FIRST], True)
+    frigate.ends("1764151300.5-ghi789")
+    assert ear.waits() == ["1764151300.5-ghi789"]
+    assert ear.caught_up == before
+
+
 def test_messages_of_the_time_when_nobody_listened_come_later(
     broker: Broker, frigate: Frigate
 ) -> None:

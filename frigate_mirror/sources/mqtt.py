@@ -11,7 +11,8 @@ complete.
 These facts were seen on Frigate v0.16.4, v0.17.2 and v0.18.0-beta1.
 
 A message is acknowledged only after the ledger knows its events. After a crash the broker sends it
-again, if Frigate has published it with QoS 1.
+again, if Frigate has published it with QoS 1. Acknowledgements have the order of the messages, as
+MQTT 3.1.1 demands (section 4.6): rumqttd otherwise ends the connection and loses a message.
 """
 
 from __future__ import annotations
@@ -54,16 +55,15 @@ OWN = "frigate_mirror"  # begins our own topics
 
 @dataclass(slots=True)
 class Message:
-    """A message as it arrived. `connection` counts the connections: a message can be acknowledged
-    on its own only, because the broker numbers the messages anew on the next one. `open` is how
-    many of the ids that it names are still to be looked at."""
+    """A message as it arrived. `open` is how many of the ids that it names are still to be looked
+    at, and `done` says that the mirror needs the message no longer."""
 
     topic: str
     payload: bytes
     number: int
     qos: int
-    connection: int
     open: int = 0
+    done: bool = False
 
 
 @dataclass(slots=True)
@@ -101,10 +101,10 @@ class Mqtt(Part):
         self._catch_up = catch_up
         self._clock = clock
         self._messages: deque[Message] = deque()
+        self._owed: deque[Message] = deque()  # that are to be acknowledged on this connection
         self._arrived = threading.Condition()
         self._hints: dict[str, Hint] = {}
         self._answered = -APART
-        self._connections = 0
         self._up = False
         self._since = clock()
         self._why = "it has not answered yet"
@@ -192,8 +192,12 @@ class Mqtt(Part):
                 self._acknowledge(message)
 
     def _acknowledge(self, message: Message) -> None:
-        if message.qos and message.connection == self._connections:
-            self._client.ack(message.number, message.qos)
+        """Acknowledges the message as soon as all those before it are acknowledged."""
+        message.done = True
+        with self._arrived:
+            while self._owed and self._owed[0].done:
+                first = self._owed.popleft()
+                self._client.ack(first.number, first.qos)
 
     # -- the network thread
 
@@ -215,7 +219,8 @@ class Mqtt(Part):
         if reason.is_failure:
             self._note_away(f"it refuses the connection: {reason}")
             return
-        self._connections += 1
+        with self._arrived:  # the broker sends anew what it is owed, under other numbers
+            self._owed.clear()
         self._up, self._since, self._refused = True, self._clock(), []
         log.info("S3 MQTT: connected to %s", self._where)
         client.subscribe([(f"{self._prefix}/{name}", 1) for name in TOPICS])
@@ -236,9 +241,10 @@ class Mqtt(Part):
         self._catch_up()  # from now on no message is missed; before, some may have been
 
     def _on_message(self, client: Any, _: Any, arrived: paho.MQTTMessage) -> None:
-        message = Message(
-            arrived.topic, bytes(arrived.payload), arrived.mid, arrived.qos, self._connections
-        )
+        message = Message(arrived.topic, bytes(arrived.payload), arrived.mid, arrived.qos)
+        if message.qos:
+            with self._arrived:
+                self._owed.append(message)
         if message.topic == f"{self._prefix}/available":
             self._acknowledge(message)
             self._catch_up()

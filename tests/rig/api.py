@@ -84,7 +84,7 @@ class Question:
 
 
 class FrigateStandin:
-    """Serves the database and the folder `media` of a Frigate, on a port of its own.
+    """Serves the database and the folder `media` of a Frigate, on `port` or on one of its own.
 
     With `users` it wants a login, as on port 8971; `cameras` are those that the account may see.
     With a certificate and its key it speaks TLS. `questions` are those that it has got.
@@ -99,6 +99,7 @@ class FrigateStandin:
         users: Mapping[str, str] | None = None,
         cameras: Sequence[str] | None = None,
         certificate: tuple[Path, Path] | None = None,
+        port: int = 0,
     ) -> None:
         self.database, self.media, self.version = database, media, version
         self.users, self.cameras = users, cameras
@@ -109,12 +110,13 @@ class FrigateStandin:
         self.gate = threading.Event()  # clips wait for it
         self.gate.set()
         self.in_ffmpeg = threading.Semaphore(0)  # counts the clips that ffmpeg has begun
+        self.disturbed = 0  # clips that came out empty, because another question disturbed them
         self._faults: list[tuple[str, Fault, float]] = []
         self._cache: dict[str, tuple[float, Answer]] = {}
         self._playlists: set[Path] = set()
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._server = _Server(("127.0.0.1", 0), _handler(self))
+        self._server = _Server(("127.0.0.1", port), _handler(self))
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*certificate)
@@ -350,6 +352,7 @@ class FrigateStandin:
             self._playlists.add(playlist)
         self.in_ffmpeg.release()
         self.gate.wait()
+        self.disturbed += shared
         if shared or not rows:  # the other one has deleted the list of files
             return Answer(body=b"", headers=mp4)
         try:

@@ -61,17 +61,25 @@ class Config:
 
 
 class Served:
-    """A folder that rclone serves by `protocol` (webdav or sftp) to USER with PASSWORD."""
+    """A folder that rclone serves by `protocol` (webdav or sftp) to USER with PASSWORD.
+
+    `stop` ends the server, and `start` starts it again at the same port, for another password if
+    one is given."""
 
     def __init__(self, protocol: str, folder: Path) -> None:
         self.folder = folder
+        self._protocol = protocol
         (self.port,) = free_ports(1)
-        words = [program(), "serve", protocol, str(folder), f"--addr=127.0.0.1:{self.port}"]
-        login = {"RCLONE_USER": USER, "RCLONE_PASS": PASSWORD, "RCLONE_CONFIG": os.devnull}
+        self.start()
+
+    def start(self, password: str = PASSWORD) -> None:
+        address = f"--addr=127.0.0.1:{self.port}"
+        words = [program(), "serve", self._protocol, str(self.folder), address]
+        login = {"RCLONE_USER": USER, "RCLONE_PASS": password, "RCLONE_CONFIG": os.devnull}
         self._process = subprocess.Popen(
             words, env=os.environ | login, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        until(self._answers, f"rclone serve {protocol}")
+        until(self._answers, f"rclone serve {self._protocol}")
 
     def stop(self) -> None:
         self._process.kill()

@@ -89,7 +89,8 @@ class FrigateStandin:
 
     With `users` it wants a login, as on port 8971; `cameras` are those that the account may see,
     and `role` is what it is. With a certificate and its key it speaks TLS. `questions` are those
-    that it has got, `config` its own settings, and `ahead` by how many seconds its clock is ahead.
+    that it has got, `config` its own settings, and `ahead` by how many seconds its clock is ahead;
+    without one its answers have no date.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class FrigateStandin:
         self.reviewer = "anonymous"
         self.role = "admin" if users is None else "viewer"
         self.config: dict[str, Any] = json.loads((CONFIGS / f"{version}.json").read_text())
-        self.ahead = 0.0
+        self.ahead: float | None = 0.0
         self.gate = threading.Event()  # clips wait for it
         self.gate.set()
         self.in_ffmpeg = threading.Semaphore(0)  # counts the clips that ffmpeg has begun
@@ -437,7 +438,8 @@ def _handler(standin: FrigateStandin) -> type[BaseHTTPRequestHandler]:
                 standin._stopped.wait()
                 return
             self.send_response_only(answer.status)
-            self.send_header("Date", self.date_time_string(int(time.time() + standin.ahead)))
+            if standin.ahead is not None:
+                self.send_header("Date", self.date_time_string(int(time.time() + standin.ahead)))
             chunked = answer.headers.get("Transfer-Encoding") == "chunked"
             told = {} if chunked else {"Content-Length": str(len(answer.body))}
             for name, value in {**told, **answer.headers}.items():

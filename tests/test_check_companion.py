@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +27,7 @@ from frigate_mirror.checks import places, variables
 from frigate_mirror.checks.finding import FAULT, NOTE, OK, Finding
 from frigate_mirror.checks.remote import remote
 from frigate_mirror.checks.selection import explain, selection
-from frigate_mirror.frigate.api import FrigateApi
+from frigate_mirror.frigate.api import FrigateApi, fingerprint_of
 from frigate_mirror.frigate.config import Publishing
 from frigate_mirror.ledger.lock import StateLock
 from frigate_mirror.settings import settings
@@ -162,9 +163,8 @@ def test_the_line_that_pins_a_certificate_can_be_copied(
     assert (fault.grade, client) == (FAULT, None)
     assert "its certificate is not accepted" in fault.what
     found, client = connect(guarded, FRIGATE_TLS_FINGERPRINT=line_in(fault))
-    assert [one.grade for one in found] == [OK, OK, OK] and client
+    assert [one.grade for one in found] == [OK, OK] and client
     assert "is the pinned one" in found[1].what
-    assert found[2].what == "Frigate accepts the login of 'viewer'"
 
 
 def test_a_certificate_that_is_not_the_pinned_one_gets_no_password(
@@ -219,22 +219,6 @@ def test_a_login_that_frigate_refuses_is_a_fault(
     assert "wrong" not in fault.what
 
 
-def test_a_password_that_goes_over_the_network_without_tls_is_noted(
-    standins: Make, connect: Connect
-) -> None:
-    found, _ = connect(standins(users={"viewer": PASSWORD}))
-    [note] = only(NOTE, found)
-    assert "without TLS" in note.what
-
-
-def test_a_user_that_frigate_does_not_ask_for_is_noted(
-    standin: FrigateStandin, connect: Connect
-) -> None:
-    found, _ = connect(standin, FRIGATE_USER="viewer", FRIGATE_PASSWORD=PASSWORD)
-    [note] = only(NOTE, found)
-    assert "answers without a login" in note.what
-
-
 @pytest.mark.parametrize(
     ("answer", "what", "advice"),
     [
@@ -281,28 +265,55 @@ def test_a_version_that_the_companion_does_not_know_is_noted(
 # -- the account
 
 
-def account(client: FrigateApi) -> tuple[list[Finding], str]:
-    return result(checks_api.account(client, partial(checks_api.settings_of, client)))
+def account(connect: Connect, standin: FrigateStandin, **environ: str) -> tuple[list[Finding], str]:
+    client = client_of(connect, standin, **environ)
+    ask = partial(checks_api.settings_of, client)
+    return result(checks_api.account(client, loaded(standin, **environ).companion, ask))
 
 
-def test_the_account_and_its_role_are_named(standins: Make, connect: Connect) -> None:
-    client = client_of(connect, standins(users={"viewer": PASSWORD}))
-    found, whose = account(client)
-    assert lines(found) == [(OK, "the account is 'viewer' with the role viewer")]
+def test_the_account_and_its_role_are_named(guarded: FrigateStandin, connect: Connect) -> None:
+    found, whose = account(connect, guarded, FRIGATE_TLS_FINGERPRINT=fingerprint_of(guarded.url))
+    assert lines(found) == [
+        (OK, "Frigate accepts the login of 'viewer'"),
+        (OK, "the account is 'viewer' with the role viewer"),
+    ]
     assert whose == "over Frigate's API a review counts only if 'viewer' has made it"
+
+
+def test_a_password_that_goes_over_the_network_without_tls_is_noted(
+    standins: Make, connect: Connect
+) -> None:
+    found, _ = account(connect, standins(users={"viewer": PASSWORD}))
+    [note] = only(NOTE, found)
+    assert "without TLS" in note.what
+
+
+def test_a_user_that_frigate_does_not_ask_for_is_noted(
+    standin: FrigateStandin, connect: Connect
+) -> None:
+    found, _ = account(connect, standin, FRIGATE_USER="viewer", FRIGATE_PASSWORD=PASSWORD)
+    assert "answers without a login" in only(NOTE, found)[0].what
+
+
+def test_a_login_that_only_the_second_question_needs_is_tried(
+    standin: FrigateStandin, connect: Connect
+) -> None:
+    standin.fail("/api/profile", Fault(Answer(401)), ALWAYS)
+    [fault], _ = account(connect, standin, FRIGATE_USER="viewer", FRIGATE_PASSWORD=PASSWORD)
+    assert fault.grade == FAULT and "Authentication is disabled" in fault.what
 
 
 def test_an_admin_is_more_than_is_needed(standins: Make, connect: Connect) -> None:
     guarded = standins(users={"viewer": PASSWORD})
     guarded.role = "admin"
-    [note], _ = account(client_of(connect, guarded))
+    note = account(connect, guarded)[0][-1]
     assert note.grade == NOTE and "is an admin" in note.what and "viewer" in note.advice
 
 
 def test_a_port_that_makes_everybody_an_admin_is_noted(
     standin: FrigateStandin, connect: Connect
 ) -> None:
-    [note], whose = account(client_of(connect, standin))
+    [note], whose = account(connect, standin)
     assert note.grade == NOTE and f"whoever reaches {standin.url} is an admin" in note.what
     assert "'anonymous'" in whose
 
@@ -310,7 +321,7 @@ def test_a_port_that_makes_everybody_an_admin_is_noted(
 def test_cameras_that_the_account_may_not_see_are_named(standins: Make, connect: Connect) -> None:
     standin = standins(users={"viewer": PASSWORD}, cameras=["front_door"])
     standin.config["cameras"]["garage"] = standin.config["cameras"]["front_door"]
-    _, note = account(client_of(connect, standin))[0]
+    note = account(connect, standin)[0][-1]
     assert note.grade == NOTE
     assert note.what.startswith("the account may not see the camera(s) garage, so")
 
@@ -318,8 +329,8 @@ def test_cameras_that_the_account_may_not_see_are_named(standins: Make, connect:
 def test_frigate_0_16_shows_every_camera_to_everybody(standins: Make, connect: Connect) -> None:
     standin = standins(users={"viewer": PASSWORD}, version="0.16.4", cameras=["front_door"])
     standin.config["cameras"]["garage"] = standin.config["cameras"]["front_door"]
-    [fine], _ = account(client_of(connect, standin))
-    assert fine.grade == OK
+    found, _ = account(connect, standin)
+    assert "may not see" not in repr(found)
 
 
 def test_an_account_that_frigate_does_not_tell_is_noted(
@@ -327,7 +338,7 @@ def test_an_account_that_frigate_does_not_tell_is_noted(
 ) -> None:
     for answer in (refusal("gone"), Answer(body=b'{"username": 7}')):
         standin.fail("/api/profile", Fault(answer))
-        [note], whose = account(client_of(connect, standin))
+        [note], whose = account(connect, standin)
         assert note.grade == NOTE
         assert "the companion's own account" in whose
 
@@ -339,7 +350,7 @@ def test_an_account_that_frigate_does_not_tell_is_noted(
     ("ahead", "grade", "words"),
     [
         (0, OK, "agrees with Frigate's"),
-        (5, OK, "agrees with Frigate's"),
+        (2, OK, "agrees with Frigate's"),
         (100, NOTE, "s off Frigate's"),
         (-100, NOTE, "s off Frigate's"),
         (None, NOTE, "no date"),
@@ -481,10 +492,9 @@ def leave(broker: Broker, topic: str, payload: str, *, retain: bool = True) -> N
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits a short time for what does not come."""
-    monkeypatch.setattr(checks_broker, "RETAINED", 0.3)
-    monkeypatch.setattr(checks_broker, "ANSWER", 0.5)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits a short time for a retained message, which does not come."""
+    monkeypatch.setattr(checks_broker, "RETAINED", 0.01)
 
 
 def test_without_a_broker_events_are_found_by_the_sweep_only() -> None:
@@ -514,16 +524,25 @@ def test_a_frigate_that_says_that_it_is_away_is_noted() -> None:
     assert note.what == "frigate/available is offline"
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("impatient")
 def test_a_broker_at_which_frigate_publishes_nothing_is_noted() -> None:
     with Broker() as broker:
         leave(broker, "elsewhere/available", "online")
         [note] = only(NOTE, of_broker(broker.environ))
-        assert "frigate/available is not there" in note.what
-        assert only(NOTE, of_broker(broker.environ, MQTT_TOPIC_PREFIX="elsewhere")) == []
+    assert "frigate/available is not there" in note.what
 
 
-@pytest.mark.usefixtures("quick")
+def test_frigates_topics_begin_as_the_settings_say() -> None:
+    with Broker() as broker:
+        leave(broker, "cams/available", "online")
+        found = of_broker(
+            broker.environ, replace(GOOD, topic_prefix="cams"), MQTT_TOPIC_PREFIX="cams"
+        )
+    assert {one.grade for one in found} == {OK}
+    assert "cams/events, cams/reviews, cams/available" in repr(found)
+
+
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("tls", [False, True])
 def test_a_login_is_tried_with_and_without_tls(tls: bool) -> None:
     with Broker({"mirror": BROKER_PASSWORD}, tls=tls) as broker:
@@ -538,7 +557,7 @@ def test_a_login_is_tried_with_and_without_tls(tls: bool) -> None:
 
 # paho leaves the socket of a failed handshake to Python's collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("impatient")
 def test_faults_of_tls_have_an_advice(tmp_path: Path) -> None:
     with Broker(tls=True) as broker:
         strangers = str(Certificates(tmp_path).bundle)
@@ -569,8 +588,8 @@ def test_a_broker_that_cannot_be_reached_is_a_fault(environ: dict[str, str], adv
     assert advice in fault.advice
 
 
-@pytest.mark.usefixtures("quick")
-def test_a_broker_that_is_silent_is_a_fault() -> None:
+def test_a_broker_that_is_silent_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks_broker, "ANSWER", 0.05)
     with Broker() as broker:
         assert broker.front
         broker.front.forgetful = True
@@ -608,7 +627,7 @@ class Scripted:
                     connection.sendall(bytes([0x90, 2 + len(subscribed)]) + data[2:4] + subscribed)
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(("code", "words"), [(5, "Not authorized"), (4, "Bad user name")])
 def test_a_refusal_of_the_login_is_told_in_the_brokers_words(code: int, words: str) -> None:
     # mosquitto answers so.
@@ -618,7 +637,7 @@ def test_a_refusal_of_the_login_is_told_in_the_brokers_words(code: int, words: s
     assert words in fault.what and fault.advice == "correct MQTT_USER and MQTT_PASSWORD"
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("impatient")
 def test_topics_that_the_user_may_not_read_are_named_and_no_session_is_left() -> None:
     broker = Scripted(bytes([0x20, 2, 0, 0]), bytes([1, 0x80, 0x80]))
     [fault] = only(FAULT, of_broker(broker.environ))
@@ -627,7 +646,7 @@ def test_topics_that_the_user_may_not_read_are_named_and_no_session_is_left() ->
     assert broker.hello[9] & 2, "the flag of a clean session"
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("impatient")
 def test_frigates_own_settings_of_mqtt_are_compared_with_ours() -> None:
     with Broker() as broker:
 
@@ -725,6 +744,20 @@ def test_neither_a_missing_rclone_nor_a_missing_configuration_hides_the_other(
     assert (first.grade, second.grade) == (FAULT, FAULT)
     assert "NoRclone" in first.what and "install rclone" in first.advice
     assert "none.conf cannot be read: No such file" in second.what
+
+
+def test_a_remote_may_be_defined_by_variables_alone(tmp_path: Path) -> None:
+    environ = {
+        "PATH": os.environ["PATH"],
+        "RCLONE_PATH": program(),
+        "HOME": str(tmp_path / "home"),
+        "RCLONE_REMOTE": "here:",
+        "RCLONE_CONFIG_HERE_TYPE": "alias",
+        "RCLONE_CONFIG_HERE_REMOTE": str(tmp_path / "files"),
+    }
+    found = of_remote(environ)
+    assert only(FAULT, found) == []
+    assert "knows only remotes in variables" in only(NOTE, found)[0].what
 
 
 def test_an_rclone_that_is_too_old_is_a_fault(config: Config, tmp_path: Path) -> None:

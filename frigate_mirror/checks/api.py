@@ -80,7 +80,6 @@ def connect(settings: CompanionSettings) -> Generator[Finding, None, FrigateApi 
     yield from _version(settings.url, version)
     if secure:
         yield _accepted(settings, seen)
-    yield from _login(settings, api)
     return api
 
 
@@ -132,6 +131,37 @@ def _version(url: str, version: str) -> Iterator[Finding]:
         yield Finding(NOTE, what, f"it knows Frigate {', '.join(KNOWN)}")
 
 
+# -- the account
+
+
+@dataclass
+class _Profile:
+    username: str
+    role: str
+    allowed_cameras: list[str] | None
+
+
+def account(
+    api: FrigateApi, settings: CompanionSettings, ask: config.Ask
+) -> Generator[Finding, None, str]:
+    """Says what the companion may do and see at Frigate. Returns whose reviews count there."""
+    try:
+        found = shaped(api.json("/api/profile"), _Profile)
+    except ApiLogin as error:
+        yield Finding(FAULT, f"Frigate: {error}", _advice(error))
+        return _whose("")
+    except (ApiError, ValueError) as error:
+        yield Finding(NOTE, f"Frigate does not say which account this is: {plain(str(error))}")
+        return _whose("")
+    yield from _login(settings, api)
+    name, role = plain(found["username"], 100), plain(found["role"], 100)
+    yield _role(api, name, role)
+    allowed = found["allowed_cameras"]
+    if allowed is not None:
+        yield from _cameras(ask, set(map(plain, allowed)))
+    return _whose(name)
+
+
 def _login(settings: CompanionSettings, api: FrigateApi) -> Iterator[Finding]:
     if api.logins:
         yield Finding(OK, f"Frigate accepts the login of {settings.user!r}")
@@ -144,31 +174,6 @@ def _login(settings: CompanionSettings, api: FrigateApi) -> Iterator[Finding]:
             f"Frigate answers without a login, so the password of {settings.user!r} is not tried",
             "leave FRIGATE_USER and FRIGATE_PASSWORD empty, or use port 8971, which wants a login",
         )
-
-
-# -- the account
-
-
-@dataclass
-class _Profile:
-    username: str
-    role: str
-    allowed_cameras: list[str] | None
-
-
-def account(api: FrigateApi, ask: config.Ask) -> Generator[Finding, None, str]:
-    """Says what the companion may do and see at Frigate. Returns whose reviews count there."""
-    try:
-        found = shaped(api.json("/api/profile"), _Profile)
-    except (ApiError, ValueError) as error:
-        yield Finding(NOTE, f"Frigate does not say which account this is: {plain(str(error))}")
-        return _whose("")
-    name, role = plain(found["username"], 100), plain(found["role"], 100)
-    yield _role(api, name, role)
-    allowed = found["allowed_cameras"]
-    if allowed is not None:
-        yield from _cameras(ask, set(map(plain, allowed)))
-    return _whose(name)
 
 
 def _role(api: FrigateApi, name: str, role: str) -> Finding:

@@ -58,9 +58,13 @@ def remote(
         yield Finding(OK, f"rclone {plain(str(version), 40)} runs")
         chain = _chain(daemon, settings.remote)
         if settings.remote.partition(":")[1]:
-            path = settings.config or str(daemon.call("config/paths")["config"])
-            has_token = any(options.get("token") for options in chain.values())
-            yield from _configuration(Path(path), has_token=has_token)
+            path = Path(settings.config or str(daemon.call("config/paths")["config"]))
+            if settings.config or path.exists():
+                has_token = any(options.get("token") for options in chain.values())
+                yield from _configuration(path, has_token=has_token)
+            else:
+                what = f"rclone has no configuration {path}, so it knows only remotes in variables"
+                yield Finding(NOTE, what, "RCLONE_CONFIG names another one")
         sink = RcloneSink(settings, environ, daemon)
         yield from _rights(sink, settings, put=put, prove=prove)
         yield from _room(daemon, settings)

@@ -126,7 +126,7 @@ def _frigate(
 
     kinds = loaded.kinds.kinds
     catalog = api.catalog_of(client, kinds)
-    whose = yield from api.account(client, ask)
+    whose = yield from api.account(client, loaded.companion, ask)
     yield from api.clock(client)
     yield from frigate.cameras(ask, kinds)
     yield from api.events(catalog, kinds, now)

@@ -209,7 +209,7 @@ class Mirror:
             pid=os.getpid(),
             troubles=list(dict.fromkeys(troubles)),
             versions=self._versions,
-            target=_target(settings),
+            target=target_of(settings),
             paths={
                 **({} if settings.companion.url else {"database": str(settings.frigate.db_path)}),
                 "state": str(settings.state.folder),
@@ -220,7 +220,8 @@ class Mirror:
         )
 
 
-def _target(settings: Settings) -> dict[str, str]:
+def target_of(settings: Settings) -> dict[str, str]:
+    """Returns the destination as the status names it."""
     s3, remote = settings.s3, settings.rclone.remote
     if remote:
         return {"remote": remote}

@@ -88,12 +88,12 @@ def needed(kinds: Collection[str]) -> str:
     return f"Frigate's configuration needs {every}, for all cameras or for each"
 
 
-def cameras(api: str, kinds: Collection[str]) -> Iterator[Finding]:
+def cameras(ask: config.Ask, kinds: Collection[str]) -> Iterator[Finding]:
     """Looks at the settings of Frigate's cameras on which these kinds of files depend."""
     try:
-        found = config.cameras(api)
+        found = config.cameras(ask())
     except config.ConfigError as error:
-        advice = f"run this inside Frigate's container while Frigate runs; {needed(kinds)}"
+        advice = f"check must reach a Frigate that runs, as inside its container; {needed(kinds)}"
         yield Finding(NOTE, f"Frigate's settings cannot be read: {error}", advice)
         return
     if SNAPSHOT in kinds:

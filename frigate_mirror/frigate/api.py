@@ -11,6 +11,7 @@ v0.17.2 and v0.18.0-beta1 (frigate.api.auth, frigate.api.app).
     CatalogError
       ApiError         Frigate cannot be asked at the moment
         ApiStatus      it refuses this question
+        ApiLogin       it does not accept the login, or wants one
         ApiTooLarge    its answer is larger than allowed
     OSError
       DownloadError    this file could not be downloaded; another may
@@ -32,6 +33,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
@@ -68,6 +70,10 @@ class ApiStatus(ApiError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class ApiLogin(ApiError):
+    """Frigate does not accept the login, or wants one and there is none."""
 
 
 class ApiTooLarge(ApiError):
@@ -204,6 +210,26 @@ class FrigateApi:
         except (ValueError, RecursionError) as error:
             raise ApiError(f"ask {self.url}{path}: the answer is no JSON: {error}") from error
 
+    @property
+    def logins(self) -> int:
+        """How often it has logged in."""
+        return self._logins
+
+    def clock_skew(self) -> float | None:
+        """Returns Frigate's clock minus ours in seconds, by the date of an answer, or None if the
+        answer has no date. Raises ApiError."""
+        before = time.time()
+        try:
+            with self._answer("GET", "/api/version", {}) as response:
+                told = response.headers.get("Date", "")
+        except httpx.HTTPError as error:
+            raise ApiError(self._words("/api/version", error)) from error
+        try:
+            date = parsedate_to_datetime(told).timestamp() + 0.5  # it has whole seconds
+        except ValueError:
+            return None
+        return date - (before + time.time()) / 2
+
     def version(self) -> str:
         """Returns Frigate's version, such as 0.17.2-3d4dd3ac. Raises ApiError."""
         text = self._text("/api/version", MOST_TEXT, {}).decode("ascii", "replace").strip()
@@ -264,7 +290,7 @@ class FrigateApi:
             if response.status_code == 401:
                 fault = f"Frigate accepts the login of {self._user!r}, and refuses what it asks"
                 self._note_login_fault(fault)
-                raise ApiError(f"ask {self.url}{path}: {fault}")
+                raise ApiLogin(f"ask {self.url}{path}: {fault}")
             if self._login_fault:
                 self._pause, self._login_fault = FIRST_PAUSE, ""
             yield response
@@ -304,13 +330,19 @@ class FrigateApi:
         elif status == 200:
             said = "the answer is compressed, which nobody asked for"
         else:
-            pieces = self._pieces(response, path, MOST_TEXT, LONGEST)
-            try:
-                said = plain(b"".join(pieces).decode("utf-8", "replace"), 200)
-            except (ApiTooLarge, httpx.HTTPError):
-                said = ""
-            said = f"status {status}: {said}" if said else f"status {status}"
+            said = self._said(response, path)
         raise ApiStatus(f"ask {self.url}{path}: {said}", status)
+
+    def _said(self, response: httpx.Response, path: str) -> str:
+        """Returns the status of an answer, and what the answer says if it is short."""
+        pieces = self._pieces(response, path, MOST_TEXT, LONGEST)
+        try:
+            said = plain(b"".join(pieces).decode("utf-8", "replace"), 200)
+        except (ApiTooLarge, httpx.HTTPError):
+            said = ""
+        return (
+            f"status {response.status_code}: {said}" if said else f"status {response.status_code}"
+        )
 
     def _pieces(
         self, response: httpx.Response, path: str, most: int, longest: float
@@ -349,13 +381,13 @@ class FrigateApi:
                 return
             wait = self._next_login - self._clock()
             if wait > 0:
-                raise ApiError(
+                raise ApiLogin(
                     f"log in to {self.url}: {self._login_fault}; the next try is in {wait:.0f} s"
                 )
             fault = self._try_login()
             if fault:
                 self._note_login_fault(fault)
-                raise ApiError(f"log in to {self.url}: {fault}")
+                raise ApiLogin(f"log in to {self.url}: {fault}")
             self._logins += 1
 
     def _try_login(self) -> str:
@@ -368,12 +400,12 @@ class FrigateApi:
             response = self._send("POST", "/api/login", {}, body)
         except httpx.HTTPError as error:
             raise ApiError(self._words("/api/login", error)) from error
-        response.close()
-        if response.status_code == 401:
-            return f"Frigate does not accept the password of {self._user!r}"
-        if response.status_code != 200:
-            return f"status {response.status_code}"
-        return ""
+        try:
+            if response.status_code == 401:
+                return f"Frigate does not accept the password of {self._user!r}"
+            return "" if response.status_code == 200 else self._said(response, "/api/login")
+        finally:
+            response.close()
 
     def _note_login_fault(self, fault: str) -> None:
         self._login_fault = fault

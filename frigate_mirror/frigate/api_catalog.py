@@ -96,6 +96,12 @@ class ApiCatalog:
                     found.append((at, row["id"]))
         return [event_id for _, event_id in sorted(found, reverse=True)[:most]]
 
+    def any_review_since(self, since: float) -> bool:
+        """Returns whether the mirror's own account has reviewed an item that ended from `since` on.
+        Raises ApiError."""
+        rows = self._overlapping(since, math.inf)
+        return any(row.get("has_been_reviewed") is True for row in rows)
+
     def recordings(self, camera: str, since: float, until: float) -> list[Segment]:
         """Returns the segments of the camera's recording that overlap this span, in order. They
         have no path. Raises ApiError."""

@@ -297,10 +297,11 @@ class Mqtt(Part):
 TOPICS = ("events", "reviews", "available")
 
 
-def client_of(settings: MqttSettings, client_id: str) -> paho.Client:
-    """Returns a client with the login and certificates that the settings name. Raises OSError."""
+def client_of(settings: MqttSettings, client_id: str, *, clean: bool = False) -> paho.Client:
+    """Returns a client with the login and certificates that the settings name. The broker forgets a
+    `clean` one when it leaves. Raises OSError."""
     client = paho.Client(
-        CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False, manual_ack=True
+        CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=clean, manual_ack=not clean
     )
     if settings.user:
         client.username_pw_set(settings.user, settings.password.reveal() or None)

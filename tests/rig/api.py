@@ -28,6 +28,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from tests.rig import ROOT, STANDIN, ffmpeg
 
 ANSWERS = ROOT / "tests" / "fixtures" / "frigate_api"
+CONFIGS = ROOT / "tests" / "fixtures" / "frigate_config"
 VERSIONS = ("0.16.4", "0.17.2", "0.18.0-beta1")
 CACHED = 5.0  # seconds
 COOKIE = "frigate_token"
@@ -86,8 +87,10 @@ class Question:
 class FrigateStandin:
     """Serves the database and the folder `media` of a Frigate, on `port` or on one of its own.
 
-    With `users` it wants a login, as on port 8971; `cameras` are those that the account may see.
-    With a certificate and its key it speaks TLS. `questions` are those that it has got.
+    With `users` it wants a login, as on port 8971; `cameras` are those that the account may see,
+    and `role` is what it is. With a certificate and its key it speaks TLS. `questions` are those
+    that it has got, `config` its own settings, and `ahead` by how many seconds its clock is ahead;
+    without one its answers have no date.
     """
 
     def __init__(
@@ -107,6 +110,9 @@ class FrigateStandin:
         self.logins = 0
         self.sessions: set[str] = set()
         self.reviewer = "anonymous"
+        self.role = "admin" if users is None else "viewer"
+        self.config: dict[str, Any] = json.loads((CONFIGS / f"{version}.json").read_text())
+        self.ahead: float | None = 0.0
         self.gate = threading.Event()  # clips wait for it
         self.gate.set()
         self.in_ffmpeg = threading.Semaphore(0)  # counts the clips that ffmpeg has begun
@@ -214,7 +220,9 @@ class FrigateStandin:
             case ["api", "version"]:
                 return Answer(body=f"{self.version.partition('-')[0]}-5f6043aa".encode())
             case ["api", "config"]:
-                return as_json({"version": self.version, "cameras": {"front_door": {}}})
+                return as_json(self.config)
+            case ["api", "profile"]:
+                return self._profile()
             case ["api", "events"]:
                 return self._events(asked)
             case ["api", "event_ids"]:
@@ -232,6 +240,14 @@ class FrigateStandin:
             case ["recordings", day, hour, camera, name]:
                 return self._file(self.media / "recordings" / day / hour / camera / name)
         return NOT_FOUND
+
+    def _profile(self) -> Answer:
+        name = next(iter(self.users)) if self.users else "anonymous"
+        told = {"username": name, "role": self.role}
+        if not self.version.startswith("0.16"):
+            every = list(self.config["cameras"])
+            told["allowed_cameras"] = every if self.cameras is None else list(self.cameras)
+        return as_json(told)
 
     # -- tables
 
@@ -425,6 +441,8 @@ def _handler(standin: FrigateStandin) -> type[BaseHTTPRequestHandler]:
                 standin._stopped.wait()
                 return
             self.send_response_only(answer.status)
+            if standin.ahead is not None:
+                self.send_header("Date", self.date_time_string(int(time.time() + standin.ahead)))
             chunked = answer.headers.get("Transfer-Encoding") == "chunked"
             told = {} if chunked else {"Content-Length": str(len(answer.body))}
             for name, value in {**told, **answer.headers}.items():

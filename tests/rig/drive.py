@@ -100,6 +100,7 @@ class Drive:
             self.uploads: dict[str, tuple[Item, bytearray]] = {}
             self.refusals: list[Refusal] = []
             self.requests: list[str] = []
+            self.quota = {"limit": "15000000000", "usage": "1", "usageInDriveTrash": "0"}
             self.before: Callable[[str], None] = lambda request: None
             self._numbers = itertools.count(1)
 
@@ -199,7 +200,7 @@ class _Api(BaseHTTPRequestHandler):
             told = json.loads(body)
             self._send_json(self._item("files", told).shown())
         elif last == "about":
-            self._send_json({"storageQuota": {"limit": "1000", "usage": "1"}})
+            self._send_json({"storageQuota": self.drive.quota})
         else:
             self._one(ROOT if last == "root" else last, asked, body)
 

@@ -132,6 +132,13 @@ class RcloneSink:
                 return False
             raise self._failure("delete", key, error) from None
 
+    def nature(self) -> Nature:
+        """Returns what the remote is like. Raises a SinkError."""
+        try:
+            return self._learn()
+        except RcloneError as error:
+            raise self._failure("look at", self._remote, error) from None
+
     def limit(self, bytes_per_second: float) -> None:
         """Limits the bandwidth of all uploads together. Infinity means no limit. Raises a
         SinkError."""

@@ -25,6 +25,7 @@ from tests.rig.stub import Stub
 
 REQUIREMENTS = ROOT / "requirements" / "child.in"
 MODULES = {
+    "frigate_mirror/companion.service",
     "frigate_s3_patcher.py",
     "s3.py",
     "s3_snapshot_mirror.py",
@@ -33,6 +34,7 @@ MODULES = {
 # Files that an owner's or a developer's folder may contain, and that no archive may.
 LITTER = (
     ".env",
+    "companion/rclone.conf",
     "rclone.conf",
     "docker-compose.override.yml",
     "boot/notes.txt",
@@ -157,12 +159,15 @@ def test_the_source_archive_contains_every_file_to_build_to_mount_and_to_read(
             if file.isfile()
         }
     scripts = {"entrypoint.sh", "setup_s3_mirror.sh", "s3_monitor.sh"}
-    others = {".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "PKG-INFO", "README.md",
-              "SECURITY.md", "boot/sitecustomize.py", "docs/demo.svg",
-              "docker-compose.example.yml", "pyproject.toml"}  # fmt: skip
+    others = {".dockerignore", ".env.example", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md",
+              "Dockerfile", "LICENSE", "PKG-INFO", "README.md", "SECURITY.md",
+              "boot/sitecustomize.py", "docs/demo.svg", "docker-compose.after-frigate.yml",
+              "docker-compose.companion.yml", "docker-compose.example.yml", "pyproject.toml",
+              "requirements/prune.py"}  # fmt: skip
+    installed = ("build", "child", "companion", "image")
     several = {
-        str(path.relative_to(ROOT))
-        for path in (*ROOT.glob("docs/**/*.md"), *ROOT.glob("requirements/child.*"))
+        *(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md")),
+        *(f"requirements/{name}.{ending}" for name in installed for ending in ("in", "lock")),
     }
     assert set(executable) == MODULES | scripts | others | several
     assert scripts == {name for name in scripts if executable[name]}, (

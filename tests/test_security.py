@@ -628,7 +628,7 @@ def test_any_other_refusal_to_delete_is_no_proof(deleting: Deleting, reply: Repl
 
 
 @pytest.mark.parametrize(
-    "name", ["child.lock", "companion.lock", "dev.lock", "demo.lock", "bench.lock", "ffmpeg.lock"]
+    "name", sorted(path.name for path in (ROOT / "requirements").glob("*.lock"))
 )
 def test_every_requirement_has_one_version_and_its_hashes_and_no_source_of_its_own(
     name: str,

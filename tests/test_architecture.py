@@ -13,7 +13,7 @@ HERE = Path(__file__).resolve().parent.parent
 EDGES = {"frigate_s3_patcher", "s3", "s3_snapshot_mirror"}
 LEVELS = (
     {"commands"},
-    {"process", "setup", "checks"},
+    {"process", "setup", "checks", "demo"},
     {"mirror"},
     {"intake", "upload", "report"},
     {"ledger"},

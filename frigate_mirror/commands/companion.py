@@ -15,10 +15,22 @@ log = logging.getLogger("frigate_s3")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """`companion` has no options."""
+    parser.add_argument(
+        "what",
+        nargs="?",
+        choices=["run", "demo"],
+        default="run",
+        help="run (the default): mirror until a signal comes; demo: show it on this machine, with "
+        "a stand-in for Frigate, a broker and three destinations",
+    )
+    parser.add_argument("--keep", action="store_true", help="demo: keep its files")
 
 
 def main(arguments: argparse.Namespace) -> int:
+    if arguments.what == "demo":
+        from frigate_mirror.demo import demo
+
+        return demo.main(keep=arguments.keep)
     loaded = settings.load(os.environ)
     if not loaded.companion.url:
         raise SettingsError(

@@ -333,6 +333,12 @@ def test_the_commands_work_on_the_companions_ledger(
     assert "nothing to do" in companion.run("retry").stdout
 
 
+def test_the_command_prints_the_unit_of_systemd(tmp_path: Path) -> None:
+    told = subprocess.run([*COMMAND, "companion", "unit"], capture_output=True, text=True)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "ExecStart=/opt/frigate-mirror/bin/frigate-mirror companion\n" in told.stdout
+
+
 @pytest.mark.parametrize(
     ("environ", "fault"),
     [

@@ -5,23 +5,26 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+from pathlib import Path
 
-from frigate_mirror.commands.loading import EX_CONFIG, sink_of, versions, with_destination
+import frigate_mirror
+from frigate_mirror.commands.loading import EX_CONFIG, EX_OK, sink_of, versions, with_destination
 from frigate_mirror.process import system
 from frigate_mirror.settings import settings
 from frigate_mirror.settings.settings import SettingsError
 
 log = logging.getLogger("frigate_s3")
+UNIT = Path(frigate_mirror.__file__).with_name("companion.service")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["run", "demo"],
+        choices=["run", "demo", "unit"],
         default="run",
         help="run (the default): mirror until a signal comes; demo: show it on this machine, with "
-        "a stand-in for Frigate, a broker and three destinations",
+        "a stand-in for Frigate, a broker and three destinations; unit: print a unit of systemd",
     )
     parser.add_argument("--keep", action="store_true", help="demo: keep its files")
 
@@ -31,6 +34,9 @@ def main(arguments: argparse.Namespace) -> int:
         from frigate_mirror.demo import demo
 
         return demo.main(keep=arguments.keep)
+    if arguments.what == "unit":
+        print(UNIT.read_text(encoding="utf-8"), end="")
+        return EX_OK
     loaded = settings.load(os.environ)
     if not loaded.companion.url:
         raise SettingsError(

@@ -21,7 +21,7 @@ import pytest
 from frigate_mirror.ledger import lock
 from frigate_mirror.ledger.rows import Priority
 from frigate_mirror.part import Task
-from frigate_mirror.process.child import EX_FAILED, Stop
+from frigate_mirror.process.life import EX_FAILED, Stop
 from frigate_mirror.process.rounds import Rounds
 from frigate_mirror.sources.pipe import Pipe
 from tests.rig import ROOT

@@ -22,6 +22,7 @@ UPLOADER, LEDGER, MIRROR, DATABASE, SNAPSHOTS, FILES, INTAKE, SWEEP, SPOOL, FOLD
         "files", "intake/intake", "intake/sweep", "spool", "ledger/folders", "report/status",
     )
 )  # fmt: skip
+EVENTS = "frigate_mirror/frigate/events.py"
 HOOK, DIRECT = "frigate_s3_patcher.py", "frigate_mirror/sinks/s3/direct.py"
 LEFT_OUT = (".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "vendor")
 KILLS, LOST = "kill -9 at random moments", "success answer lost"
@@ -182,18 +183,18 @@ TABLE = (
          "            self._failed = True\n",
          "            self._failed = True\n            self._path = Path('/nowhere')\n",
          "database replaced while open", "a needed column missing"),
-    _one("invalid JSON in one row ends the sweep", DATABASE,
-         "    except (TypeError, ValueError, RecursionError):\n        value = None\n",
-         "    except TypeError:\n        value = None\n",
+    _one("invalid JSON in one row ends the sweep", EVENTS,
+         "        except (TypeError, ValueError, RecursionError):\n            value = None\n",
+         "        except TypeError:\n            value = None\n",
          "malformed rows"),
     _one("a late picture is given up at once", INTAKE,
          "looks = FILE_LOOKS if priority is Priority.BACKLOG else 1", "looks = FILE_LOOKS",
          "tests/test_intake.py::test_a_picture_that_is_written_late_is_looked_for_and_found"),
-    _one("an event without an end is ignored", DATABASE,
+    _one("an event without an end is ignored", EVENTS,
          "return self.ended is not None or not self.tracked",
          "return self.ended is not None",
          "times of any kind"),
-    _one("the picture of a tracked object is taken before its event has ended", DATABASE,
+    _one("the picture of a tracked object is taken before its event has ended", EVENTS,
          "return self.ended is not None or not self.tracked",
          "return True",
          "times of any kind"),
@@ -205,7 +206,7 @@ TABLE = (
     _one("opening a named pipe waits for its writer", FILES,
          "os.O_NOFOLLOW | os.O_NONBLOCK | ", "os.O_NOFOLLOW | ",
          "tests/test_spool.py::test_a_pipe_or_a_folder_swapped_in_is_refused_and_not_waited_for"),
-    _one("a slash in a camera's name is allowed", DATABASE,
+    _one("a slash in a camera's name is allowed", EVENTS,
          ' or "/" in self.camera or ', " or ",
          "camera names that lead outside"),
     _one("keys contain camera names as they are", "frigate_mirror/keys.py",

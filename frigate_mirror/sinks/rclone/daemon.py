@@ -201,7 +201,7 @@ class Process:
         self._last_words: deque[str] = deque(maxlen=_LAST_WORDS)
         self._told = threading.Event()
         self._popen: subprocess.Popen[str] | None = None
-        self._why_not = ""
+        self._why_not: RcloneError | None = None
         started = threading.Event()
         # rclone lives as long as this thread, which therefore has nothing else to do.
         thread = threading.Thread(target=self._keep, args=(started,), name="rclone", daemon=True)
@@ -274,7 +274,8 @@ class Process:
                 errors="replace",
             )
         except OSError as error:
-            self._why_not = f"cannot start a process: {error.strerror}"
+            code = NO_PROGRAM if isinstance(error, PermissionError) else ""
+            self._why_not = RcloneError(f"cannot start a process: {error.strerror}", code)
             return
         finally:
             started.set()
@@ -287,7 +288,7 @@ class Process:
     def _death(self) -> RcloneError:
         """Returns the error of a process that has ended: its last message, or that it has none."""
         if self._why_not:
-            return RcloneError(self._why_not)
+            return self._why_not
         self._told.wait(self._patience.stop)
         last = next((line.strip() for line in reversed(self._last_words) if line.strip()), "")
         return RcloneError(last) if last else RcloneError("it has ended without a message", DIED)

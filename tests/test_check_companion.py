@@ -562,7 +562,8 @@ def test_faults_of_tls_have_an_advice(tmp_path: Path) -> None:
     with Broker(tls=True) as broker:
         strangers = str(Certificates(tmp_path).bundle)
         [fault] = only(FAULT, of_broker(broker.environ, MQTT_CA_BUNDLE=strangers))
-        assert "CERTIFICATE_VERIFY_FAILED" in fault.what and "MQTT_CA_BUNDLE" in fault.advice
+        assert "CERTIFICATE_VERIFY_FAILED" in fault.what
+        assert "the certificate that signed the broker's" in fault.advice
         plain = {"MQTT_HOST": broker.host, "MQTT_PORT": str(broker.port)}
         [fault] = only(FAULT, of_broker(plain))
         assert "set MQTT_TLS=true" in fault.advice

@@ -174,7 +174,7 @@ class _Visit:
         self.granted.set()
 
     def _on_message(self, client: Any, _: Any, message: paho.MQTTMessage) -> None:
-        if message.retain and message.topic.endswith("/available"):
+        if message.topic.endswith("/available"):
             self.available = message.payload.decode("utf-8", "replace")
             self.told.set()
 

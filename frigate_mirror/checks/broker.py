@@ -117,16 +117,17 @@ def _subscribed(
         what = f"{where} does not let this user read {', '.join(refused)}"
         yield Finding(FAULT, what, "allow this user to read them (a broker calls this an ACL)")
     else:
-        yield Finding(OK, f"{where} lets this user read {', '.join(topics)}")
+        # mosquitto accepts every subscription, and then withholds what the user may not read.
+        yield Finding(OK, f"{where} accepts the subscription to {', '.join(topics)}")
     available = f"{settings.topic_prefix}/available"
     if available in refused:
         return
     if not visit.told.wait(RETAINED):
         yield Finding(
             NOTE,
-            f"Frigate has published nothing under {settings.topic_prefix}/ at this broker "
-            f"({available} is not there)",
-            "compare MQTT_TOPIC_PREFIX and MQTT_HOST with `mqtt:` in Frigate's configuration",
+            f"nothing that Frigate publishes can be seen at this broker: {available} is not there",
+            "compare MQTT_TOPIC_PREFIX and MQTT_HOST with `mqtt:` in Frigate's configuration, and "
+            f"allow this user to read {settings.topic_prefix}/#",
         )
     elif visit.available == "online":
         yield Finding(OK, f"Frigate publishes at this broker ({available} is online)")
@@ -174,7 +175,7 @@ class _Visit:
         self.granted.set()
 
     def _on_message(self, client: Any, _: Any, message: paho.MQTTMessage) -> None:
-        if message.retain and message.topic.endswith("/available"):
+        if message.topic.endswith("/available"):
             self.available = message.payload.decode("utf-8", "replace")
             self.told.set()
 

@@ -663,6 +663,7 @@ def test_json_describes_each_setting_in_full() -> None:
         "name": "MIRROR_UPLOAD_THREADS",
         "aliases": ["S3_UPLOAD_THREADS"],
         "default": "8",
+        "companion": "8",
         "about": VARIABLES["MIRROR_UPLOAD_THREADS"].about,
         "secret": False,
         "part": "upload",

@@ -59,6 +59,7 @@ class Ear:
 
     broker: Broker
     client_id: str = "ear"
+    password: str = ""
     known: set[str] = field(default_factory=set)
     caught_up: int = 0
     now: float = 100.0
@@ -67,7 +68,9 @@ class Ear:
         self.source = self.listening()
 
     def listening(self) -> Mqtt:
-        environ = {"MQTT_HOST": "127.0.0.1", "MQTT_PORT": str(self.broker.port)}
+        environ = dict(self.broker.environ)
+        if self.password:
+            environ["MQTT_PASSWORD"] = self.password
         return Mqtt(
             settings.load(environ).mqtt,
             self.client_id,
@@ -285,6 +288,26 @@ def test_the_status_says_when_the_broker_is_away_for_long(broker: Broker, ear: E
     assert "is away" in trouble and "sweep only" in trouble
     broker.start()
     until(lambda: ear.source.troubles() == [])
+
+
+def test_a_broker_with_tls_and_a_login_is_heard_and_a_wrong_password_is_told() -> None:
+    with Broker({"mirror": "pass word"}, tls=True) as broker:
+        ear = Ear(broker).start()
+        client = paho.Client(CallbackAPIVersion.VERSION2)
+        client.username_pw_set("mirror", "pass word")
+        client.tls_set(broker.ca_bundle)
+        client.connect(broker.host, broker.port)
+        client.loop_start()
+        client.publish("frigate/events", json.dumps(ended(FIRST)), 1)
+        assert ear.waits() == [FIRST]
+        client.disconnect()
+        client.loop_stop()
+        ear.source.finish()
+        wrong = Ear(broker, password="wrong")
+        wrong.source.start()
+        wrong.now += 2 * mqtt.PATIENCE
+        until(lambda: "is away" in " ".join(wrong.source.troubles()))
+        wrong.source.finish()
 
 
 def test_others_see_whether_the_companion_is_there(broker: Broker, ear: Ear) -> None:

@@ -222,7 +222,8 @@ def test_the_document_is_the_one_that_the_mirror_inside_frigate_writes(of_versio
     inside = of_version.world
     inside.environ["MIRROR_KINDS"] = "metadata"
     sink = FaultySink()
-    mirror = inside.mirror(sink, clock=companion.clock)
+    versions = {"frigate": companion.api.version()}
+    mirror = inside.mirror(sink, clock=companion.clock, versions=versions)
     mirror.intake.offer(event_id)
     while mirror.uploader.step():
         pass

@@ -4,7 +4,8 @@
 Exit codes of all commands: 0 success, 64 wrong command line, 70 an error that
 is printed, 78 wrong settings. Some commands have more:
 
-  status               1 for DEGRADED or UNKNOWN, 2 for DOWN
+  status               1 for DEGRADED or UNKNOWN, 2 for DOWN; with --alive 1 if
+                       no mirror runs
   check                1 for a fault; with --prove-no-delete also 2 if the key
                        can delete, and 3 if nobody can tell whether it can
   retry, acknowledge   1 if the named event or camera has no failed or lost file
@@ -37,6 +38,7 @@ except ImportError as error:
 
 COMMANDS = {
     "run": "mirror events; Frigate's hook starts this and sends their ids on stdin",
+    "companion": "mirror a Frigate beside which this runs, over MQTT and HTTP",
     "status": "show the health of the mirror, and why",
     "check": "check everything that the mirror needs, and say how to correct each fault",
     "retry": "upload failed and lost files again",
@@ -91,7 +93,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
 
 def command_line() -> NoReturn:
     """Runs the command that the process was started with, and ends the process."""
-    if sys.argv[1:2] != ["run"]:
+    if sys.argv[1:2] not in (["run"], ["companion"]):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         if isinstance(sys.stdout, io.TextIOWrapper):  # some terminals lack some letters
             sys.stdout.reconfigure(errors="backslashreplace")

@@ -81,11 +81,14 @@ class Kind(Generic[S_contra]):
               one at a time, apart from all others
     follows   whether its file describes the subject's other files, so that it is looked at again
               whenever one of them is uploaded or turns out to be missing
+    changes   whether its file can change after the upload, so that it is compared again; a bulk
+              file never does
     """
 
     name = ""
     bulk = False
     follows = False
+    changes = True
 
     def is_final(self, subject: S_contra) -> bool:
         """Returns whether a file of this kind, if the subject has one, will not change any more."""

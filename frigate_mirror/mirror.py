@@ -5,6 +5,7 @@ The child process drives it (`process.child`), and so does the command `backfill
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -22,23 +23,25 @@ from frigate_mirror.intake.sweep import DAY, HOUR, Sweep
 from frigate_mirror.intake.window import Window
 from frigate_mirror.keys import CLIP, METADATA, SNAPSHOT
 from frigate_mirror.ledger.folders import State
-from frigate_mirror.ledger.ledger import LedgerError
+from frigate_mirror.ledger.ledger import Ledger, LedgerError
 from frigate_mirror.ledger.rows import Settled
 from frigate_mirror.ledger.statefiles import StateFiles
 from frigate_mirror.part import Part, Task
 from frigate_mirror.report.reporter import Reporter
 from frigate_mirror.report.status import Status
 from frigate_mirror.settings.settings import Settings
-from frigate_mirror.sinks.sink import Sink
+from frigate_mirror.sinks.sink import Limiter, Sink
 from frigate_mirror.spool import Spool
 from frigate_mirror.upload.backoff import Backoff
-from frigate_mirror.upload.bandwidth import Bandwidth
+from frigate_mirror.upload.bandwidth import Bandwidth, Throttle
 from frigate_mirror.upload.checks import Checks
 from frigate_mirror.upload.outage import CircuitBreaker
 from frigate_mirror.upload.uploader import Uploader
 
 ARTIFACT_BACKOFF = Backoff(base=2.0, cap=600.0)
 SERVICE_BACKOFF = Backoff(base=1.0, cap=60.0)
+FRIGATE_STOPPED = "the mirror has stopped, because Frigate has stopped"
+STOPPED = "the companion was stopped"
 
 
 class Mirror:
@@ -90,7 +93,7 @@ class Mirror:
             breaker,
             backoff=ARTIFACT_BACKOFF,
             max_tries=settings.upload.max_tries,
-            bandwidth=Bandwidth(settings.upload.bandwidth),
+            bandwidth=None if isinstance(sink, Limiter) else Bandwidth(settings.upload.bandwidth),
             on_commit=self._on_commit,
             clock=clock,
         )
@@ -139,12 +142,19 @@ class Mirror:
             own.status_path,
             files,
             stats_interval=settings.report.stats_interval,
+            farewell=STOPPED if settings.companion.url else FRIGATE_STOPPED,
             troubles=troubles,
             count_events=ledger.events,
         )
         self.parts: list[Part] = [
             spool, files, uploader, self.sweep, self.pruning, self.checks, self.reporter,
         ]  # fmt: skip
+        if isinstance(sink, Limiter):
+            self.add(Throttle(sink.limit, settings.upload.bandwidth))
+
+    def add(self, part: Part) -> None:
+        """Adds a part of a particular mirror. The reporter stays the last one: it tells the end."""
+        self.parts.insert(-1, part)
 
     def _on_commit(self, batch: list[Settled]) -> None:
         self.files.add(batch)
@@ -190,7 +200,7 @@ class Mirror:
 
     def status(self) -> Status:
         """Returns the status of all parts. Raises LedgerError."""
-        s3, state = self._settings.s3, self._state
+        settings, state = self._settings, self._state
         pieces = [part.status() for part in self.parts]
         troubles = [*self._troubles.all(), *(one for part in self.parts for one in part.troubles())]
         return Status(
@@ -199,10 +209,10 @@ class Mirror:
             pid=os.getpid(),
             troubles=list(dict.fromkeys(troubles)),
             versions=self._versions,
-            target={"bucket": s3.bucket, "endpoint": s3.endpoint_url or "AWS", "prefix": s3.prefix},
+            target=target_of(settings),
             paths={
-                "database": str(self._settings.frigate.db_path),
-                "state": str(self._settings.state.folder),
+                **({} if settings.companion.url else {"database": str(settings.frigate.db_path)}),
+                "state": str(settings.state.folder),
                 "ledger": str(self.ledger.path),
                 "other ledger": str(state.other or ""),
             },
@@ -210,21 +220,57 @@ class Mirror:
         )
 
 
+def target_of(settings: Settings) -> dict[str, str]:
+    """Returns the destination as the status names it."""
+    s3, remote = settings.s3, settings.rclone.remote
+    if remote:
+        return {"remote": remote}
+    return {"bucket": s3.bucket, "endpoint": s3.endpoint_url or "AWS", "prefix": s3.prefix}
+
+
 def of_frigate(settings: Settings, sink: Sink, state: State, **options: Any) -> Mirror:
-    """Returns the mirror of the files of Frigate's events."""
-    frigate = settings.frigate
+    """Returns the mirror of the files of Frigate's events: over Frigate's API if the settings say
+    where that is, and otherwise by its database and its files. Raises CatalogError and
+    LedgerError."""
     filters = Filters.of(settings.selection)
     clip_filters = Filters.of(settings.clip_selection)
-    kinds = settings.kinds.kinds
-    catalog = FrigateDatabase(
-        frigate.db_path,
-        settings.sweep.batch_size,
-        reviews=filters.ask_for_reviews or clip_filters.ask_for_reviews,
-        whole=METADATA in kinds,
-        without_snapshot=kinds != {SNAPSHOT},
-    )
     options.setdefault("why_not", Selection(filters, {CLIP: clip_filters}).why_not)
-    version = options.get("versions", {}).get("frigate", "").replace("unknown", "")
-    ledger = state.ledger
-    found = kinds_of(settings, catalog, ledger.known, ledger.note_digest, version)
-    return Mirror(settings, sink, state, catalog, found, **options)
+    chosen = settings.kinds.kinds
+    asked = {
+        "reviews": filters.ask_for_reviews or clip_filters.ask_for_reviews,
+        "whole": METADATA in chosen,
+        "without_snapshot": chosen != {SNAPSHOT},
+    }
+    make = _over_api if settings.companion.url else _in_place
+    catalog, kinds = make(settings, state.ledger, asked, options.get("versions", {}))
+    return Mirror(settings, sink, state, catalog, kinds, **options)
+
+
+def _in_place(
+    settings: Settings, ledger: Ledger, asked: dict[str, bool], versions: Mapping[str, str]
+) -> tuple[Catalog[Any], list[Kind[Any]]]:
+    frigate = settings.frigate
+    catalog = FrigateDatabase(frigate.db_path, settings.sweep.batch_size, **asked)
+    version = versions.get("frigate", "").replace("unknown", "")
+    kinds = kinds_of(settings, catalog, ledger.known, ledger.note_digest, lambda: version)
+    return catalog, kinds
+
+
+def _over_api(
+    settings: Settings, ledger: Ledger, asked: dict[str, bool], versions: Mapping[str, str]
+) -> tuple[Catalog[Any], list[Kind[Any]]]:
+    from frigate_mirror.frigate.remote import over_api  # what it needs is an extra
+
+    first = _first_start(ledger)
+    since = first if settings.companion.skip_history else -math.inf
+    return over_api(settings, asked, since, ledger.known, ledger.note_digest)
+
+
+def _first_start(ledger: Ledger) -> float:
+    """Returns when the first mirror with this ledger started, in Unix seconds. Raises
+    LedgerError."""
+    noted = ledger.note("first start")
+    if not noted:
+        noted = repr(time.time())
+        ledger.set_note("first start", noted)
+    return float(noted)

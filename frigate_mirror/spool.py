@@ -31,7 +31,7 @@ from typing import Any, BinaryIO
 
 from frigate_mirror.artifact import Artifact, kind_of, subject_of
 from frigate_mirror.files import has_room, open_regular, replacing
-from frigate_mirror.keys import is_artifact_id, kind_in
+from frigate_mirror.keys import is_artifact_id, kind_in, names_subject
 from frigate_mirror.part import Part
 
 log = logging.getLogger("frigate_s3.spool")
@@ -388,7 +388,7 @@ def _makes_sense(artifact: Artifact, artifact_id: str) -> bool:
         and isinstance(artifact.started, float)
         and math.isfinite(artifact.started)
         and kind_in(artifact.key) in ("", kind)
-        and f"/{subject_id}-" in f"/{artifact.key}"
+        and names_subject(artifact.key, subject_id)
         and isinstance(metadata, dict)
         and isinstance(artifact.about, dict)
         and _is_json(artifact.about)

@@ -1,6 +1,7 @@
-"""Makes the environment of `make test` smaller. Run it by that environment's Python.
+"""Makes a virtual environment smaller: that of `make test`, or that of the companion's image. Run
+it by that environment's Python.
 
-Nine tenths of botocore describe AWS services that no test talks to. This removes them.
+Nine tenths of botocore describe AWS services that the mirror does not talk to. This removes them.
 """
 
 import shutil

@@ -13,7 +13,7 @@ HERE = Path(__file__).resolve().parent.parent
 EDGES = {"frigate_s3_patcher", "s3", "s3_snapshot_mirror"}
 LEVELS = (
     {"commands"},
-    {"process", "setup", "checks"},
+    {"process", "setup", "checks", "demo"},
     {"mirror"},
     {"intake", "upload", "report"},
     {"ledger"},
@@ -38,6 +38,7 @@ CATCH_ALL = {
     "frigate_s3_patcher.py": {"run", "handle_object_detection", "handle_external_detection",
                               "_keep", "exec_module"},
     "frigate_mirror/process/rounds.py": {"_call"},
+    "frigate_mirror/sources/mqtt.py": {"_listen"},
     "frigate_mirror/upload/uploader.py": {"_run"},
 }  # fmt: skip
 SQL = re.compile(
@@ -50,10 +51,12 @@ def tree_of(name: str) -> ast.Module:
     return ast.parse((HERE / name).read_text(encoding="utf-8"))
 
 
-def imports_of(name: str) -> set[str]:
-    """Returns the modules that a file imports, and the names that it imports from them, dotted."""
+def imports_of(name: str, *, at_once: bool = False) -> set[str]:
+    """Returns the modules that a file imports, and the names that it imports from them, dotted.
+    With `at_once` they are those that it needs to be imported itself."""
     modules: set[str] = set()
-    for node in ast.walk(tree_of(name)):
+    tree = tree_of(name)
+    for node in tree.body if at_once else ast.walk(tree):
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -170,6 +173,14 @@ def test_only_one_module_imports_boto3() -> None:
     for name in NAMES:
         if BOTO.replace("/", ".").removesuffix(".py") in imports_of(name):
             assert name == "s3.py", "this import loads boto3 where nothing needs it"
+
+
+def test_only_one_module_speaks_http_to_frigate() -> None:
+    assert importers("httpx") == {"frigate_mirror/frigate/api.py"}
+    inside = {"frigate_mirror/mirror.py", "frigate_mirror/frigate/kinds.py"}
+    for name in inside:
+        modules = imports_of(name, at_once=True)
+        assert "frigate_mirror.frigate.api" not in modules, "the mirror inside Frigate has no httpx"
 
 
 def test_only_the_hook_names_modules_of_frigate() -> None:

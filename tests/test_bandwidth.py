@@ -7,7 +7,8 @@ import math
 import pytest
 
 from frigate_mirror.settings import parse
-from frigate_mirror.upload.bandwidth import Bandwidth
+from frigate_mirror.sinks.sink import Unavailable
+from frigate_mirror.upload.bandwidth import Bandwidth, Throttle
 
 
 class Now:
@@ -76,3 +77,31 @@ def test_without_a_limit_nothing_waits() -> None:
     line = Now().bandwidth("")
     line.send(10**12)
     assert line.pause() == 0.0
+
+
+def test_a_sink_that_limits_itself_is_told_each_limit_of_the_day_once() -> None:
+    told: list[float] = []
+    now = Now()
+    throttle = Throttle(told.append, parse.bandwidth("08:00,1K 22:00,off"), lambda: now.minute)
+    throttle.tell()
+    assert told == [], "the night begins without a limit, and so does the sink"
+    for minute in (479, 480, 481, 1319, 1320, 1400):
+        now.minute = minute
+        throttle.tell()
+    assert told == [1024.0, math.inf]
+
+
+def test_a_limit_that_the_sink_did_not_take_is_told_again_and_is_a_trouble() -> None:
+    told: list[float] = []
+
+    def limit(rate: float) -> None:
+        told.append(rate)
+        if len(told) == 1:
+            raise Unavailable("rclone does not answer")
+
+    throttle = Throttle(limit, parse.bandwidth("2K"))
+    throttle.tell()
+    assert throttle.troubles() == ["the bandwidth limit does not hold: rclone does not answer"]
+    throttle.tell()
+    throttle.tell()
+    assert (told, throttle.troubles()) == ([2048.0, 2048.0], [])

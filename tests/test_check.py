@@ -9,6 +9,7 @@ import os
 import sqlite3
 import textwrap
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +20,7 @@ from frigate_mirror.checks import frigate as checks_frigate
 from frigate_mirror.checks import places, variables
 from frigate_mirror.checks.finding import EX_FAULT, FAULT, NOTE, OK, Finding, tell
 from frigate_mirror.checks.frigate import seam_fault
+from frigate_mirror.frigate import config
 from frigate_mirror.settings import settings
 from frigate_mirror.sinks.sink import Misconfigured, Probe, Receipt, Unavailable
 from frigate_s3_patcher import SEAM
@@ -355,8 +357,8 @@ def api() -> Iterator[Stub]:
     server.stop()
 
 
-def answer(config: object) -> Reply:
-    return Reply(body=json.dumps(config).encode(), headers={"Content-Type": "application/json"})
+def answer(document: object) -> Reply:
+    return Reply(body=json.dumps(document).encode(), headers={"Content-Type": "application/json"})
 
 
 def camera(
@@ -384,7 +386,7 @@ def of_cameras(
 ) -> list[Finding]:
     """Returns the findings about a Frigate with these cameras."""
     api.default = answer({"version": "0.17-0", "cameras": cameras})
-    return list(checks_frigate.cameras(api.endpoint, kinds))
+    return list(checks_frigate.cameras(partial(config.read, api.endpoint), kinds))
 
 
 def test_cameras_that_take_snapshots_are_named(api: Stub) -> None:
@@ -471,13 +473,13 @@ def test_an_answer_that_is_not_frigates_is_noted_with_the_settings_that_the_mirr
     api: Stub, reply: Reply, words: str
 ) -> None:
     api.default = reply
-    (note,) = checks_frigate.cameras(api.endpoint, ["snapshot"])
-    assert note.grade == NOTE and words in note.what and f"{api.endpoint}/api/config" in note.what
+    (note,) = checks_frigate.cameras(partial(config.read, api.endpoint), ["snapshot"])
+    assert note.grade == NOTE and words in note.what
     assert "`snapshots: enabled: true`" in note.advice
 
 
 def test_without_a_running_frigate_check_says_that_its_settings_cannot_be_read() -> None:
-    (note,) = checks_frigate.cameras("http://127.0.0.1:9", ["snapshot"])
+    (note,) = checks_frigate.cameras(partial(config.read, "http://127.0.0.1:9"), ["snapshot"])
     assert note.grade == NOTE
     assert note.what == (
         "Frigate's settings cannot be read: http://127.0.0.1:9/api/config: "

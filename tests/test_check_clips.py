@@ -6,12 +6,14 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from frigate_mirror.checks.clips import clips
 from frigate_mirror.checks.finding import NOTE, OK, Finding
+from frigate_mirror.frigate import config
 from tests.rig.stub import Reply, Stub
 from tests.rig.worlds import World, command
 
@@ -45,7 +47,7 @@ def program(folder: Path) -> Path:
 def of_ffmpeg(world: World, api: str, monkeypatch: pytest.MonkeyPatch, path: Path) -> Finding:
     """Returns the finding about ffmpeg where PATH has only this folder."""
     monkeypatch.setenv("PATH", str(path))
-    first, *_ = clips(world.settings(), api)
+    first, *_ = clips(world.settings(), partial(config.read, api))
     return first
 
 
@@ -80,18 +82,18 @@ def test_without_ffmpeg_check_says_what_is_uploaded_instead(
 
 def test_a_disk_with_less_room_than_waiting_clips_may_take_is_noted(world: World) -> None:
     free = shutil.disk_usage(world.cache).free // 1_000_000
-    _, fine = clips(world.settings(MIRROR_CLIP_SPOOL_MB="1"), NOBODY)
+    _, fine = clips(world.settings(MIRROR_CLIP_SPOOL_MB="1"), partial(config.read, NOBODY))
     assert fine.grade == OK and "MIRROR_CLIP_SPOOL_MB is 1" in fine.what
     loaded = world.settings()
     more = replace(loaded, spool=replace(loaded.spool, clip_limit_mb=2 * free + 1))
-    _, note = clips(more, NOBODY)
+    _, note = clips(more, partial(config.read, NOBODY))
     assert note.grade == NOTE and f"the disk of {world.cache} has" in note.what
     assert "lower MIRROR_CLIP_SPOOL_MB" in note.advice
 
 
 def test_a_folder_that_is_missing_is_not_told_twice(world: World) -> None:
     world.cache.rmdir()
-    assert len(list(clips(world.settings(), NOBODY))) == 1
+    assert len(list(clips(world.settings(), partial(config.read, NOBODY)))) == 1
 
 
 @pytest.mark.parametrize(("kinds", "lines"), [("snapshot", 0), ("snapshot,clip", 1)])

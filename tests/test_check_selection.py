@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 
 from frigate_mirror.checks.finding import FAULT, NOTE, OK, Finding
 from frigate_mirror.checks.selection import explain, selection
+from frigate_mirror.frigate import config
+from frigate_mirror.frigate.database import FrigateDatabase
 from tests.rig.stub import Reply, Stub
 from tests.rig.worlds import DAY, NOW, World
 
@@ -39,8 +42,13 @@ def api() -> Iterator[Stub]:
     server.stop()
 
 
+def catalog(world: World) -> FrigateDatabase:
+    return FrigateDatabase(world.database, reviews=True)
+
+
 def findings(world: World, api: Stub, **environ: Any) -> list[Finding]:
-    return list(selection(world.settings(**environ), api.endpoint, NOW))
+    ask = partial(config.read, api.endpoint)
+    return list(selection(world.settings(**environ), ask, catalog(world), NOW))
 
 
 def test_without_filters_all_events_are_mirrored(world: World, api: Stub) -> None:
@@ -141,7 +149,7 @@ def test_one_event_is_explained(
 ) -> None:
     event = world.event()
     world.review([event], NOW - 70, severity="alert")
-    [finding] = explain(world.settings(**environ), event)
+    [finding] = explain(world.settings(**environ), catalog(world), event)
     assert finding.grade == grade
     assert finding.what.startswith(f"event {event} (front_door, person): the snapshot {words}")
 
@@ -150,7 +158,10 @@ def test_each_kind_of_file_is_explained_by_the_filter_that_decides_about_it(worl
     event = world.event()
     environ = {"MIRROR_KINDS": "clip,metadata,snapshot", "MIRROR_CAMERAS": "!back",
                "MIRROR_CLIP_LABELS": "car"}  # fmt: skip
-    told = [finding.what.split("): ")[1] for finding in explain(world.settings(**environ), event)]
+    told = [
+        finding.what.split("): ")[1]
+        for finding in explain(world.settings(**environ), catalog(world), event)
+    ]
     assert told == [
         "the snapshot is selected",
         "the clip is left out by MIRROR_CLIP_LABELS: person is not among car",
@@ -159,14 +170,14 @@ def test_each_kind_of_file_is_explained_by_the_filter_that_decides_about_it(worl
 
 
 def test_an_event_that_frigate_does_not_have_is_a_fault(world: World) -> None:
-    assert list(explain(world.settings(), "1-none")) == [
-        Finding(FAULT, "Frigate's database has no event '1-none'")
+    assert list(explain(world.settings(), catalog(world), "1-none")) == [
+        Finding(FAULT, "Frigate has no event '1-none'")
     ]
 
 
 def test_without_a_database_no_event_can_be_explained(world: World) -> None:
     world.database.unlink()
-    [finding] = explain(world.settings(), "1-none")
+    [finding] = explain(world.settings(), catalog(world), "1-none")
     assert finding.grade == FAULT and str(world.database) in finding.what
 
 
@@ -174,11 +185,11 @@ def test_what_frigate_lacks_of_a_selected_event_is_noted(world: World) -> None:
     event = world.event()
     world.without_snapshot(event)
     kinds = {"MIRROR_KINDS": "snapshot,thumbnail,clip"}
-    snapshot, thumbnail, clip = explain(world.settings(**kinds), event)
+    snapshot, thumbnail, clip = explain(world.settings(**kinds), catalog(world), event)
     assert snapshot.grade == NOTE
     assert snapshot.what.endswith("is selected, but Frigate has no snapshot of the event")
     assert (thumbnail.grade, clip.grade) == (OK, OK)
     world.without_recordings(event)
-    *_, clip = explain(world.settings(**kinds), event)
+    *_, clip = explain(world.settings(**kinds), catalog(world), event)
     assert clip.grade == NOTE
     assert clip.what.endswith("is selected, but Frigate has no recordings of the event")

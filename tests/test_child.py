@@ -21,7 +21,7 @@ import pytest
 from frigate_mirror.ledger import lock
 from frigate_mirror.ledger.rows import Priority
 from frigate_mirror.part import Task
-from frigate_mirror.process.child import EX_FAILED, Stop
+from frigate_mirror.process.life import EX_FAILED, Stop
 from frigate_mirror.process.rounds import Rounds
 from frigate_mirror.sources.pipe import Pipe
 from tests.rig import ROOT
@@ -146,7 +146,7 @@ def test_a_thread_without_memory_ends_the_process_and_any_other_error_does_not(
     thread.join(PATIENCE)
     assert not thread.is_alive() and not faults
     assert stop.wanted and stop.status == EX_FAILED
-    assert "ends, and Frigate's hook starts a new one: MemoryError('no more')" in caplog.text
+    assert "ends, and its keeper starts a new one: MemoryError('no more')" in caplog.text
 
 
 def test_a_task_that_fails_is_logged_and_called_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -230,7 +230,7 @@ def test_the_first_sweep_uploads_events_that_no_hook_offered_and_logs_a_summary(
     child = start()
     until(lambda: in_bucket(world, bucket, ids))
     assert child.end() == 0
-    assert "S3 sweep: 30 file(s) found in Frigate's database and queued" in child.log
+    assert "S3 sweep: 30 file(s) found in Frigate and queued" in child.log
     summaries = re.findall(r"S3 backlog: (\d+) file\(s\) uploaded, (\d+) to go", child.log)
     assert sum(int(done) for done, _ in summaries) == 30 and summaries[-1][1] == "0"
     assert "S3 upload:" not in child.log

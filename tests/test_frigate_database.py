@@ -18,7 +18,8 @@ import pytest
 
 from frigate_mirror.catalog import CatalogError
 from frigate_mirror.frigate import database
-from frigate_mirror.frigate.database import Event, FrigateDatabase
+from frigate_mirror.frigate.database import FrigateDatabase
+from frigate_mirror.frigate.events import Event
 from tests.rig.worlds import NOW, World
 
 # The columns of Frigate 0.16 to 0.18, whose event tables are alike.

@@ -17,7 +17,8 @@ import pytest
 from frigate_mirror.artifact import Artifact, subject_of
 from frigate_mirror.catalog import CatalogError, Kind
 from frigate_mirror.faults import Troubles
-from frigate_mirror.frigate.database import Database, Event, FrigateDatabase
+from frigate_mirror.frigate.database import Database, FrigateDatabase
+from frigate_mirror.frigate.events import Event
 from frigate_mirror.frigate.snapshots import Snapshots
 from frigate_mirror.intake import intake as intake_module
 from frigate_mirror.intake.intake import FILES_AT_ONCE, Intake
@@ -724,6 +725,24 @@ def test_with_two_kinds_a_sweep_finds_the_files_that_only_one_kind_lacks(both: B
     assert both.sweep() == 3
     assert ids_in(both) == {f"snapshot:{swept}", f"metadata:{swept}", f"metadata:{known}"}
     assert both.sweep() == 0
+
+
+def test_a_file_that_cannot_change_is_not_asked_for_again_after_its_upload(tmp_path: Path) -> None:
+    asked = []
+
+    class Final(Notes):
+        changes = False
+
+        def find(self, event: Event, held: str) -> Artifact | None:
+            asked.append(event.id)
+            return super().find(event, held)
+
+    bench = Bench(tmp_path / "final", more_kinds=[Final()])
+    event_id = bench.world.event(started=NOW - 10)
+    bench.intake.offer(event_id)
+    upload(bench)
+    assert bench.intake.look_for_changes([event_id]) == 0
+    assert asked == [event_id], "only for the upload"
 
 
 def test_with_two_kinds_each_file_is_queued_when_it_is_final(both: Bench) -> None:

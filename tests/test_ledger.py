@@ -1271,3 +1271,23 @@ def test_a_bulk_file_that_was_left_out_or_lost_waits_again(ledger: Ledger) -> No
         "clip:1-a": "gone",
         "clip:2-b": "lost",
     }, "a dead letter stays one"
+
+
+def test_a_file_that_is_uploaded_again_keeps_its_key(ledger: Ledger) -> None:
+    ledger.add(ONE, LIVE, 1.0)
+    entry = ledger.claim(1.0)
+    assert entry is not None
+    ledger.settle([Settled(2.0, ONE.id, ONE.key, version=ONE.version, size=9)])
+    for number in (2, 3):  # after the owner has chosen another template
+        later = dataclasses.replace(ONE, key="new/name.jpg", version=f"v{number}")
+        assert ledger.add(later, LIVE, 3.0)
+    entry = ledger.claim(3.0)
+    assert entry is not None
+    assert (entry.artifact.key, entry.artifact.version) == (ONE.key, "v3")
+
+
+def test_a_file_that_waits_for_its_first_upload_takes_the_newer_key(ledger: Ledger) -> None:
+    ledger.add(ONE, LIVE, 1.0)
+    ledger.add(dataclasses.replace(ONE, key="new/name.jpg", version="v2"), LIVE, 2.0)
+    entry = ledger.claim(2.0)
+    assert entry is not None and entry.artifact.key == "new/name.jpg"

@@ -403,7 +403,7 @@ def test_a_backlog_is_logged_in_summary_lines_only(
     bench.mirror.uploader.sum_up()
     bench.mirror.uploader.sum_up()
     assert [record.getMessage() for record in caplog.records] == [
-        "S3 sweep: 40 file(s) found in Frigate's database and queued",
+        "S3 sweep: 40 file(s) found in Frigate and queued",
         "S3 backlog: 40 file(s) uploaded, 0 to go",
     ]
 
@@ -611,6 +611,7 @@ def test_the_mirror_has_the_tasks_of_all_its_parts(bench: Bench) -> None:
     assert names == {
         "look_for_waiting",
         "sweep",
+        "catch_up",
         "look_for_selected",
         "compare",
         "follow",

@@ -25,19 +25,24 @@ from tests.rig.stub import Stub
 
 REQUIREMENTS = ROOT / "requirements" / "child.in"
 MODULES = {
+    "frigate_mirror/companion.service",
     "frigate_s3_patcher.py",
     "s3.py",
     "s3_snapshot_mirror.py",
     *(str(path.relative_to(ROOT)) for path in (ROOT / "frigate_mirror").rglob("*.py")),
 }
+CAMERAS = {f"frigate_mirror/demo/cameras/{camera}.{ending}" for camera in ("front_door", "garage")
+           for ending in ("jpg", "mp4")}  # fmt: skip
 # Files that an owner's or a developer's folder may contain, and that no archive may.
 LITTER = (
     ".env",
+    "companion/rclone.conf",
     "rclone.conf",
     "docker-compose.override.yml",
     "boot/notes.txt",
     "docs/cameras.json",
     "frigate_mirror/secret_key",
+    "frigate_mirror/demo/cameras/notes.txt",
     "frigate_mirror/__pycache__/keys.cpython-311.pyc",
     "frigate_mirror/sinks/vendor/boto3.py",
     "vendor/boto3/__init__.py",
@@ -140,11 +145,13 @@ def programs(built: Built, environment: Path) -> dict[str, list[str]]:
 # -- the archives
 
 
-def test_the_wheel_contains_the_modules_and_no_other_file(built: Built) -> None:
+def test_the_wheel_contains_the_modules_the_cameras_of_the_demo_and_no_other_file(
+    built: Built,
+) -> None:
     about = f"frigate_s3_mirror-{__version__}.dist-info"
     described = {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE"}
     assert len(MODULES) > 40
-    assert built.names() == MODULES | {f"{about}/{name}" for name in described}
+    assert built.names() == MODULES | CAMERAS | {f"{about}/{name}" for name in described}
 
 
 def test_the_source_archive_contains_every_file_to_build_to_mount_and_to_read(
@@ -157,14 +164,17 @@ def test_the_source_archive_contains_every_file_to_build_to_mount_and_to_read(
             if file.isfile()
         }
     scripts = {"entrypoint.sh", "setup_s3_mirror.sh", "s3_monitor.sh"}
-    others = {".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "PKG-INFO", "README.md",
-              "SECURITY.md", "boot/sitecustomize.py", "docs/demo.svg",
-              "docker-compose.example.yml", "pyproject.toml"}  # fmt: skip
+    others = {".dockerignore", ".env.example", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md",
+              "Dockerfile", "LICENSE", "PKG-INFO", "README.md", "SECURITY.md",
+              "boot/sitecustomize.py", "docs/demo.svg", "docker-compose.after-frigate.yml",
+              "docker-compose.companion.yml", "docker-compose.example.yml", "pyproject.toml",
+              "requirements/prune.py"}  # fmt: skip
+    installed = ("build", "child", "companion", "image")
     several = {
-        str(path.relative_to(ROOT))
-        for path in (*ROOT.glob("docs/**/*.md"), *ROOT.glob("requirements/child.*"))
+        *(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md")),
+        *(f"requirements/{name}.{ending}" for name in installed for ending in ("in", "lock")),
     }
-    assert set(executable) == MODULES | scripts | others | several
+    assert set(executable) == MODULES | CAMERAS | scripts | others | several
     assert scripts == {name for name in scripts if executable[name]}, (
         "setup and the container execute these scripts"
     )

@@ -11,8 +11,8 @@ import pytest
 
 from frigate_mirror import __version__
 from frigate_mirror.checks.variables import INTERNAL
-from frigate_mirror.frigate.database import Event
 from frigate_mirror.frigate.describe import describe
+from frigate_mirror.frigate.events import Event
 from frigate_mirror.keys import KeyCodec
 from frigate_mirror.settings.settings import VARIABLES
 from s3_snapshot_mirror import COMMANDS

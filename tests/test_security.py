@@ -34,7 +34,7 @@ from hypothesis import strategies as st
 
 from frigate_mirror.checks import bucket as checks_bucket
 from frigate_mirror.checks.finding import NOTE, OK
-from frigate_mirror.frigate.database import COLUMNS, event_of
+from frigate_mirror.frigate.events import event_of
 from frigate_mirror.frigate.snapshots import Snapshots
 from frigate_mirror.keys import KeyCodec
 from frigate_mirror.ledger.repair import open_ledger
@@ -628,7 +628,7 @@ def test_any_other_refusal_to_delete_is_no_proof(deleting: Deleting, reply: Repl
 
 
 @pytest.mark.parametrize(
-    "name", ["child.lock", "dev.lock", "demo.lock", "bench.lock", "ffmpeg.lock"]
+    "name", sorted(path.name for path in (ROOT / "requirements").glob("*.lock"))
 )
 def test_every_requirement_has_one_version_and_its_hashes_and_no_source_of_its_own(
     name: str,
@@ -763,7 +763,7 @@ rows = st.fixed_dictionaries(
 
 @given(rows | st.dictionaries(st.sampled_from(["id", "camera", "start_time"]), values))
 def test_any_row_of_frigates_table_is_a_valid_event_or_none(row: dict[str, Any]) -> None:
-    event = event_of(tuple(row.get(name) for name in COLUMNS))
+    event = event_of(row)
     if event is not None:
         assert isinstance(event.id, str) and isinstance(event.camera, str)
         assert math.isfinite(event.started)

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frigate_mirror.keys import INSIDE, READABLE
 from frigate_mirror.settings import parse, variables
 from frigate_mirror.settings.parse import Secret
 from frigate_mirror.settings.settings import (
@@ -61,7 +62,14 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "connect_timeout": 10.0,
         "read_timeout": 60.0,
     },
-    "keys": {"timezone": "UTC"},
+    "rclone": {
+        "remote": "",
+        "config": "",
+        "config_pass": Secret(""),
+        "program": "rclone",
+        "drive_use_trash": None,
+    },
+    "keys": {"timezone": "UTC", "template": INSIDE, "templates_old": (), "prefix": ""},
     "upload": {
         "threads": 8,
         "bandwidth": ((0, math.inf),),
@@ -83,6 +91,28 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "frigate": {
         "db_path": Path("/config/frigate.db"),
         "clips_dir": Path("/media/frigate/clips"),
+    },
+    "companion": {
+        "url": "",
+        "user": "",
+        "password": Secret(""),
+        "fingerprint": "",
+        "ca_bundle": "",
+        "verify": True,
+        "snapshot": "auto",
+        "skip_history": False,
+    },
+    "mqtt": {
+        "host": "",
+        "port": 1883,
+        "user": "",
+        "password": Secret(""),
+        "tls": False,
+        "ca_bundle": "",
+        "client_cert": "",
+        "client_key": "",
+        "topic_prefix": "frigate",
+        "client_id": "",
     },
     "state": {
         "folder": Path("/config/s3_mirror"),
@@ -138,7 +168,10 @@ def test_all_faults_are_reported_at_once_each_with_the_name_of_its_variable() ->
         "MIRROR_STATS_INTERVAL": "nan",
         "MIRROR_KEY_TIMEZONE": "Mars/Olympus",
         "S3_CA_BUNDLE": "/no/such/file",
+        "RCLONE_REMOTE": "gdrive",
         "FRIGATE_DB_PATH": "frigate.db",
+        "FRIGATE_URL": "frigate:5000",
+        "MQTT_PORT": "0",
         "MIRROR_STATE_DIR": "relative",
         "MIRROR_SWEEP_DAYS": "0",
         "MIRROR_MIN_SCORE": "much",
@@ -164,6 +197,15 @@ def test_all_faults_are_reported_at_once_each_with_the_name_of_its_variable() ->
         ("S3_ENDPOINT_URL", "https://minio_server:9000"),
         ("S3_ENDPOINT_URL", "https://exam\nple.com"),
         ("S3_ENDPOINT_URL", "https://[::1"),
+        ("FRIGATE_URL", "http://admin:secret@frigate:5000"),
+        ("FRIGATE_URL", "http://frigate:port"),
+        ("FRIGATE_URL", "http://frigate:5000/?a=b"),
+        ("FRIGATE_URL", "http://frigate:5000/ü"),
+        ("FRIGATE_URL", "http://"),
+        ("FRIGATE_USER", "a\nb"),
+        ("FRIGATE_TLS_FINGERPRINT", "ab:cd"),
+        ("FRIGATE_TLS_FINGERPRINT", "g" * 64),
+        ("MIRROR_SNAPSHOT", "png"),
         ("S3_PATH_PREFIX", "a//b"),
         ("S3_PATH_PREFIX", "."),
         ("S3_PATH_PREFIX", "frigate\\snapshots"),
@@ -199,6 +241,20 @@ def test_all_faults_are_reported_at_once_each_with_the_name_of_its_variable() ->
         ("MIRROR_CLIP_PADDING", "301"),
         ("MIRROR_CLIP_PADDING", "-1"),
         ("MIRROR_STATE_DIR", "relative"),
+        ("MIRROR_KEY_TEMPLATE", "{camera}/{event_id}"),
+        ("MIRROR_KEY_TEMPLATES_OLD", "{event_id}{kind_ending},{camera}"),
+        ("MQTT_HOST", "mqtt://broker"),
+        ("MQTT_HOST", "bro ker"),
+        ("MQTT_TOPIC_PREFIX", "frigate/#"),
+        ("MQTT_TOPIC_PREFIX", "/frigate"),
+        ("MQTT_CA_BUNDLE", "/no/such/file"),
+        ("RCLONE_REMOTE", "gdrive"),
+        ("RCLONE_REMOTE", "relative/folder"),
+        ("RCLONE_REMOTE", "gdrive:a/../b"),
+        ("RCLONE_REMOTE", "gdrive,scope=drive:"),
+        ("RCLONE_CONFIG", "rclone.conf"),
+        ("RCLONE_PATH", "bin/rclone"),
+        ("RCLONE_DRIVE_USE_TRASH", "maybe"),
         ("FRIGATE_CLIPS_DIR", "/a\0b"),
     ],
 )
@@ -235,13 +291,77 @@ def test_a_wrong_value_is_a_fault(name: str, text: str) -> None:
         ("MIRROR_STATE_DIR", "/var/lib/mirror", "state.folder", Path("/var/lib/mirror")),
         ("MIRROR_STATE_DIR", "/", "state.folder", Path("/")),
         ("S3_CA_BUNDLE", __file__, "s3.ca_bundle", __file__),
+        ("RCLONE_REMOTE", "gdrive:frigate/", "rclone.remote", "gdrive:frigate"),
+        ("RCLONE_REMOTE", "my disk:", "rclone.remote", "my disk:"),
+        ("RCLONE_REMOTE", "sftp:/", "rclone.remote", "sftp:/"),
+        ("RCLONE_REMOTE", "/mnt/disk/", "rclone.remote", "/mnt/disk"),
+        ("RCLONE_CONFIG", "/config/rclone.conf", "rclone.config", "/config/rclone.conf"),
+        ("RCLONE_PATH", "/opt/rclone", "rclone.program", "/opt/rclone"),
+        ("RCLONE_DRIVE_USE_TRASH", "no", "rclone.drive_use_trash", False),
         ("MIRROR_KINDS", "Snapshot, metadata,", "kinds.kinds", frozenset({"snapshot", "metadata"})),
+        ("FRIGATE_URL", "https://nvr_1/frigate/", "companion.url", "https://nvr_1/frigate"),
+        (
+            "FRIGATE_TLS_FINGERPRINT",
+            "SHA256:" + "AB:" * 31 + "AB",
+            "companion.fingerprint",
+            "ab" * 32,
+        ),
+        ("MQTT_HOST", "mosquitto_1", "mqtt.host", "mosquitto_1"),
+        ("MQTT_HOST", "fe80::1", "mqtt.host", "fe80::1"),
+        ("MQTT_TLS", "yes", "mqtt.port", 8883),
+        ("MQTT_CA_BUNDLE", __file__, "mqtt.tls", True),
+        ("MIRROR_KEY_TEMPLATE", READABLE, "keys.template", READABLE),
         ("MIRROR_CLIP_PADDING", "3", "kinds.clip_padding", (3.0, 3.0)),
         ("MIRROR_CLIP_PADDING", "0, 12.5", "kinds.clip_padding", (0.0, 12.5)),
     ],
 )
 def test_a_valid_value_is_accepted(name: str, text: str, field: str, value: Any) -> None:
     assert attrgetter(field)(load({name: text})) == value
+
+
+def test_a_password_of_frigate_may_have_blanks_and_needs_its_user() -> None:
+    password = {"FRIGATE_PASSWORD": "a b ü"}
+    loaded = load(password | {"FRIGATE_USER": "viewer"})
+    assert loaded.companion.password.reveal() == "a b ü"
+    assert faults_of(password) == ["FRIGATE_USER: missing, though FRIGATE_PASSWORD is set"]
+    [fault] = faults_of({"FRIGATE_USER": "viewer"})
+    assert fault.startswith("FRIGATE_PASSWORD: ")
+
+
+def test_a_pinned_certificate_and_a_file_of_certificates_exclude_each_other() -> None:
+    [fault] = faults_of({"FRIGATE_TLS_FINGERPRINT": "ab" * 32, "FRIGATE_CA_BUNDLE": __file__})
+    assert fault.startswith("FRIGATE_CA_BUNDLE: ")
+
+
+def test_the_companion_has_its_own_defaults_and_one_folder_for_all_its_files() -> None:
+    url = {"FRIGATE_URL": "http://frigate:5000"}
+    loaded = load(url | {"HOME": "/home/me", "S3_PATH_PREFIX": "p"})
+    assert loaded.kinds.kinds == {"snapshot", "clip", "metadata"}
+    assert (loaded.sweep.interval, loaded.keys.template) == (600.0, READABLE)
+    assert loaded.keys.codec.folder == "p/"
+    own = loaded.state
+    assert own.dirs == (Path("/home/me/.local/state/frigate-mirror"),)
+    assert {path.parent for path in (own.status_path, own.spool_dir, own.failed_file)} == {
+        own.folder
+    }
+    chosen = load(url | {"MIRROR_STATE_DIR": "/state", "MIRROR_KINDS": "snapshot"})
+    assert (chosen.state.dirs, chosen.kinds.kinds) == ((Path("/state"),), {"snapshot"})
+
+
+def test_a_remote_of_rclone_has_no_prefix_and_excludes_a_bucket() -> None:
+    remote = {"RCLONE_REMOTE": "gdrive:frigate", "S3_PATH_PREFIX": "p"}
+    assert load(remote).keys.codec.folder == ""
+    assert load(remote).destination == "remote gdrive:frigate"
+    [fault] = faults_of(remote | {"S3_BUCKET": "pictures"})
+    assert fault.startswith("RCLONE_REMOTE: set either this or S3_BUCKET")
+
+
+def test_a_login_of_the_broker_is_whole() -> None:
+    assert faults_of({"MQTT_PASSWORD": "secret"}) == [
+        "MQTT_USER: missing, though MQTT_PASSWORD is set"
+    ]
+    [fault] = faults_of({"MQTT_CLIENT_CERT": __file__})
+    assert fault.startswith("MQTT_CLIENT_KEY: ")
 
 
 def test_the_ledger_is_beside_frigates_database_unless_a_folder_is_set() -> None:
@@ -352,8 +472,21 @@ def test_secrets_compare_by_their_values() -> None:
     "broken", ["sec ret-hidden", "sec\nret-hidden", "sécret-hidden", "\0hidden"]
 )
 def test_a_secret_that_no_header_can_contain_is_refused_and_not_shown(broken: str) -> None:
-    for name in SECRETS:
+    for name in (*KEYS, "S3_SESSION_TOKEN"):
         assert "hidden" not in str(faults_of({**KEYS, name: broken}))
+
+
+def test_a_password_may_have_blanks_and_any_letters_but_no_line_ends() -> None:
+    loaded = load({"RCLONE_CONFIG_PASS": "correct horse é"})
+    assert loaded.rclone.config_pass == Secret("correct horse é")
+    assert "horse" not in repr(loaded)
+    (fault,) = faults_of({"RCLONE_CONFIG_PASS": "sec\nret-hidden"})
+    assert "hidden" not in fault
+
+
+def test_a_remote_with_options_in_its_name_is_refused_and_not_shown() -> None:
+    (fault,) = faults_of({"RCLONE_REMOTE": ":webdav,user=me,pass=hidden:folder"})
+    assert fault.startswith("RCLONE_REMOTE: is not a remote") and "hidden" not in fault
 
 
 def test_a_secret_given_as_a_file_name_is_not_shown() -> None:
@@ -530,6 +663,7 @@ def test_json_describes_each_setting_in_full() -> None:
         "name": "MIRROR_UPLOAD_THREADS",
         "aliases": ["S3_UPLOAD_THREADS"],
         "default": "8",
+        "companion": "8",
         "about": VARIABLES["MIRROR_UPLOAD_THREADS"].about,
         "secret": False,
         "part": "upload",

@@ -12,8 +12,8 @@ import pytest
 
 from frigate_mirror.artifact import Artifact, kind_of, subject_of
 from frigate_mirror.catalog import NoFile
-from frigate_mirror.frigate.database import Event
 from frigate_mirror.frigate.describe import describe
+from frigate_mirror.frigate.events import Event
 from frigate_mirror.frigate.snapshots import Snapshots
 from frigate_mirror.keys import KeyCodec, KeyFault, artifact_id
 from frigate_mirror.metadata import decode

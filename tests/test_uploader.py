@@ -919,3 +919,28 @@ def test_an_unforeseen_error_ends_no_thread(
     running.clock.now += 3600.0
     until(lambda: len(running.sink.objects) == 8 or running.uploader.wake())
     assert all(thread.is_alive() for thread in running.uploader._threads)
+
+
+def test_the_thread_of_bulk_files_does_not_wake_for_each_picture(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims: Counter[bool] = Counter()
+    claim = bench.ledger.claim
+
+    def counted(now: float, last: Priority = BACKLOG, *, bulk: bool = False) -> Entry | None:
+        claims[bulk] += 1
+        return claim(now, last, bulk=bulk)
+
+    monkeypatch.setattr(bench.ledger, "claim", counted)
+    began = time.monotonic()
+    bench.uploader.start(4)
+    try:
+        for _ in range(100):
+            bench.add()
+            bench.uploader.wake()
+        until(lambda: len(bench.sink.objects) == 100)
+    finally:
+        bench.uploader.stop(5.0)
+    looks = 2 + (time.monotonic() - began) / uploader.LONGEST_REST
+    assert claims[False] >= 100
+    assert 1 <= claims[True] <= looks

@@ -41,7 +41,7 @@ def bucket(sink: Sink, s3: S3Settings, *, put: bool) -> Iterator[Finding]:
         )
         return
     try:
-        key = _put_probe(sink, s3, PROBE_NAME)
+        key = put_probe(sink, s3.prefix, PROBE_NAME)
         yield Finding(OK, f"right to put: proven with the object {key}, which stays in the bucket")
     except SinkError as error:
         yield Finding(FAULT, f"right to put: {error.args[0]}", error.hint)
@@ -53,7 +53,7 @@ def deletion(sink: Prober, s3: S3Settings) -> Finding:
     try:
         if _does_not_exist(sink):
             return Finding(NOTE, f"{unproven}: the bucket does not exist", code=EX_UNPROVEN)
-        key = _put_probe(sink, s3, BAIT_NAME)
+        key = put_probe(sink, s3.prefix, BAIT_NAME)
         allowed = sink.may_delete(key)
     except SinkError as error:
         return Finding(NOTE, f"{unproven}: {error.args[0]}", error.hint, EX_UNPROVEN)
@@ -77,9 +77,9 @@ def _does_not_exist(sink: Sink) -> bool:
     return False
 
 
-def _put_probe(sink: Sink, s3: S3Settings, name: str) -> str:
+def put_probe(sink: Sink, prefix: str, name: str) -> str:
     """Puts a tiny object under the prefix; returns its key. Raises a SinkError."""
-    key = "/".join(filter(None, (s3.prefix, name)))
+    key = "/".join(filter(None, (prefix, name)))
     body = io.BytesIO(b"The mirror's check command may put objects here.\n")
     sink.put(key, body, content_type="text/plain", metadata={})
     return key

@@ -13,14 +13,14 @@ from frigate_mirror.settings.settings import Settings
 MB = 1_000_000  # bytes
 
 
-def clips(loaded: Settings, api: str) -> Iterator[Finding]:
+def clips(loaded: Settings, ask: config.Ask) -> Iterator[Finding]:
     """Says which ffmpeg makes the clips, and whether the spool's disk has room for them."""
-    yield _ffmpeg(api)
+    yield _ffmpeg(ask)
     yield from _room(loaded)
 
 
-def _ffmpeg(api: str) -> Finding:
-    if found := find_ffmpeg(config.ffmpeg_path(api)):
+def _ffmpeg(ask: config.Ask) -> Finding:
+    if found := find_ffmpeg(config.ffmpeg_path(ask)):
         return Finding(OK, f"{found} makes the clips")
     return Finding(
         NOTE,

@@ -10,7 +10,8 @@ from pathlib import Path
 from frigate_mirror.catalog import CatalogError
 from frigate_mirror.checks.finding import FAULT, NOTE, OK, Finding
 from frigate_mirror.frigate import config
-from frigate_mirror.frigate.database import Event, FrigateDatabase
+from frigate_mirror.frigate.database import FrigateDatabase
+from frigate_mirror.frigate.events import Event
 from frigate_mirror.frigate.snapshots import Snapshots
 from frigate_mirror.keys import CLIP, SNAPSHOT, KeyCodec, KeyFault
 from frigate_mirror.report import status
@@ -87,12 +88,12 @@ def needed(kinds: Collection[str]) -> str:
     return f"Frigate's configuration needs {every}, for all cameras or for each"
 
 
-def cameras(api: str, kinds: Collection[str]) -> Iterator[Finding]:
+def cameras(ask: config.Ask, kinds: Collection[str]) -> Iterator[Finding]:
     """Looks at the settings of Frigate's cameras on which these kinds of files depend."""
     try:
-        found = config.cameras(api)
+        found = config.cameras(ask())
     except config.ConfigError as error:
-        advice = f"run this inside Frigate's container while Frigate runs; {needed(kinds)}"
+        advice = f"check must reach a Frigate that runs, as inside its container; {needed(kinds)}"
         yield Finding(NOTE, f"Frigate's settings cannot be read: {error}", advice)
         return
     if SNAPSHOT in kinds:

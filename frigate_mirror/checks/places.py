@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from frigate_mirror.catalog import CatalogError
 from frigate_mirror.checks.finding import FAULT, NOTE, OK, Finding
 from frigate_mirror.frigate.database import FrigateDatabase
+from frigate_mirror.keys import CLIP
 from frigate_mirror.ledger import folders
 from frigate_mirror.ledger.lock import holder, is_locked
+from frigate_mirror.mirror import target_of
 from frigate_mirror.settings.settings import LEDGER_NAME, LOCK_NAME, Settings, StateSettings
+from frigate_mirror.untrusted import plain
+
+MB = 1_000_000  # bytes
 
 
 def paths(loaded: Settings) -> Iterator[Finding]:
@@ -36,6 +43,53 @@ def paths(loaded: Settings) -> Iterator[Finding]:
     yield _writable(loaded.state.cache_dir, "state files")
     if loaded.spool.limit_mb:
         yield _linkable(loaded.state)
+
+
+def companion(loaded: Settings, status: Mapping[str, Any]) -> Iterator[Finding]:
+    """Looks at the companion's only folder. `status` is that of the companion that uses it."""
+    folder = loaded.state.folder
+    yield _writable(folder, "state")
+    yield from _other_companion(loaded, status)
+    yield from _room(loaded)
+
+
+def _other_companion(loaded: Settings, status: Mapping[str, Any]) -> Iterator[Finding]:
+    """Finds a companion that runs with this folder and has another destination."""
+    if not is_locked(loaded.state.folder / LOCK_NAME):
+        return
+    other = holder(loaded.state)
+    told, ours = status.get("target"), target_of(loaded)
+    if told and told != ours:
+        theirs = ", ".join(map(str, told.values()))
+        yield Finding(
+            FAULT,
+            f"the state folder {loaded.state.folder} is in use by {other.name}, whose destination "
+            f"is {plain(theirs)}",
+            "set MIRROR_STATE_DIR to a folder of its own for each destination",
+        )
+    else:
+        yield Finding(OK, f"the companion runs: {other.name}")
+
+
+def _room(loaded: Settings) -> Iterator[Finding]:
+    """Finds out whether the disk has room for all that may wait for its upload."""
+    limits = {"MIRROR_SPOOL_LIMIT_MB": loaded.spool.limit_mb}
+    if CLIP in loaded.kinds.kinds:
+        limits["MIRROR_CLIP_SPOOL_MB"] = loaded.spool.clip_limit_mb
+    most = sum(limits.values())
+    folder = loaded.state.folder
+    try:
+        free = shutil.disk_usage(folder).free // MB
+    except OSError:
+        return  # `_writable` tells it
+    named = " and ".join(limits)
+    what = f"the disk of {folder} has {free:,} MB free, and {named} allow {most:,}"
+    if free < most:
+        yield Finding(
+            NOTE, what, f"make room, or lower {named}, so that waiting files cannot fill it"
+        )
+    else:
+        yield Finding(OK, what)
 
 
 def _writable(folder: Path, purpose: str) -> Finding:

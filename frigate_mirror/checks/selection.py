@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
 from frigate_mirror.catalog import CatalogError
 from frigate_mirror.checks.finding import FAULT, NOTE, OK, Finding
 from frigate_mirror.frigate import config
-from frigate_mirror.frigate.database import Event, FrigateDatabase
+from frigate_mirror.frigate.events import Event
 from frigate_mirror.intake.selection import Filters, Selection
 from frigate_mirror.keys import CLIP, ENDINGS, SNAPSHOT
 from frigate_mirror.settings.parse import Names
 from frigate_mirror.settings.settings import Settings
 
 WEEK = 7 * 86_400.0  # seconds
+ANYBODY = "a review counts whoever made it, because Frigate keeps it for each user"
 
 
-def selection(loaded: Settings, api: str, now: float) -> Iterator[Finding]:
-    """Says in a sentence what will be mirrored, and finds filters that select nothing."""
+class Catalog(Protocol):
+    """Frigate's events and reviews: its database, or its API."""
+
+    def subjects(self, ids: Sequence[str]) -> list[Event]:
+        """Returns the events with these ids. Raises CatalogError."""
+        ...
+
+    def any_review_since(self, since: float) -> bool:
+        """Returns whether an item that started from `since` on is reviewed. Raises CatalogError."""
+        ...
+
+
+def selection(
+    loaded: Settings, ask: config.Ask, catalog: Catalog, now: float, whose: str = ANYBODY
+) -> Iterator[Finding]:
+    """Says in a sentence what will be mirrored, and finds filters that select nothing. `whose` says
+    whose reviews count."""
     kinds = loaded.kinds.kinds
     yield Finding(OK, f"the mirror uploads {_sentence(kinds, _selection(loaded))}")
     filters = {"MIRROR": Filters.of(loaded.selection)}
@@ -28,10 +45,10 @@ def selection(loaded: Settings, api: str, now: float) -> Iterator[Finding]:
         what = "there are filters for clips (MIRROR_CLIP_...), and MIRROR_KINDS has no clip"
         yield Finding(NOTE, what, "add clip to MIRROR_KINDS, or remove these filters")
     try:
-        yield from _unknown(filters, config.cameras(api))
+        yield from _unknown(filters, config.cameras(ask()))
     except config.ConfigError:
         pass  # `frigate.cameras` tells it
-    yield from _reviewed(loaded, filters, now)
+    yield from _reviewed(catalog, filters, now, whose)
 
 
 def _selection(loaded: Settings) -> Selection:
@@ -55,16 +72,17 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-def _reviewed(loaded: Settings, filters: Mapping[str, Filters], now: float) -> Iterator[Finding]:
+def _reviewed(
+    catalog: Catalog, filters: Mapping[str, Filters], now: float, whose: str
+) -> Iterator[Finding]:
     names = [f"{prefix}_REVIEWED" for prefix, one in filters.items() if one.reviewed]
     if not names:
         return
     try:
-        seen = FrigateDatabase(loaded.frigate.db_path).any_review_since(now - WEEK)
+        seen = catalog.any_review_since(now - WEEK)
     except CatalogError:
-        return  # `places.paths` tells it
+        return  # another check tells it
     name = _listed(names)
-    whose = "a review counts whoever made it, because Frigate keeps it for each user"
     if seen:
         yield Finding(OK, f"{name}: {whose}")
     else:
@@ -91,16 +109,16 @@ def _all(names: Names | None) -> frozenset[str]:
     return names.only | names.never if names else frozenset()
 
 
-def explain(loaded: Settings, event_id: str) -> Iterator[Finding]:
-    """Says of each kind of file which filter decides about one event, and why."""
-    database = FrigateDatabase(loaded.frigate.db_path, reviews=True)
+def explain(loaded: Settings, catalog: Catalog, event_id: str) -> Iterator[Finding]:
+    """Says of each kind of file which filter decides about one event, and why. The events of
+    `catalog` have their reviews."""
     try:
-        found = database.subjects([event_id])
+        found = catalog.subjects([event_id])
     except CatalogError as error:
         yield Finding(FAULT, str(error))
         return
     if not found:
-        yield Finding(FAULT, f"Frigate's database has no event {event_id!r}")
+        yield Finding(FAULT, f"Frigate has no event {event_id!r}")
         return
     [event] = found
     selected = _selection(loaded)

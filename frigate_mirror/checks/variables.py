@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from frigate_mirror.checks.finding import NOTE, Finding
 from frigate_mirror.settings.settings import VARIABLES
 
-OURS = ("S3_", "MIRROR_")  # how our variables begin; FRIGATE_ also begins Frigate's own
+# How our variables begin. FRIGATE_ also begins Frigate's own, and RCLONE_ those of rclone.
+OURS = ("S3_", "MIRROR_", "MQTT_")
 INTERNAL = ("S3_MIRROR_INIT", "S3_MIRROR_FRIGATE", "S3_MIRROR_PARENT")  # not settings
 
 

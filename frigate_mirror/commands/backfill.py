@@ -14,7 +14,7 @@ from typing import TextIO
 
 from frigate_mirror import __version__
 from frigate_mirror.catalog import CatalogError
-from frigate_mirror.commands.loading import EX_LEFT, EX_OK, EX_USAGE, complain, load
+from frigate_mirror.commands.loading import EX_LEFT, EX_OK, EX_USAGE, complain, load, sink_of
 from frigate_mirror.commands.moments import moment
 from frigate_mirror.ledger import folders
 from frigate_mirror.ledger.ledger import LedgerError
@@ -53,11 +53,9 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.until <= arguments.since:
         print("--until is not after --since, so no event can lie between them", file=sys.stderr)
         return EX_USAGE
-    from s3 import S3Sink
-
     settings = load()
     system.set_up_logging("WARNING")
-    sink = S3Sink(settings.s3, os.environ)
+    sink = sink_of(settings, os.environ)
     return backfill(settings, sink, arguments.since, arguments.until, verify=arguments.verify)
 
 

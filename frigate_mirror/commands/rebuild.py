@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from frigate_mirror.commands.loading import EX_OK, complain, load
-from frigate_mirror.keys import KeyCodec
+from frigate_mirror.commands.loading import EX_OK, complain, load, sink_of
 from frigate_mirror.ledger import folders, repair
 from frigate_mirror.ledger.ledger import LedgerError
 from frigate_mirror.process import system
@@ -18,17 +17,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    from s3 import S3Sink
-
     settings = load()
     system.set_up_logging("INFO")
-    prefix, keys = settings.s3.prefix, KeyCodec(settings.s3.prefix, settings.keys.timezone)
-    sink = S3Sink(settings.s3, os.environ)
+    keys = settings.keys.codec
+    sink = sink_of(settings, os.environ)
     try:
         with folders.opened(settings.state) as (state, _):
-            listing = sink.list(f"{prefix}/" if prefix else "")
+            listing = sink.list(keys.folder)
             count = state.ledger.add_settled(repair.from_listing(listing, keys))
     except (LedgerError, SinkError, OSError) as error:
         return complain(str(error))
-    print(f"{count} file(s) of the bucket are new in the ledger")
+    where = "remote" if settings.rclone.remote else "bucket"
+    print(f"{count} file(s) of the {where} are new in the ledger")
     return EX_OK

@@ -5,11 +5,8 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import sys
-from importlib.metadata import PackageNotFoundError, version
 
-from frigate_mirror import __version__
-from frigate_mirror.commands.loading import EX_CONFIG, with_bucket
+from frigate_mirror.commands.loading import EX_CONFIG, versions, with_bucket
 from frigate_mirror.process import system
 from frigate_mirror.settings import settings
 
@@ -32,14 +29,6 @@ def main(arguments: argparse.Namespace) -> int:
     from frigate_mirror.process.child import serve
     from s3 import S3Sink
 
-    return serve(loaded, S3Sink(loaded.s3, os.environ), _versions())
-
-
-def _versions() -> dict[str, str]:
-    versions = {"mirror": __version__, "python": sys.version.split()[0]}
-    for package in ("boto3", "peewee"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "unknown"
-    return versions | {"frigate": os.environ.get("S3_MIRROR_FRIGATE", "unknown")}
+    frigate = os.environ.get("S3_MIRROR_FRIGATE", "unknown")
+    told = versions("boto3", "peewee") | {"frigate": frigate}
+    return serve(loaded, S3Sink(loaded.s3, os.environ), told)

@@ -7,7 +7,7 @@ import json
 
 from frigate_mirror.settings.settings import VARIABLES
 
-SHOWN = ("name", "aliases", "default", "about", "secret", "part")
+SHOWN = ("name", "aliases", "default", "companion", "about", "secret", "part")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     for option, form, about in (
         ("--names", names, "every variable; an older name is followed by a tab and the newer name"),
         ("--table", table, "the table of docs/settings.md, in Markdown"),
-        ("--json", as_json, "name, aliases, default, about, secret and part of each"),
+        ("--json", as_json, "name, aliases, defaults, about, secret and part of each"),
     ):
         forms.add_argument(option, dest="form", action="store_const", const=form, help=about)
 
@@ -37,6 +37,8 @@ def table() -> str:
     rows = ["| variable | default | what it is |", "|---|---|---|"]
     for variable in VARIABLES.values():
         default = f"`{variable.default}`" if variable.default else "(none)"
+        if variable.companion != variable.default:
+            default += f"; companion: `{variable.companion}`"
         rows.append(f"| `{variable.name}` | {default} | {variable.about} |")
     return "\n".join(rows)
 

@@ -15,11 +15,21 @@ EXITS = {status.OK: 0, status.DEGRADED: 1, status.UNKNOWN: 1, status.DOWN: 2}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print the whole status document")
+    forms = parser.add_mutually_exclusive_group()
+    forms.add_argument("--json", action="store_true", help="print the whole status document")
+    forms.add_argument(
+        "--alive",
+        action="store_true",
+        help="say only whether a mirror runs, for a container's health check: an outage of the "
+        "bucket is no reason to start it anew",
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
     document = status.read(settings.load(os.environ).state.status_path)
+    if arguments.alive:
+        print("alive" if document["running"] else document["reasons"][0])
+        return 0 if document["running"] else 1
     if arguments.json:
         print(json.dumps(document, indent=1))
     else:

@@ -1,10 +1,5 @@
 """The kind `clip`: an mp4 of the event, made from Frigate's recording segments without encoding.
 
-Frigate stores a segment of 10 seconds some 5 to 20 seconds after its end, and with its default
-retention it often never stores the last one, which shows only a scene at rest. A clip is therefore
-ready when the segments reach the end of its padding. From 20 seconds after the event's end on, it
-is also ready when they reach that end, or the moment when the object was last seen.
-
 Where there is no ffmpeg, the segments are mirrored as they are, as the parts of the clip.
 """
 
@@ -17,30 +12,27 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from frigate_mirror import mp4
 from frigate_mirror.artifact import Artifact, open_file
 from frigate_mirror.catalog import Kind, NoFile, NotYet
 from frigate_mirror.files import open_regular
+from frigate_mirror.frigate.clipfiles import clip_artifact, flaw_of, opened, told
 from frigate_mirror.frigate.clipmaker import Clip, ClipMaker, NoRecording
-from frigate_mirror.frigate.database import Event, FrigateDatabase
-from frigate_mirror.frigate.describe import describe
+from frigate_mirror.frigate.database import FrigateDatabase
+from frigate_mirror.frigate.events import Event
 from frigate_mirror.frigate.ffmpeg import FfmpegError, FfmpegStopped, NoFfmpeg
+from frigate_mirror.frigate.readiness import ready
 from frigate_mirror.frigate.segments import Segment, chain
-from frigate_mirror.keys import CLIP, KeyCodec, artifact_id
+from frigate_mirror.keys import CLIP, KeyCodec
 from frigate_mirror.mp4 import Mp4Error
 
 log = logging.getLogger("frigate_s3.clips")
-LOOK_AGAIN = 2.0  # seconds
-STILL_TAIL = 20.0  # seconds after the end for which a clip waits for what follows the last sight
-LATEST = 120.0  # seconds after the end; what Frigate has not stored by then never comes
 TO_TIDY = 2.0  # seconds
 AFTER_FAILURE = 30.0  # seconds
 MOST_FAILURES = 2  # of ffmpeg for one event; then its segments are mirrored as they are
-MOST_GAPS = 100  # that the document lists
 RAW = "raw "
 """The origin of a part that is an unchanged segment begins with this word."""
 
@@ -70,7 +62,7 @@ class Clips(Kind[Event]):
         self._database = database
         self._keys = keys
         self._find_maker = maker
-        self._before, self._after = padding
+        self._padding = padding
         self._longest = longest
         self._most_bytes = most_bytes
         self._clock = clock
@@ -84,7 +76,7 @@ class Clips(Kind[Event]):
         event.check_names()
         if not event.has_clip:
             raise NoFile("Frigate recorded nothing of this event")
-        segments, since, until = self._ready(event)
+        segments, since, until = ready(self._database, event, self._padding, self._clock())
         with self._turn:
             clip = self._made(event.id, segments, since, until)
             if clip is None:
@@ -96,13 +88,7 @@ class Clips(Kind[Event]):
                 clip.remove()
 
     def flaw(self, file: BinaryIO) -> str:
-        try:
-            mp4.read(file)
-        except Mp4Error as error:
-            return f"the clip is damaged: {error}"
-        finally:
-            file.seek(0)
-        return ""
+        return flaw_of(file)
 
     def open(self, artifact: Artifact) -> BinaryIO:
         """Makes the clip again, because the spool does not hold it."""
@@ -131,7 +117,7 @@ class Clips(Kind[Event]):
                 # is then made anew of what is left.
                 if clip.parts[int(part) - 1].size != artifact.size:
                     raise FileNotFoundError("the recordings have changed since the clip was made")
-                return _opened(clip.parts[int(part) - 1].path)
+                return opened(clip.parts[int(part) - 1].path)
             finally:
                 clip.remove()
 
@@ -140,33 +126,6 @@ class Clips(Kind[Event]):
             self._maker.stop()
         if self._turn.acquire(timeout=TO_TIDY):  # what it has written is deleted by then
             self._turn.release()
-
-    # -- whether it is ready
-
-    def _ready(self, event: Event) -> tuple[list[Segment], float, float]:
-        """Returns the segments of the event's clip and the span of time that it shows. Raises
-        NotYet and NoFile."""
-        if event.ended is None:  # Frigate has taken the end back
-            raise NotYet(AFTER_FAILURE)
-        since, until = event.started - self._before, event.ended + self._after
-        age = self._clock() - event.ended
-        if age < 0:  # the end of an event that was created by hand may lie in the future
-            raise NotYet(1.0 - age)
-        found = self._database.recordings(event.camera, since, until + LATEST)
-        late = age >= LATEST or any(segment.start > until for segment in found)
-        segments = [segment for segment in found if segment.start < until]
-        # The padding is a wish: Frigate may never store what follows the event.
-        wanted = until if age < STILL_TAIL else event.ended
-        if not late and chain(segments, event.started, wanted).gaps:
-            seen = self._database.last_seen(event.id) if age >= STILL_TAIL else None
-            if seen is None or chain(segments, event.started, seen).gaps:
-                raise NotYet(LOOK_AGAIN)
-        if not chain(segments, event.started, event.ended).segments:
-            if age < LATEST:
-                raise NotYet(LOOK_AGAIN)
-            raise NoFile("Frigate has no recording of this event")
-        # The same clip can be made again, even if Frigate has stored more by then.
-        return segments, since, min(until, max(segment.end for segment in segments))
 
     # -- how it is made
 
@@ -223,15 +182,16 @@ class Clips(Kind[Event]):
         notes = "; ".join(filter(None, [clip.cut, clip.flaw]))
         newest = max(segment.start for segment in clip.segments)
         return [
-            self._artifact(
+            clip_artifact(
+                self._keys,
                 event,
                 number,
-                f"-part-{number:04}.mp4" if many else ".mp4",
-                f"{since!r} {until!r} {number} {newest!r}",
-                part.size,
-                part.path,
-                {"start": part.start, "end": part.end, "duration": part.duration}
-                | (_told(gaps, notes, len(clip.parts)) if number == 1 else {}),
+                many,
+                origin=f"{since!r} {until!r} {number} {newest!r}",
+                size=part.size,
+                path=part.path,
+                about={"start": part.start, "end": part.end, "duration": part.duration}
+                | (told(gaps, notes, len(clip.parts)) if number == 1 else {}),
             )
             for number, part in enumerate(clip.parts, start=1)
         ]
@@ -264,53 +224,16 @@ class Clips(Kind[Event]):
             raise NoFile("; ".join(notes[1:]) or "Frigate has no recording of this event")
         gaps = chain([segment for segment, *_ in found], event.started, end).gaps
         return [
-            self._artifact(
+            clip_artifact(
+                self._keys,
                 event,
                 number,
-                f"-part-{number:04}.mp4",
-                f"{RAW}{segment.path}",
-                size,
-                Path(segment.path),
-                {"start": segment.start, "end": segment.end, "duration": seconds}
-                | (_told(gaps, "; ".join(notes), len(found)) if number == 1 else {}),
+                many=True,
+                origin=f"{RAW}{segment.path}",
+                size=size,
+                path=Path(segment.path),
+                about={"start": segment.start, "end": segment.end, "duration": seconds}
+                | (told(gaps, "; ".join(notes), len(found)) if number == 1 else {}),
             )
             for number, (segment, size, seconds) in enumerate(found, start=1)
         ]
-
-    def _artifact(
-        self,
-        event: Event,
-        number: int,
-        ending: str,
-        origin: str,
-        size: int,
-        path: Path,
-        about: dict[str, object],
-    ) -> Artifact:
-        return Artifact(
-            id=artifact_id(CLIP, event.id, number),
-            camera=event.camera,
-            started=event.started,
-            key=self._keys.key(event.camera, event.id, event.started, ending),
-            origin=origin,
-            size=size,
-            content_type="video/mp4",
-            metadata=describe(event),
-            version=f"{event.started!r} {event.ended!r}",
-            about=about,
-            bulk=True,
-            opener=lambda artifact: open_file(artifact, str(path)),
-        )
-
-
-def _told(gaps: Sequence[tuple[float, float]], notes: str, parts: int) -> dict[str, object]:
-    """Returns what the document says of the whole clip, in the entry of its first part."""
-    told: dict[str, object] = {"gaps": [list(gap) for gap in gaps[:MOST_GAPS]], "note": notes}
-    return told | ({"parts": parts} if parts > 1 else {})
-
-
-def _opened(path: Path) -> BinaryIO:
-    """Opens a file that is deleted at once, so that nothing of it is left after a kill."""
-    file = FileIO(path)
-    path.unlink()
-    return cast(BinaryIO, file)

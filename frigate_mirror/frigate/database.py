@@ -14,9 +14,8 @@ import logging
 import math
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,16 @@ import peewee
 from peewee import sqlite3  # type: ignore[attr-defined]  # pysqlite3 where peewee found it
 
 from frigate_mirror.catalog import CatalogError
+from frigate_mirror.frigate.events import (
+    Event,
+    Review,
+    event_of,
+    finite,
+    number,
+    with_reviews,
+    with_rows,
+)
 from frigate_mirror.frigate.segments import Segment
-from frigate_mirror.keys import KeyFault, is_event_id
 
 log = logging.getLogger("frigate_s3.catalog")
 IDS_PER_EVENT = 20  # a page of ids has 20 times as many rows as a page of events
@@ -63,46 +70,6 @@ LAST_SEEN = "SELECT max(timestamp) FROM timeline WHERE source_id = ? AND class_t
 REVIEWED = """SELECT 1 FROM userreviewstatus AS seen
     JOIN reviewsegment AS review ON review.id = seen.review_segment_id
     WHERE seen.has_been_reviewed AND review.start_time >= ? LIMIT 1"""
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """An event of Frigate. `score` is 0 to 1 or None; `tracked` is true for a tracked object and
-    false for a manual, API or audio event. `severity` is that of the review items that contain the
-    event, `alert` if one of them is an alert; without a review item it is what Frigate noted at the
-    event's end, or empty. `reviewed` says whether anyone has reviewed such an item; `reviews` has
-    the id and severity of each.
-
-    `row` is the whole row, and `timeline` are the rows of the event in that table, with JSON
-    columns as documents; both are empty unless the catalog reads events whole."""
-
-    id: str
-    camera: str
-    label: str
-    sub_label: str
-    started: float
-    ended: float | None
-    score: float | None
-    zones: tuple[str, ...]
-    has_snapshot: bool
-    tracked: bool
-    has_clip: bool = False
-    severity: str = ""
-    reviewed: bool = False
-    reviews: tuple[tuple[str, str], ...] = ()
-    row: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    timeline: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
-
-    @property
-    def has_final_files(self) -> bool:
-        """Whether Frigate will not change the event's pictures any more. It writes those of a
-        tracked object just before the event ends, and all others when the event starts."""
-        return self.ended is not None or not self.tracked
-
-    def check_names(self) -> None:
-        """Raises KeyFault if the event's id or its camera can stand in no file's name."""
-        if not is_event_id(self.id) or "/" in self.camera or "\0" in self.camera:
-            raise KeyFault(f"event {self.id!r} of camera {self.camera[:40]!r} names no file")
 
 
 class FrigateDatabase:
@@ -141,9 +108,10 @@ class FrigateDatabase:
                 names = ", ".join(name if name in present else "NULL" for name in COLUMNS)
                 marks = ", ".join("?" * len(some))
                 rows = ask(f"SELECT {names} FROM event WHERE id IN ({marks})", some)
-                page = list(filter(None, map(event_of, rows)))
+                found = (event_of(dict(zip(COLUMNS, row, strict=True))) for row in rows)
+                page = list(filter(None, found))
                 if self._reviews and page:
-                    page = _with_reviews(page, ask)
+                    page = with_reviews(page, _reviews(page, ask))
                 events += _with_rows(page, ask) if self._whole and page else page
         return events
 
@@ -178,7 +146,7 @@ class FrigateDatabase:
             columns = {name for _, name, *_ in ask("PRAGMA table_info(recordings)")}
             condition = "AND stream_type = 'main'" if "stream_type" in columns else ""
             rows = ask(RECORDINGS.format(condition=condition), (camera, since, until))
-        numbers = ((path, _number(start), _number(end)) for path, start, end in rows)
+        numbers = ((path, number(start), number(end)) for path, start, end in rows)
         return [
             Segment(path, start, end)
             for path, start, end in numbers
@@ -190,7 +158,7 @@ class FrigateDatabase:
         Raises CatalogError."""
         with self._reading() as ask:
             [(at,)] = ask(LAST_SEEN, (event_id,))
-        return _number(at)
+        return number(at)
 
     def thumbnail(self, event_id: str) -> bytes:
         """Returns the thumbnail that lies in the event's row, or nothing. Raises CatalogError."""
@@ -259,65 +227,21 @@ def _present(ask: _Ask) -> frozenset[str]:
     return present.intersection(COLUMNS)
 
 
-def event_of(row: tuple[Any, ...]) -> Event | None:
-    """Returns the Event of a row of COLUMNS, or None for a row that makes no sense."""
-    event_id, camera, label, sub_label, start, end, top_score, score, zones, *flags, more = row
-    has_snapshot, has_clip = flags
-    started = _number(start)
-    if started is None or not isinstance(event_id, str) or not isinstance(camera, str):
-        log.debug("row of event %r cannot be read, so the event is ignored", event_id)
-        return None
-    data = _json(more, dict)
-    scores = map(_number, (data.get("top_score"), top_score, score))
-    return Event(
-        id=event_id,
-        camera=camera,
-        label=str(label or ""),
-        sub_label=str(sub_label or ""),
-        started=started,
-        ended=_number(end),
-        score=next((one for one in scores if one is not None), None),
-        zones=tuple(map(str, _json(zones, list))),
-        has_snapshot=bool(has_snapshot),
-        tracked=data.get("type", "object") == "object",
-        has_clip=bool(has_clip),
-        severity=str(data.get("max_severity") or ""),
-    )
-
-
-def _with_reviews(events: list[Event], ask: _Ask) -> list[Event]:
-    """Completes the events with what their review items say."""
+def _reviews(events: list[Event], ask: _Ask) -> Iterator[tuple[str, Review]]:
+    """Yields the review items that contain these events, each with the event's id."""
     until = max(math.inf if event.ended is None else event.ended for event in events)
     ids = json.dumps([event.id for event in events])
-    rows = ask(REVIEWS, (until, min(event.started for event in events), ids))
-    found: dict[str, list[tuple[str, str, bool]]] = {}
-    for event_id, *review in rows:
-        found.setdefault(event_id, []).append((str(review[0]), str(review[1]), bool(review[2])))
-    return [_reviewed(event, found[event.id]) if event.id in found else event for event in events]
-
-
-def _reviewed(event: Event, reviews: list[tuple[str, str, bool]]) -> Event:
-    return replace(
-        event,
-        severity="alert" if any(severity == "alert" for _, severity, _ in reviews) else "detection",
-        reviewed=any(seen for _, _, seen in reviews),
-        reviews=tuple((review_id, severity) for review_id, severity, _ in reviews),
-    )
+    for event_id, name, severity, seen in ask(
+        REVIEWS, (until, min(event.started for event in events), ids)
+    ):
+        yield event_id, Review(str(name), str(severity), bool(seen))
 
 
 def _with_rows(events: list[Event], ask: _Ask) -> list[Event]:
     """Completes the events with all columns of their rows and with their timeline."""
     ids = [event.id for event in events]
     rows = {row["id"]: row for row in _whole_rows(ask, "event", "id", ids, leave_out="thumbnail")}
-    timeline: dict[str, list[Mapping[str, Any]]] = {}
-    for row in _whole_rows(ask, "timeline", "source_id", ids):
-        timeline.setdefault(row["source_id"], []).append(row)
-    for of_event in timeline.values():
-        of_event.sort(key=lambda row: (str(row.get("timestamp")), str(row.get("class_type"))))
-    return [
-        replace(event, row=rows.get(event.id, {}), timeline=tuple(timeline.get(event.id, ())))
-        for event in events
-    ]
+    return with_rows(events, rows, _whole_rows(ask, "timeline", "source_id", ids))
 
 
 def _whole_rows(
@@ -344,7 +268,7 @@ def _whole_rows(
 def _document(value: Any) -> Any:
     """Returns the document in a JSON column, or what else stands there."""
     try:
-        return json.loads(value, parse_constant=str, parse_float=_finite)
+        return json.loads(value, parse_constant=str, parse_float=finite)
     except (TypeError, ValueError, RecursionError):
         return _plain(value)
 
@@ -354,27 +278,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _finite(text: str) -> float | str:
-    """Returns the number in a JSON text. One that is too large, such as 1e999, stays a text."""
-    number = float(text)
-    return number if math.isfinite(number) else text
-
-
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _json(text: Any, wanted: type) -> Any:
-    """Returns the document in a JSON column, or an empty one if it is missing or of another
-    type."""
-    try:
-        value = json.loads(text)
-    except (TypeError, ValueError, RecursionError):
-        value = None
-    return value if isinstance(value, wanted) else wanted()

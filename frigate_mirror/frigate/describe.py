@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from frigate_mirror import metadata
-from frigate_mirror.frigate.database import Event
+from frigate_mirror.frigate.events import Event
 
 
 def describe(event: Event) -> dict[str, str]:

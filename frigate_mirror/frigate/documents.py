@@ -20,9 +20,9 @@ from io import BytesIO
 from typing import Any, BinaryIO
 
 from frigate_mirror.artifact import Artifact, Known, kind_of, subject_of
-from frigate_mirror.catalog import Kind, NoFile, NotYet
-from frigate_mirror.frigate.database import Event, FrigateDatabase
+from frigate_mirror.catalog import Catalog, Kind, NoFile, NotYet
 from frigate_mirror.frigate.describe import describe
+from frigate_mirror.frigate.events import Event
 from frigate_mirror.keys import KINDS, METADATA, KeyCodec, KeyFault, artifact_id, content_type
 
 SCHEMA = "event/1"
@@ -38,21 +38,21 @@ document again."""
 class Documents(Kind[Event]):
     """Writes the documents of events. `others` are the other kinds that are mirrored, `known` tells
     what the ledger knows of artifacts (`Ledger.known`), `note_digest` notes the digest of a file
-    that was uploaded without one, and `frigate` is Frigate's version, or an empty text."""
+    that was uploaded without one, and `frigate` returns Frigate's version, or an empty text."""
 
     name = METADATA
     follows = True
 
     def __init__(
         self,
-        database: FrigateDatabase,
+        catalog: Catalog[Event],
         keys: KeyCodec,
         others: Iterable[Kind[Event]],
         known: Callable[[Collection[str]], Mapping[str, Known]],
         note_digest: Callable[[str, str], None],
-        frigate: str,
+        frigate: Callable[[], str],
     ) -> None:
-        self._database = database
+        self._catalog = catalog
         self._keys = keys
         self._kinds = {kind.name: kind for kind in others}
         self._switched_off = sorted(KINDS.difference(self._kinds, [METADATA]))
@@ -70,13 +70,13 @@ class Documents(Kind[Event]):
         reviews = _reviews(event, known.version if known else "")
         document = {
             "schema": SCHEMA,
-            "frigate": self._frigate or None,
+            "frigate": self._frigate() or None,
             "table": {"event": event.row},
             "timeline": event.timeline,
             "reviews": [{"id": name, "severity": reviews[name]} for name in sorted(reviews)],
             **self._about_files(event.id, event),
         }
-        key = self._keys.key(event.camera, event.id, event.started, ".json")
+        key = self._keys.key(event.camera, event.id, event.started, ".json", event.label)
         artifact = Artifact(
             id=own,
             camera=event.camera,
@@ -153,7 +153,7 @@ class Documents(Kind[Event]):
 
     def open(self, artifact: Artifact) -> BinaryIO:
         """Writes the document again, because the spool does not hold it."""
-        for event in self._database.subjects([subject_of(artifact.id)]):
+        for event in self._catalog.subjects([subject_of(artifact.id)]):
             try:
                 found = self.find(event, "")
             except KeyFault as error:

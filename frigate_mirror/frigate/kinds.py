@@ -17,7 +17,7 @@ from frigate_mirror.frigate.documents import Documents
 from frigate_mirror.frigate.ffmpeg import Ffmpeg, find_ffmpeg
 from frigate_mirror.frigate.snapshots import Snapshots
 from frigate_mirror.frigate.thumbnails import Thumbnails
-from frigate_mirror.keys import CLIP, METADATA, SNAPSHOT, THUMBNAIL, KeyCodec
+from frigate_mirror.keys import CLIP, METADATA, SNAPSHOT, THUMBNAIL
 from frigate_mirror.settings.settings import Settings
 
 
@@ -26,13 +26,13 @@ def kinds_of(
     database: FrigateDatabase,
     known: Callable[[Collection[str]], Mapping[str, Known]],
     note_digest: Callable[[str, str], None],
-    frigate: str,
+    frigate: Callable[[], str],
 ) -> list[Kind[Any]]:
     """Returns the kinds that the settings choose. The document comes last, because it describes the
-    others. `known` and `note_digest` are those of the ledger; `frigate` is Frigate's version, or an
-    empty text."""
+    others. `known` and `note_digest` are those of the ledger; `frigate` returns Frigate's version,
+    or an empty text."""
     chosen, clips = settings.kinds, settings.frigate.clips_dir
-    keys = KeyCodec(settings.s3.prefix, settings.keys.timezone)
+    keys = settings.keys.codec
     order = [name for name in (SNAPSHOT, THUMBNAIL, CLIP, METADATA) if name in chosen.kinds]
     remove_abandoned(settings.state.clips_work_dir)
     makers: dict[str, Callable[[], Kind[Any]]] = {

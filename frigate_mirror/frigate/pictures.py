@@ -20,7 +20,14 @@ def ending(path: str) -> str:
     """Returns what the name of a picture of this form ends with, by its first bytes: `.webp`,
     `.png`, or `.jpg` for any other form. Raises OSError."""
     with open_regular(path) as file:
-        return {b"RIFF": ".webp", b"\x89PNG": ".png"}.get(file.read(4), ".jpg")
+        return ending_of(file) or ".jpg"
+
+
+def ending_of(file: BinaryIO) -> str:
+    """Returns the same for an open file, or an empty text for any other form."""
+    head = file.read(4)
+    forms = {b"RIFF": ".webp", b"\x89PNG": ".png"}
+    return ".jpg" if head.startswith(b"\xff\xd8") else forms.get(head, "")
 
 
 def flaw(file: BinaryIO) -> str:

@@ -19,8 +19,8 @@ from frigate_mirror.artifact import Artifact
 from frigate_mirror.catalog import Kind, NoFile
 from frigate_mirror.files import regular_file
 from frigate_mirror.frigate import pictures
-from frigate_mirror.frigate.database import Event
 from frigate_mirror.frigate.describe import describe
+from frigate_mirror.frigate.events import Event
 from frigate_mirror.keys import SNAPSHOT, KeyCodec, artifact_id
 
 FORMS = (
@@ -57,7 +57,7 @@ class Snapshots(Kind[Event]):
             id=artifact_id(SNAPSHOT, event.id),
             camera=event.camera,
             started=event.started,
-            key=self._keys.key(event.camera, event.id, event.started, suffix),
+            key=self._keys.key(event.camera, event.id, event.started, suffix, event.label),
             origin=f"{path}{ending}",
             size=status.st_size,
             content_type=content_type,

@@ -18,8 +18,9 @@ from frigate_mirror.artifact import Artifact, open_file, subject_of
 from frigate_mirror.catalog import Kind
 from frigate_mirror.files import regular_file
 from frigate_mirror.frigate import pictures
-from frigate_mirror.frigate.database import Event, FrigateDatabase
+from frigate_mirror.frigate.database import FrigateDatabase
 from frigate_mirror.frigate.describe import describe
+from frigate_mirror.frigate.events import Event
 from frigate_mirror.keys import THUMBNAIL, KeyCodec, artifact_id, content_type
 
 COLUMN = "event.thumbnail"
@@ -53,7 +54,8 @@ class Thumbnails(Kind[Event]):
             version = f"{size} {event.ended}"
         else:
             return None
-        key = self._keys.key(event.camera, event.id, event.started, f"-thumb{ending}")
+        ending = f"-thumb{ending}"
+        key = self._keys.key(event.camera, event.id, event.started, ending, event.label)
         return Artifact(
             id=artifact_id(THUMBNAIL, event.id),
             camera=event.camera,

@@ -111,6 +111,17 @@ class Intake(Generic[S]):
             self._troubles.note_error(error)
             return False
 
+    def lacks(self, subject_ids: Iterable[str]) -> set[str]:
+        """Returns those of these subjects of which the ledger knows no file. If it cannot be read,
+        these are all of them."""
+        ids = set(subject_ids)
+        try:
+            unknown = set(self._ledger.unknown(self._artifact_ids(ids)))
+        except LedgerError as error:
+            self._troubles.note_error(error)
+            return ids
+        return {one for one in ids if unknown.issuperset(self._artifact_ids([one]))}
+
     def sweep(self, since: float, until: float = math.inf) -> int:
         """Queues every file of the window that the ledger does not know; returns how many. Raises
         CatalogError and LedgerError."""
@@ -127,13 +138,13 @@ class Intake(Generic[S]):
 
     def look_for_changes(self, subject_ids: Iterable[str]) -> int:
         """Queues the files of these subjects that differ from what was uploaded; returns how many.
-        Bulk files never change. Raises CatalogError and LedgerError."""
+        Raises CatalogError and LedgerError."""
         return sum(map(self._compare, _pages(self._artifact_ids(subject_ids))))
 
     def _compare(self, artifact_ids: Sequence[str]) -> int:
         uploaded = self._ledger.versions(artifact_ids)
         changed = []
-        for candidate in self._candidates(one for one in uploaded if not self._is_bulk(one)):
+        for candidate in self._candidates(filter(self._may_change, uploaded)):
             artifact = self._existing(candidate)
             if artifact is not None and artifact.version != uploaded[artifact.id]:
                 changed.append((candidate, artifact))
@@ -547,6 +558,10 @@ class Intake(Generic[S]):
         self._ledger.refuse(
             candidate.id, subject.camera, subject.started, str(fault), self._clock()
         )
+
+    def _may_change(self, artifact_id: str) -> bool:
+        kind = self._kinds.get(kind_of(artifact_id))
+        return kind is not None and kind.changes and not kind.bulk
 
     def _is_bulk(self, artifact_id: str) -> bool:
         kind = self._kinds.get(kind_of(artifact_id))

@@ -51,6 +51,7 @@ class Sweep(Part):
         self._longest_pause = longest_pause
         self._changes = changes
         self._stopped = False
+        self._asked = False
         self._troubles = troubles
         self._clock = clock
 
@@ -58,6 +59,7 @@ class Sweep(Part):
         return [
             Task("pulse", LOOK_EVERY, self.look_for_waiting),
             Task("sweep", self._interval, self.sweep),
+            Task("sweep", LOOK_EVERY, self.catch_up),
             Task("sweep", SELECT_EVERY, self.look_for_selected),
             Task("sweep", COMPARE_EVERY, self.compare),
             Task("sweep", HOUR, self.look_for_gone),
@@ -66,10 +68,20 @@ class Sweep(Part):
             Task("bulk", HOLD_EVERY, self.hold_bulk),
         ]
 
+    def ask(self) -> None:
+        """Asks for a sweep soon, because a source may have missed something."""
+        self._asked = True
+
+    def catch_up(self) -> None:
+        """Sweeps if somebody has asked for it since the last sweep."""
+        if self._asked:
+            self.sweep()
+
     def sweep(self) -> None:
         """Corrects due times after the clock was set, then finds files that no source offered and
         files that the recorder has changed. Each step runs even if another fails, so that files are
         held while the ledger cannot be written."""
+        self._asked = False
         now, sound = self._clock(), True
         for step in (self._mend_clock, self._hold, self._compare, self._look_for_changes):
             try:
@@ -169,7 +181,7 @@ class Sweep(Part):
         count = sum(self._intake.sweep(*span) for span in self._window.spans(now))
         self._window.swept(now)
         if count:
-            log.info("S3 sweep: %d file(s) found in Frigate's database and queued", count)
+            log.info("S3 sweep: %d file(s) found in Frigate and queued", count)
 
     def _look_for_changes(self, now: float) -> None:
         """Compares the subjects that ended in the last hour."""

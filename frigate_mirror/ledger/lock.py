@@ -93,7 +93,7 @@ class StateLock:
     claim artifacts."""
 
     def __init__(self, settings: StateSettings) -> None:
-        self._clips = settings.clips_dir
+        self._whose = settings.whose
         self._locks = {folder: RunLock(folder / LOCK_NAME) for folder in settings.dirs}
 
     def acquire(self) -> bool:
@@ -118,7 +118,7 @@ class StateLock:
         signature = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "clips": _identity(self._clips),
+            "clips": _identity(self._whose),
             "folder": str(folder),
         }
         for lock in self._locks.values():
@@ -151,7 +151,7 @@ def holder(settings: StateSettings) -> Holder:
         except (OSError, ValueError, RecursionError):
             continue
         name = plain(f"the mirror with process id {words['pid']} on host {words['host']:.64}")
-        ours = words["clips"] == _identity(settings.clips_dir)
+        ours = words["clips"] == _identity(settings.whose)
         path = Path(plain(words["folder"])) if words["folder"] else None
         signatures.append((signed, Holder(name.encode("ascii", "replace").decode(), ours, path)))
     return max(signatures, key=lambda pair: pair[0])[1] if signatures else Holder()
@@ -167,10 +167,10 @@ class _Signature:
     folder: str
 
 
-def _identity(clips: Path) -> str:
-    """Identifies the clips folder itself: in two containers one path can mean two folders."""
+def _identity(folder: Path) -> str:
+    """Identifies the folder itself: in two containers one path can mean two folders."""
     try:
-        status = os.stat(clips)
+        status = os.stat(folder)
     except OSError:
         return ""
     return f"{status.st_dev}:{status.st_ino}"

@@ -139,7 +139,9 @@ ADD = """
         state = 'pending', due = excluded.due, added = excluded.added, tries = 0, attempts = 0,
         error = NULL, acknowledged = 0,
         priority = excluded.priority, camera = excluded.camera, started = excluded.started,
-        key = excluded.key, origin = excluded.origin, size = excluded.size,
+        key = CASE WHEN settled NOT NULL AND NOT bulk AND substr(key, -4) = substr(excluded.key, -4)
+                   THEN key ELSE excluded.key END,
+        origin = excluded.origin, size = excluded.size,
         content_type = excluded.content_type, metadata = excluded.metadata,
         version = excluded.version, flaw = excluded.flaw,
         about = excluded.about, bulk = excluded.bulk, digest = excluded.digest
@@ -147,7 +149,8 @@ ADD = """
        OR state IN ('pending', 'uploaded') AND version != excluded.version
        OR state = 'uploaded' AND version IS NULL AND size NOT IN (0, excluded.size)"""
 """Queues an artifact. A row without a version was uploaded before versions were kept; its size may
-be known."""
+be known. A file that is uploaded again keeps its key, even if the owner has chosen another template
+meanwhile, so that it replaces the object."""
 
 OUTDATED = """
     SELECT id FROM (SELECT ours.id AS id,

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from frigate_mirror.artifact import subject_of
 from frigate_mirror.files import open_regular, replacing
-from frigate_mirror.keys import KINDS, is_artifact_id, kind_in, utc
+from frigate_mirror.keys import KINDS, is_artifact_id, kind_in, names_subject, utc
 from frigate_mirror.ledger.ledger import Ledger
 from frigate_mirror.ledger.rows import Settled
 from frigate_mirror.part import Part
@@ -169,6 +169,6 @@ def _parse(raw: bytes) -> Settled | None:
         return None
     if key == NO_KEY:
         key = ""
-    elif f"/{subject_of(line_id)}-" not in f"/{key}" or (kind in KINDS and not kind_in(key)):
+    elif not names_subject(key, subject_of(line_id)) or (kind in KINDS and not kind_in(key)):
         return None
     return Settled(when, f"{kind_in(key) or kind}:{rest}", key, int(tries or 0), error)

@@ -20,7 +20,8 @@ WRITE_EVERY = 5.0  # seconds
 
 class Reporter(Part):
     """Reports what `look` returns. The statistics line comes every `stats_interval` seconds, with
-    the numbers of events that `count_events` returns (`Ledger.events`)."""
+    the numbers of events that `count_events` returns (`Ledger.events`). `farewell` says why the
+    mirror has ended, when it has."""
 
     def __init__(
         self,
@@ -29,6 +30,7 @@ class Reporter(Part):
         files: StateFiles,
         *,
         stats_interval: float,
+        farewell: str,
         troubles: Troubles,
         count_events: Callable[[], tuple[int, int]],
     ) -> None:
@@ -37,6 +39,7 @@ class Reporter(Part):
         self._path = path
         self._files = files
         self._stats_interval = stats_interval
+        self._farewell = farewell
         self._troubles = troubles
         self._turn = threading.Lock()
         self._stopped = ""
@@ -71,4 +74,4 @@ class Reporter(Part):
 
     def finish(self) -> None:
         self._troubles.close()
-        self.write(stopped="the mirror has stopped, because Frigate has stopped")
+        self.write(stopped=self._farewell)

@@ -64,13 +64,15 @@ class Status:
     versions: Mapping[str, str] = field(default_factory=dict)
     target: Mapping[str, str] = field(default_factory=dict)
     paths: Mapping[str, str] = field(default_factory=dict)
+    source: str = ""
 
     @property
     def reasons(self) -> list[str]:
         """Why the health is not OK, one sentence each."""
         reasons = list(self.troubles)
         if self.service_down:
-            reasons.insert(0, "the bucket cannot be reached or denies access")
+            what = "remote" if "remote" in self.target else "bucket"
+            reasons.insert(0, f"the {what} cannot be reached or denies access")
         if self.behind > BEHIND_TOO_FAR:
             reasons.append(f"the oldest file in the queue has been waiting for {span(self.behind)}")
         for count, fate in (
@@ -202,8 +204,7 @@ def _details(document: Mapping[str, Any], now: float) -> list[str]:
     number = {name: f"{count:,}" for name, count in counts.items() if name != "kinds"}
     megabytes = f"{document['spool_bytes'] / 1e6:,.1f} MB"
     lines = [
-        f"  bucket       {target.get('bucket', '?')} at {target.get('endpoint', '?')}, "
-        f"{_service(document, now)}",
+        f"  {_where(target)}, {_service(document, now)}",
         f"  uploaded     {number['uploaded']} in the last {span(document['kept_for'])}, "
         f"the last one {_ago(document['last_success'], now)}",
         f"  pending      {number['pending']} (retrying {number['retrying']}), "
@@ -219,6 +220,8 @@ def _details(document: Mapping[str, Any], now: float) -> list[str]:
     if counts["forgotten"]:
         told = "older uploads; the mirror deletes nothing in the bucket"
         lines.insert(2, f"  forgotten    {number['forgotten']} {told}")
+    if document["source"]:
+        lines.insert(0, f"  source       {document['source']}")
     if counts["unwanted"]:
         lines.append(f"  unwanted     {number['unwanted']} left out by your filters")
     if len(counts["kinds"]) > 1:
@@ -239,6 +242,12 @@ def _details(document: Mapping[str, Any], now: float) -> list[str]:
         lines.append(f"               and {other}, which cannot be written")
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
     return [*lines, f"  versions     {versions}"]
+
+
+def _where(target: Mapping[str, str]) -> str:
+    if "remote" in target:
+        return f"remote       {target['remote']}"
+    return f"bucket       {target.get('bucket', '?')} at {target.get('endpoint', '?')}"
 
 
 def _service(document: Mapping[str, Any], now: float) -> str:

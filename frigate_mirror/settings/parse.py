@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
-from frigate_mirror.keys import zone
+from frigate_mirror.keys import template, zone
 
 T = TypeVar("T")
 Timetable = tuple[tuple[int, float], ...]
@@ -78,6 +78,13 @@ def secret(text: str) -> Secret:
     states that rule and never repeats the value."""
     if not re.fullmatch(r"[\x21-\x7e]*", text):
         raise ValueError("has blanks, line ends or characters that no key has")
+    return Secret(text)
+
+
+def password(text: str) -> Secret:
+    """A secret that a person has chosen: it may have blanks and letters of any script."""
+    if not text.isprintable():
+        raise ValueError("has line ends or control characters")
     return Secret(text)
 
 
@@ -248,6 +255,43 @@ def endpoint(text: str) -> str:
     return text.rstrip("/")
 
 
+def address(text: str) -> str:
+    """An address of a web server, with or without a path."""
+    if not text:
+        return text
+    if "@" in text:
+        raise ValueError("an address must not hold a user or password")
+    try:
+        parts = urlsplit(text)
+        port_is_a_number = parts.port is None or parts.port > 0
+    except ValueError:
+        raise ValueError(f"{text!r} is not an address") from None
+    # Names of services in a compose file may have underscores, which names of hosts do not have.
+    host = (parts.hostname or "").replace("_", "-")
+    if parts.scheme not in ("http", "https") or not port_is_a_number or not _HOST.fullmatch(host):
+        raise ValueError(f"{text!r} is not an address such as http://frigate:5000")
+    if parts.query or parts.fragment or not re.fullmatch(r"[\x21-\x7e]*", text):
+        raise ValueError(f"{text!r} must end after the host, the port and a path")
+    return text.rstrip("/")
+
+
+def fingerprint(text: str) -> str:
+    """Returns the SHA-256 of a certificate as 64 small hex digits. Colons between them and
+    `sha256:` before them may be there, as other programs show them."""
+    digits = text.lower().removeprefix("sha256:").removeprefix("sha256 fingerprint=")
+    digits = digits.replace(":", "")
+    if digits and not re.fullmatch(r"[0-9a-f]{64}", digits):
+        raise ValueError("a SHA-256 fingerprint has 64 hex digits")
+    return digits
+
+
+def text(value: str) -> str:
+    """One line of printable characters."""
+    if not value.isprintable():
+        raise ValueError(f"{value!r} has control characters or line ends")
+    return value
+
+
 def prefix(text: str) -> str:
     """Slashes at both ends are dropped. Each part must be a name that a file could have."""
     trimmed = text.strip("/")
@@ -276,6 +320,28 @@ def tags(text: str) -> str:
     return text
 
 
+def key_template(text: str) -> str:
+    return template(text)
+
+
+def key_templates(text: str) -> tuple[str, ...]:
+    return tuple(template(one.strip()) for one in text.split(",") if one.strip())
+
+
+def host(text: str) -> str:
+    # Names of services in a compose file may have underscores, which names of hosts do not have.
+    if text and not _HOST.fullmatch(text.replace("_", "-")):
+        raise ValueError(f"{text!r} is not the name or the IP address of a host")
+    return text
+
+
+def topic(text: str) -> str:
+    """The beginning of MQTT topics, without wildcards."""
+    if not text or not text.isprintable() or re.search("[+#]|^/|/$", text):
+        raise ValueError(f"{text!r} is not the beginning of a topic such as frigate")
+    return text
+
+
 def timezone(text: str) -> str:
     try:
         zone(text)
@@ -294,6 +360,36 @@ def absolute_path(text: str) -> Path:
     if not text.startswith("/") or not text.isprintable():
         raise ValueError(f"{text!r} is not an absolute path of printable characters")
     return Path(text)
+
+
+def absolute_path_or_none(text: str) -> str:
+    return str(absolute_path(text)) if text else ""
+
+
+def program(text: str) -> str:
+    if not text.isprintable() or ("/" in text and not text.startswith("/")):
+        raise ValueError(f"{text!r} is neither an absolute path nor a name on PATH")
+    return text
+
+
+def remote(text: str) -> str:
+    """A remote of rclone's configuration with a folder, or an absolute path of this machine.
+
+    Options of the remote belong in rclone's configuration: there they may be secrets.
+    """
+    if not text.isprintable():
+        raise ValueError(f"{text!r} has control characters")
+    name, colon, folder = text.partition(":")
+    if not colon and (not text or text.startswith("/")):
+        return text.rstrip("/") or text
+    if not colon or not re.fullmatch(r"[\w.+@][\w.+@ -]*", name):
+        # The message does not repeat the value, since some people put a password into it.
+        raise ValueError(
+            "is not a remote of rclone's configuration such as gdrive:frigate, or an absolute path"
+        )
+    if any(part in (".", "..") for part in folder.split("/")):
+        raise ValueError(f"{text!r} has a part '.' or '..'")
+    return f"{name}:{folder.rstrip('/') or folder[:1]}"
 
 
 def optional_path(text: str) -> Path:

@@ -3,8 +3,8 @@
 Each part of the program has a part of the settings: a small frozen object. To add a part, write its
 class and name it in `Settings`. Each setting stands here once, with its variable, its default as
 one would write it in a compose file, and a sentence for the table in docs/settings.md. A setting about
-S3 is called S3_*, and one about the mirror, for any destination, is called MIRROR_*. The last
-argument of some settings is an older name, which still works.
+S3 is called S3_*, one about rclone RCLONE_*, as rclone's own variables, and one about the mirror, for
+any destination, MIRROR_*. The last argument of some settings is an older name, which still works.
 
 A setting of the type Secret never prints. It can also be given as `NAME_FILE`, or lie as a file
 `NAME` in /run/secrets or $CREDENTIALS_DIRECTORY.
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 
+from frigate_mirror.keys import INSIDE, READABLE, KeyCodec
 from frigate_mirror.settings import parse
 from frigate_mirror.settings.parse import Names, Secret, Timetable
 from frigate_mirror.settings.variables import setting, variables_of
@@ -71,10 +72,29 @@ class S3Settings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RcloneSettings:
+    """The remote of rclone, and how rclone is run."""
+
+    remote: str = setting("RCLONE_REMOTE", "", parse.remote, "remote of rclone's configuration, and a folder of it, as `gdrive:frigate`")
+    config: str = setting("RCLONE_CONFIG", "", parse.absolute_path_or_none, "rclone's configuration; the default is rclone's own, `rclone config file` shows it")
+    config_pass: Secret = setting("RCLONE_CONFIG_PASS", "", parse.password, "password of rclone's configuration if it is encrypted")
+    program: str = setting("RCLONE_PATH", "rclone", parse.program, "rclone itself, 1.65 or later: its path, or its name on `PATH`")
+    drive_use_trash: bool | None = setting("RCLONE_DRIVE_USE_TRASH", "", parse.optional(parse.boolean), "whether what is deleted on Google Drive goes to the trash, which counts against the quota; the default is that of rclone's configuration")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeySettings:
-    """The keys of the objects."""
+    """The keys of the objects. `prefix` is S3_PATH_PREFIX; a remote of rclone has none, because it
+    names a folder itself."""
 
     timezone: str = setting("MIRROR_KEY_TIMEZONE", "UTC", parse.timezone, "IANA time zone of the dates in keys", "S3_KEY_TIMEZONE")
+    template: str = setting("MIRROR_KEY_TEMPLATE", INSIDE, parse.key_template, "how keys are made, see [Names of the files](companion.md#names-of-the-files)", companion=READABLE)
+    templates_old: tuple[str, ...] = setting("MIRROR_KEY_TEMPLATES_OLD", "", parse.key_templates, "templates that were used before, with commas between them, so that `rebuild` knows the files of that time")
+    prefix: str
+
+    @property
+    def codec(self) -> KeyCodec:
+        return KeyCodec(self.prefix, self.timezone, self.template, self.templates_old)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +111,7 @@ class UploadSettings:
 class SweepSettings:
     """The comparison of Frigate's database with the ledger."""
 
-    interval: float = setting("MIRROR_SWEEP_INTERVAL", "60", parse.seconds(1, 86_400), "seconds between two comparisons of database and ledger", "S3_SWEEP_INTERVAL")
+    interval: float = setting("MIRROR_SWEEP_INTERVAL", "60", parse.seconds(1, 86_400), "seconds between two comparisons of Frigate's events with the ledger", "S3_SWEEP_INTERVAL", companion="600")
     days: float = setting("MIRROR_SWEEP_DAYS", "7", parse.seconds(0.01, 3_650), "days that a comparison looks back; it ignores older events", "S3_SWEEP_DAYS")
     batch_size: int = setting("MIRROR_BATCH_SIZE", "50", parse.whole(1, 10_000), "events that one read of Frigate's database fetches", "S3_BATCH_SIZE")
 
@@ -130,7 +150,7 @@ class ClipSelectionSettings:
 class KindSettings:
     """Which files of an event are mirrored, and how clips are made."""
 
-    kinds: frozenset[str] = setting("MIRROR_KINDS", "snapshot", parse.words("snapshot", "thumbnail", "clip", "metadata"), "files of an event to mirror, with commas between them: `snapshot`, `thumbnail`, `clip`, `metadata`")
+    kinds: frozenset[str] = setting("MIRROR_KINDS", "snapshot", parse.words("snapshot", "thumbnail", "clip", "metadata"), "files of an event to mirror, with commas between them: `snapshot`, `thumbnail`, `clip`, `metadata`", companion="snapshot,clip,metadata")
     clip_padding: tuple[float, float] = setting("MIRROR_CLIP_PADDING", "5,5", parse.padding, "seconds that a clip shows before and after its event: `5,5`, or `5` for both")
     clip_longest: float = setting("MIRROR_CLIP_MAX_LENGTH", "7200", parse.seconds(10, 86_400), "longest clip in seconds; a longer one is cut, and its metadata says so")
     clip_most_mb: int = setting("MIRROR_CLIP_MAX_MB", "5000", parse.whole(1, 50_000), "largest clip in megabytes; a larger one is cut, and its metadata says so")
@@ -163,30 +183,67 @@ class FrigateSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StateSettings:
-    """Where the mirror's own files lie. `clips_dir` is Frigate's, as in FrigateSettings."""
+class CompanionSettings:
+    """How the companion reaches Frigate's HTTP API, and what it takes from there."""
 
-    folder: Path = setting("MIRROR_STATE_DIR", "", parse.optional_path, "folder of the ledger; the default is `s3_mirror` beside Frigate's database", "S3_STATE_DIR")
-    clips_dir: Path
+    url: str = setting("FRIGATE_URL", "", parse.address, "address of Frigate for the companion, as `http://frigate:5000`, or `https://frigate:8971` with a login")
+    user: str = setting("FRIGATE_USER", "", parse.text, "user of Frigate; the role viewer is enough")
+    password: Secret = setting("FRIGATE_PASSWORD", "", parse.password, "password of this user")
+    fingerprint: str = setting("FRIGATE_TLS_FINGERPRINT", "", parse.fingerprint, "SHA-256 fingerprint of the only certificate that is accepted, for Frigate's own one; `check` shows it")
+    ca_bundle: str = setting("FRIGATE_CA_BUNDLE", "", parse.readable_file, "file of certificates to trust instead of the usual ones, if Frigate has a real certificate")
+    verify: bool = setting("FRIGATE_TLS_VERIFY", "true", parse.boolean, "`false` accepts any certificate; whoever stands between can then read the password")
+    snapshot: str = setting("MIRROR_SNAPSHOT", "auto", parse.one_of("auto", "jpg"), "`auto` takes the snapshot as Frigate keeps it, `jpg` asks Frigate 0.18 for a JPEG instead of its WebP")
+    skip_history: bool = setting("MIRROR_SKIP_HISTORY", "false", parse.boolean, "`true` leaves out what ended before the companion's first start")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MqttSettings:
+    """The broker to which Frigate publishes, for the companion."""
+
+    host: str = setting("MQTT_HOST", "", parse.host, "host of the MQTT broker; without it the companion finds new events by its sweep only")
+    port: int = setting("MQTT_PORT", "", parse.optional(parse.whole(1, 65_535)), "port of the broker; the default is 1883, or 8883 with TLS")
+    user: str = setting("MQTT_USER", "", parse.text, "user of the broker")
+    password: Secret = setting("MQTT_PASSWORD", "", parse.password, "password of this user")
+    tls: bool = setting("MQTT_TLS", "false", parse.boolean, "`true`: TLS, with the usual certificates or those of `MQTT_CA_BUNDLE`")
+    ca_bundle: str = setting("MQTT_CA_BUNDLE", "", parse.readable_file, "file of certificates to trust instead of the usual ones; it switches TLS on")
+    client_cert: str = setting("MQTT_CLIENT_CERT", "", parse.readable_file, "file of the companion's own certificate, if the broker wants one")
+    client_key: str = setting("MQTT_CLIENT_KEY", "", parse.readable_file, "file of the key of this certificate")
+    topic_prefix: str = setting("MQTT_TOPIC_PREFIX", "frigate", parse.topic, "Frigate's setting `mqtt: topic_prefix`")
+    client_id: str = setting("MQTT_CLIENT_ID", "", parse.text, "client id at the broker; the default is made once and kept in the ledger")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateSettings:
+    """Where the mirror's own files lie. `clips_dir` is Frigate's, as in FrigateSettings, or None
+    for the companion: all its files lie in `folder`."""
+
+    folder: Path = setting("MIRROR_STATE_DIR", "", parse.optional_path, "folder of the ledger; the default is `s3_mirror` beside Frigate's database, and for the companion, whose other files lie there too, `~/.local/state/frigate-mirror`", "S3_STATE_DIR")
+    clips_dir: Path | None
 
     @property
     def dirs(self) -> tuple[Path, ...]:
         """The folders where the ledger may be: the chosen one and, for when that cannot be written,
         one under Frigate's clips folder. Without a clips folder, only the chosen one counts: its
         disk may be away. They are one if both paths lead to the same folder."""
-        spare = [self.cache_dir / ".s3_mirror"] if self.clips_dir.is_dir() else []
-        folders = [*spare, self.folder]
+        has_spare = self.clips_dir is not None and self.clips_dir.is_dir()
+        folders = [*([self.cache_dir / ".s3_mirror"] if has_spare else []), self.folder]
         return tuple({os.path.realpath(path): path for path in folders}.values())[::-1]
 
     @property
+    def whose(self) -> Path:
+        """The folder by which two mirrors know that they mirror the same Frigate."""
+        return self.clips_dir or self.folder
+
+    @property
     def cache_dir(self) -> Path:
-        """Frigate's clips/cache: the state files that people read lie there, and the spool."""
-        return self.clips_dir / "cache"
+        """The folder of the state files that people read, and of the spool: Frigate's clips/cache,
+        or the companion's own folder."""
+        return self.clips_dir / "cache" if self.clips_dir else self.folder
 
     @property
     def status_path(self) -> Path:
-        """The status file. It lies in Frigate's own folder, so that every command finds it even if
-        the ledger and the database are elsewhere."""
+        """The status file. Inside Frigate it lies in Frigate's own folder, so that every command
+        finds it even if the ledger and the database are elsewhere."""
         return self.cache_dir / ".s3_status.json"
 
     @property
@@ -215,6 +272,7 @@ class Settings:
 
     process: ProcessSettings
     s3: S3Settings
+    rclone: RcloneSettings
     keys: KeySettings
     upload: UploadSettings
     sweep: SweepSettings
@@ -224,7 +282,14 @@ class Settings:
     spool: SpoolSettings
     report: ReportSettings
     frigate: FrigateSettings
+    companion: CompanionSettings
+    mqtt: MqttSettings
     state: StateSettings
+
+    @property
+    def destination(self) -> str:
+        """Where the files go, in words."""
+        return f"remote {self.rclone.remote}" if self.rclone.remote else f"bucket {self.s3.bucket}"
 
 
 PARTS: dict[str, type] = get_type_hints(Settings)
@@ -235,12 +300,19 @@ def load(environ: Mapping[str, str]) -> Settings:
     """Settings from `environ`; raises SettingsError that names every fault, never a secret."""
     faults: list[str] = []
     values: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+    companion = VARIABLES["FRIGATE_URL"].is_set(environ)
     for variable in VARIABLES.values():
         try:
-            values[variable.part][variable.field] = variable.value(environ)
+            found = variable.value(environ, companion=companion)
+            values[variable.part][variable.field] = found
         except ValueError as fault:
             faults.append(str(fault))
     faults += _contradictions(values["s3"])
+    if values["s3"].get("bucket") and values["rclone"].get("remote"):
+        faults.append(
+            "RCLONE_REMOTE: set either this or S3_BUCKET; two destinations need two mirrors"
+        )
+    faults += _companion_contradictions(values["companion"], values["mqtt"])
     if faults:
         raise SettingsError(faults)
     _derive(values, environ)
@@ -256,13 +328,18 @@ def secret_of(name: str, environ: Mapping[str, str]) -> Secret:
 
 def _derive(values: Mapping[str, dict[str, Any]], environ: Mapping[str, str]) -> None:
     """Fills in the values that follow from other settings."""
-    s3, frigate, state = values["s3"], values["frigate"], values["state"]
+    s3, frigate, state, mqtt = (values[part] for part in ("s3", "frigate", "state", "mqtt"))
     chosen = VARIABLES["S3_STORAGE_CLASS"].is_set(environ) and s3["storage_class"] != AUTO
     if not chosen and not is_aws(s3["endpoint_url"]):
         s3["storage_class"] = ""
-    state["clips_dir"] = frigate["clips_dir"]
+    values["keys"]["prefix"] = "" if values["rclone"]["remote"] else s3["prefix"]
+    beside = bool(values["companion"]["url"])
+    state["clips_dir"] = None if beside else frigate["clips_dir"]
     if state["folder"] == Path():
-        state["folder"] = frigate["db_path"].parent / "s3_mirror"
+        own = Path(environ.get("HOME") or "/", ".local/state/frigate-mirror")
+        state["folder"] = own if beside else frigate["db_path"].parent / "s3_mirror"
+    mqtt["tls"] = mqtt["tls"] or bool(mqtt["ca_bundle"])
+    mqtt["port"] = mqtt["port"] or (8883 if mqtt["tls"] else 1883)
 
 
 def is_aws(endpoint_url: str) -> bool:
@@ -283,4 +360,21 @@ def _contradictions(s3: Mapping[str, Any]) -> list[str]:
         faults.append("S3_SESSION_TOKEN: needs S3_ACCESS_KEY and S3_SECRET_KEY")
     if s3.get("sse_kms_key_id") and s3.get("sse") != "aws:kms":
         faults.append("S3_SSE_KMS_KEY_ID: needs S3_SSE=aws:kms")
+    return faults
+
+
+def _companion_contradictions(companion: Mapping[str, Any], mqtt: Mapping[str, Any]) -> list[str]:
+    """Does the same for the settings of the companion."""
+    faults = []
+    user, password = companion.get("user"), companion.get("password")
+    if user and password is not None and not password:
+        faults.append("FRIGATE_PASSWORD: missing, though FRIGATE_USER is set")
+    if password and user is not None and not user:
+        faults.append("FRIGATE_USER: missing, though FRIGATE_PASSWORD is set")
+    if companion.get("fingerprint") and companion.get("ca_bundle"):
+        faults.append("FRIGATE_CA_BUNDLE: set either this or FRIGATE_TLS_FINGERPRINT, not both")
+    if mqtt.get("password") and mqtt.get("user") == "":
+        faults.append("MQTT_USER: missing, though MQTT_PASSWORD is set")
+    if bool(mqtt.get("client_cert")) != bool(mqtt.get("client_key")):
+        faults.append("MQTT_CLIENT_KEY: set both this and MQTT_CLIENT_CERT, or neither")
     return faults

@@ -21,14 +21,16 @@ RUN_SECRETS = Path("/run/secrets")
 class Variable:
     """The environment variable of one setting: of the field `field` in the part `part`.
 
-    `default` is the text that counts where nothing is set, written as in a compose file. `aliases`
-    are older names of the variable. `read` turns a text into the value, or raises ValueError with
+    `default` is the text that counts where nothing is set, written as in a compose file, and
+    `companion` the one that counts beside Frigate, where it is another. `aliases` are older names
+    of the variable. `read` turns a text into the value, or raises ValueError with
     a sentence that says what was expected. A secret may also lie in a file.
     """
 
     name: str
     aliases: tuple[str, ...]
     default: str
+    companion: str
     about: str
     read: Callable[[str], Any]
     secret: bool
@@ -51,16 +53,18 @@ class Variable:
         """Whether one of `names` is set in `environ`."""
         return any(environ.get(name, "").strip() for name in self.names)
 
-    def value(self, environ: Mapping[str, str]) -> Any:
-        """The value of the setting. Raises ValueError with a sentence that begins with the name of
-        the variable that was set, and never repeats a secret."""
+    def value(self, environ: Mapping[str, str], *, companion: bool = False) -> Any:
+        """The value of the setting, for the mirror inside Frigate or for the companion. Raises
+        ValueError with a sentence that begins with the name of the variable that was set, and never
+        repeats a secret."""
         texts: dict[str, str] = {}
         name = self.name
         try:
             for name in self.names:
                 if text := self._text(name, environ):
                     texts[name] = text
-            name, text = next(iter(texts.items()), (self.name, self.default))
+            default = self.companion if companion else self.default
+            name, text = next(iter(texts.items()), (self.name, default))
             if len(set(texts.values())) > 1:
                 others = " and ".join(list(texts)[1:])
                 raise ValueError(f"{others} has another value; set only {self.name}")
@@ -88,9 +92,17 @@ class Variable:
         return ""
 
 
-def setting(name: str, default: str, read: Callable[[str], Any], about: str, *aliases: str) -> Any:
+def setting(
+    name: str,
+    default: str,
+    read: Callable[[str], Any],
+    about: str,
+    *aliases: str,
+    companion: str | None = None,
+) -> Any:
     """A field of a part: a dataclass field that carries the description of its variable."""
     described = {"name": name, "default": default, "read": read, "about": about}
+    described["companion"] = default if companion is None else companion
     return dataclasses.field(metadata={**described, "aliases": aliases})
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 
 class SinkError(Exception):
@@ -118,4 +118,13 @@ class Prober(Sink, Protocol):
         delete, and None if it agrees and still lists the object. Raises a SinkError for every other
         refusal, which proves nothing.
         """
+        ...
+
+
+@runtime_checkable
+class Limiter(Protocol):
+    """A sink that limits its bandwidth itself, because it does not ask before it sends."""
+
+    def limit(self, bytes_per_second: float) -> None:
+        """Limits all uploads together from now on. Infinity means no limit. Raises a SinkError."""
         ...

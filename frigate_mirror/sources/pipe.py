@@ -37,3 +37,6 @@ class Pipe:
                 self._rest = b""
             return [line.decode("ascii", "replace") for line in lines if line and line != END]
         return []
+
+    def settle(self, ids: list[str], taken: bool) -> None:
+        """See `Source.settle`. The hook tells of an id once; the sweep finds what was not taken."""

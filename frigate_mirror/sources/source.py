@@ -16,3 +16,7 @@ class Source(Protocol):
     def ids(self, timeout: float) -> list[str]:
         """Returns the ids that arrive within `timeout` seconds, as soon as there are any."""
         ...
+
+    def settle(self, ids: list[str], taken: bool) -> None:
+        """Takes note of whether the intake could look at these ids, which `ids` has returned."""
+        ...

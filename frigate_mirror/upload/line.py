@@ -59,4 +59,5 @@ class Yielding:
         self.read = file.read
         self.seek = file.seek
         self.tell = file.tell
+        self.fileno = file.fileno
         self.before_send = line.give_way

@@ -56,7 +56,7 @@ def measured(
         launched = subprocess.Popen(
             [*LAUNCH, str(result), NICE, *command], env=PLAIN | dict(environ or {}),
             stdin=subprocess.DEVNULL, stdout=output, stderr=output)  # fmt: skip
-        _await(launched, result, within)
+        wait_for_end(launched, result, within)
     cost = Cost(**json.loads(result.read_text()))
     if cost.code:
         tail = (folder / "output").read_text(errors="replace")[-1000:]
@@ -138,7 +138,7 @@ class Mirror:
     def stop(self) -> Cost:
         """Closes its pipe, as the end of Frigate does, and waits for its end."""
         self._pipe.close()
-        _await(self._launched, self._result, 60)
+        wait_for_end(self._launched, self._result, 60)
         return Cost(**json.loads(self._result.read_text()))
 
     def kill(self) -> None:
@@ -159,7 +159,9 @@ class Mirror:
         return self.log.read_text(errors="replace")[-500:]
 
 
-def _await(launched: subprocess.Popen[bytes], result: Path, within: float) -> None:
+def wait_for_end(launched: subprocess.Popen[bytes], result: Path, within: float) -> None:
+    """Waits until a command that `launch.py` runs has ended. Kills it after `within` seconds, and
+    raises BenchError."""
     try:
         launched.wait(within)
     except subprocess.TimeoutExpired:

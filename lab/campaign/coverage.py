@@ -158,6 +158,32 @@ ASKED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "Frigate deletes all of an event whose files wait in an outage"),
         "2,000 events": ("2,000 events with all files",),
     },
+    "The companion": {
+        "broker killed": ("broker killed", "no broker when the companion starts"),
+        "broker restarted without its store": (
+            "broker restarted without its store", "connections to the broker cut"),
+        "broker slow": ("broker slow",),
+        "broker floods 50,000 messages": ("broker floods 50,000 messages",),
+        "API down": ("API down", "Frigate restarts with its API"),
+        "401 again and again": ("API ends its sessions", "API answers 401 after each login"),
+        "500 and 503": ("API answers 500", "API answers 503", "API answers anything"),
+        "truncated clips": ("clips cut short",),
+        "hanging downloads": ("downloads hang",),
+        "rclone killed": ("rclone killed",),
+        "rclone hung": ("rclone hangs",),
+        "remote full": ("remote full",),
+        "token expired": ("token expired",),
+        "the destination is away": ("remote away", "bucket of the companion away"),
+        "companion killed at random moments, 200 times": (
+            "companion killed at random moments, s3", "companion killed at random moments, local",
+            "companion killed at random moments, webdav"),
+        "companion stopped in good order": ("companion stopped and started", EVERYWHERE),
+        "several companions on one Frigate, each with its destination": (
+            "three companions, undisturbed", "three companions ask for clips at the same time"),
+        "the clock jumps": (
+            "the companion's clock steps by hours", "the companion's clock leaps as it starts"),
+        "no file at a destination is shorter than its source, at any look": ("companion",),
+    },
 }  # fmt: skip
 
 

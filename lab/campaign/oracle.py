@@ -15,9 +15,9 @@ import re
 import time
 from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from lab.campaign.events import Event
-from tests.rig.servers import Bucket
 
 ID = re.compile(r"\d+\.\d+-[a-z0-9]{6}")
 LOOK_EVERY = 0.1
@@ -41,8 +41,26 @@ class Verdict:
         return not (self.lost or self.duplicated or self.wrong or self.alien)
 
 
+class Place(Protocol):
+    """Where the mirror puts files: a bucket, or a folder that a remote leads to."""
+
+    def keys(self) -> list[str]: ...
+
+    def tags(self) -> dict[str, str]:
+        """What changes with the bytes of a file, for every key."""
+        ...
+
+    def sizes(self) -> dict[str, int]: ...
+
+    def get(self, key: str) -> bytes: ...
+
+    def put(self, key: str, body: bytes) -> None: ...
+
+    def head(self, key: str) -> dict[str, Any]: ...
+
+
 class Oracle:
-    def __init__(self, bucket: Bucket, prefix: str) -> None:
+    def __init__(self, bucket: Place, prefix: str) -> None:
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
         self._planted: dict[str, bytes] = {}
@@ -50,7 +68,7 @@ class Oracle:
     def plant(self, key: str, body: bytes) -> None:
         """Puts an object there that is not the mirror's. The mirror must never write this key."""
         self._planted[key] = body
-        self._bucket.client.put_object(Bucket=self._bucket.name, Key=key, Body=body)
+        self._bucket.put(key, body)
 
     def present(self) -> dict[str, list[str]]:
         """The keys by the event id in them. Keys without an id stand under the empty text."""

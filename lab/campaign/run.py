@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from lab.campaign import told
+from lab.campaign.companions import CompanionWorld
 from lab.campaign.faults import Fault
 from lab.campaign.lab import Aborted, Lab
 from lab.campaign.oracle import Verdict
@@ -47,9 +48,7 @@ class Outcome:
 def run(lab: Lab, faults: Sequence[Fault], seed: str) -> Outcome:
     began = time.monotonic()
     outcome = Outcome(tuple(fault.name for fault in faults), seed)
-    environ = {name: value for fault in faults for name, value in fault.environ.items()}
-    tls = any(fault.tls for fault in faults)
-    world = World(lab, seed, _version(seed), tls=tls, environ=environ)
+    world = _world(lab, faults, seed)
     try:
         strikes = play(world, faults)
         outcome.strikes = world.notes.get("struck", strikes)
@@ -66,6 +65,15 @@ def run(lab: Lab, faults: Sequence[Fault], seed: str) -> Outcome:
         world.close()
     outcome.took = time.monotonic() - began
     return outcome
+
+
+def _world(lab: Lab, faults: Sequence[Fault], seed: str) -> World:
+    environ = {name: value for fault in faults for name, value in fault.environ.items()}
+    version = _version(seed)
+    if places := faults[0].companions:  # such a fault is always alone
+        return CompanionWorld(lab, seed, version, destinations=places, environ=environ)
+    tls = any(fault.tls for fault in faults)
+    return World(lab, seed, version, tls=tls, environ=environ)
 
 
 def _version(seed: str) -> str:

@@ -26,13 +26,16 @@ import fastjsonschema
 
 from lab.campaign import events
 from lab.campaign.events import Event
-from lab.campaign.oracle import ID, Oracle, Verdict
+from lab.campaign.oracle import ID, Oracle, Place, Verdict
 from lab.campaign.recordings import Recordings, seconds, within, without
 from tests.rig import ROOT, ffmpeg
-from tests.rig.servers import Bucket
 
 Document = dict[str, Any]
-FILE = re.compile(r"-\d{8}_\d{6}(\.\w+|-thumb\.\w+|-part-\d{4}\.mp4)")
+ENDING = r"(\.\w+|-thumb\.\w+|-part-\d{{4}}\.mp4)"
+INSIDE = r"{camera}/\d{{4}}-\d\d-\d\d/{id}-\d{{8}}_\d{{6}}" + ENDING
+BESIDE = r"{camera}/\d{{4}}-\d\d-\d\d/\d\d-\d\d-\d\d-{label}-{id}" + ENDING
+"""What stands behind the prefix in the keys of the mirror inside Frigate and of the companion."""
+KINDS = frozenset({"snapshot", "thumbnail", "clip", "metadata"})
 RETENTIONS = {"has_clip", "has_snapshot"}
 """Columns that Frigate's retention clears. The document keeps what it was."""
 ABSENT = re.compile(
@@ -108,12 +111,23 @@ def _malformed(body: bytes) -> str:
 
 class SetOracle(Oracle):
     """`database` is Frigate's, and `recordings` knows what was recorded. A segment that Frigate
-    stored more than `latest` seconds after an event's end may be missing in its clip."""
+    stored more than `latest` seconds after an event's end may be missing in its clip. `kinds` are
+    mirrored, under keys of the form `keys`."""
 
     def __init__(
-        self, bucket: Bucket, prefix: str, database: Path, recordings: Recordings, latest: float
+        self,
+        bucket: Place,
+        prefix: str,
+        database: Path,
+        recordings: Recordings,
+        latest: float,
+        *,
+        kinds: Set[str] = KINDS,
+        keys: str = INSIDE,
     ) -> None:
         super().__init__(bucket, prefix)
+        self.kinds = kinds
+        self._keys = keys
         self._database = database
         self._recordings = recordings
         self._latest = latest
@@ -143,17 +157,16 @@ class SetOracle(Oracle):
         """Returns every document of the right form by the id of its event, and reads those that
         have changed."""
         self._malformed.clear()
-        pages = self._bucket.client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket.name
-        )
         found = {}
-        for item in (item for page in pages for item in page.get("Contents", ())):
-            key, tag = item["Key"], item["ETag"]
+        for key, tag in self._bucket.tags().items():
             match = ID.search(key.rpartition("/")[2])
             if key in self._planted or not key.endswith(".json") or match is None:
                 continue
             if self._documents.get(key, ("",))[0] != tag:
-                body = self._bucket.get(key)
+                try:
+                    body = self._bucket.get(key)
+                except FileNotFoundError:  # it is just being replaced
+                    continue
                 why = _malformed(body)
                 self._documents[key] = (tag, why, {} if why else json.loads(body))
             _, why, document = self._documents[key]
@@ -190,9 +203,10 @@ class SetOracle(Oracle):
         return verdict
 
     def _is_own(self, key: str, event: Event) -> bool:
-        folder, _, name = key.rpartition("/")
-        return folder.startswith(f"{self._prefix}{event.camera}/") and bool(
-            FILE.fullmatch(name.removeprefix(event.id))
+        names = {"camera": event.camera, "label": event.label, "id": event.id}
+        pattern = self._keys.format(**{name: re.escape(text) for name, text in names.items()})
+        return key.startswith(self._prefix) and bool(
+            re.fullmatch(pattern, key.removeprefix(self._prefix))
         )
 
 
@@ -207,6 +221,7 @@ class _Set:
         # A start of Frigate may have ended the event.
         self._ended: float = document["table"]["event"].get("end_time") or event.ended
         self._in_time = self._ended + oracle._latest
+        self._kinds = oracle.kinds
         self._decode = decode
         self._bodies: dict[str, bytes] = {}
 
@@ -229,11 +244,14 @@ class _Set:
             by_kind.setdefault(one["kind"], []).append(one)
         thumbnail = hashlib.sha256(events.thumbnail_of(self._event)).hexdigest()
         for kind, digest in (("snapshot", self._event.sha256), ("thumbnail", thumbnail)):
-            if [self._digest(one["key"]) for one in by_kind[kind]] != [digest]:
+            wanted = [digest] if kind in self._kinds else []
+            if [self._digest(one["key"]) for one in by_kind[kind]] != wanted:
                 yield f"the {kind} is not as Frigate wrote it"
         for one in self._document["missing"]:
             if one["kind"] != "clip" or not ABSENT.fullmatch(one["why"]):
                 yield f"no {one['kind']}, because {one['why']}"
+        if "clip" not in self._kinds:
+            return
         missing = {one["kind"] for one in self._document["missing"]}
         if ("clip" in missing) == bool(by_kind["clip"]):
             yield "a clip is either there or missing"
@@ -243,8 +261,9 @@ class _Set:
         body, head = self._body(file["key"]), self._bucket.head(file["key"])
         if file["size"] != len(body) or file["sha256"] != self._digest(file["key"]):
             yield f"{file['key']} has another size or digest than the document says"
-        if file["type"] != head["ContentType"]:
-            yield f"{file['key']} is {head['ContentType']} and not {file['type']}"
+        known = head.get("ContentType", file["type"])  # a file has none
+        if file["type"] != known:
+            yield f"{file['key']} is {known} and not {file['type']}"
 
     def _body(self, key: str) -> bytes:
         if key not in self._bodies:

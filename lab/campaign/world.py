@@ -45,8 +45,8 @@ ALL_KINDS = {"MIRROR_KINDS": "snapshot,thumbnail,clip,metadata"}
 FFMPEG = Path(__file__).resolve().parent / "hostside" / "ffmpeg.py"
 LATEST = 10.0
 HASTE: dict[str, dict[str, Any]] = {
-    "frigate_mirror.frigate.clips": {
-        "LATEST": LATEST, "STILL_TAIL": 6.0, "AFTER_FAILURE": 1.0, "LOOK_AGAIN": 0.5},
+    "frigate_mirror.frigate.readiness": {"LATEST": LATEST, "STILL_TAIL": 6.0, "LOOK_AGAIN": 0.5},
+    "frigate_mirror.frigate.clips": {"AFTER_FAILURE": 1.0},
     "frigate_mirror.frigate.ffmpeg": {"Ffmpeg": {"silent": 2.0}},
     "frigate_mirror.intake.intake": {"AFTER_FAILURE": 1.0},
     "frigate_mirror.intake.sweep": {"COMPARE_EVERY": 2.0},

@@ -32,5 +32,11 @@ def _is_free(port: int) -> bool:
     return True
 
 
+def answers(port: int) -> bool:
+    """Whether somebody listens on this port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 if __name__ == "__main__":
     print(*free_ports(int(sys.argv[1])))

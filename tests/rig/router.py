@@ -18,12 +18,13 @@ class Router:
     """`forget()` silences all present connections: the router swallows what comes over them, and
     tells neither side. `swallowed` counts the connections over which something came after that.
     `forgetful` silences every new connection, and `refusing` ends it at once. `rate` is in bytes a
-    second. `passed` counts the bytes of clients that it has forwarded."""
+    second. `passed` counts the bytes of clients that it has forwarded. It listens on `port`, or on
+    any."""
 
-    def __init__(self, endpoint: str, rate: float = 0) -> None:
+    def __init__(self, endpoint: str, rate: float = 0, port: int = 0) -> None:
         scheme, _, place = endpoint.partition("://")
-        host, _, port = place.partition(":")
-        self._upstream, self._rate = (host, int(port)), rate
+        host, _, far_port = place.partition(":")
+        self._upstream, self._rate = (host, int(far_port)), rate
         self._dead: set[socket.socket] = set()
         self._hit: set[socket.socket] = set()
         self._open: list[socket.socket] = []
@@ -36,7 +37,8 @@ class Router:
         self._server = socket.socket()
         if rate:  # small buffers, so that a byte is acknowledged when it has been forwarded
             self._server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
-        self._server.bind(("127.0.0.1", 0))
+        self._server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._server.bind(("127.0.0.1", port))
         self._server.listen(64)
         self.endpoint = f"{scheme}://127.0.0.1:{self._server.getsockname()[1]}"
         threading.Thread(target=self._serve, daemon=True).start()
@@ -82,7 +84,12 @@ class Router:
                 threading.Thread(target=self._link, args=(near,), daemon=True).start()
 
     def _link(self, near: socket.socket) -> None:
-        with near, socket.create_connection(self._upstream) as far:
+        try:
+            upstream = socket.create_connection(self._upstream)
+        except OSError:  # the server has ended
+            near.close()
+            return
+        with near, upstream as far:
             far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             back = threading.Thread(target=self._forward, args=(near, far, near), daemon=True)

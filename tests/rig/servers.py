@@ -16,7 +16,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -57,12 +57,26 @@ class Bucket:
         return {key: self.get(key) for key in self.keys()}
 
     def keys(self) -> list[str]:
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
-        return [item["Key"] for page in pages for item in page.get("Contents", ())]
+        return list(self.tags())
+
+    def tags(self) -> dict[str, str]:
+        """The ETag of every object, by key."""
+        return {item["Key"]: item["ETag"] for item in self._listed()}
+
+    def sizes(self) -> dict[str, int]:
+        """The bytes of every object, by key."""
+        return {item["Key"]: item["Size"] for item in self._listed()}
+
+    def _listed(self) -> Iterator[dict[str, Any]]:
+        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name):
+            yield from page.get("Contents", ())
 
     def get(self, key: str) -> bytes:
         data: bytes = self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
         return data
+
+    def put(self, key: str, body: bytes) -> None:
+        self.client.put_object(Bucket=self.name, Key=key, Body=body)
 
     def head(self, key: str) -> dict[str, Any]:
         """The object's headers as boto3 names them: ContentType, Metadata, ContentEncoding, ..."""

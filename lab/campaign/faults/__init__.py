@@ -34,6 +34,8 @@ class Fault:
     runs      how often it is run alone in a campaign of scale 1
     needs     one of `mounts.NEEDS`; the fault is skipped on a machine that lacks it
     environ   settings of the mirror; {folder} stands for the world's folder
+    companions  where the companions beside Frigate mirror to, one each (see `destinations`); with
+              none, the mirror is the one inside Frigate
     """
 
     name: str
@@ -54,6 +56,7 @@ class Fault:
     tls: bool = False
     needs: str = ""
     environ: Mapping[str, str] = field(default_factory=dict)
+    companions: tuple[str, ...] = ()
 
     @property
     def lacks(self) -> str:

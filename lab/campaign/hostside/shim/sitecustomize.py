@@ -105,10 +105,11 @@ class _Changer:
 
 
 def _set(module: Any, name: str, value: Any) -> None:
+    real = getattr(module, name)  # a name that is gone ends the mirror, so that it is noticed
     if isinstance(value, dict):
         import functools
 
-        value = functools.partial(getattr(module, name), **value)
+        value = functools.partial(real, **value)
     setattr(module, name, value)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from frigate.const import CLIPS_DIR
+from frigate.variant import VERSION
 
 TABLES = (Path(__file__).parents[1] / "tables.sql").read_text()
 UPSERT = """
@@ -74,6 +75,7 @@ class EventTable:
             "box": _shares(event, "box"), "region": _shares(event, "region"), "attributes": [],
             "average_estimated_speed": 0, "velocity_angle": 0, "max_severity": "alert",
             "path_data": event.get("path_data", []),
+            **({"snapshot_clean": True} if VERSION == "0.18" else {}),
         })  # fmt: skip
         self._database.execute(UPSERT, row)
 

@@ -1,0 +1,1 @@
+"""The demo of the companion, which `companion demo` runs."""

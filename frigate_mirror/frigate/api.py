@@ -1,0 +1,413 @@
+"""A client for Frigate's HTTP API, read-only: login, certificate, JSON answers, downloads.
+
+    port 5000   no login, for programs in Frigate's own network
+    port 8971   a login; by default TLS with a certificate that Frigate makes itself
+
+This is the only module that speaks HTTP to Frigate. Nothing is sent before the server's certificate
+is accepted, and no redirect is followed, so that password and cookie reach no other host. Answers
+may be hostile: each has a limit for its size and its time. The facts are those of Frigate v0.16.4,
+v0.17.2 and v0.18.0-beta1 (frigate.api.auth, frigate.api.app).
+
+    CatalogError
+      ApiError         Frigate cannot be asked at the moment
+        ApiStatus      it refuses this question
+        ApiLogin       it does not accept the login, or wants one
+        ApiTooLarge    its answer is larger than allowed
+    OSError
+      DownloadError    this file could not be downloaded; another may
+        DownloadTooLarge
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import itertools
+import json
+import logging
+import re
+import secrets
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+
+import httpx
+
+from frigate_mirror.catalog import CatalogError
+from frigate_mirror.settings.parse import Secret
+from frigate_mirror.settings.settings import CompanionSettings
+from frigate_mirror.untrusted import plain
+
+log = logging.getLogger("frigate_s3.api")
+# At DEBUG these libraries log headers, and the cookie is one; at INFO they log every question.
+for chatty in ("httpx", "httpcore"):
+    logging.getLogger(chatty).setLevel(logging.WARNING)
+
+CONNECT = 10.0  # seconds
+IDLE = 30.0  # seconds for which an answer may stand still
+LONGEST = 600.0  # seconds for one answer, except for a clip
+MOST_JSON = 4_000_000  # bytes; what is larger is asked for in smaller pieces
+MOST_TEXT = 1_000  # bytes of a version or of an error
+FIRST_PAUSE, LONGEST_PAUSE = 10.0, 600.0  # seconds between two logins that fail
+NO_PASSWORD = Secret("")
+Parameter = str | int | float | None
+
+
+class ApiError(CatalogError):
+    """Frigate's API cannot be asked at the moment. A later call may succeed."""
+
+
+class ApiStatus(ApiError):
+    """Frigate answers that it has not what was asked for, or refuses it. `status` is that of
+    HTTP."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class ApiLogin(ApiError):
+    """Frigate does not accept the login, or wants one and there is none."""
+
+
+class ApiTooLarge(ApiError):
+    """The answer is larger than allowed."""
+
+
+class DownloadError(OSError):
+    """A file could not be downloaded, or not all of it. `status` is that of HTTP, or 0 if there was
+    no answer or it broke off."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(errno.EIO, message)
+        self.status = status
+
+
+class DownloadTooLarge(DownloadError):
+    """The file is larger than allowed."""
+
+
+class PinnedContext(ssl.SSLContext):
+    """Accepts one certificate only, by its SHA-256 in hex, whoever signed it and for which name.
+    Frigate's own certificate has no name, and changes whenever its container is made anew."""
+
+    fingerprint = ""
+
+    def wrap_socket(self, *words: Any, **options: Any) -> ssl.SSLSocket:
+        connected = super().wrap_socket(*words, **options)
+        seen = hashlib.sha256(connected.getpeercert(binary_form=True) or b"").hexdigest()
+        if not secrets.compare_digest(seen, self.fingerprint):
+            connected.close()
+            raise ssl.SSLError(f"the certificate has the fingerprint {seen}, not the pinned one")
+        return connected
+
+
+def tls_of(settings: CompanionSettings) -> ssl.SSLContext:
+    """Returns which certificates the settings accept. Raises ApiError for a file of certificates
+    that cannot be read."""
+    if settings.fingerprint:
+        pinned = PinnedContext(ssl.PROTOCOL_TLS_CLIENT)
+        pinned.check_hostname, pinned.verify_mode = False, ssl.CERT_NONE
+        pinned.fingerprint = settings.fingerprint
+        return pinned
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_bundle or None)
+    except OSError as error:  # ssl.SSLError is one
+        raise ApiError(f"read the certificates in {settings.ca_bundle}: {error}") from error
+    if not settings.verify:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def fingerprint_of(url: str, timeout: float = CONNECT) -> str:
+    """Returns the SHA-256 in hex of the certificate that the server at `url` shows, accepted or
+    not. Nothing but the handshake is sent. Raises OSError."""
+    parts = urlsplit(url)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    host = parts.hostname or ""
+    with (
+        socket.create_connection((host, parts.port or 443), timeout) as connection,
+        context.wrap_socket(connection, server_hostname=host) as connected,
+    ):
+        return hashlib.sha256(connected.getpeercert(binary_form=True) or b"").hexdigest()
+
+
+def api_of(settings: CompanionSettings, password: Callable[[], Secret] | None = None) -> FrigateApi:
+    """Returns the client that the settings describe. `password` gives the password as it is now.
+    Raises ApiError."""
+    secure = settings.url.startswith("https:")
+    if secure and not settings.verify and not settings.fingerprint:
+        log.warning(
+            "Frigate's certificate is not verified (FRIGATE_TLS_VERIFY=false), so whoever stands "
+            "between can read the password: set FRIGATE_TLS_FINGERPRINT instead"
+        )
+    return FrigateApi(
+        settings.url,
+        settings.user,
+        password or (lambda: settings.password),
+        tls=tls_of(settings) if secure else None,
+    )
+
+
+class FrigateApi:
+    """Asks the Frigate at `url`; a path begins with `/api/` or `/recordings/`. It logs in as `user`
+    as soon as Frigate wants a login; a viewer may read all that the mirror asks for. It is safe to
+    use from several threads.
+
+    `tls` says which certificates are accepted; `clock` gives seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        user: str = "",
+        password: Callable[[], Secret] = lambda: NO_PASSWORD,
+        *,
+        tls: ssl.SSLContext | None = None,
+        idle: float = IDLE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.url = url
+        self._user = user
+        self._password = password
+        self._clock = clock
+        self._client = httpx.Client(
+            verify=tls or url.startswith("https:"),
+            timeout=httpx.Timeout(idle, connect=CONNECT),
+            headers={"Accept-Encoding": "identity"},
+            follow_redirects=False,
+            trust_env=False,  # neither a proxy nor ~/.netrc learns the password
+        )
+        self._varied = itertools.count(secrets.randbelow(10**9))
+        self._login = threading.Lock()
+        self._logins = 0
+        self._pause = FIRST_PAUSE
+        self._next_login = -float("inf")
+        self._login_fault = ""
+        self._stopped = False
+
+    def close(self) -> None:
+        self._client.close()
+
+    def stop(self) -> None:
+        """Ends the download that runs in another thread, and prevents further ones."""
+        self._stopped = True
+
+    def json(self, path: str, **parameters: Parameter) -> Any:
+        """Returns the JSON answer to a question. A parameter that is None is left out. Raises
+        ApiError."""
+        # Frigate's nginx repeats an answer for 5 seconds, but only to exactly the same question.
+        body = self._text(path, MOST_JSON, {**parameters, "_": next(self._varied)})
+        try:
+            return json.loads(body, parse_constant=str)
+        except (ValueError, RecursionError) as error:
+            raise ApiError(f"ask {self.url}{path}: the answer is no JSON: {error}") from error
+
+    @property
+    def logins(self) -> int:
+        """How often it has logged in."""
+        return self._logins
+
+    def clock_skew(self) -> float | None:
+        """Returns Frigate's clock minus ours in seconds, by the date of an answer, or None if the
+        answer has no date. Raises ApiError."""
+        before = time.time()
+        try:
+            with self._answer("GET", "/api/version", {}) as response:
+                told = response.headers.get("Date", "")
+        except httpx.HTTPError as error:
+            raise ApiError(self._words("/api/version", error)) from error
+        try:
+            date = parsedate_to_datetime(told).timestamp() + 0.5  # it has whole seconds
+        except ValueError:
+            return None
+        return date - (before + time.time()) / 2
+
+    def version(self) -> str:
+        """Returns Frigate's version, such as 0.17.2-3d4dd3ac. Raises ApiError."""
+        text = self._text("/api/version", MOST_TEXT, {}).decode("ascii", "replace").strip()
+        if not re.fullmatch(r"\d+\.\d+[\w.+-]{0,60}", text):
+            raise ApiError(f"ask {self.url}/api/version: this is no Frigate: {plain(text, 60)!r}")
+        return text
+
+    def download(
+        self,
+        path: str,
+        file: BinaryIO,
+        most: int,
+        longest: float = LONGEST,
+        **parameters: Parameter,
+    ) -> int:
+        """Writes a file of at most `most` bytes to `file`, within `longest` seconds, and returns
+        its size. Raises FileNotFoundError if Frigate has no such file, DownloadError if it cannot
+        give this one, and ApiError if it cannot be asked at all."""
+        size = 0
+        try:
+            with self._answer("GET", path, {}) as response:
+                self._check(response, path)
+                for piece in self._pieces(response, path, most, longest):
+                    size += file.write(piece)
+        except ApiStatus as error:
+            if error.status == 404:
+                raise FileNotFoundError(str(error)) from error
+            raise DownloadError(str(error), error.status) from error
+        except ApiTooLarge as error:
+            raise DownloadTooLarge(str(error)) from error
+        except httpx.HTTPError as error:
+            raise DownloadError(self._words(path, error)) from error
+        return size
+
+    # -- one answer
+
+    def _text(self, path: str, most: int, parameters: dict[str, Parameter]) -> bytes:
+        try:
+            with self._answer("GET", path, parameters) as response:
+                self._check(response, path)
+                return b"".join(self._pieces(response, path, most, LONGEST))
+        except httpx.HTTPError as error:
+            raise ApiError(self._words(path, error)) from error
+
+    @contextmanager
+    def _answer(
+        self, method: str, path: str, parameters: dict[str, Parameter]
+    ) -> Iterator[httpx.Response]:
+        """Opens the answer to a question, after a login if Frigate wants one. Raises ApiError, and
+        httpx.HTTPError if there is no answer."""
+        logins = self._logins
+        response = self._send(method, path, parameters)
+        if response.status_code == 401:
+            response.close()
+            self._log_in(logins)
+            response = self._send(method, path, parameters)
+        try:
+            if response.status_code == 401:
+                fault = f"Frigate accepts the login of {self._user!r}, and refuses what it asks"
+                self._note_login_fault(fault)
+                raise ApiLogin(f"ask {self.url}{path}: {fault}")
+            if self._login_fault:
+                self._pause, self._login_fault = FIRST_PAUSE, ""
+            yield response
+        finally:
+            response.close()
+
+    def _send(
+        self, method: str, path: str, parameters: dict[str, Parameter], body: Any = None
+    ) -> httpx.Response:
+        """Sends one question. Raises ApiError if there is no connection, and httpx.HTTPError if
+        there is no answer."""
+        known = {name: value for name, value in parameters.items() if value is not None}
+        for last in (False, True):
+            try:
+                request = self._client.build_request(
+                    method, f"{self.url}{path}", params=known, json=body
+                )
+                return self._client.send(request, stream=True)
+            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL) as error:
+                raise ApiError(self._words(path, error)) from error
+            except httpx.TimeoutException:
+                raise
+            except httpx.TransportError:
+                if last:  # at first, Frigate may just have closed a connection that was idle
+                    raise
+        raise AssertionError("the loop ends in its second round")
+
+    def _check(self, response: httpx.Response, path: str) -> None:
+        """Raises ApiStatus unless the answer is what was asked for, and ApiError if it says that
+        Frigate is not there."""
+        status = response.status_code
+        if status == 200 and response.headers.get("Content-Encoding", "identity") == "identity":
+            return
+        if 300 <= status < 400:
+            target = plain(response.headers.get("Location", "nowhere"), 200)
+            said = f"it redirects to {target}; if Frigate is there, set FRIGATE_URL"
+        elif status == 200:
+            said = "the answer is compressed, which nobody asked for"
+        else:
+            said = self._said(response, path)
+        raise ApiStatus(f"ask {self.url}{path}: {said}", status)
+
+    def _said(self, response: httpx.Response, path: str) -> str:
+        """Returns the status of an answer, and what the answer says if it is short."""
+        pieces = self._pieces(response, path, MOST_TEXT, LONGEST)
+        try:
+            said = plain(b"".join(pieces).decode("utf-8", "replace"), 200)
+        except (ApiTooLarge, httpx.HTTPError):
+            said = ""
+        return (
+            f"status {response.status_code}: {said}" if said else f"status {response.status_code}"
+        )
+
+    def _pieces(
+        self, response: httpx.Response, path: str, most: int, longest: float
+    ) -> Iterator[bytes]:
+        """Yields the body, which is neither too large nor too slow. Raises ApiTooLarge and
+        httpx.HTTPError."""
+        until, room = self._clock() + longest, most
+        for piece in response.iter_raw():
+            room -= len(piece)
+            if room < 0:
+                raise ApiTooLarge(f"ask {self.url}{path}: it sends more than {most} bytes")
+            if self._clock() > until:
+                raise httpx.ReadTimeout(f"the answer takes more than {longest:g} s")
+            if self._stopped:
+                raise httpx.ReadError("the mirror stops")
+            yield piece
+
+    def _words(self, path: str, error: Exception) -> str:
+        """Returns in words why there is no whole answer."""
+        said = str(error) or type(error).__name__
+        if "CERTIFICATE_VERIFY_FAILED" in said:
+            said = (
+                f"its certificate is not accepted ({said}). Set FRIGATE_TLS_FINGERPRINT to the "
+                "fingerprint that `check` shows, or FRIGATE_CA_BUNDLE"
+            )
+        return f"ask {self.url}{path}: {plain(said)}"
+
+    # -- the login
+
+    def _log_in(self, logins: int) -> None:
+        """Gets a new cookie, unless another thread has got one since there were `logins` logins.
+        After a failure it waits longer and longer, because each login costs Frigate much CPU.
+        Raises ApiError."""
+        with self._login:
+            if self._logins != logins:
+                return
+            wait = self._next_login - self._clock()
+            if wait > 0:
+                raise ApiLogin(
+                    f"log in to {self.url}: {self._login_fault}; the next try is in {wait:.0f} s"
+                )
+            fault = self._try_login()
+            if fault:
+                self._note_login_fault(fault)
+                raise ApiLogin(f"log in to {self.url}: {fault}")
+            self._logins += 1
+
+    def _try_login(self) -> str:
+        """Returns why Frigate does not accept the login, or an empty text. Raises ApiError."""
+        if not self._user:
+            return "Frigate wants a login: set FRIGATE_USER and FRIGATE_PASSWORD, or use port 5000"
+        self._client.cookies.clear()
+        body = {"user": self._user, "password": self._password().reveal()}
+        try:
+            response = self._send("POST", "/api/login", {}, body)
+        except httpx.HTTPError as error:
+            raise ApiError(self._words("/api/login", error)) from error
+        try:
+            if response.status_code == 401:
+                return f"Frigate does not accept the password of {self._user!r}"
+            return "" if response.status_code == 200 else self._said(response, "/api/login")
+        finally:
+            response.close()
+
+    def _note_login_fault(self, fault: str) -> None:
+        self._login_fault = fault
+        self._next_login = self._clock() + self._pause
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)

@@ -1,0 +1,334 @@
+"""What Frigate publishes on an MQTT broker, as a source of event ids.
+
+    frigate/events      a message of the type `end` says that an event has ended
+    frigate/reviews     names the events of a review item; those made by hand are named here only
+    frigate/available   whenever it comes, messages may have been lost before: then it is time to
+                        catch up by asking Frigate
+
+Frigate loses what it would publish while the broker is away, and by default it publishes with
+QoS 0, so the broker keeps nothing for us while we are away. The source is therefore quick, not
+complete.
+These facts were seen on Frigate v0.16.4, v0.17.2 and v0.18.0-beta1.
+
+A message is acknowledged only after the ledger knows its events. After a crash the broker sends it
+again, if Frigate has published it with QoS 1. Acknowledgements have the order of the messages, as
+MQTT 3.1.1 demands (section 4.6): rumqttd otherwise ends the connection and loses a message.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import ssl
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.reasoncodes import ReasonCode
+
+from frigate_mirror.keys import is_event_id
+from frigate_mirror.part import Part
+from frigate_mirror.settings.settings import MqttSettings
+from frigate_mirror.untrusted import plain
+
+log = logging.getLogger("frigate_s3.mqtt")
+KEEPALIVE = 60  # seconds
+CONNECT = 10.0  # seconds
+FIRST_PAUSE, LONGEST_PAUSE = 1, 120  # seconds between two tries to connect
+MOST_MESSAGES = 2_000  # that wait to be read
+MOST_BYTES = 1_000_000  # of a message; one of Frigate has a few thousand
+MOST_IDS = 10_000  # that wait to be looked at
+AT_ONCE = 50  # ids
+APART = 0.1  # seconds between two answers of `ids`, so that a flood asks Frigate at a bounded rate
+PAUSES = (1.0, 2.0, 4.0)  # seconds; at the message of its end, Frigate may not know the end itself
+RETRY = 10.0  # seconds until ids are offered again that could not be looked at
+PATIENCE = 60.0  # seconds for which the broker may be away before that is a trouble
+OWN = "frigate_mirror"  # begins our own topics
+
+
+@dataclass(slots=True)
+class Message:
+    """A message as it arrived. `open` is how many of the ids that it names are still to be looked
+    at, and `done` says that the mirror needs the message no longer."""
+
+    topic: str
+    payload: bytes
+    number: int
+    qos: int
+    open: int = 0
+    done: bool = False
+
+
+@dataclass(slots=True)
+class Hint:
+    """An id that was offered or waits for it. `due` is on the clock; `looks` counts how often the
+    intake has looked at it in vain; `messages` are those that named it."""
+
+    due: float
+    looks: int
+    messages: list[Message]
+
+
+class Mqtt(Part):
+    """Listens to the broker. See `source.Source`.
+
+    `lacks` returns those of some events of which the ledger knows nothing; `catch_up` is called
+    when messages may have been lost; `clock` gives seconds that never go back.
+    """
+
+    ended = False
+
+    def __init__(
+        self,
+        settings: MqttSettings,
+        client_id: str,
+        *,
+        lacks: Callable[[Collection[str]], Collection[str]],
+        catch_up: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._where = f"{settings.host}:{settings.port}"
+        self._prefix = settings.topic_prefix
+        self._available = f"{OWN}/{client_id}/available"
+        self._lacks = lacks
+        self._catch_up = catch_up
+        self._clock = clock
+        self._messages: deque[Message] = deque()
+        self._owed: deque[Message] = deque()  # that are to be acknowledged on this connection
+        self._arrived = threading.Condition()
+        self._hints: dict[str, Hint] = {}
+        self._answered = -APART
+        self._up = False
+        self._since = clock()
+        self._why = "it has not answered yet"
+        self._refused: list[str] = []
+        self._stopped = False
+        self._client = client = client_of(settings, client_id)
+        client.will_set(self._available, "offline", 1, retain=True)
+        client.reconnect_delay_set(FIRST_PAUSE, LONGEST_PAUSE)
+        client.connect_timeout = CONNECT
+        client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
+        client.connect_async(settings.host, settings.port, KEEPALIVE)
+        self._thread = threading.Thread(target=self._listen, name="mqtt", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread that connects, for ever again."""
+        self._thread.start()
+
+    # -- the source
+
+    def ids(self, timeout: float) -> list[str]:
+        """See `Source.ids`. Returns at most AT_ONCE ids."""
+        self._read(timeout)
+        now = self._clock()
+        if now - self._answered < APART:
+            return []
+        due = (event_id for event_id, hint in self._hints.items() if hint.due <= now)
+        found = list(islice(due, AT_ONCE))
+        if found:
+            self._answered = now
+        return found
+
+    def settle(self, ids: list[str], taken: bool) -> None:
+        """See `Source.settle`. An id of which the ledger knows nothing is offered again some times:
+        Frigate may not have written its row yet. The messages of the others are acknowledged."""
+        lacking = self._lacks(ids) if taken else ids
+        now = self._clock()
+        for event_id in ids:
+            hint = self._hints[event_id]
+            if not taken:
+                hint.due = now + RETRY
+            elif event_id in lacking and hint.looks < len(PAUSES):
+                hint.due = now + PAUSES[hint.looks]
+                hint.looks += 1
+            else:
+                self._drop(event_id)
+
+    def _read(self, timeout: float) -> None:
+        """Reads the messages that have arrived, or waits for one."""
+        if self._hints:
+            soonest = min(hint.due for hint in self._hints.values())
+            timeout = min(timeout, max(self._answered + APART, soonest) - self._clock())
+        with self._arrived:
+            if timeout > 0:
+                self._arrived.wait_for(lambda: bool(self._messages), timeout)
+            messages = list(self._messages)
+            self._messages.clear()
+        for message in messages:
+            self._take(message)
+
+    def _take(self, message: Message) -> None:
+        ids, looks = ids_in(message.topic.removeprefix(f"{self._prefix}/"), message.payload)
+        message.open, message.payload = len(ids), b""
+        for event_id in ids:
+            hint = self._hints.get(event_id)
+            if hint is None:
+                if len(self._hints) >= MOST_IDS:
+                    self._drop(next(iter(self._hints)))
+                    self._catch_up()
+                self._hints[event_id] = Hint(self._clock(), len(PAUSES) - looks, [message])
+            else:
+                hint.messages.append(message)
+                hint.looks = min(hint.looks, len(PAUSES) - looks)
+        if not ids:
+            self._acknowledge(message)
+
+    def _drop(self, event_id: str) -> None:
+        """Forgets an id, and acknowledges the messages that name no other one."""
+        for message in self._hints.pop(event_id).messages:
+            message.open -= 1
+            if not message.open:
+                self._acknowledge(message)
+
+    def _acknowledge(self, message: Message) -> None:
+        """Acknowledges the message as soon as all those before it are acknowledged."""
+        message.done = True
+        with self._arrived:
+            while self._owed and self._owed[0].done:
+                first = self._owed.popleft()
+                self._client.ack(first.number, first.qos)
+
+    # -- the network thread
+
+    def _listen(self) -> None:
+        while not self._stopped:
+            try:
+                self._client.loop_forever(retry_first_connection=True)
+            except MemoryError:
+                raise
+            except Exception as error:  # a broker can send what paho does not expect
+                self._note_away(f"{type(error).__name__}: {error}")
+                log.exception("S3 MQTT: unexpected error, the connection is made again")
+            if not self._stopped:
+                time.sleep(FIRST_PAUSE)
+
+    def _on_connect(
+        self, client: paho.Client, _: Any, flags: Any, reason: ReasonCode, *__: Any
+    ) -> None:
+        if reason.is_failure:
+            self._note_away(f"it refuses the connection: {reason}")
+            return
+        with self._arrived:  # the broker sends anew what it is owed, under other numbers
+            self._owed.clear()
+        self._up, self._since, self._refused = True, self._clock(), []
+        log.info("S3 MQTT: connected to %s", self._where)
+        client.subscribe([(f"{self._prefix}/{name}", 1) for name in TOPICS])
+        client.publish(self._available, "online", 1, retain=True)
+
+    def _on_connect_fail(self, *_: Any) -> None:
+        self._note_away("it does not answer")
+
+    def _on_disconnect(self, client: Any, _: Any, flags: Any, reason: ReasonCode, *__: Any) -> None:
+        if not self._stopped:
+            self._note_away(f"the connection has ended: {reason}")
+
+    def _on_subscribe(
+        self, client: Any, _: Any, number: int, reasons: list[ReasonCode], *__: Any
+    ) -> None:
+        names = zip(TOPICS, reasons, strict=False)
+        self._refused = [f"{self._prefix}/{name}" for name, one in names if one.is_failure]
+        self._catch_up()  # from now on no message is missed; before, some may have been
+
+    def _on_message(self, client: Any, _: Any, arrived: paho.MQTTMessage) -> None:
+        message = Message(arrived.topic, bytes(arrived.payload), arrived.mid, arrived.qos)
+        if message.qos:
+            with self._arrived:
+                self._owed.append(message)
+        if message.topic == f"{self._prefix}/available":
+            self._acknowledge(message)
+            self._catch_up()
+        elif len(message.payload) > MOST_BYTES or not may_name_ids(message):
+            self._acknowledge(message)
+        else:
+            with self._arrived:
+                if len(self._messages) >= MOST_MESSAGES:
+                    self._acknowledge(self._messages.popleft())
+                    self._catch_up()
+                self._messages.append(message)
+                self._arrived.notify()
+
+    def _note_away(self, why: str) -> None:
+        if self._up:
+            self._up, self._since = False, self._clock()
+        if why != self._why:
+            log.warning("S3 MQTT: broker %s: %s", self._where, plain(why))
+        self._why = why
+
+    # -- the part
+
+    def troubles(self) -> list[str]:
+        found = []
+        if not self._up and self._clock() - self._since > PATIENCE:
+            found.append(
+                f"the MQTT broker {self._where} is away ({plain(self._why)}): new events are found "
+                "by the sweep only"
+            )
+        if self._refused:
+            found.append(
+                f"the MQTT broker {self._where} does not let this user read "
+                f"{', '.join(self._refused)}: new events are found by the sweep only"
+            )
+        return found
+
+    def status(self) -> dict[str, Any]:
+        return {"source": f"MQTT broker {self._where}, {'up' if self._up else 'down'}"}
+
+    def finish(self) -> None:
+        """Says that we are offline, and ends the connection."""
+        self._stopped = True
+        with suppress(RuntimeError, ValueError):  # the connection may end at this moment
+            if self._up:
+                told = self._client.publish(self._available, "offline", 1, retain=True)
+                told.wait_for_publish(1.0)
+        self._client.disconnect()
+
+
+TOPICS = ("events", "reviews", "available")
+
+
+def client_of(settings: MqttSettings, client_id: str, *, clean: bool = False) -> paho.Client:
+    """Returns a client with the login and certificates that the settings name. The broker forgets a
+    `clean` one when it leaves. Raises OSError."""
+    client = paho.Client(
+        CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=clean, manual_ack=not clean
+    )
+    if settings.user:
+        client.username_pw_set(settings.user, settings.password.reveal() or None)
+    if settings.tls:
+        context = ssl.create_default_context(cafile=settings.ca_bundle or None)
+        if settings.client_cert:
+            context.load_cert_chain(settings.client_cert, settings.client_key)
+        client.tls_set_context(context)
+    return client
+
+
+def may_name_ids(message: Message) -> bool:
+    """Returns whether it is worth to read the message: most of them are updates of an event."""
+    return not message.topic.endswith("/events") or b'"end"' in message.payload
+
+
+def ids_in(name: str, payload: bytes) -> tuple[list[str], int]:
+    """Returns the ids of the events that a message names, and how often it is worth to look again
+    for one that Frigate does not know. `name` is the topic without Frigate's prefix."""
+    try:
+        document = json.loads(payload)
+        after = document["after"]
+        if name == "events":
+            ids, looks = [after["id"]] if document["type"] == "end" else [], len(PAUSES)
+        else:
+            ids, looks = list(after["data"]["detections"]), 0
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return [], 0
+    known = [one for one in ids if isinstance(one, str) and is_event_id(one)]
+    return list(dict.fromkeys(known)), looks

@@ -1,0 +1,413 @@
+"""The client of Frigate's HTTP API: login, certificates, limits, and what goes wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import logging
+import ssl
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frigate_mirror.frigate import api as api_module
+from frigate_mirror.frigate.api import (
+    ApiError,
+    ApiStatus,
+    ApiTooLarge,
+    DownloadError,
+    DownloadTooLarge,
+    FrigateApi,
+    api_of,
+    fingerprint_of,
+)
+from frigate_mirror.settings.parse import Secret
+from frigate_mirror.settings.settings import load
+from tests.rig.api import COOKIE, Answer, Fault, FrigateStandin, as_json
+from tests.rig.certificates import Authority, self_signed
+from tests.rig.ports import free_ports
+from tests.rig.worlds import Clock, World
+
+PASSWORD = "correct horse"
+SNAPSHOT = "/api/events/{}/snapshot.jpg"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "world")
+
+
+@pytest.fixture
+def standins(world: World) -> Iterator[Callable[..., FrigateStandin]]:
+    made: list[FrigateStandin] = []
+
+    def make(**options: Any) -> FrigateStandin:
+        made.append(FrigateStandin(world.database, world.clips.parent, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+@pytest.fixture
+def standin(standins: Callable[..., FrigateStandin]) -> FrigateStandin:
+    return standins()
+
+
+@pytest.fixture
+def guarded(standins: Callable[..., FrigateStandin]) -> FrigateStandin:
+    return standins(users={"viewer": PASSWORD})
+
+
+CLIENTS: list[FrigateApi] = []
+
+
+@pytest.fixture(autouse=True)
+def closed_clients() -> Iterator[None]:
+    yield
+    while CLIENTS:
+        CLIENTS.pop().close()
+
+
+def to_close(api: FrigateApi) -> FrigateApi:
+    CLIENTS.append(api)
+    return api
+
+
+def client(standin: FrigateStandin, user: str = "viewer", **options: Any) -> FrigateApi:
+    return to_close(FrigateApi(standin.url, user, lambda: Secret(PASSWORD), **options))
+
+
+# -- the login
+
+
+def test_where_frigate_wants_no_login_none_is_sent(standin: FrigateStandin) -> None:
+    assert client(standin).version().startswith("0.17.2-")
+    assert (standin.logins, len(standin.questions)) == (0, 1)
+
+
+def test_one_login_is_enough_for_all_threads(guarded: FrigateStandin) -> None:
+    api = client(guarded)
+    with ThreadPoolExecutor(8) as pool:
+        assert len({pool.submit(api.version).result() for _ in range(40)}) == 1
+    assert guarded.logins == 1
+
+
+def test_a_session_that_ends_costs_one_new_login(guarded: FrigateStandin) -> None:
+    api = client(guarded)
+    for _ in range(3):
+        api.version()
+        guarded.expire()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: api.version(), range(16)))
+    assert guarded.logins == 4
+
+
+def test_a_cookie_that_frigate_renews_takes_the_place_of_the_old_one(
+    guarded: FrigateStandin,
+) -> None:
+    api = client(guarded)
+    api.version()
+    guarded.sessions = {"renewed"}
+    renewed = {"Set-Cookie": f"{COOKIE}=renewed; HttpOnly; Path=/"}
+    guarded.fail("/api/version", Fault(Answer(body=b"0.17.2-a", headers=renewed)))
+    api.version()
+    assert api.version().startswith("0.17.2-5")
+    assert guarded.logins == 1
+
+
+def test_a_wrong_password_is_tried_again_later_and_later(guarded: FrigateStandin) -> None:
+    clock = Clock()
+    guarded.users = {"viewer": "another"}
+    api = client(guarded, clock=clock)
+    for pause, logins in ((10.0, 1), (20.0, 2), (40.0, 3)):
+        with pytest.raises(ApiError, match="does not accept the password of 'viewer'") as raised:
+            api.version()
+        assert PASSWORD not in str(raised.value)
+        clock.now += pause - 0.1
+        with pytest.raises(ApiError, match="the next try is in 0 s"):
+            api.version()
+        assert guarded.logins == logins
+        clock.now += 0.2
+    guarded.users = {"viewer": PASSWORD}
+    assert api.version()
+
+
+def test_the_password_is_read_anew_for_each_login(guarded: FrigateStandin) -> None:
+    passwords = iter([PASSWORD, "changed"])
+    api = to_close(FrigateApi(guarded.url, "viewer", lambda: Secret(next(passwords))))
+    api.version()
+    guarded.users = {"viewer": "changed"}
+    guarded.expire()
+    assert api.version()
+
+
+def test_after_a_login_that_does_not_help_the_next_one_waits(
+    guarded: FrigateStandin,
+) -> None:
+    api = client(guarded, clock=Clock())
+    guarded.fail("/api/version", Fault(Answer(401)), times=4)
+    with pytest.raises(ApiError, match="accepts the login of 'viewer', and refuses"):
+        api.version()
+    with pytest.raises(ApiError, match="the next try is in 10 s"):
+        api.version()
+    assert guarded.logins == 1
+
+
+def test_without_a_user_the_message_says_what_to_set(guarded: FrigateStandin) -> None:
+    with pytest.raises(ApiError, match="FRIGATE_USER and FRIGATE_PASSWORD, or use port 5000"):
+        client(guarded, user="").version()
+    assert guarded.logins == 0
+
+
+def test_a_redirect_is_not_followed(
+    guarded: FrigateStandin, standins: Callable[..., FrigateStandin]
+) -> None:
+    elsewhere = standins()
+    api = client(guarded)
+    api.version()
+    target = {"Location": f"{elsewhere.url}/api/version"}
+    guarded.fail("/api/version", Fault(Answer(307, headers=target)))
+    with pytest.raises(ApiError, match=f"it redirects to {elsewhere.url}"):
+        api.version()
+    guarded.expire()
+    guarded.fail("/api/login", Fault(Answer(307, headers=target)))
+    with pytest.raises(ApiError, match=r"log in to .*: status 307"):
+        api.version()
+    assert elsewhere.questions == []
+
+
+def test_neither_a_proxy_nor_a_netrc_file_is_used(
+    standin: FrigateStandin, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_ports(1)[0]}")
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    assert client(standin).version()
+    assert "authorization" not in standin.questions[0].headers
+
+
+# -- certificates
+
+
+def secure(standin: FrigateStandin, **environ: str) -> FrigateApi:
+    told = {"FRIGATE_URL": standin.url, "FRIGATE_USER": "viewer", "FRIGATE_PASSWORD": PASSWORD}
+    return to_close(api_of(load(told | environ).companion))
+
+
+@pytest.fixture
+def own(tmp_path: Path, standins: Callable[..., FrigateStandin]) -> tuple[FrigateStandin, str]:
+    """A stand-in with a certificate that it has made itself, and the certificate's fingerprint."""
+    certificate, key = self_signed(tmp_path)
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate.read_text())).hexdigest()
+    return standins(users={"viewer": PASSWORD}, certificate=(certificate, key)), digest
+
+
+def test_a_pinned_certificate_is_accepted(own: tuple[FrigateStandin, str]) -> None:
+    standin, digest = own
+    assert secure(standin, FRIGATE_TLS_FINGERPRINT=digest.upper()).version()
+    assert standin.logins == 1
+    assert fingerprint_of(standin.url) == digest
+
+
+def test_with_another_certificate_than_the_pinned_one_nothing_is_sent(
+    own: tuple[FrigateStandin, str],
+) -> None:
+    standin, digest = own
+    with pytest.raises(ApiError, match=f"has the fingerprint {digest}, not the pinned one"):
+        secure(standin, FRIGATE_TLS_FINGERPRINT="ab" * 32).version()
+    assert standin.questions == []
+
+
+def test_an_unknown_certificate_is_refused_and_the_message_says_what_to_set(
+    own: tuple[FrigateStandin, str],
+) -> None:
+    standin, _ = own
+    with pytest.raises(ApiError, match="Set FRIGATE_TLS_FINGERPRINT"):
+        secure(standin).version()
+    with pytest.raises(ApiError, match="certificate is not accepted"):
+        to_close(FrigateApi(standin.url)).version()
+    assert standin.questions == []
+
+
+def test_a_file_of_certificates_is_trusted_for_their_names_only(
+    own: tuple[FrigateStandin, str], tmp_path: Path
+) -> None:
+    standin, _ = own
+    assert secure(standin, FRIGATE_CA_BUNDLE=str(tmp_path / "cert.pem")).version()
+    stranger = Authority(tmp_path, "stranger").bundle
+    with pytest.raises(ApiError, match="certificate is not accepted"):
+        secure(standin, FRIGATE_CA_BUNDLE=str(stranger)).version()
+    assert standin.logins == 1
+
+
+def test_a_file_that_has_no_certificate_is_told(
+    own: tuple[FrigateStandin, str], tmp_path: Path
+) -> None:
+    with pytest.raises(ApiError, match="read the certificates in"):
+        secure(own[0], FRIGATE_CA_BUNDLE=__file__)
+
+
+def test_any_certificate_is_accepted_only_with_a_warning(
+    own: tuple[FrigateStandin, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    standin, _ = own
+    with caplog.at_level(logging.WARNING):
+        assert secure(standin, FRIGATE_TLS_VERIFY="false").version()
+    [record] = caplog.records
+    assert "FRIGATE_TLS_FINGERPRINT" in record.message and PASSWORD not in record.message
+
+
+# -- JSON answers
+
+
+def test_a_change_is_seen_at_once_although_frigate_repeats_answers_for_seconds(
+    world: World, standin: FrigateStandin
+) -> None:
+    api = client(standin)
+    assert api.json("/api/events") == []
+    event_id = world.event()
+    assert [row["id"] for row in api.json("/api/events")] == [event_id]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"[" * 100_000, b'{"a":', b"9" * 10_000, b"\xff\xfe"]
+)
+def test_what_is_no_json_is_told(standin: FrigateStandin, body: bytes) -> None:
+    standin.fail("/api/events", Fault(Answer(body=body)))
+    with pytest.raises(ApiError, match="the answer is no JSON"):
+        client(standin).json("/api/events")
+
+
+def test_an_answer_that_is_too_large_is_not_read_to_its_end(
+    standin: FrigateStandin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_module, "MOST_JSON", 1000)
+    standin.fail("/api/events", Fault(as_json(["x" * 1000])))
+    with pytest.raises(ApiTooLarge, match="more than 1000 bytes"):
+        client(standin).json("/api/events")
+
+
+def test_a_compressed_answer_is_refused(standin: FrigateStandin) -> None:
+    bomb = Answer(body=b"x", headers={"Content-Encoding": "gzip"})
+    standin.fail("/api/events", Fault(bomb))
+    with pytest.raises(ApiError, match="compressed"):
+        client(standin).json("/api/events")
+
+
+def test_a_refusal_is_told_with_its_status_and_its_words_on_one_line(
+    standin: FrigateStandin,
+) -> None:
+    standin.fail("/api/events", Fault(Answer(500, b"bad\x1b[31m\nthings")))
+    with pytest.raises(ApiStatus, match=r"status 500: bad\?\[31m things") as raised:
+        client(standin).json("/api/events")
+    assert raised.value.status == 500
+
+
+def test_a_server_that_is_no_frigate_is_told(standin: FrigateStandin) -> None:
+    standin.fail("/api/version", Fault(Answer(body=b"<html>nginx")))
+    with pytest.raises(ApiError, match="this is no Frigate: '<html>nginx'"):
+        client(standin).version()
+
+
+def test_a_frigate_that_is_away_is_told() -> None:
+    [port] = free_ports(1)
+    with pytest.raises(ApiError, match=f"ask http://127.0.0.1:{port}/api/version: .*refused"):
+        to_close(FrigateApi(f"http://127.0.0.1:{port}")).version()
+
+
+def test_a_connection_that_frigate_closes_at_the_wrong_moment_costs_no_answer(
+    standin: FrigateStandin,
+) -> None:
+    api = client(standin)
+    standin.fail("/api/version", Fault(cut=1_000))  # it sends all, and closes the connection
+    assert api.version() == api.version()
+    standin.fail("/api/version", Fault(drops=True))
+    assert api.version()
+    standin.fail("/api/version", Fault(drops=True), times=2)
+    with pytest.raises(ApiError, match="disconnected"):
+        api.version()
+
+
+def test_a_silent_frigate_is_waited_for_until_its_time_is_over(standin: FrigateStandin) -> None:
+    standin.fail("/api/version", Fault(hangs=True))
+    with pytest.raises(ApiError, match="timed out"):
+        client(standin, idle=0.2).version()
+
+
+# -- downloads
+
+
+def downloaded(api: FrigateApi, path: str, most: int = 10**9) -> bytes:
+    file = io.BytesIO()
+    assert api.download(path, file, most) == len(file.getvalue())
+    return file.getvalue()
+
+
+def test_a_file_is_downloaded_as_it_is(world: World, standin: FrigateStandin) -> None:
+    event_id = world.event()
+    assert downloaded(client(standin), SNAPSHOT.format(event_id)) == world.pictures[event_id]
+
+
+def test_a_file_that_frigate_does_not_have_is_missing(standin: FrigateStandin) -> None:
+    with pytest.raises(FileNotFoundError, match="Event not found"):
+        downloaded(client(standin), SNAPSHOT.format("1.0-nosuch"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Fault(Answer(500, b"oops")), "status 500: oops"),
+        (Fault(Answer(503)), "status 503"),
+        (Fault(cut=100), "without sending complete message body"),
+        (Fault(hangs=True), "timed out"),
+        (Fault(cut=100, hangs=True), "timed out"),
+    ],
+)
+def test_a_file_that_frigate_cannot_give_is_told(
+    world: World, standin: FrigateStandin, fault: Fault, words: str
+) -> None:
+    path = SNAPSHOT.format(world.event())
+    standin.fail("snapshot.jpg", fault)
+    api = client(standin, idle=0.2)
+    with pytest.raises(DownloadError, match=words):
+        downloaded(api, path)
+    assert downloaded(api, path), "the next try succeeds"
+
+
+def test_a_file_that_is_too_large_is_not_downloaded_to_its_end(
+    world: World, standin: FrigateStandin
+) -> None:
+    event_id = world.event()
+    size = len(world.pictures[event_id])
+    path = SNAPSHOT.format(event_id)
+    assert downloaded(client(standin), path, most=size)
+    with pytest.raises(DownloadTooLarge, match=f"more than {size - 1} bytes"):
+        downloaded(client(standin), path, most=size - 1)
+
+
+def test_a_file_that_trickles_is_given_up(world: World, standin: FrigateStandin) -> None:
+    seconds = itertools.count(step=400)
+    with pytest.raises(DownloadError, match="takes more than 600 s"):
+        downloaded(
+            client(standin, clock=lambda: float(next(seconds) * 2)), SNAPSHOT.format(world.event())
+        )
+
+
+def test_after_a_stop_no_file_is_downloaded(world: World, standin: FrigateStandin) -> None:
+    api = client(standin)
+    api.stop()
+    with pytest.raises(DownloadError, match="the mirror stops"):
+        downloaded(api, SNAPSHOT.format(world.event()))
+
+
+def test_a_login_is_also_made_for_a_file(world: World, guarded: FrigateStandin) -> None:
+    event_id = world.event()
+    assert downloaded(client(guarded), SNAPSHOT.format(event_id)) == world.pictures[event_id]
+    assert guarded.logins == 1

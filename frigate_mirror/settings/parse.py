@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from frigate_mirror.keys import template, zone
 
@@ -234,17 +234,26 @@ def storage_class(text: str) -> str:
     return text
 
 
-def endpoint(text: str) -> str:
-    if not text:
-        return text
+def _split(text: str) -> SplitResult:
+    """Returns the parts of an address. Raises ValueError if it has a login, or a port that is
+    none."""
     if "@" in text:
         raise ValueError("an address must not hold a user or password")
     try:
         parts = urlsplit(text)
         port_is_a_number = parts.port is None or parts.port > 0
     except ValueError:
-        raise ValueError(f"{text!r} is not an address") from None
-    if parts.scheme not in ("http", "https") or not port_is_a_number or not text.isprintable():
+        port_is_a_number = False
+    if not port_is_a_number:
+        raise ValueError(f"{text!r} is not an address")
+    return parts
+
+
+def endpoint(text: str) -> str:
+    if not text:
+        return text
+    parts = _split(text)
+    if parts.scheme not in ("http", "https") or not text.isprintable():
         raise ValueError(f"{text!r} is not an address such as https://s3.example.com:9000")
     if not _HOST.fullmatch(parts.hostname or ""):
         raise ValueError(f"{text!r}: a host's name has letters, digits and hyphens between dots")
@@ -259,16 +268,10 @@ def address(text: str) -> str:
     """An address of a web server, with or without a path."""
     if not text:
         return text
-    if "@" in text:
-        raise ValueError("an address must not hold a user or password")
-    try:
-        parts = urlsplit(text)
-        port_is_a_number = parts.port is None or parts.port > 0
-    except ValueError:
-        raise ValueError(f"{text!r} is not an address") from None
+    parts = _split(text)
     # Names of services in a compose file may have underscores, which names of hosts do not have.
     host = (parts.hostname or "").replace("_", "-")
-    if parts.scheme not in ("http", "https") or not port_is_a_number or not _HOST.fullmatch(host):
+    if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host):
         raise ValueError(f"{text!r} is not an address such as http://frigate:5000")
     if parts.query or parts.fragment or not re.fullmatch(r"[\x21-\x7e]*", text):
         raise ValueError(f"{text!r} must end after the host, the port and a path")

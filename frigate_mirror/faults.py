@@ -46,6 +46,10 @@ class Troubles:
             log.warning("S3 snapshot mirror: %s", trouble)
         self._now[name] = trouble
 
+    def noted(self, name: str) -> bool:
+        """Returns whether something is wrong with `name` at the moment."""
+        return bool(self._now.get(name))
+
     def all(self) -> list[str]:
         # The copy guards against another thread that notes something meanwhile.
         return [trouble for trouble in list(self._now.values()) if trouble]

@@ -19,6 +19,7 @@ log = logging.getLogger("frigate_s3")
 LOOK_EVERY = 1.0  # seconds
 HOUR, DAY = 3_600.0, 86_400.0
 SELECT_EVERY = 600.0  # seconds
+AGAIN = 10.0  # seconds after a sweep; then there is another one if the catalog has failed
 COMPARE_EVERY = 600.0
 HOLD_EVERY = 60.0
 MADE_AT_ONCE = 50  # bulk files between two looks at the other tasks
@@ -52,6 +53,7 @@ class Sweep(Part):
         self._changes = changes
         self._stopped = False
         self._asked = False
+        self._again_at = 0.0
         self._troubles = troubles
         self._clock = clock
 
@@ -73,8 +75,10 @@ class Sweep(Part):
         self._asked = True
 
     def catch_up(self) -> None:
-        """Sweeps if somebody has asked for it since the last sweep."""
-        if self._asked:
+        """Sweeps if somebody has asked for it since the last sweep, and soon after the catalog has
+        failed, so that the trouble ends with its cause and nothing waits for the next sweep."""
+        failed = self._troubles.noted("database") and time.monotonic() >= self._again_at
+        if self._asked or failed:
             self.sweep()
 
     def sweep(self) -> None:
@@ -82,6 +86,7 @@ class Sweep(Part):
         files that the recorder has changed. Each step runs even if another fails, so that files are
         held while the ledger cannot be written."""
         self._asked = False
+        self._again_at = time.monotonic() + AGAIN
         now, sound = self._clock(), True
         for step in (self._mend_clock, self._hold, self._compare, self._look_for_changes):
             try:

@@ -59,7 +59,7 @@ def short(name: str) -> Fault:
 @pytest.mark.parametrize(
     "names",
     ["503 SlowDown", "success answer lost", "kill -9 at random moments",
-     "connection reset + Frigate killed", "ffmpeg does anything"],
+     "connection reset + Frigate killed", "ffmpeg does anything", "rclone killed"],
 )  # fmt: skip
 def test_all_that_was_offered_arrives_once_whatever_happened(lab: Lab, names: str) -> None:
     outcome = run(lab, [short(name) for name in names.split(" + ")], f"1:1:{names}")

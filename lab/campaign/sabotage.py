@@ -24,6 +24,7 @@ UPLOADER, LEDGER, MIRROR, DATABASE, SNAPSHOTS, FILES, INTAKE, SWEEP, SPOOL, FOLD
 )  # fmt: skip
 EVENTS = "frigate_mirror/frigate/events.py"
 HOOK, DIRECT = "frigate_s3_patcher.py", "frigate_mirror/sinks/s3/direct.py"
+MQTT = "frigate_mirror/sources/mqtt.py"
 LEFT_OUT = (".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "vendor")
 KILLS, LOST = "kill -9 at random moments", "success answer lost"
 
@@ -258,6 +259,27 @@ TABLE = (
          "SET acknowledged = 1 WHERE", "SET acknowledged = acknowledged WHERE",
          "spool full while retention takes pictures",
          "refused for good, then acknowledged or tried again"),
+    # -- the companion
+    _one("a clip of the API is not measured", "frigate_mirror/frigate/remote_clips.py",
+         "            if movie.duration >= planned - TOLERANCE:\n", "            if True:\n",
+         "clips cut short"),
+    _one("all companions ask for a clip in the same words",
+         "frigate_mirror/frigate/remote_clips.py",
+         "EARLIER = 0.01 ", "EARLIER = 0.0 ",
+         "three companions ask for clips at the same time"),
+    Sabotage("the companion does not catch up when the broker is back", (
+        (MQTT, '        client.publish(self._available, "online", 1, retain=True)\n'
+               "        self._catch_up()\n",
+         '        client.publish(self._available, "online", 1, retain=True)\n'),
+        (MQTT, "            self._acknowledge(message)\n            self._catch_up()\n",
+         "            self._acknowledge(message)\n"),
+    ), ("broker killed",)),
+    _one("the companion does not read the end of an event", MQTT,
+         '[after["id"]] if document["type"] == "end" else []', "[]",
+         "three companions, undisturbed"),
+    _one("an rclone that hangs is waited for", "frigate_mirror/sinks/rclone/daemon.py",
+         "    silence: float = 20\n", "    silence: float = 1e6\n",
+         "rclone hangs"),
     # -- the hook
     _one("the hook keeps every id in memory", HOOK,
          "        if self._writing < 0:\n            return\n",

@@ -158,16 +158,20 @@ def _any_answer(world: CompanionWorld) -> None:
 
 
 def _short_clips(world: CompanionWorld) -> None:
-    """Lets Frigate send the next clips as it does when its ffmpeg ends early: the answer is whole,
-    and the clip is not."""
-    for share in world.rng.choices((0.0, 0.3, 0.6, 0.95), k=world.rng.randint(1, 3)):
+    """Lets Frigate send the next clips as it does when its ffmpeg ends early: the answer and each
+    of its boxes are whole, and the end of the clip is missing."""
+    for share in world.rng.choices((0.0, 0.3, 0.6, 0.8), k=world.rng.randint(1, 3)):
         cut = functools.partial(_first, share)
         world.api.fail("clip.mp4", ApiFault(alter=cut))
     world.event()
 
 
 def _first(share: float, body: bytes) -> bytes:
-    return body[: int(len(body) * share)]
+    """Returns such a share of a fragmented mp4, which ends after a whole box."""
+    ends = [0]
+    while ends[-1] + 8 <= len(body):
+        ends.append(ends[-1] + int.from_bytes(body[ends[-1] : ends[-1] + 4]))
+    return body[: max(end for end in ends if end <= len(body) * share)]
 
 
 def _hanging_files(world: CompanionWorld) -> None:

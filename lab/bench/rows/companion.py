@@ -160,7 +160,7 @@ def _curl(frigate: Frigate, room: Path) -> float:
         for address, ending in frigate.addresses(event)
     ]
     (room / "curl.conf").write_text("".join(lines))
-    return measured(["curl", "--silent", "--fail", f"--config={room}/curl.conf"], room).took
+    return measured(["curl", "--silent", "--fail", "--config", f"{room}/curl.conf"], room).took
 
 
 def _script(frigate: Frigate, remote: Remote, room: Path) -> float:

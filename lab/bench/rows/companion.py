@@ -194,7 +194,7 @@ def _latency(lab: Lab, frigate: Frigate, remote: Remote, room: Path) -> Iterator
             companion.wait_for(len(frigate.events), 0)
             for number in range(count):
                 time.sleep(rng.uniform(0.3, 0.7))
-                event = frigate.happen(70_000_000 + number, rng)
+                event = frigate.happen(10_000_000 + number, rng)
                 client.publish("frigate/events", _end_of(event), 1).wait_for_publish(10)
                 began = time.monotonic()
                 for ending, seconds in found.items():

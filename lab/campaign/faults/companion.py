@@ -167,11 +167,14 @@ def _short_clips(world: CompanionWorld) -> None:
 
 
 def _first(share: float, body: bytes) -> bytes:
-    """Returns such a share of a fragmented mp4, which ends after a whole box."""
-    ends = [0]
-    while ends[-1] + 8 <= len(body):
-        ends.append(ends[-1] + int.from_bytes(body[ends[-1] : ends[-1] + 4]))
-    return body[: max(end for end in ends if end <= len(body) * share)]
+    """Returns such a share of a fragmented mp4, which ends after the pictures of a fragment."""
+    end, at = 0, 0
+    while at + 8 <= len(body) * share:
+        after = at + int.from_bytes(body[at : at + 4])
+        if body[at + 4 : at + 8] == b"mdat" and after <= len(body) * share:
+            end = after
+        at = after
+    return body[:end]
 
 
 def _hanging_files(world: CompanionWorld) -> None:

@@ -110,8 +110,8 @@ def _in_short(made: Made) -> str:
 - Of {offered:,} snapshots, {missing:,} were missing or wrong in the bucket at the end.
 - After the end of a fault, everything was in the bucket again within {usual}.
 - The page is about the mirror inside Frigate, and in the group `companion` beside it, with a
-  stand-in for Frigate, with SeaweedFS as the bucket, and with rclone to a disk and to WebDAV, all on
-  one machine. It says nothing about months of use, or about other services.
+  stand-in for Frigate, with SeaweedFS as the bucket, and with rclone to a disk and to WebDAV, all
+  on one machine. It says nothing about months of use, or about other services.
 - Repeat it with `make campaign`; a run that fails is printed, and this page then stays as it is.
 """
 

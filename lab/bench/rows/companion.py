@@ -195,8 +195,8 @@ def _latency(lab: Lab, frigate: Frigate, remote: Remote, room: Path) -> Iterator
             for number in range(count):
                 time.sleep(rng.uniform(0.3, 0.7))
                 event = frigate.happen(10_000_000 + number, rng)
-                client.publish("frigate/events", _end_of(event), 1).wait_for_publish(10)
                 began = time.monotonic()
+                client.publish("frigate/events", _end_of(event), 1)
                 for ending, seconds in found.items():
                     path = _path_of(remote, event, ending)
                     wait_until(path.exists, 30, str(path), 0.001)

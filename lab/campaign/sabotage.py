@@ -276,9 +276,6 @@ TABLE = (
     _one("the companion does not read the end of an event", MQTT,
          '[after["id"]] if document["type"] == "end" else []', "[]",
          "three companions, undisturbed"),
-    _one("an rclone that hangs is waited for", "frigate_mirror/sinks/rclone/daemon.py",
-         "    silence: float = 20\n", "    silence: float = 1e6\n",
-         "rclone hangs"),
     # -- the hook
     _one("the hook keeps every id in memory", HOOK,
          "        if self._writing < 0:\n            return\n",

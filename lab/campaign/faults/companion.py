@@ -357,7 +357,8 @@ FAULTS: tuple[Fault, ...] = (
     # -- rclone and what it leads to
     _fault("rclone killed", *RCLONE, strike=_act(_signal_rclones(signal.SIGKILL)), strikes=10,
            pause=(0.3, 1.5), after=_act(_all_healthy)),
-    _fault("rclone hangs", *RCLONE, strike=_act(_signal_rclones(signal.SIGSTOP)), strikes=1,
+    _fault("rclone hangs", *RCLONE, strike=_act(_signal_rclones(signal.SIGSTOP)), strikes=2,
+           pause=(3.0, 5.0),
            lasts=(22.0, 26.0), after=_act(_all_healthy)),
     _fault(
         "remote full",

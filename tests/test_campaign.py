@@ -25,6 +25,7 @@ from frigate_mirror.frigate import kinds as kinds_of_files
 from frigate_mirror.keys import content_type
 from lab.campaign import __main__ as command
 from lab.campaign import coverage, events, mounts, prove, report
+from lab.campaign.destinations import Folder, Looks
 from lab.campaign.events import Event
 from lab.campaign.faults import Fault, by_name, groups
 from lab.campaign.faults.child import KILLS
@@ -37,6 +38,7 @@ from lab.campaign.sabotage import TABLE, Sabotage, broken_copy, broken_files, is
 from lab.campaign.sets import SetOracle
 from tests.rig import ROOT, ffmpeg, processes
 from tests.rig.servers import Bucket, SeaweedFS
+from tests.rig.waiting import until
 from tests.test_kinds import ENDED, START, Recorder
 
 SHORT = {"lasts": (0.2, 0.5), "bound": 20.0}
@@ -59,7 +61,7 @@ def short(name: str) -> Fault:
 @pytest.mark.parametrize(
     "names",
     ["503 SlowDown", "success answer lost", "kill -9 at random moments",
-     "connection reset + Frigate killed", "ffmpeg does anything"],
+     "connection reset + Frigate killed", "ffmpeg does anything", "rclone killed"],
 )  # fmt: skip
 def test_all_that_was_offered_arrives_once_whatever_happened(lab: Lab, names: str) -> None:
     outcome = run(lab, [short(name) for name in names.split(" + ")], f"1:1:{names}")
@@ -316,6 +318,18 @@ def clip(document: dict[str, Any]) -> dict[str, Any]:
     [found] = [one for one in document["files"] if one["kind"] == "clip"]
     file: dict[str, Any] = found
     return file
+
+
+def test_a_file_that_was_once_shorter_at_a_destination_is_noticed(tmp_path: Path) -> None:
+    place = Folder(tmp_path)
+    place.put("garage/whole.jpg", b"whole")
+    place.put("garage/short.jpg", b"sho")
+    looks = Looks(place)
+    looks.start()
+    until(lambda: len(looks.smallest) == 2)
+    looks.stop()
+    place.put("garage/short.jpg", b"short")
+    assert looks.short() == {"garage/short.jpg"}
 
 
 def test_pictures_are_whole_and_none_is_like_another() -> None:

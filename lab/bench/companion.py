@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from lab.bench.house import Event, House
@@ -168,8 +168,9 @@ class Companion:
 
         def complete() -> bool:
             for path in self._remote.folder.rglob("*.json"):
-                if path not in done and json.loads(path.read_bytes())["complete"]:
-                    done.add(path)
+                with suppress(ValueError):  # it is just being replaced
+                    if path not in done and json.loads(path.read_bytes())["complete"]:
+                        done.add(path)
             return len(done) >= events
 
         wait_until(complete, within, self._tail(), 0.25)

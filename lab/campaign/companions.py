@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence, Set
 from pathlib import Path
 
 from lab.campaign.announcer import Announcer
-from lab.campaign.destinations import LOCAL, S3, WEBDAV, Local, Looks, WebDav
+from lab.campaign.destinations import LOCAL, S3, Local, Looks, WebDav
 from lab.campaign.events import Event
 from lab.campaign.lab import Lab
 from lab.campaign.oracle import Oracle, Place, Verdict
@@ -263,10 +263,11 @@ class CompanionWorld(World):
         self._judge_looks()
 
     def _judge_looks(self) -> None:
-        """Complains of files that were shorter once. A WebDAV server shows a file while it still
-        arrives, so there only the names that the metadata lists would count."""
+        """Complains of files that were shorter once."""
         for name, looks in self._looks.items():
-            if name != WEBDAV and (short := looks.short()):
+            if not looks.is_alive():
+                self.complaints.append(f"{name}: nobody looks any more")
+            if short := looks.short():
                 self.complaints.append(f"{name}: shorter at a look: {' '.join(sorted(short)[:3])}")
 
     def close(self) -> None:

@@ -6,8 +6,10 @@ bucket with a client of its own, and into a folder on the disk.
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +96,14 @@ class WebDav(Folder):
 class Looks(threading.Thread):
     """Looks at a destination again and again, and notes how small each file has ever been.
 
-    The metadata is left out: it is written anew, and then may be shorter than before."""
+    The metadata is left out: it is written anew, and then may be shorter than before. A WebDAV
+    server shows a file while it still arrives, so there a file counts from when the metadata of its
+    event says that all files are there."""
 
     def __init__(self, place: Place) -> None:
         super().__init__(name="looks", daemon=True)
         self._place = place
+        self._only_listed = isinstance(place, WebDav)
         self._stopped = threading.Event()
         self.smallest: dict[str, int] = {}
 
@@ -113,9 +118,20 @@ class Looks(threading.Thread):
     def short(self) -> Set[str]:
         """Returns the files that have once been there and were shorter than they are now."""
         now = self._place.sizes()
-        return {key for key, size in self.smallest.items() if size < now.get(key, 0)}
+        return {key for key, size in dict(self.smallest).items() if size < now.get(key, 0)}
 
     def _look(self) -> None:
+        # What the metadata lists was there before it, so the sizes must be newer.
+        listed = set(self._listed(self._place.keys())) if self._only_listed else None
         for key, size in self._place.sizes().items():
-            if not key.endswith(".json"):
+            if not key.endswith(".json") and (listed is None or key in listed):
                 self.smallest[key] = min(size, self.smallest.get(key, size))
+
+    def _listed(self, keys: Iterable[str]) -> Iterator[str]:
+        """Yields the files of which complete metadata has told."""
+        for key in keys:
+            if key.endswith(".json"):
+                with suppress(OSError, ValueError):  # it is just being replaced
+                    document = json.loads(self._place.get(key))
+                    if document["complete"]:
+                        yield from (one["key"] for one in document["files"])

@@ -26,7 +26,8 @@ INTRO = """
 `make campaign` writes this page; do not edit it. Each run has its own stand-in for Frigate with the
 mirror, and its own bucket on a real S3 server (SeaweedFS). The run injects a fault while events
 happen. At its end an independent oracle compares the objects in the bucket with the snapshots that
-the stand-in wrote, byte for byte.
+the stand-in wrote, byte for byte. In the group `companion`, each companion has a destination of its
+own, where the oracle looks at all files of an event.
 
 - *offered*: the events whose row was committed with a snapshot. The stand-in's retention deletes a
   snapshot only after the mirror has had a fair chance to see it.
@@ -108,8 +109,9 @@ def _in_short(made: Made) -> str:
   processes, cut lines, filled disks, damaged files, set clocks, and let the service fail.
 - Of {offered:,} snapshots, {missing:,} were missing or wrong in the bucket at the end.
 - After the end of a fault, everything was in the bucket again within {usual}.
-- The page is about the mirror inside Frigate, with a stand-in for Frigate and with SeaweedFS as the
-  bucket, all on one machine. It says nothing about months of use, or about other services.
+- The page is about the mirror inside Frigate, and in the group `companion` beside it, with a
+  stand-in for Frigate, with SeaweedFS as the bucket, and with rclone to a disk and to WebDAV, all
+  on one machine. It says nothing about months of use, or about other services.
 - Repeat it with `make campaign`; a run that fails is printed, and this page then stays as it is.
 """
 

@@ -24,6 +24,7 @@ UPLOADER, LEDGER, MIRROR, DATABASE, SNAPSHOTS, FILES, INTAKE, SWEEP, SPOOL, FOLD
 )  # fmt: skip
 EVENTS = "frigate_mirror/frigate/events.py"
 HOOK, DIRECT = "frigate_s3_patcher.py", "frigate_mirror/sinks/s3/direct.py"
+MQTT, EVENTS = "frigate_mirror/sources/mqtt.py", "frigate_mirror/frigate/events.py"
 LEFT_OUT = (".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "vendor")
 KILLS, LOST = "kill -9 at random moments", "success answer lost"
 
@@ -258,6 +259,23 @@ TABLE = (
          "SET acknowledged = 1 WHERE", "SET acknowledged = acknowledged WHERE",
          "spool full while retention takes pictures",
          "refused for good, then acknowledged or tried again"),
+    # -- the companion
+    _one("a clip of the API is not measured", "frigate_mirror/frigate/remote_clips.py",
+         "            if movie.duration >= planned - TOLERANCE:\n", "            if True:\n",
+         "clips cut short"),
+    _one("all companions ask for a clip in the same words",
+         "frigate_mirror/frigate/remote_clips.py",
+         "EARLIER = 0.01 ", "EARLIER = 0.0 ",
+         "three companions ask for clips at the same time"),
+    Sabotage("the companion does not catch up when the broker is back", (
+        (MQTT, "        self._catch_up()  # from now on no message is missed; "
+               "before, some may have been\n", ""),
+        (MQTT, "            self._acknowledge(message)\n            self._catch_up()\n",
+         "            self._acknowledge(message)\n"),
+    ), ("broker killed",)),
+    _one("the companion does not read the end of an event", MQTT,
+         '[after["id"]] if document["type"] == "end" else []', "[]",
+         "three companions, undisturbed"),
     # -- the hook
     _one("the hook keeps every id in memory", HOOK,
          "        if self._writing < 0:\n            return\n",

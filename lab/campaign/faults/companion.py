@@ -158,16 +158,23 @@ def _any_answer(world: CompanionWorld) -> None:
 
 
 def _short_clips(world: CompanionWorld) -> None:
-    """Lets Frigate send the next clips as it does when its ffmpeg ends early: the answer is whole,
-    and the clip is not."""
-    for share in world.rng.choices((0.0, 0.3, 0.6, 0.95), k=world.rng.randint(1, 3)):
+    """Lets Frigate send the next clips as it does when its ffmpeg ends early: the answer and each
+    of its boxes are whole, and the end of the clip is missing."""
+    for share in world.rng.choices((0.0, 0.3, 0.6, 0.8), k=world.rng.randint(1, 3)):
         cut = functools.partial(_first, share)
         world.api.fail("clip.mp4", ApiFault(alter=cut))
     world.event()
 
 
 def _first(share: float, body: bytes) -> bytes:
-    return body[: int(len(body) * share)]
+    """Returns such a share of a fragmented mp4, which ends after the pictures of a fragment."""
+    end, at = 0, 0
+    while at + 8 <= len(body) * share:
+        after = at + int.from_bytes(body[at : at + 4])
+        if body[at + 4 : at + 8] == b"mdat" and after <= len(body) * share:
+            end = after
+        at = after
+    return body[:end]
 
 
 def _hanging_files(world: CompanionWorld) -> None:
@@ -350,7 +357,8 @@ FAULTS: tuple[Fault, ...] = (
     # -- rclone and what it leads to
     _fault("rclone killed", *RCLONE, strike=_act(_signal_rclones(signal.SIGKILL)), strikes=10,
            pause=(0.3, 1.5), after=_act(_all_healthy)),
-    _fault("rclone hangs", *RCLONE, strike=_act(_signal_rclones(signal.SIGSTOP)), strikes=1,
+    _fault("rclone hangs", *RCLONE, strike=_act(_signal_rclones(signal.SIGSTOP)), strikes=2,
+           pause=(3.0, 5.0),
            lasts=(22.0, 26.0), after=_act(_all_healthy)),
     _fault(
         "remote full",

@@ -375,12 +375,12 @@ class Intake(Generic[S]):
         if self._followers:
             self._to_follow.update(map(subject_of, artifact_ids))
 
-    def follow(self) -> None:
-        """Looks again at files that describe others of their subject. After a start it begins with
-        those whose others may have been uploaded before a crash. Raises CatalogError and
-        LedgerError."""
+    def follow(self) -> bool:
+        """Looks again at files that describe others of their subject, of FILES_AT_ONCE subjects.
+        After a start it begins with those whose others may have been uploaded before a crash.
+        Returns whether more subjects wait. Raises CatalogError and LedgerError."""
         if not self._followers:
-            return
+            return False
         if not self._followed:
             self._to_follow.update(map(subject_of, self._ledger.unfinished()))
             self._followed = True
@@ -396,6 +396,7 @@ class Intake(Generic[S]):
         except (CatalogError, LedgerError):
             self._to_follow.update(subjects)
             raise
+        return bool(self._to_follow)
 
     def _renew(self, artifact_ids: Iterable[str]) -> None:
         """Brings held files that describe others up to date, of subjects that the catalog does not

@@ -22,7 +22,7 @@ SELECT_EVERY = 600.0  # seconds
 AGAIN = 10.0  # seconds after a sweep; then there is another one if the catalog has failed
 COMPARE_EVERY = 600.0
 HOLD_EVERY = 60.0
-MADE_AT_ONCE = 50  # bulk files between two looks at the other tasks
+MADE_AT_ONCE = 50  # bulk files, or pages of documents, between two looks at the other tasks
 CHANGES_AT_ONCE = 10_000  # subjects of the last hour that one sweep compares with their uploads
 
 
@@ -108,7 +108,9 @@ class Sweep(Part):
     def follow(self) -> None:
         """Looks again at files that describe others."""
         try:
-            self._intake.follow()
+            for _ in range(MADE_AT_ONCE):
+                if not self._intake.follow():
+                    return
         except (CatalogError, LedgerError) as error:
             self._troubles.note_error(error)
 

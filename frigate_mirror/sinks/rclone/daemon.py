@@ -22,6 +22,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,6 +192,8 @@ class Process:
         patience: Patience,
     ) -> None:
         self._descriptor: int | None = None
+        self._idle: deque[_Connection] = deque()
+        self._ended = False
         self._folder = _private_folder()
         self._socket = f"{self._folder}/rc"
         become = [sys.executable, "-IS", "-c", _BECOME, str(os.getpid())]
@@ -209,6 +212,7 @@ class Process:
         started.wait()
 
     def __del__(self) -> None:
+        self._close_idle()
         if self._descriptor is not None:
             os.close(self._descriptor)
 
@@ -248,6 +252,7 @@ class Process:
     def end(self) -> None:
         """Asks rclone to end, so that it can remove what it has stored in part, and kills it if it
         does not."""
+        self._close_idle()
         if self._popen is not None:
             self._popen.terminate()
             try:
@@ -296,16 +301,17 @@ class Process:
     def _exchange(self, command: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Makes a request. An upload may take hours, so rclone is asked now and then whether it is
         still alive. Raises RcloneError, TimeoutError if it is not, OSError and HTTPException."""
-        connection = self._request(command, parameters)
+        connection, stays = self._request(command, parameters), False
         try:
             while not select.select([connection.sock], [], [], self._patience.silence)[0]:
                 self._check_alive()
             answer = connection.getresponse()
             found = json.loads(answer.read())
+            stays = not answer.will_close
         except ValueError as error:
             raise http.client.HTTPException("no JSON") from error
         finally:
-            connection.close()
+            self._put_back(connection, stays)
         if answer.status != 200:
             # The answer also has the request, which is left out: it may contain a secret.
             raise RcloneError(str(found.get("error", answer.reason)))
@@ -320,7 +326,7 @@ class Process:
             connection.close()
 
     def _request(self, command: str, parameters: Mapping[str, Any]) -> _Connection:
-        connection = _Connection(self._socket, self._patience.silence)
+        connection = self._connection()
         headers = {
             "Authorization": f"Basic {self._authorization}",
             "Content-Type": "application/json",
@@ -331,6 +337,28 @@ class Process:
             connection.close()
             raise
         return connection
+
+    def _connection(self) -> _Connection:
+        """Returns a connection that an earlier request has left open, or a new one."""
+        with suppress(IndexError):
+            while True:
+                idle = self._idle.pop()
+                if not select.select([idle.sock], [], [], 0)[0]:
+                    return idle
+                idle.close()  # rclone has closed it
+        return _Connection(self._socket, self._patience.silence)
+
+    def _close_idle(self) -> None:
+        self._ended = True
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
+
+    def _put_back(self, connection: _Connection, stays: bool) -> None:
+        if stays and not self._ended:
+            self._idle.append(connection)
+        else:
+            connection.close()
 
 
 class _Connection(http.client.HTTPConnection):

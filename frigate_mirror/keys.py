@@ -55,7 +55,7 @@ FIELDS = {
 }
 """What a template may have besides `{prefix}`, each as a regular expression of its value."""
 _ENDING = re.compile(f"(?:{FIELDS['kind_ending']})$")
-_USUAL_ID = r"\d{1,12}\.\d{1,12}-[0-9a-z]{1,24}"  # as Frigate's; others come second, they fit nearly all
+_USUAL_ID = r"\d{1,12}\.\d{1,12}-[0-9a-z]{1,24}"  # as Frigate's; others fit nearly all
 _LITERAL = re.compile(r"[0-9A-Za-z _.@+=~()/-]*")
 _NO_LABEL = "unknown"
 _LATEST = 32_503_680_000  # the year 3000; a later time is a fault in the data

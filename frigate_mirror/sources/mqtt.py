@@ -50,6 +50,7 @@ APART = 0.1  # seconds between two answers of `ids`, so that a flood asks Frigat
 PAUSES = (0.5, 2.0)  # seconds; at the message of its end, Frigate may not know the end itself
 RETRY = 10.0  # seconds until ids are offered again that could not be looked at
 PATIENCE = 60.0  # seconds for which the broker may be away before that is a trouble
+GOODBYE = 1.0  # seconds for the last words
 OWN = "frigate_mirror"  # begins our own topics
 
 
@@ -290,8 +291,10 @@ class Mqtt(Part):
         with suppress(RuntimeError, ValueError):  # the connection may end at this moment
             if self._up:
                 told = self._client.publish(self._available, "offline", 1, retain=True)
-                told.wait_for_publish(1.0)
+                told.wait_for_publish(GOODBYE)
         self._client.disconnect()
+        if self._thread.is_alive():
+            self._thread.join(GOODBYE)
 
 
 TOPICS = ("events", "reviews", "available")

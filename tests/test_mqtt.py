@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -306,8 +308,62 @@ def test_a_broker_with_tls_and_a_login_is_heard_and_a_wrong_password_is_told() -
         wrong = Ear(broker, password="wrong")
         wrong.source.start()
         wrong.now += 2 * mqtt.PATIENCE
-        until(lambda: "is away" in " ".join(wrong.source.troubles()))
+        until(lambda: "after a wrong user or password" in " ".join(wrong.source.troubles()))
         wrong.source.finish()
+
+
+def away(environ: Mapping[str, str], words: str) -> None:
+    """Waits until a source with these settings says with these words why the broker is away."""
+    clock = iter([0.0])
+    source = Mqtt(
+        settings.load(environ).mqtt,
+        "ear",
+        lacks=lambda ids: ids,
+        catch_up=lambda: None,
+        clock=lambda: next(clock, 2 * mqtt.PATIENCE),
+    )
+    source.start()
+    until(lambda: words in " ".join(source.troubles()))
+    source.finish()
+    until(lambda: all(thread.name != "mqtt" for thread in threading.enumerate()))
+
+
+# paho does not close the socket of a handshake that has failed.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_certificate_that_is_not_trusted_is_told() -> None:
+    with Broker(tls=True) as broker:
+        away(broker.environ | {"MQTT_CA_BUNDLE": ""}, "certificate verify failed")
+
+
+def test_a_name_that_nothing_has_is_told() -> None:
+    away({"MQTT_HOST": "nothing.invalid"}, "no connection: [Errno -")
+
+
+def test_a_broker_that_says_why_it_refuses_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        seen = []
+
+        def refuse() -> None:
+            with suppress(OSError):  # the test has closed the server
+                while True:
+                    with server.accept()[0] as connection:
+                        connection.recv(1_000)
+                        connection.sendall(b"\x20\x02\x00\x05")  # CONNACK: not authorized
+                        seen.append(connection.recv(1_000))
+
+        threading.Thread(target=refuse, daemon=True).start()
+        host, port = server.getsockname()
+        environ = {"MQTT_HOST": host, "MQTT_PORT": str(port)}
+        away(environ, "it refuses the connection: Not authorized")
+        source = Mqtt(settings.load(environ).mqtt, "ear", lacks=lambda ids: ids,
+                      catch_up=lambda: None)  # fmt: skip
+        caplog.clear()
+        source.start()
+        until(lambda: len(seen) > 2)
+        source.finish()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"S3 MQTT: broker {host}:{port}: it refuses the connection: Not authorized"
+    ]
 
 
 def test_others_see_whether_the_companion_is_there(broker: Broker, ear: Ear) -> None:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 import logging
 import ssl
+import sys
 import threading
 import time
 from collections import deque
@@ -106,7 +107,7 @@ class Mqtt(Part):
         self._arrived = threading.Condition()
         self._hints: dict[str, Hint] = {}
         self._answered = -APART
-        self._up = False
+        self._up = self._spoke = False
         self._since = clock()
         self._why = "it has not answered yet"
         self._refused: list[str] = []
@@ -217,6 +218,7 @@ class Mqtt(Part):
     def _on_connect(
         self, client: paho.Client, _: Any, flags: Any, reason: ReasonCode, *__: Any
     ) -> None:
+        self._spoke = True
         if reason.is_failure:
             self._note_away(f"it refuses the connection: {reason}")
             return
@@ -228,11 +230,21 @@ class Mqtt(Part):
         client.publish(self._available, "online", 1, retain=True)
 
     def _on_connect_fail(self, *_: Any) -> None:
-        self._note_away("it does not answer")
+        # paho handles the error while it calls this, and tells it in no other way.
+        error = sys.exception()
+        self._note_away(f"no connection: {error or 'it does not answer'}")
 
     def _on_disconnect(self, client: Any, _: Any, flags: Any, reason: ReasonCode, *__: Any) -> None:
-        if not self._stopped:
+        spoke, self._spoke = self._spoke, False
+        if self._stopped:
+            return
+        if self._up:
             self._note_away(f"the connection has ended: {reason}")
+        elif not spoke:  # otherwise it has said why it refuses
+            self._note_away(
+                "it ends the connection without an answer, as some brokers do after a wrong user "
+                "or password"
+            )
 
     def _on_subscribe(
         self, client: Any, _: Any, number: int, reasons: list[ReasonCode], *__: Any

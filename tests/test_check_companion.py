@@ -247,6 +247,19 @@ def test_an_address_at_which_nobody_is_is_a_fault(
     assert "Connection refused" in fault.what and "correct FRIGATE_URL" in fault.advice
 
 
+def test_an_address_at_which_something_else_answers_is_a_fault(
+    standin: FrigateStandin, connect: Connect
+) -> None:
+    [fault], _ = connect(standin, FRIGATE_URL=f"{standin.url}/elsewhere")
+    assert "status 404" in fault.what and "not Frigate" in fault.advice
+
+
+def test_a_fingerprint_without_tls_is_noted(standin: FrigateStandin, connect: Connect) -> None:
+    found, _ = connect(standin, FRIGATE_TLS_FINGERPRINT="0" * 64)
+    [note] = only(NOTE, found)
+    assert "FRIGATE_TLS_FINGERPRINT has no effect" in note.what and "https://" in note.advice
+
+
 def test_https_where_no_tls_is_spoken_is_a_fault(standin: FrigateStandin, connect: Connect) -> None:
     [fault], _ = connect(standin, FRIGATE_URL=standin.url.replace("http:", "https:"))
     assert fault.grade == FAULT and "begin FRIGATE_URL with http://" in fault.advice
@@ -1039,12 +1052,23 @@ def test_a_library_that_is_missing_hides_nothing_else(
     assert done.stdout.count("a library of the companion is missing: No module named") == 2
     assert "remote nas: answers" in done.stdout
     lacking = environ | {"PYTHONPATH": str(tmp_path / "lacking")}
-    assert "frigate-mirror[companion]" in check(lacking, "--explain", "1-a").stdout
+    assert "pip install '.[companion]'" in check(lacking, "--explain", "1-a").stdout
 
 
 def test_a_broker_variable_that_is_no_setting_is_noticed() -> None:
     [note] = variables.misspelt({"MQTT_PASWORD": "x", "MQTT_HOST": "y"})
     assert note.advice == "did you mean MQTT_PASSWORD?"
+
+
+def test_a_frigate_variable_that_is_nearly_a_setting_is_noticed() -> None:
+    [note] = variables.misspelt({"FRIGATE_PASWORD": "x", "FRIGATE_RTSP_PASSWORD": "y"})
+    assert note.advice == "did you mean FRIGATE_PASSWORD?"
+
+
+def test_a_companion_without_the_address_of_frigate_is_told(environ: dict[str, str]) -> None:
+    done = check(environ | {"FRIGATE_URL": ""})
+    assert "RCLONE_REMOTE is set without FRIGATE_URL" in done.stdout
+    assert "set FRIGATE_URL if this is to be a companion" in done.stdout
 
 
 def test_a_companion_with_a_bucket_is_checked_there(

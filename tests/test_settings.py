@@ -245,6 +245,8 @@ def test_all_faults_are_reported_at_once_each_with_the_name_of_its_variable() ->
         ("MIRROR_KEY_TEMPLATES_OLD", "{event_id}{kind_ending},{camera}"),
         ("MQTT_HOST", "mqtt://broker"),
         ("MQTT_HOST", "bro ker"),
+        ("MQTT_HOST", "broker:1883"),
+        ("MQTT_HOST", "127.0.0.1:1883"),
         ("MQTT_TOPIC_PREFIX", "frigate/#"),
         ("MQTT_TOPIC_PREFIX", "/frigate"),
         ("MQTT_CA_BUNDLE", "/no/such/file"),

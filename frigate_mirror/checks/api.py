@@ -33,10 +33,8 @@ from frigate_mirror.untrusted import plain, shaped
 KNOWN = ("0.16", "0.17", "0.18")
 SKEW = 10.0  # seconds
 SOME = 50  # events
-ADDRESSES = (
-    "start Frigate, or correct FRIGATE_URL: http://HOST:5000 wants no login, https://HOST:8971 "
-    "wants one"
-)
+CORRECT = "correct FRIGATE_URL: http://HOST:5000 wants no login, https://HOST:8971 wants one"
+ADDRESSES = f"start Frigate, or {CORRECT}"
 HINTS = (
     ("WRONG_VERSION_NUMBER|record layer", "begin FRIGATE_URL with http://: no TLS is spoken there"),
     ("to HTTPS port", "begin FRIGATE_URL with https://: TLS is spoken there"),
@@ -80,6 +78,9 @@ def connect(settings: CompanionSettings) -> Generator[Finding, None, FrigateApi 
     yield from _version(settings.url, version)
     if secure:
         yield _accepted(settings, seen)
+    elif settings.fingerprint:
+        what = "FRIGATE_TLS_FINGERPRINT has no effect, because FRIGATE_URL is without TLS"
+        yield Finding(NOTE, what, "begin FRIGATE_URL with https://, as for Frigate's port 8971")
     return api
 
 
@@ -120,6 +121,8 @@ def _advice(error: ApiError, seen: str = "") -> str:
             "give the user the role viewer, or let the companion reach Frigate itself: a server "
             "before it may refuse this, too"
         )
+    if isinstance(error, ApiStatus) and error.status == NOT_FOUND:
+        return f"what answers there is not Frigate, or not at this path: {CORRECT}"
     return ADDRESSES
 
 

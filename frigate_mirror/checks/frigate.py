@@ -93,7 +93,7 @@ def cameras(ask: config.Ask, kinds: Collection[str]) -> Iterator[Finding]:
     try:
         found = config.cameras(ask())
     except config.ConfigError as error:
-        advice = f"check must reach a Frigate that runs, as inside its container; {needed(kinds)}"
+        advice = f"start Frigate, whose API must be reachable from here; {needed(kinds)}"
         yield Finding(NOTE, f"Frigate's settings cannot be read: {error}", advice)
         return
     if SNAPSHOT in kinds:

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from frigate_mirror.checks.finding import NOTE, Finding
 from frigate_mirror.settings.settings import VARIABLES
 
-# How our variables begin. FRIGATE_ also begins Frigate's own, and RCLONE_ those of rclone.
+# How our variables begin. RCLONE_ begins those of rclone, too.
 OURS = ("S3_", "MIRROR_", "MQTT_")
+SHARED = "FRIGATE_"  # begins Frigate's own, too, so only a name that is nearly a setting counts
 INTERNAL = ("S3_MIRROR_INIT", "S3_MIRROR_FRIGATE", "S3_MIRROR_PARENT")  # not settings
 
 
@@ -18,7 +19,10 @@ def misspelt(environ: Mapping[str, str]) -> Iterator[Finding]:
     known = {name: new for variable in VARIABLES.values() for name, new in variable.sources.items()}
     known |= {name: name for name in INTERNAL}
     for name in sorted(environ):
-        if name.startswith(OURS) and name not in known:
-            near = difflib.get_close_matches(name, known, 1, 0.8)
+        ours = name.startswith(OURS)
+        if name in known or not (ours or name.startswith(SHARED)):
+            continue
+        near = difflib.get_close_matches(name, known, 1, 0.8 if ours else 0.9)
+        if ours or near:
             advice = f"did you mean {known[near[0]]}?" if near else "no setting has this name"
             yield Finding(NOTE, f"{name} is set, but is not a setting", advice)

@@ -66,6 +66,10 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
         return
     yield Finding(OK, "settings: all of them are valid")
     beside = bool(loaded.companion.url)
+    if not beside and (loaded.mqtt.host or loaded.rclone.remote):
+        name = "MQTT_HOST" if loaded.mqtt.host else "RCLONE_REMOTE"
+        what = f"{name} is set without FRIGATE_URL, so this is the check of a mirror inside Frigate"
+        yield Finding(NOTE, what, "set FRIGATE_URL if this is to be a companion")
     if arguments.explain:
         yield from (_explained_beside if beside else _explained_inside)(loaded, arguments.explain)
         return
@@ -168,5 +172,5 @@ def _bucket(loaded: Settings, arguments: argparse.Namespace) -> Iterator[Finding
 
 
 def _missing(error: ImportError) -> Finding:
-    advice = "install the companion's libraries: pip install 'frigate-mirror[companion]'"
+    advice = "run pip install '.[companion]' in the folder of this project"
     return Finding(FAULT, f"a library of the companion is missing: {error}", advice)

@@ -41,6 +41,10 @@ def with_bucket(loaded: Settings) -> Settings:
 
 def with_destination(loaded: Settings) -> Settings:
     """Returns the settings if they name a bucket or a remote of rclone. Raises SettingsError."""
+    if loaded.companion.url and not (loaded.rclone.remote or loaded.s3.bucket):
+        raise SettingsError(
+            ["S3_BUCKET: missing, set it to the name of your bucket, or set RCLONE_REMOTE"]
+        )
     return loaded if loaded.rclone.remote else with_bucket(loaded)
 
 

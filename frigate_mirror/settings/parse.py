@@ -333,6 +333,8 @@ def key_templates(text: str) -> tuple[str, ...]:
 
 def host(text: str) -> str:
     # Names of services in a compose file may have underscores, which names of hosts do not have.
+    if text.count(":") == 1 and "/" not in text:  # an IPv6 address has more of them
+        raise ValueError(f"{text!r} has a port, which belongs in a setting of its own")
     if text and not _HOST.fullmatch(text.replace("_", "-")):
         raise ValueError(f"{text!r} is not the name or the IP address of a host")
     return text

@@ -48,6 +48,8 @@ SAMPLES = [
     ("Fatal error: unknown flag: --rc-server-write-timeout", "OldRclone"),
     ('Failed to load config file "/c": unable to decrypt configuration and not allowed to ask for '
      "password", "ConfigPassword"),
+    ('panic received: fatal error: Failed to load config file "/c": read /c: is a directory',
+     "NoConfig"),
     ("Couldn't decrypt configuration, most likely wrong password.", "ConfigPassword"),
     ('didn\'t find section in config file ("gdrive")', "NoRemote"),
     ('didn\'t find backend called "nonsense"', "NoRemote"),
@@ -100,7 +102,7 @@ SAMPLES = [
     ("unchunked simple update failed: Internal Server Error: 500 Internal Server Error", "Rclone"),
     ("something that nobody has thought of", "Rclone"),
 ]  # fmt: skip
-BY_CODE = {"OldRclone", "NoConfig", "Died", "Hangs", "NoRclone"}  # ours, see test_rclone_daemon
+BY_CODE = {"OldRclone", "Died", "Hangs", "NoRclone"}  # ours, see test_rclone_daemon
 
 
 # -- the table

@@ -54,11 +54,13 @@ MEANINGS = (
             r"exec format error|cannot execute"),
     Meaning(Misconfigured, TOO_OLD, "install rclone {oldest} or later, or name it by RCLONE_PATH",
             r"unknown flag|unknown command|listen tcp: address"),
-    Meaning(Misconfigured, NO_CONFIG, "correct RCLONE_CONFIG, or allow this user to read the file"),
     Meaning(Misconfigured, CONFIG_PASSWORD,
             "set RCLONE_CONFIG_PASS or RCLONE_CONFIG_PASS_FILE to the password of rclone's "
             "configuration",
             r"unable to decrypt configuration|couldn't decrypt configuration"),
+    Meaning(Misconfigured, NO_CONFIG,
+            "correct RCLONE_CONFIG: it must name a configuration of rclone that this user can read",
+            r"failed to load config file"),
     Meaning(Misconfigured, "NoRemote",
             "correct RCLONE_REMOTE, or RCLONE_CONFIG if rclone's configuration is another file; "
             "`rclone listremotes` shows which remotes there are",

@@ -333,6 +333,15 @@ def test_the_commands_work_on_the_companions_ledger(
     assert "nothing to do" in companion.run("retry").stdout
 
 
+def test_a_second_companion_in_the_same_folder_says_what_it_waits_for(begin: Begin) -> None:
+    first = begin(S3_BUCKET="pictures")
+    first.wait_for("started")
+    second = begin(S3_BUCKET="others", MIRROR_STATE_DIR=first.environ["MIRROR_STATE_DIR"])
+    second.wait_for(f"process id {first.process.pid} on host")
+    assert f"uses {first.folder}/state; for a second companion set MIRROR_STATE_DIR" in second.text
+    assert second.stop() == 0
+
+
 def test_the_command_prints_the_unit_of_systemd(tmp_path: Path) -> None:
     told = subprocess.run([*COMMAND, "companion", "unit"], capture_output=True, text=True)
     assert (told.returncode, told.stderr) == (0, "")
@@ -343,7 +352,7 @@ def test_the_command_prints_the_unit_of_systemd(tmp_path: Path) -> None:
     ("environ", "fault"),
     [
         ({"S3_BUCKET": "pictures", "FRIGATE_URL": ""}, "FRIGATE_URL: missing"),
-        ({}, "S3_BUCKET: missing"),
+        ({}, "or set RCLONE_REMOTE"),
         ({"S3_BUCKET": "pictures", "RCLONE_REMOTE": "nas:"}, "RCLONE_REMOTE: set either"),
         (
             {"S3_BUCKET": "pictures", "MIRROR_KEY_TEMPLATE": "{camera}"},

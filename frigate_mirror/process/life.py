@@ -127,7 +127,12 @@ def _tell_holder(settings: Settings, told: str) -> str:
     file says it, too."""
     other = holder(settings.state)
     if other.ours:
-        words = "S3 snapshot mirror waits for an earlier one to end"
+        words = f"S3 snapshot mirror waits for an earlier one to end: {other.name}"
+        if settings.companion.url:
+            words += (
+                f" uses {settings.state.folder}; for a second companion set MIRROR_STATE_DIR to a "
+                "folder of its own"
+            )
     else:
         words = (
             f"S3 snapshot mirror waits: the state folder {other.folder} is in use by "

@@ -447,11 +447,10 @@ def test_backfill_with_verify_uploads_again_what_is_missing_in_the_bucket(
     gone = next(event_id for event_id in ids if any(event_id in key for key in held[:2]))
     world.forget(gone)
     ended = command(world, "backfill", "--since", "1d")
-    assert ended.returncode == 0 and "in the bucket" not in ended.stdout
+    assert ended.returncode == 0 and "at the destination" not in ended.stdout
     ended = command(world, "backfill", "--verify", "--since", "1d")
-    assert "4 uploaded file(s) compared with the bucket: 2 missing there, 1 of them queued" in (
-        ended.stdout
-    )
+    told = "4 uploaded file(s) compared with the destination: 2 missing there, 1 of them queued"
+    assert told in ended.stdout
     assert ended.returncode == 1 and "1 lost" in ended.stdout
     assert len(bucket.keys()) == 3
     world.write_picture(gone)
@@ -459,9 +458,8 @@ def test_backfill_with_verify_uploads_again_what_is_missing_in_the_bucket(
     ended = command(world, "backfill", "--verify", "--since", "1d")
     assert ended.returncode == 0 or len(bucket.keys()) == 4
     ended = command(world, "backfill", "--verify", "--since", "1d")
-    assert ended.returncode == 0 and "all files of that time are in the bucket" in ended.stdout, (
-        ended
-    )
+    assert ended.returncode == 0, ended
+    assert "all files of that time are at the destination" in ended.stdout
 
 
 def test_backfill_mirrors_events_outside_the_window(world: World, bucket: Bucket) -> None:
@@ -566,7 +564,7 @@ def test_backfill_gives_up_while_the_bucket_is_down_and_says_why(
     assert out.splitlines()[-1] == "of 3 file(s) of that time: 3 still to upload"
     first, *_, last = err.splitlines()
     assert first.startswith("0 of 3 file(s) done")
-    assert last.startswith("the bucket is down: ") and "Connection refused" in last
+    assert last.startswith("the destination is down: ") and "Connection refused" in last
     assert last.endswith("; the running or the next mirror uploads the rest")
 
 
@@ -642,7 +640,7 @@ def test_without_a_terminal_the_progress_is_a_line_now_and_then_and_when_an_outa
     assert out.getvalue().splitlines() == [
         "0 of 9 file(s) done",
         "2 of 9 file(s) done",
-        "3 of 9 file(s) done; the bucket is down: refused",
+        "3 of 9 file(s) done; the destination is down: refused",
     ]
 
 
@@ -658,7 +656,7 @@ def test_on_a_terminal_the_progress_is_a_bar_in_one_line() -> None:
     last = out.getvalue().rstrip("\n")
     assert last.split("\r")[1:] == [
         f"[{' ' * 40}] 0/4\x1b[K",
-        f"[{'#' * 20}{' ' * 20}] 2/4  bucket down\x1b[K",
+        f"[{'#' * 20}{' ' * 20}] 2/4  destination down\x1b[K",
         f"[{'#' * 40}] 4/4\x1b[K",
     ]
 
@@ -672,7 +670,7 @@ def test_backfill_is_patient_while_something_is_uploaded_and_gives_up_when_nothi
     clock.now += 59
     assert progress.look(6, "refused") == ""
     clock.now += 1
-    assert progress.look(6, "refused") == "the bucket is down: refused"
+    assert progress.look(6, "refused") == "the destination is down: refused"
     assert progress.look(6, "") == ""
     clock.now += 840
     assert progress.look(6, "") == "nothing was uploaded for 15 min"

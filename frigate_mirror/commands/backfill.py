@@ -32,7 +32,7 @@ from frigate_mirror.upload import presence
 
 POLL = 0.2  # seconds between two looks at the progress
 TELL_EVERY = 10.0  # seconds between two lines about the progress where there is no terminal
-OUTAGE_PATIENCE = 60.0  # seconds without an upload while the bucket is down; then it gives up
+OUTAGE_PATIENCE = 60.0  # seconds without an upload while the destination is down; then it gives up
 PATIENCE = 900.0  # seconds without an upload for any other cause
 ENDED = "no mirror runs here; the last one that ran was a `backfill`, which has ended"
 SECOND_LOOK = 2.0  # seconds until the second look for missing or incomplete files
@@ -64,8 +64,8 @@ def backfill(
 ) -> int:
     """Queues every file of events that started from `since` to before `until` (Unix seconds) and
     that the ledger does not know. Waits for their upload by the running mirror, or by a mirror in
-    this process. With `verify`, files that are missing in the bucket are queued first. After an
-    interruption or an outage the rest stays in the queue. Returns the exit code."""
+    this process. With `verify`, files that are missing at the destination are queued first. After
+    an interruption or an outage the rest stays in the queue. Returns the exit code."""
     began = time.time()
     try:
         with folders.opened(settings.state) as (state, own_lock):
@@ -109,7 +109,7 @@ def _sum_up(counts: Counts, now: int, *, verified: bool) -> int:
     else:
         print("Frigate has no file of that time")
     if total and total == counts.uploaded:
-        print(f"all files of that time are {'in the bucket' if verified else 'uploaded'}")
+        print(f"all files of that time are {'at the destination' if verified else 'uploaded'}")
     return EX_LEFT if counts.pending or counts.failed or counts.lost else EX_OK
 
 
@@ -118,7 +118,7 @@ def _verify(mirror: Mirror, sink: Sink, since: float, until: float) -> None:
     looked, absent = presence.missing(mirror.ledger, sink, since, until, -1)
     mirror.ledger.vanished(absent, "not in the bucket any more", time.time())
     again = mirror.intake.look_for_files(absent)
-    print(f"{looked} uploaded file(s) compared with the bucket: {len(absent)} missing there, "
+    print(f"{looked} uploaded file(s) compared with the destination: {len(absent)} missing there, "
           f"{again} of them queued again", flush=True)  # fmt: skip
 
 
@@ -159,7 +159,7 @@ def _upload(
 
 
 def _outage(mirror: Mirror, status_path: Path | None) -> str:
-    """Returns why the bucket is down, as the running mirror says in its status or, without a
+    """Returns why the destination is down, as the running mirror says in its status or, without a
     status, as this process has seen it. Returns an empty text if it is not down."""
     if status_path is not None:
         document = status.read(status_path)
@@ -182,22 +182,22 @@ class Progress:
         self._told_at, self._told = -math.inf, ""
 
     def look(self, left: int, outage: str) -> str:
-        """Shows that `left` files are left, and the `outage` of the bucket, an empty text if there
-        is none. Returns why to give up, or an empty text."""
+        """Shows that `left` files are left, and the `outage` of the destination, an empty text
+        if there is none. Returns why to give up, or an empty text."""
         now = self._clock()
         if left != self._left:
             self._left, self._moved = left, now
         self._total = max(self._total, left)
         if self._out.isatty() and self._total:
-            self._show_bar("  bucket down" if outage else "")
+            self._show_bar("  destination down" if outage else "")
         elif left and (now - self._told_at >= TELL_EVERY or outage != self._told):
             self._told_at, self._told = now, outage
-            why = f"; the bucket is down: {outage}" if outage else ""
+            why = f"; the destination is down: {outage}" if outage else ""
             print(f"{self._total - left} of {self._total} file(s) done{why}", file=self._out)
             self._out.flush()
         stalled = now - self._moved
         if outage and stalled >= OUTAGE_PATIENCE:
-            return f"the bucket is down: {outage}"
+            return f"the destination is down: {outage}"
         return f"nothing was uploaded for {span(stalled)}" if stalled >= PATIENCE else ""
 
     def end(self) -> None:

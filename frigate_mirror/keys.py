@@ -141,7 +141,10 @@ def _patterns(template: str, prefix: str) -> tuple[re.Pattern[str], ...]:
         fields = FIELDS | {"event_id": event_id}
         pattern = re.escape(f"{prefix}/" if prefix and template.startswith("{prefix}") else "")
         for number, piece in enumerate(pieces):
-            pattern += f"(?P<{piece}>{fields[piece]})" if number % 2 else re.escape(piece)
+            field = fields[piece] if number % 2 else ""
+            if field.endswith("+") and pieces[number + 1 : number + 3] == ["", "kind_ending"]:
+                field += "?"  # leaves all of `-thumb.webp` to the ending, and not only `.webp`
+            pattern += f"(?P<{piece}>{field})" if number % 2 else re.escape(piece)
         found.append(re.compile(pattern))
     return tuple(found)
 

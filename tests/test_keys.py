@@ -266,6 +266,15 @@ def templates(draw: st.DrawFn) -> str:
         raise
 
 
+@pytest.mark.parametrize("template", ["{event_id}/{camera}{kind_ending}",
+                                      "{camera}/{event_id}-{label}{kind_ending}"])  # fmt: skip
+@pytest.mark.parametrize("kind, ending", FILES)
+def test_a_name_may_touch_the_ending(template: str, kind: str, ending: str) -> None:
+    codec, event_id = KeyCodec("", template=template), "1705329022.123456-abc123"
+    parts = codec.parse(codec.key("front_door", event_id, 1705329022.1, ending, "person"))
+    assert (parts.event_id, parts.kind, parts.ending) == (event_id, kind, ending)
+
+
 labels = st.sampled_from(["person", "car", "license_plate", "Käse", "a/b", "..", "1732.5-abcdef"])
 
 

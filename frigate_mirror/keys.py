@@ -119,7 +119,8 @@ def template(text: str) -> str:
         known = " ".join(f"{{{name}}}" for name in ["prefix", *FIELDS])
         raise ValueError(f"{{{unknown[0]}}} is none of {known}")
     if wrong := [literal for literal in literals if not _LITERAL.fullmatch(literal)]:
-        raise ValueError(f"{wrong[0]!r} has characters that it must not have")
+        allowed = "letters, digits, blanks and _ . @ + = ~ ( ) - /"
+        raise ValueError(f"{wrong[0]!r} has other characters than {allowed}")
     if "event_id" not in names or names[-1] != "kind_ending" or literals[-1]:
         raise ValueError("it must have {event_id}, and end in {kind_ending}")
     if len(set(names)) < len(names):
@@ -225,9 +226,9 @@ class KeyCodec:
             started = self._instant(local, event_id) if local else int(_time_in(event_id))
             if not 0 <= started < _LATEST:
                 raise KeyFault
-            # Without all of the time in the key, what it has of it says nothing new.
+            # Without a full time in the key, the start is that of the id, which may be another one.
             again = self._made(template, quoted, event_id, started, ending, label) if local else key
-            # Beside another field in its part, nobody can tell where the camera ends.
+            # If another field shares its part of the path, nobody can tell where the camera ends.
             alone = "/{camera}/" in f"/{template}"
             if (
                 again != key

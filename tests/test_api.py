@@ -152,7 +152,7 @@ def test_after_a_login_that_does_not_help_the_next_one_waits(
 ) -> None:
     api = client(guarded, clock=Clock())
     guarded.fail("/api/version", Fault(Answer(401)), times=4)
-    with pytest.raises(ApiError, match="accepts the login of 'viewer', and refuses"):
+    with pytest.raises(ApiError, match="accepts the login of 'viewer', but refuses"):
         api.version()
     with pytest.raises(ApiError, match="the next try is in 10 s"):
         api.version()
@@ -281,7 +281,7 @@ def test_a_change_is_seen_at_once_although_frigate_repeats_answers_for_seconds(
 )
 def test_what_is_no_json_is_told(standin: FrigateStandin, body: bytes) -> None:
     standin.fail("/api/events", Fault(Answer(body=body)))
-    with pytest.raises(ApiError, match="the answer is no JSON"):
+    with pytest.raises(ApiError, match="the answer is not JSON"):
         client(standin).json("/api/events")
 
 
@@ -312,7 +312,7 @@ def test_a_refusal_is_told_with_its_status_and_its_words_on_one_line(
 
 def test_a_server_that_is_no_frigate_is_told(standin: FrigateStandin) -> None:
     standin.fail("/api/version", Fault(Answer(body=b"<html>nginx")))
-    with pytest.raises(ApiError, match="this is no Frigate: '<html>nginx'"):
+    with pytest.raises(ApiError, match="this is not Frigate: '<html>nginx'"):
         client(standin).version()
 
 

@@ -420,7 +420,7 @@ def test_no_answer_does_harm(bench: Bench, answer: Any) -> None:
     catalog = bench.catalog(whole=True)
     asked = ["1705329022.5-abc123", "1.0-b"]
     if not isinstance(answer, list):
-        with pytest.raises(ApiError, match="the answer is no list"):
+        with pytest.raises(ApiError, match="the answer is not a list"):
             catalog.subjects(asked)
         return
     for event in catalog.subjects(asked):

@@ -225,7 +225,7 @@ def test_a_login_that_frigate_refuses_is_a_fault(
         (Answer(401), "Authentication is disabled", "another server stands before it"),
         (refusal("Access denied", 403), "status 403", "role viewer"),
         (Answer(302, headers={"Location": "https://elsewhere/x"}), "https://elsewhere/x", "8971"),
-        (Answer(body=b"<html>router</html>"), "this is no Frigate", "FRIGATE_URL"),
+        (Answer(body=b"<html>router</html>"), "this is not Frigate", "FRIGATE_URL"),
         (Answer(503), "status 503", "start Frigate"),
         (Answer(400, b"The plain HTTP request was sent to HTTPS port"), "status 400", "https://"),
     ],
@@ -609,7 +609,7 @@ def test_a_broker_that_is_silent_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> 
         assert broker.front
         broker.front.forgetful = True
         [fault] = only(FAULT, of_broker(broker.environ))
-        assert "it is silent" in fault.what
+        assert "it does not answer" in fault.what
 
 
 class Scripted:

@@ -48,7 +48,7 @@ def broker(
         return
     yield from _tried(settings)
     if frigate is None:
-        what = "whether Frigate publishes with QoS 1 is unknown, because its settings are"
+        what = "it is unknown with which QoS Frigate publishes: its settings cannot be read"
         yield Finding(NOTE, what, QOS)
     else:
         yield from _frigates(settings, frigate)
@@ -89,7 +89,7 @@ def _tried(settings: MqttSettings) -> Iterator[Finding]:
     client.loop_start()
     try:
         if not visit.answered.wait(ANSWER):
-            yield Finding(FAULT, f"{where}: it is silent", _other_port(settings))
+            yield Finding(FAULT, f"{where}: it does not answer", _other_port(settings))
         elif visit.refusal:
             advice = LOGIN if visit.spoke else f"{LOGIN}, or {_other_port(settings)}"
             yield Finding(FAULT, f"{where}: {plain(visit.refusal)}", advice)
@@ -133,7 +133,7 @@ def _subscribed(
         yield Finding(OK, f"Frigate publishes at this broker ({available} is online)")
     else:
         what = f"{available} is {plain(visit.available, 40)}"
-        yield Finding(NOTE, what, "start Frigate; or it cannot reach the broker at the moment")
+        yield Finding(NOTE, what, "start Frigate, or see why it cannot reach this broker")
 
 
 @dataclass
@@ -183,11 +183,11 @@ class _Visit:
 def _advice(settings: MqttSettings, error: Exception) -> str:
     """Returns what the owner can do about a connection that fails."""
     if isinstance(error, socket.gaierror):
-        return "correct MQTT_HOST: nothing has this name here"
+        return "correct MQTT_HOST: this machine finds no host of this name"
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
             "set MQTT_CA_BUNDLE to the certificate that signed the broker's, and MQTT_HOST to a "
-            "name that stands in the broker's"
+            "name that the broker's certificate has"
         )
     if isinstance(error, ssl.SSLError) and re.search("CERT|KEY", str(error)):
         return "correct MQTT_CA_BUNDLE, MQTT_CLIENT_CERT and MQTT_CLIENT_KEY"

@@ -99,7 +99,7 @@ def _writable(folder: Path, purpose: str) -> Finding:
             file.write(b"x")
         return Finding(OK, f"{folder} can be written ({purpose})")
     except OSError as error:
-        advice = "mount it writable, or make room; MIRROR_STATE_DIR moves the ledger"
+        advice = "make it writable, or make room, or set MIRROR_STATE_DIR to another folder"
         return Finding(FAULT, f"cannot write {folder} ({purpose}): {error.strerror}", advice)
 
 

@@ -35,7 +35,8 @@ MOST_FOLDERS = 50  # that are looked into for names that exist twice
 GB = 1_000_000_000  # bytes
 MOUNTS = Path("/proc/self/mountinfo")
 DELETES = (
-    "a thief with it can empty the remote: keep a second copy of it that this machine cannot reach"
+    "a thief with this login can empty the remote, so keep a second copy that this machine cannot "
+    "reach"
 )
 Options = Mapping[str, Any]
 """What rclone's configuration says of one remote. Some of it is secret."""
@@ -64,7 +65,7 @@ def remote(
                 yield from _configuration(path, has_token=has_token)
             else:
                 what = f"rclone has no configuration {path}, so it knows only remotes in variables"
-                yield Finding(NOTE, what, "RCLONE_CONFIG names another one")
+                yield Finding(NOTE, what, "set RCLONE_CONFIG if it is another file")
         sink = RcloneSink(settings, environ, daemon)
         yield from _rights(sink, settings, put=put, prove=prove)
         yield from _room(daemon, settings)
@@ -177,8 +178,8 @@ def _right_to_put(sink: RcloneSink, *, put: bool) -> Finding:
 
 
 def _may_be_able_to_delete() -> Finding:
-    what = "the login of a remote can usually delete what it has stored"
-    return Finding(NOTE, what, f"check --prove-no-delete tries it; if it can, {DELETES}")
+    what = "the login of a remote can usually delete the files there"
+    return Finding(NOTE, what, f"check --prove-no-delete tries whether it can. If so, {DELETES}")
 
 
 def _deletion(sink: RcloneSink) -> Finding:
@@ -228,7 +229,7 @@ def _room(daemon: Daemon, settings: RcloneSettings) -> Iterator[Finding]:
 def _drive(
     daemon: Daemon, settings: RcloneSettings, chain: Mapping[str, Options]
 ) -> Iterator[Finding]:
-    """Tells the traps of Google Drive, if one of the remotes is there."""
+    """Warns of the traps of Google Drive, if one of the remotes is on it."""
     for name, options in chain.items():
         if options.get("type") == DRIVE:
             yield from _account(name, options)

@@ -64,8 +64,8 @@ class ApiError(CatalogError):
 
 
 class ApiStatus(ApiError):
-    """Frigate answers that it has not what was asked for, or refuses it. `status` is that of
-    HTTP."""
+    """Frigate does not have what was asked for, or refuses to give it. `status` is the status of
+    its HTTP answer."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -208,7 +208,7 @@ class FrigateApi:
         try:
             return json.loads(body, parse_constant=str)
         except (ValueError, RecursionError) as error:
-            raise ApiError(f"ask {self.url}{path}: the answer is no JSON: {error}") from error
+            raise ApiError(f"ask {self.url}{path}: the answer is not JSON: {error}") from error
 
     @property
     def logins(self) -> int:
@@ -234,7 +234,7 @@ class FrigateApi:
         """Returns Frigate's version, such as 0.17.2-3d4dd3ac. Raises ApiError."""
         text = self._text("/api/version", MOST_TEXT, {}).decode("ascii", "replace").strip()
         if not re.fullmatch(r"\d+\.\d+[\w.+-]{0,60}", text):
-            raise ApiError(f"ask {self.url}/api/version: this is no Frigate: {plain(text, 60)!r}")
+            raise ApiError(f"ask {self.url}/api/version: this is not Frigate: {plain(text, 60)!r}")
         return text
 
     def download(
@@ -288,7 +288,7 @@ class FrigateApi:
             response = self._send(method, path, parameters)
         try:
             if response.status_code == 401:
-                fault = f"Frigate accepts the login of {self._user!r}, and refuses what it asks"
+                fault = f"Frigate accepts the login of {self._user!r}, but refuses this request"
                 self._note_login_fault(fault)
                 raise ApiLogin(f"ask {self.url}{path}: {fault}")
             if self._login_fault:
@@ -326,7 +326,7 @@ class FrigateApi:
             return
         if 300 <= status < 400:
             target = plain(response.headers.get("Location", "nowhere"), 200)
-            said = f"it redirects to {target}; if Frigate is there, set FRIGATE_URL"
+            said = f"it redirects to {target}; if Frigate is there, set FRIGATE_URL to this address"
         elif status == 200:
             said = "the answer is compressed, which nobody asked for"
         else:

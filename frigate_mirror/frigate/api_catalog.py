@@ -255,7 +255,7 @@ class ApiCatalog:
         """Returns the objects of a list. Raises ApiError."""
         answer = self._api.json(path, **parameters)
         if not isinstance(answer, list):
-            raise ApiError(f"ask {self._api.url}{path}: the answer is no list")
+            raise ApiError(f"ask {self._api.url}{path}: the answer is not a list")
         return [row for row in answer if isinstance(row, dict)]
 
 

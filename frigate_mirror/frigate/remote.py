@@ -28,9 +28,9 @@ def over_api(
     known: Callable[[Collection[str]], Mapping[str, Known]],
     note_digest: Callable[[str, str], None],
 ) -> tuple[ApiCatalog, list[Kind[Any]]]:
-    """Returns the catalog and the kinds of the Frigate that the settings name. `asked` are those
-    options of the catalog that are true or false, and `since` is its `ended_from`. Raises
-    ApiError."""
+    """Returns the catalog and the kinds of the Frigate that the settings name. `asked` are the
+    options of `ApiCatalog` that are true or false, by their names, and `since` is its
+    `ended_from`. Raises ApiError."""
     api = api_of(settings.companion)
     catalog = ApiCatalog(api, settings.sweep.batch_size, **asked, ended_from=since)
     return catalog, remote_kinds_of(settings, api, catalog, known, note_digest)

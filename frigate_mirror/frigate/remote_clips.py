@@ -123,11 +123,13 @@ class RemoteClips(Kind[Event]):
                         raise FileNotFoundError("Frigate has no recording of this clip any more")
                     self._clip(artifact.camera, segments, since, until, path)
             except ValueError:
-                raise FileNotFoundError(f"{artifact.id} says of no recording") from None
+                raise FileNotFoundError(
+                    f"the ledger does not say which recording {artifact.id} shows"
+                ) from None
             except Mp4Error as error:
                 raise FileNotFoundError(f"the segment of {artifact.id}: {error}") from error
-            # What is known of the clip would not be true of another one. It becomes lost, and is
-            # then made anew of what is left.
+            # The ledger describes the clip as it was before. The clip counts as lost, and is then
+            # made anew of what is left.
             if path.stat().st_size != artifact.size:
                 raise FileNotFoundError("Frigate sends another clip than before")
             return opened(path)
@@ -220,7 +222,7 @@ class RemoteClips(Kind[Event]):
             try:
                 return self._api.download(where, file, self._most_bytes, LONGEST)
             except DownloadError as error:
-                # This is how 0.17 says what 0.16 says by an empty clip.
+                # Frigate 0.17 answers with status 400 where 0.16 sends an empty clip.
                 if error.status == 400:
                     return 0
                 raise

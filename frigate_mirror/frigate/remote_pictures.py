@@ -116,7 +116,7 @@ class RemotePictures(Kind[Event]):
         with scratch.open() as file:
             # A proxy in between may answer with a page of its own.
             if pictures.ending_of(file) not in self.endings:
-                raise DownloadError(f"ask {self._api.url}{path}: the answer is no picture")
+                raise DownloadError(f"ask {self._api.url}{path}: the answer is not a picture")
         return scratch
 
 

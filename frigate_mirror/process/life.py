@@ -51,7 +51,8 @@ class Stop:
 
 
 class Host(Protocol):
-    """Whom the process serves: it makes the mirror, offers ids, and says when to end."""
+    """What is particular to a process: how it makes the mirror, where ids come from, and when to
+    end."""
 
     stop: Stop
 

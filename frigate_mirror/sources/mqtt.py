@@ -70,8 +70,9 @@ class Message:
 
 @dataclass(slots=True)
 class Hint:
-    """An id that was offered or waits for it. `due` is on the clock; `looks` counts how often the
-    intake has looked at it in vain; `messages` are those that named it."""
+    """An id that is offered as soon as it is due, until it is settled. `due` is on the clock;
+    `looks` counts how often the intake has looked at it in vain; `messages` are those that named
+    it."""
 
     due: float
     looks: int
@@ -81,8 +82,8 @@ class Hint:
 class Mqtt(Part):
     """Listens to the broker. See `source.Source`.
 
-    `lacks` returns those of some events of which the ledger knows nothing; `catch_up` is called
-    when messages may have been lost; `clock` gives seconds that never go back.
+    `lacks` returns those of the given ids that the ledger does not know; `catch_up` is called when
+    messages may have been lost; `clock` gives seconds that never go back.
     """
 
     ended = False
@@ -125,7 +126,7 @@ class Mqtt(Part):
         self._thread = threading.Thread(target=self._listen, name="mqtt", daemon=True)
 
     def start(self) -> None:
-        """Starts the thread that connects, for ever again."""
+        """Starts the thread that connects, and connects again after each loss."""
         self._thread.start()
 
     # -- the source
@@ -187,7 +188,7 @@ class Mqtt(Part):
             self._acknowledge(message)
 
     def _drop(self, event_id: str) -> None:
-        """Forgets an id, and acknowledges the messages that name no other one."""
+        """Forgets an id, and acknowledges the messages whose ids are all forgotten."""
         for message in self._hints.pop(event_id).messages:
             message.open -= 1
             if not message.open:
@@ -329,13 +330,13 @@ def client_of(settings: MqttSettings, client_id: str, *, clean: bool = False) ->
 
 
 def may_name_ids(message: Message) -> bool:
-    """Returns whether it is worth to read the message: most of them are updates of an event."""
+    """Returns whether the message is worth reading: most of them are updates of an event."""
     return not message.topic.endswith("/events") or b'"end"' in message.payload
 
 
 def ids_in(name: str, payload: bytes) -> tuple[list[str], int]:
-    """Returns the ids of the events that a message names, and how often it is worth to look again
-    for one that Frigate does not know. `name` is the topic without Frigate's prefix."""
+    """Returns the ids of the events that a message names, and how often to look again for one
+    that Frigate does not know yet. `name` is the topic without Frigate's prefix."""
     try:
         document = json.loads(payload)
         after = document["after"]

@@ -163,8 +163,8 @@ class RcloneSink:
             return self._copy_alone(key, file, nature.digest)
 
     def _copy_alone(self, key: str, file: Readable, digest: str) -> str:
-        """Does the same on a remote where two uploads at once would make two folders of one name,
-        or two files."""
+        """Uploads `file` to a remote where two uploads at once would make two folders of one name,
+        or two files. Returns what `_put` returns."""
         folder = key.rpartition("/")[0]
         self._folders.make(folder, lambda: self._call("operations/mkdir", remote=folder))
         with self._folders.alone(folder):

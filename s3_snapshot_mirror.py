@@ -70,7 +70,8 @@ def main(arguments: list[str]) -> int:
         return EX_CONFIG
     except ImportError as error:
         print(
-            f"Failed to import S3 modules: {error}; run setup_s3_mirror.sh to install them again",
+            f"Failed to import S3 modules: {error}; run setup_s3_mirror.sh to install them again, "
+            "or for the companion pip install '.[companion]' in the folder of this project",
             file=sys.stderr,
         )
         return EX_CONFIG

@@ -1053,6 +1053,9 @@ def test_a_library_that_is_missing_hides_nothing_else(
     assert "remote nas: answers" in done.stdout
     lacking = environ | {"PYTHONPATH": str(tmp_path / "lacking")}
     assert "pip install '.[companion]'" in check(lacking, "--explain", "1-a").stdout
+    words = [sys.executable, ROOT / "s3_snapshot_mirror.py", "companion"]
+    begun = subprocess.run(words, env=lacking, stderr=subprocess.PIPE, text=True)
+    assert begun.returncode == 78 and "pip install '.[companion]'" in begun.stderr
 
 
 def test_a_broker_variable_that_is_no_setting_is_noticed() -> None:

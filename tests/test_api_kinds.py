@@ -21,11 +21,13 @@ from frigate_mirror.frigate.remote import remote_kinds_of
 from frigate_mirror.keys import INSIDE
 from frigate_mirror.ledger.folders import open_alone
 from frigate_mirror.mirror import Mirror
+from frigate_mirror.process.rounds import rounds_of
 from frigate_mirror.settings.settings import load
 from frigate_mirror.sinks.sink import Unavailable
 from tests.rig import STANDIN, event_table, ffmpeg
 from tests.rig.api import VERSIONS, Answer, Fault, FrigateStandin
 from tests.rig.sinks import FaultySink
+from tests.rig.waiting import until
 from tests.rig.worlds import NOW, Clock, World
 
 ALL = "snapshot,thumbnail,clip,metadata"
@@ -113,6 +115,7 @@ class Companion:
         self.api = FrigateApi(companion.url, companion.user, lambda: companion.password, idle=idle)
         self.clock = Clock()
         self.sink = FaultySink()
+        self.idle = idle
         self.open()
 
     def open(self) -> None:
@@ -388,6 +391,28 @@ def test_a_snapshot_that_fails_once_holds_up_no_other_and_is_whole_in_the_end(
     assert set(companion.sink.objects.values()) == {pictures[one] for one in ids}
     assert companion.counts("snapshot") == {"uploaded": 3}
     assert companion.left() == []
+
+
+def test_a_frigate_that_is_silent_does_not_silence_the_status(frigate: Frigate) -> None:
+    companion = frigate.companion(MIRROR_KINDS="snapshot")
+    frigate.standin.fail("snapshot.jpg", Fault(Answer(500, b"oops")))
+    companion.offer(frigate.event())
+    frigate.standin.fail("snapshot.jpg", Fault(hangs=True), times=10**6)
+    companion.clock.now += 5
+    path = companion.settings.state.status_path
+    rounds = rounds_of(companion.mirror.tasks(), companion.mirror.note_task)
+    try:
+        for one in rounds:
+            one.start()
+        until(lambda: len(frigate.standin.paths("snapshot.jpg")) == 2)  # this one hangs
+        path.unlink(missing_ok=True)
+        until(path.exists, within=companion.idle / 2)
+    finally:
+        for one in rounds:
+            one.stop()
+        frigate.standin.stop()
+        for one in rounds:
+            one.join()
 
 
 def test_pictures_are_downloaded_where_every_file_needs_a_name(

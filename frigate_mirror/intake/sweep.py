@@ -59,7 +59,7 @@ class Sweep(Part):
 
     def tasks(self) -> list[Task]:
         return [
-            Task("pulse", LOOK_EVERY, self.look_for_waiting),
+            Task("wait", LOOK_EVERY, self.look_for_waiting),
             Task("sweep", self._interval, self.sweep),
             Task("sweep", LOOK_EVERY, self.catch_up),
             Task("sweep", SELECT_EVERY, self.look_for_selected),

@@ -438,6 +438,18 @@ def test_a_picture_is_downloaded_once(frigate: Frigate) -> None:
     assert len(frigate.standin.paths("thumbnail.webp")) == 1
 
 
+def test_a_picture_is_downloaded_once_however_often_its_event_is_named(frigate: Frigate) -> None:
+    ids = [frigate.event(started=ENDED - 5 - number) for number in range(3)]
+    companion = frigate.companion(MIRROR_KINDS="snapshot,thumbnail")
+    for _ in range(5):
+        companion.offer(*ids)  # as each message of their review item does
+        companion.work()
+    assert companion.counts("snapshot") == {"uploaded": 3}
+    assert len(frigate.standin.paths("snapshot.jpg")) == 3
+    assert len(frigate.standin.paths("thumbnail.webp")) == 3
+    assert len(frigate.standin.paths("event_ids")) == 1
+
+
 def test_a_running_event_is_asked_for_no_picture(frigate: Frigate) -> None:
     event_id = frigate.event(lasted=None, kind="api")
     companion = frigate.companion(MIRROR_KINDS="snapshot")

@@ -104,12 +104,28 @@ class Intake(Generic[S]):
         for subject_id in {one for one in subject_ids if not is_event_id(one)}:
             log.warning("S3 snapshot mirror: %r is not an event id and is ignored", subject_id[:80])
         try:
-            candidates = self._candidates(self._artifact_ids(subject_ids))
-            self._admit_all(candidates, lambda subject: Priority.LIVE)
+            ids = self._unsettled(self._artifact_ids(subject_ids))
+            self._admit_all(self._candidates(ids), lambda subject: Priority.LIVE)
             return True
         except (CatalogError, LedgerError) as error:
             self._troubles.note_error(error)
             return False
+
+    def _unsettled(self, artifact_ids: Sequence[str]) -> list[str]:
+        """Returns the ids without those of files that never change and are in the queue or uploaded
+        already: a source may name a subject often, and each look can cost a download. If the ledger
+        cannot be read, these are all of them."""
+        try:
+            known = self._ledger.known(artifact_ids)
+        except LedgerError:
+            return list(artifact_ids)
+        return [
+            one
+            for one in artifact_ids
+            if self._may_change(one)
+            or one not in known
+            or known[one].state not in ("pending", "uploaded")
+        ]
 
     def lacks(self, subject_ids: Iterable[str]) -> set[str]:
         """Returns those of these subjects of which the ledger knows no file. If it cannot be read,

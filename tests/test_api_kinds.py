@@ -25,7 +25,7 @@ from frigate_mirror.process.rounds import rounds_of
 from frigate_mirror.settings.settings import load
 from frigate_mirror.sinks.sink import Unavailable
 from tests.rig import STANDIN, event_table, ffmpeg
-from tests.rig.api import VERSIONS, Answer, Fault, FrigateStandin
+from tests.rig.api import VERSIONS, Answer, Fault, FrigateStandin, as_json
 from tests.rig.sinks import FaultySink
 from tests.rig.waiting import until
 from tests.rig.worlds import NOW, Clock, World
@@ -569,6 +569,26 @@ def test_recordings_that_frigate_does_not_list_hold_up_no_other_clip(frigate: Fr
     assert companion.counts("clip") == {"waiting": 1, "uploaded": 1}
     companion.work_for(65.0)
     assert companion.counts("clip") == {"uploaded": 2}
+
+
+@pytest.mark.parametrize("answer", [Answer(403, b"Access denied"), as_json([])])
+def test_an_event_that_frigate_hides_for_a_while_gets_its_clip_later(
+    frigate: Frigate, answer: Answer
+) -> None:
+    frigate.record()
+    companion = frigate.companion(MIRROR_KINDS="clip")
+    companion.offer(frigate.event())
+    frigate.standin.fail("event_ids", Fault(answer), times=2)
+    companion.work_for(60.0)
+    assert companion.counts("clip") == {"uploaded": 1}
+
+
+def test_the_clip_of_an_event_that_frigate_has_deleted_is_given_up(frigate: Frigate) -> None:
+    companion = frigate.companion(MIRROR_KINDS="clip")
+    companion.offer(frigate.event())
+    frigate.sql.execute("DELETE FROM event")
+    companion.work_for(1500.0, 30.0)
+    assert companion.counts("clip") == {"gone": 1}
 
 
 def test_an_event_whose_segments_are_all_missing_has_no_clip(frigate: Frigate) -> None:

@@ -333,6 +333,9 @@ class Intake(Generic[S]):
                     self._queue(held, Priority.BACKLOG)
                 elif kind_of(waiting_id) not in self._kinds:
                     self._ledger.leave_out([(waiting_id, camera, started, SWITCHED_OFF)], now)
+                elif looks < FILE_LOOKS:  # nobody would look again for a clip that was given up
+                    due = now + min(2.0**looks, LONGEST_LOOK)
+                    self._ledger.wait(waiting_id, camera, started, due, looks + 1, bulk=True)
                 else:
                     self._give_up(waiting_id, None)
             except NotYet as error:

@@ -259,6 +259,17 @@ def test_while_frigate_is_away_it_is_told_and_the_sweep_makes_up_for_it(frigate:
     assert companion.mirror.status().health in ("OK", "UNKNOWN")
 
 
+def test_a_broker_that_comes_and_goes_makes_frigate_answer_to_few_sweeps(frigate: Frigate) -> None:
+    sweep = frigate.companion().mirror.sweep
+    asked = []
+    for _ in range(5):
+        sweep.ask()
+        sweep.catch_up()
+        asked.append(len(frigate.standin.paths("/api/events")))
+    assert asked[0] > 0
+    assert asked == asked[:1] * 5
+
+
 def test_sessions_that_end_all_the_time_cost_no_file(frigate: Frigate) -> None:
     frigate.standin.users = {"viewer": "secret"}
     frigate.record()

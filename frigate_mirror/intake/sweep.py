@@ -17,6 +17,8 @@ from frigate_mirror.part import Part, Task
 
 log = logging.getLogger("frigate_s3")
 LOOK_EVERY = 1.0  # seconds
+REST = 5.0  # seconds at least between two sweeps that are asked for
+SHARE = 10  # of the time, that they may take all together: one of so many parts
 HOUR, DAY = 3_600.0, 86_400.0
 SELECT_EVERY = 600.0  # seconds
 AGAIN = 10.0  # seconds after a sweep; then there is another one if the catalog has failed
@@ -54,6 +56,7 @@ class Sweep(Part):
         self._stopped = False
         self._asked = False
         self._again_at = 0.0
+        self._rests_until = -math.inf  # on time.monotonic, like the one before
         self._troubles = troubles
         self._clock = clock
 
@@ -76,10 +79,15 @@ class Sweep(Part):
 
     def catch_up(self) -> None:
         """Sweeps if somebody has asked for it since the last sweep, and soon after the catalog has
-        failed, so that the trouble ends with its cause and nothing waits for the next sweep."""
-        failed = self._troubles.noted("database") and time.monotonic() >= self._again_at
-        if self._asked or failed:
+        failed, so that the trouble ends with its cause and nothing waits for the next sweep. A
+        broker that comes and goes asks again and again, and the recorder must not feel it."""
+        began = time.monotonic()
+        failed = self._troubles.noted("database") and began >= self._again_at
+        if failed or (self._asked and began >= self._rests_until):
             self.sweep()
+            took = time.monotonic() - began
+            rest = min(max(REST, took * (SHARE - 1)), self._interval)
+            self._rests_until = began + took + rest
 
     def sweep(self) -> None:
         """Corrects due times after the clock was set, then finds files that no source offered and

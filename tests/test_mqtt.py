@@ -171,6 +171,42 @@ def test_what_could_not_be_looked_at_is_offered_again_later(ear: Ear, frigate: F
     assert ear.hears() == [FIRST]
 
 
+def test_an_event_that_frigate_does_not_keep_holds_up_no_acknowledgement(
+    broker: Broker, ear: Ear, frigate: Frigate
+) -> None:
+    frigate.ends(FIRST)
+    assert ear.waits() == [FIRST]
+    ear.source.settle([FIRST], True)  # it is offered again, but not by the broker
+    ear.known = {SECOND}
+    frigate.ends(SECOND)
+    ear.source.settle(ear.waits(), True)
+    ear.source.finish()
+    after = Ear(broker)
+    try:
+        after.start()
+        frigate.ends("1764151300.5-ghi789")
+        assert after.waits() == ["1764151300.5-ghi789"]
+    finally:
+        after.source.finish()
+
+
+def test_an_event_that_can_never_be_looked_at_is_left_to_the_sweep(
+    ear: Ear, frigate: Frigate
+) -> None:
+    before = ear.caught_up
+    frigate.ends(FIRST)
+    assert ear.waits() == [FIRST]
+    for _ in range(mqtt.MOST_RETRIES):
+        ear.source.settle([FIRST], False)
+        ear.now += mqtt.RETRY
+        assert ear.hears() == [FIRST]
+    assert ear.caught_up == before
+    ear.source.settle([FIRST], False)
+    ear.now += 1000
+    assert ear.hears() == []
+    assert ear.caught_up == before + 1
+
+
 def test_a_message_that_the_ledger_does_not_have_comes_again_after_a_crash(
     broker: Broker, ear: Ear, frigate: Frigate
 ) -> None:

@@ -10,9 +10,10 @@ QoS 0, so the broker keeps nothing for us while we are away. The source is there
 complete.
 These facts were seen on Frigate v0.16.4, v0.17.2 and v0.18.0-beta1.
 
-A message is acknowledged only after the ledger knows its events. After a crash the broker sends it
-again, if Frigate has published it with QoS 1. Acknowledgements have the order of the messages, as
-MQTT 3.1.1 demands (section 4.6): rumqttd otherwise ends the connection and loses a message.
+A message is acknowledged only after the intake has looked at its events. After a crash before that
+the broker sends it again, if Frigate has published it with QoS 1. Acknowledgements have the order
+of the messages, as MQTT 3.1.1 demands (section 4.6): rumqttd otherwise ends the connection and
+loses a message. Mosquitto sends no more while 20 are not acknowledged, so none waits for long.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ AT_ONCE = 50  # ids
 APART = 0.1  # seconds between two answers of `ids`, so that a flood asks Frigate at a bounded rate
 PAUSES = (0.5, 2.0)  # seconds; at the message of its end, Frigate may not know the end itself
 RETRY = 10.0  # seconds until ids are offered again that could not be looked at
+MOST_RETRIES = 6  # then the sweep has to find them
 PATIENCE = 60.0  # seconds for which the broker may be away before that is a trouble
 GOODBYE = 1.0  # seconds for the last words
 OWN = "frigate_mirror"  # begins our own topics
@@ -71,12 +73,13 @@ class Message:
 @dataclass(slots=True)
 class Hint:
     """An id that is offered as soon as it is due, until it is settled. `due` is on the clock;
-    `looks` counts how often the intake has looked at it in vain; `messages` are those that named
-    it."""
+    `looks` counts how often the intake has looked at it in vain, and `retries` how often it could
+    not look; `messages` are those that named it since the last look."""
 
     due: float
     looks: int
     messages: list[Message]
+    retries: int = 0
 
 
 class Mqtt(Part):
@@ -145,16 +148,22 @@ class Mqtt(Part):
 
     def settle(self, ids: list[str], taken: bool) -> None:
         """See `Source.settle`. An id of which the ledger knows nothing is offered again some times:
-        Frigate may not have written its row yet. The messages of the others are acknowledged."""
+        Frigate may not have written its row yet. Its message does not wait for that, because
+        Frigate publishes the end of many events that it does not keep."""
         lacking = self._lacks(ids) if taken else ids
         now = self._clock()
         for event_id in ids:
             hint = self._hints[event_id]
-            if not taken:
+            if not taken and hint.retries < MOST_RETRIES:
                 hint.due = now + RETRY
+                hint.retries += 1
+            elif not taken:
+                self._drop(event_id)
+                self._catch_up()
             elif event_id in lacking and hint.looks < len(PAUSES):
                 hint.due = now + PAUSES[hint.looks]
                 hint.looks += 1
+                self._let_go(hint)
             else:
                 self._drop(event_id)
 
@@ -188,8 +197,13 @@ class Mqtt(Part):
             self._acknowledge(message)
 
     def _drop(self, event_id: str) -> None:
-        """Forgets an id, and acknowledges the messages whose ids are all forgotten."""
-        for message in self._hints.pop(event_id).messages:
+        """Forgets an id."""
+        self._let_go(self._hints.pop(event_id))
+
+    def _let_go(self, hint: Hint) -> None:
+        """Acknowledges the messages that wait for this id and no other one."""
+        messages, hint.messages = hint.messages, []
+        for message in messages:
             message.open -= 1
             if not message.open:
                 self._acknowledge(message)

@@ -7,6 +7,7 @@ import io
 import itertools
 import logging
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -348,6 +349,18 @@ def downloaded(api: FrigateApi, path: str, most: int = 10**9) -> bytes:
     file = io.BytesIO()
     assert api.download(path, file, most) == len(file.getvalue())
     return file.getvalue()
+
+
+@pytest.mark.parametrize(("ahead", "skew"), [(0.0, 0), (-200.0, -200), (90.0, 90), (None, 0)])
+def test_the_last_answer_tells_frigates_clock(
+    standin: FrigateStandin, ahead: float | None, skew: int
+) -> None:
+    api = client(standin)
+    standin.ahead = 1000.0
+    api.version()
+    standin.ahead = ahead
+    api.version()
+    assert api.now() == pytest.approx(time.time() + skew, abs=api_module.LEAST_SKEW)
 
 
 def test_a_file_is_downloaded_as_it_is(world: World, standin: FrigateStandin) -> None:

@@ -9,12 +9,14 @@ import os
 import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from frigate_mirror.catalog import NotYet
 from frigate_mirror.frigate.api import ApiError, FrigateApi
 from frigate_mirror.frigate.api_catalog import ApiCatalog
 from frigate_mirror.frigate.remote import remote_kinds_of
@@ -580,6 +582,20 @@ def test_recordings_that_frigate_does_not_list_hold_up_no_other_clip(frigate: Fr
     assert companion.counts("clip") == {"waiting": 1, "uploaded": 1}
     companion.work_for(65.0)
     assert companion.counts("clip") == {"uploaded": 2}
+
+
+def test_a_clock_that_is_ahead_of_frigates_cuts_no_clip(frigate: Frigate) -> None:
+    frigate.standin.ahead = -200.0
+    event_id = frigate.event(started=time.time() - 210.0)  # it ended 5 s ago
+    companion = frigate.companion(MIRROR_KINDS="clip")
+    ledger = companion.mirror.ledger
+    catalog = ApiCatalog(companion.api)
+    [clips] = remote_kinds_of(
+        companion.settings, companion.api, catalog, ledger.known, ledger.note_digest
+    )
+    [event] = catalog.subjects([event_id])
+    with pytest.raises(NotYet), clips.make(event, ""):
+        pass
 
 
 @pytest.mark.parametrize("answer", [Answer(403, b"Access denied"), as_json([])])

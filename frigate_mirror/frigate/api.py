@@ -55,6 +55,7 @@ LONGEST = 600.0  # seconds for one answer, except for a clip
 MOST_JSON = 4_000_000  # bytes; what is larger is asked for in smaller pieces
 MOST_TEXT = 1_000  # bytes of a version or of an error
 FIRST_PAUSE, LONGEST_PAUSE = 10.0, 600.0  # seconds between two logins that fail
+LEAST_SKEW = 3.0  # seconds; less is the time that a question takes
 NO_PASSWORD = Secret("")
 Parameter = str | int | float | None
 
@@ -192,6 +193,7 @@ class FrigateApi:
         self._next_login = -float("inf")
         self._login_fault = ""
         self._stopped = False
+        self._skew = 0.0
 
     def close(self) -> None:
         self._client.close()
@@ -221,14 +223,15 @@ class FrigateApi:
         before = time.time()
         try:
             with self._answer("GET", "/api/version", {}) as response:
-                told = response.headers.get("Date", "")
+                date = _date_of(response)
         except httpx.HTTPError as error:
             raise ApiError(self._words("/api/version", error)) from error
-        try:
-            date = parsedate_to_datetime(told).timestamp() + 0.5  # it has whole seconds
-        except ValueError:
-            return None
-        return date - (before + time.time()) / 2
+        return None if date is None else date - (before + time.time()) / 2
+
+    def now(self) -> float:
+        """Returns the time of Frigate's clock in Unix seconds, by the date of its last answer. It
+        is that of our own clock if the two differ by little, or Frigate tells no date."""
+        return time.time() + self._skew
 
     def version(self) -> str:
         """Returns Frigate's version, such as 0.17.2-3d4dd3ac. Raises ApiError."""
@@ -293,6 +296,9 @@ class FrigateApi:
                 raise ApiLogin(f"ask {self.url}{path}: {fault}")
             if self._login_fault:
                 self._pause, self._login_fault = FIRST_PAUSE, ""
+            date = _date_of(response)
+            skew = 0.0 if date is None else date - time.time()
+            self._skew = skew if abs(skew) >= LEAST_SKEW else 0.0
             yield response
         finally:
             response.close()
@@ -411,3 +417,13 @@ class FrigateApi:
         self._login_fault = fault
         self._next_login = self._clock() + self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
+
+
+def _date_of(response: httpx.Response) -> float | None:
+    """Returns when the server sent this answer by its own clock, in Unix seconds, or None if it
+    does not say."""
+    try:
+        told = parsedate_to_datetime(response.headers.get("Date", ""))
+        return told.timestamp() + 0.5  # it has whole seconds
+    except (ValueError, OverflowError):
+        return None

@@ -42,10 +42,11 @@ def remote_kinds_of(
     catalog: ApiCatalog,
     known: Callable[[Collection[str]], Mapping[str, Known]],
     note_digest: Callable[[str, str], None],
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] | None = None,
 ) -> list[Kind[Any]]:
     """Returns the kinds that the settings choose. See `kinds.kinds_of`. `clock` gives Unix
-    seconds."""
+    seconds; by default it is Frigate's, because a clip is ready so long after the end of its event,
+    and Frigate's clock tells that end."""
     chosen = settings.kinds
     keys = settings.keys.codec
     order = [name for name in (SNAPSHOT, THUMBNAIL, CLIP, METADATA) if name in chosen.kinds]
@@ -64,7 +65,7 @@ def remote_kinds_of(
             padding=chosen.clip_padding,
             longest=chosen.clip_longest,
             most_bytes=chosen.clip_most_mb * 1_000_000,
-            clock=clock,
+            clock=clock or api.now,
         ),
     }
     kinds = [makers[name]() for name in order if name != METADATA]

@@ -452,6 +452,12 @@ def test_wrong_settings_are_all_named_and_the_child_exits_with_78(
     assert ACCESS not in child.log
 
 
+def test_the_address_of_a_companion_is_refused_inside_frigate(start: Start) -> None:
+    child = start(FRIGATE_URL="http://127.0.0.1:5000")
+    assert child.wait() == 78
+    assert "wrong setting FRIGATE_URL: it is for the companion" in child.log
+
+
 def test_a_mirror_that_is_switched_off_says_so_and_exits_with_78(start: Start) -> None:
     child = start(MIRROR_ENABLED="false")
     assert child.wait() == 78

@@ -267,10 +267,10 @@ def _over_api(
 
 
 def _first_start(ledger: Ledger) -> float:
-    """Returns when the first mirror with this ledger started, in Unix seconds. Raises
-    LedgerError."""
-    noted = ledger.note("first start")
-    if not noted:
-        noted = repr(time.time())
-        ledger.set_note("first start", noted)
-    return float(noted)
+    """Returns when the first mirror with this ledger started, in Unix seconds. A time that is still
+    to come counts as now: the clock was wrong. Raises LedgerError."""
+    noted, now = ledger.note("first start"), time.time()
+    if noted and float(noted) <= now:
+        return float(noted)
+    ledger.set_note("first start", repr(now))
+    return now

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from frigate_mirror.ledger.ledger import Ledger
 from tests.rig import ROOT
 from tests.rig.api import Answer, Fault
 from tests.rig.broker import Broker
@@ -294,6 +295,21 @@ def test_history_is_left_out_if_the_owner_wants_that(
     another = frigate.event()
     until(lambda: complete(bucket.objects(), another))
     assert not any(old in key for key in bucket.objects())
+
+
+def test_a_first_start_with_a_clock_that_was_ahead_leaves_out_nothing_for_ever(
+    begin: Begin, frigate: Frigate, bucket: Bucket
+) -> None:
+    companion = begin(**bucket.environ, MIRROR_SKIP_HISTORY="true", MIRROR_SWEEP_INTERVAL="1")
+    companion.wait_for("S3 MQTT: connected")
+    companion.stop()
+    ledger = Ledger(companion.folder / "state" / "ledger.db")
+    ledger.set_note("first start", repr(time.time() + 86_400))
+    ledger.close()
+    companion.start()
+    until(lambda: companion.text.count("S3 MQTT: connected") == 2)
+    event_id = frigate.event(tells=False)
+    until(lambda: complete(bucket.objects(), event_id))
 
 
 def test_a_frigate_0_18_gives_its_clean_picture(

@@ -295,6 +295,9 @@ def test_history_is_left_out_if_the_owner_wants_that(
     another = frigate.event()
     until(lambda: complete(bucket.objects(), another))
     assert not any(old in key for key in bucket.objects())
+    told = companion.run("backfill", "--since", "2h")  # the owner asks for it by name
+    assert told.returncode == 0, told.stderr
+    until(lambda: complete(bucket.objects(), old))
 
 
 def test_a_first_start_with_a_clock_that_was_ahead_leaves_out_nothing_for_ever(

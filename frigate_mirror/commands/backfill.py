@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -67,6 +67,8 @@ def backfill(
     this process. With `verify`, files that are missing at the destination are queued first. After
     an interruption or an outage the rest stays in the queue. Returns the exit code."""
     began = time.time()
+    # Whoever names a span wants all of it.
+    settings = replace(settings, companion=replace(settings.companion, skip_history=False))
     try:
         with folders.opened(settings.state) as (state, own_lock):
             mirror = of_frigate(settings, sink, state, versions={"mirror": __version__})

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from frigate_mirror import files
 from frigate_mirror.catalog import NotYet
 from frigate_mirror.frigate.api import ApiError, FrigateApi
 from frigate_mirror.frigate.api_catalog import ApiCatalog
@@ -683,6 +684,23 @@ def test_a_large_clip_is_cut_at_the_limit_and_says_so(frigate: Frigate) -> None:
     clip = companion.clip()
     assert clip["note"] == "cut before it has more than 1000000 bytes, the limit for a clip"
     assert 100_000 < clip["size"] <= 1_000_000
+
+
+def test_no_clip_is_asked_for_while_the_disk_has_no_room_for_it(
+    frigate: Frigate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frigate.record()
+    companion = frigate.companion(MIRROR_KINDS="clip")
+    companion.offer(frigate.event())
+    usage = shutil.disk_usage(companion.folder)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda folder: usage._replace(free=10**8))
+    companion.work()
+    assert clip_questions(frigate) == []
+    assert "too little room" in " ".join(companion.mirror.status().reasons)
+    monkeypatch.undo()
+    companion.work_for(65.0)
+    assert companion.counts("clip") == {"uploaded": 1}
+    assert companion.mirror.status().reasons == []
 
 
 def test_a_stop_leaves_nothing_of_a_clip(frigate: Frigate) -> None:

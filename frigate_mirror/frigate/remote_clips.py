@@ -29,6 +29,7 @@ from typing import BinaryIO
 from frigate_mirror import mp4
 from frigate_mirror.artifact import Artifact
 from frigate_mirror.catalog import Kind, NoFile, NotYet
+from frigate_mirror.files import has_room
 from frigate_mirror.frigate.api import (
     ApiStatus,
     ApiTooLarge,
@@ -218,14 +219,21 @@ class RemoteClips(Kind[Event]):
     def _ask(self, camera: str, since: float, until: float, path: Path) -> int:
         """Downloads what Frigate gives for this span, and returns its size."""
         where = f"/api/{quote_camera(camera)}/start/{since:.6f}/end/{until:.6f}/clip.mp4"
+        try:
+            return self._download(where, path, self._most_bytes)
+        except DownloadError as error:
+            # Frigate 0.17 answers with status 400 where 0.16 sends an empty clip.
+            if error.status == 400:
+                return 0
+            raise
+
+    def _download(self, where: str, path: Path, most: int) -> int:
+        """Writes at most `most` bytes to `path`, and returns how many. Raises what
+        `FrigateApi.download` raises, and OSError if the disk has too little room."""
+        if not has_room(path.parent):
+            raise OSError(errno.ENOSPC, "the disk has too little room to download a clip")
         with path.open("wb") as file:
-            try:
-                return self._api.download(where, file, self._most_bytes, LONGEST)
-            except DownloadError as error:
-                # Frigate 0.17 answers with status 400 where 0.16 sends an empty clip.
-                if error.status == 400:
-                    return 0
-                raise
+            return self._api.download(where, file, most, LONGEST)
 
     # -- the segments as they are
 
@@ -278,9 +286,8 @@ class RemoteClips(Kind[Event]):
 
     def _segment(self, where: str, path: Path, most: int) -> float:
         """Downloads one segment and returns for how many seconds it lasts. Raises
-        FileNotFoundError, DownloadError, Mp4Error and ApiError."""
-        with path.open("wb") as file:
-            self._api.download(where, file, most, LONGEST)
+        FileNotFoundError, OSError, Mp4Error and ApiError."""
+        self._download(where, path, most)
         return mp4.read(path).duration
 
 

@@ -228,10 +228,16 @@ def target_of(settings: Settings) -> dict[str, str]:
     return {"bucket": s3.bucket, "endpoint": s3.endpoint_url or "AWS", "prefix": s3.prefix}
 
 
-def of_frigate(settings: Settings, sink: Sink, state: State, **options: Any) -> Mirror:
+def of_frigate(
+    settings: Settings,
+    sink: Sink,
+    state: State,
+    stopping: Callable[[], bool] = lambda: False,
+    **options: Any,
+) -> Mirror:
     """Returns the mirror of the files of Frigate's events: over Frigate's API if the settings say
-    where that is, and otherwise by its database and its files. Raises CatalogError and
-    LedgerError."""
+    where that is, and otherwise by its database and its files. `stopping` says whether the process
+    is to end, so that it must not wait for Frigate. Raises CatalogError and LedgerError."""
     filters = Filters.of(settings.selection)
     clip_filters = Filters.of(settings.clip_selection)
     options.setdefault("why_not", Selection(filters, {CLIP: clip_filters}).why_not)
@@ -241,8 +247,10 @@ def of_frigate(settings: Settings, sink: Sink, state: State, **options: Any) -> 
         "whole": METADATA in chosen,
         "without_snapshot": chosen != {SNAPSHOT},
     }
-    make = _over_api if settings.companion.url else _in_place
-    catalog, kinds = make(settings, state.ledger, asked, options.get("versions", {}))
+    if settings.companion.url:
+        catalog, kinds = _over_api(settings, state.ledger, asked, stopping)
+    else:
+        catalog, kinds = _in_place(settings, state.ledger, asked, options.get("versions", {}))
     return Mirror(settings, sink, state, catalog, kinds, **options)
 
 
@@ -257,13 +265,13 @@ def _in_place(
 
 
 def _over_api(
-    settings: Settings, ledger: Ledger, asked: dict[str, bool], versions: Mapping[str, str]
+    settings: Settings, ledger: Ledger, asked: dict[str, bool], stopping: Callable[[], bool]
 ) -> tuple[Catalog[Any], list[Kind[Any]]]:
     from frigate_mirror.frigate.remote import over_api  # what it needs is an extra
 
     first = _first_start(ledger)
     since = first if settings.companion.skip_history else -math.inf
-    return over_api(settings, asked, since, ledger.known, ledger.note_digest)
+    return over_api(settings, asked, since, ledger.known, ledger.note_digest, stopping)
 
 
 def _first_start(ledger: Ledger) -> float:

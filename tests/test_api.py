@@ -424,3 +424,17 @@ def test_a_login_is_also_made_for_a_file(world: World, guarded: FrigateStandin) 
     event_id = world.event()
     assert downloaded(client(guarded), SNAPSHOT.format(event_id)) == world.pictures[event_id]
     assert guarded.logins == 1
+
+
+def test_frigate_is_asked_nothing_more_once_the_mirror_stops(standin: FrigateStandin) -> None:
+    stopping = False
+    api = FrigateApi(standin.url, stopping=lambda: stopping)
+    api.version()
+    asked = len(standin.questions)
+    stopping = True
+    with pytest.raises(ApiError, match="the mirror stops"):
+        api.json("/api/events")
+    with pytest.raises(ApiError, match="the mirror stops"):
+        api.download("/api/events/1.5-abcdef/snapshot.jpg", io.BytesIO(), 1000)
+    assert len(standin.questions) == asked
+    api.close()

@@ -57,6 +57,7 @@ MOST_TEXT = 1_000  # bytes of a version or of an error
 FIRST_PAUSE, LONGEST_PAUSE = 10.0, 600.0  # seconds between two logins that fail
 LEAST_SKEW = 3.0  # seconds; less is the time that a question takes
 NO_PASSWORD = Secret("")
+STOPS = "the mirror stops"
 Parameter = str | int | float | None
 
 
@@ -140,7 +141,11 @@ def fingerprint_of(url: str, timeout: float = CONNECT) -> str:
         return hashlib.sha256(connected.getpeercert(binary_form=True) or b"").hexdigest()
 
 
-def api_of(settings: CompanionSettings, password: Callable[[], Secret] | None = None) -> FrigateApi:
+def api_of(
+    settings: CompanionSettings,
+    password: Callable[[], Secret] | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> FrigateApi:
     """Returns the client that the settings describe. `password` gives the password as it is now.
     Raises ApiError."""
     secure = settings.url.startswith("https:")
@@ -154,6 +159,7 @@ def api_of(settings: CompanionSettings, password: Callable[[], Secret] | None = 
         settings.user,
         password or (lambda: settings.password),
         tls=tls_of(settings) if secure else None,
+        stopping=stopping,
     )
 
 
@@ -162,7 +168,8 @@ class FrigateApi:
     as soon as Frigate wants a login; a viewer may read all that the mirror asks for. It is safe to
     use from several threads.
 
-    `tls` says which certificates are accepted; `clock` gives seconds that never go back.
+    `tls` says which certificates are accepted; `clock` gives seconds that never go back. Once
+    `stopping` returns true, it asks nothing more.
     """
 
     def __init__(
@@ -174,8 +181,10 @@ class FrigateApi:
         tls: ssl.SSLContext | None = None,
         idle: float = IDLE,
         clock: Callable[[], float] = time.monotonic,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self.url = url
+        self._stopping = stopping
         self._user = user
         self._password = password
         self._clock = clock
@@ -308,6 +317,8 @@ class FrigateApi:
     ) -> httpx.Response:
         """Sends one question. Raises ApiError if there is no connection, and httpx.HTTPError if
         there is no answer."""
+        if self._stopped or self._stopping():
+            raise ApiError(f"ask {self.url}{path}: {STOPS}")
         known = {name: value for name, value in parameters.items() if value is not None}
         for last in (False, True):
             try:
@@ -362,8 +373,8 @@ class FrigateApi:
                 raise ApiTooLarge(f"ask {self.url}{path}: it sends more than {most} bytes")
             if self._clock() > until:
                 raise httpx.ReadTimeout(f"the answer takes more than {longest:g} s")
-            if self._stopped:
-                raise httpx.ReadError("the mirror stops")
+            if self._stopped or self._stopping():
+                raise httpx.ReadError(STOPS)
             yield piece
 
     def _words(self, path: str, error: Exception) -> str:

@@ -27,11 +27,12 @@ def over_api(
     since: float,
     known: Callable[[Collection[str]], Mapping[str, Known]],
     note_digest: Callable[[str, str], None],
+    stopping: Callable[[], bool],
 ) -> tuple[ApiCatalog, list[Kind[Any]]]:
     """Returns the catalog and the kinds of the Frigate that the settings name. `asked` are the
     options of `ApiCatalog` that are true or false, by their names, and `since` is its
-    `ended_from`. Raises ApiError."""
-    api = api_of(settings.companion)
+    `ended_from`. Once `stopping` returns true, Frigate is asked nothing more. Raises ApiError."""
+    api = api_of(settings.companion, stopping=stopping)
     catalog = ApiCatalog(api, settings.sweep.batch_size, **asked, ended_from=since)
     return catalog, remote_kinds_of(settings, api, catalog, known, note_digest)
 

@@ -30,7 +30,9 @@ class Companion:
 
     def mirror(self, state: State) -> Mirror:
         settings = self._settings
-        mirror = of_frigate(settings, self._sink, state, versions=self._versions)
+        mirror = of_frigate(
+            settings, self._sink, state, lambda: self.stop.wanted, versions=self._versions
+        )
         if not settings.mqtt.host:
             log.warning(
                 "S3 snapshot mirror: MQTT_HOST is not set, so new events are found by the sweep "

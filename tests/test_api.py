@@ -416,7 +416,7 @@ def test_a_file_that_trickles_is_given_up(world: World, standin: FrigateStandin)
 def test_after_a_stop_no_file_is_downloaded(world: World, standin: FrigateStandin) -> None:
     api = client(standin)
     api.stop()
-    with pytest.raises(DownloadError, match="the mirror stops"):
+    with pytest.raises(ApiError, match="the mirror stops"):
         downloaded(api, SNAPSHOT.format(world.event()))
 
 

@@ -1,4 +1,4 @@
-"""The companion: from Frigate's API to a remote of rclone, on the disk and over WebDAV.
+"""The companion: from Frigate's API to a remote of rclone on the disk.
 
 2,000 events have a snapshot of 30 to 300 KB and their metadata, and 200 of them a clip of 3 MB. A
 time of ours runs from the start of the companion's process to the moment when the last file is at
@@ -6,7 +6,7 @@ the destination and each event's metadata says that it is complete. It contains 
 and of rclone. The metadata of most events goes up twice: at once, and when everything else of the
 event is there. A time of the rivals runs from the start of their first process to the end of their
 last one. Frigate is the stand-in of the tests, which makes clips with ffmpeg, in a process of its
-own; `rclone serve webdav` is the WebDAV server. All of it shares this machine.
+own. All of it shares this machine.
 
 From the spool: everything is held already, and goes up. The rival is one `rclone copy` of the same
 files with as many transfers as the companion has threads. The whole way: nothing is known yet, and
@@ -25,7 +25,7 @@ import json
 import random
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -33,7 +33,7 @@ from statistics import median
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from lab.bench.companion import LOCAL, WEBDAV, Companion, Frigate, Remote, copy_state
+from lab.bench.companion import LOCAL, Companion, Frigate, Remote, copy_state
 from lab.bench.figures import Figure, at_least, at_most, below, interleaved
 from lab.bench.house import Event
 from lab.bench.lab import Lab
@@ -45,14 +45,20 @@ THREADS = 8  # of the companion, and transfers of rclone
 MEMORY = 60  # MB
 SCRIPTED = 10  # events of the script
 PICTURES = {"MIRROR_KINDS": "snapshot,metadata"}
+Measure = Callable[[Lab, Frigate, Remote, Path], Iterator[Figure]]
 
 
 def run(lab: Lab) -> Iterator[Figure]:
+    # The latency comes last, because it adds events.
+    yield from measures(lab, (LOCAL, of_remote), (LOCAL, _latency))
+
+
+def measures(lab: Lab, *measures: tuple[str, Measure]) -> Iterator[Figure]:
+    """Takes these measures, each at a remote of its own."""
     events, clips = lab.size(100, 2_000), lab.size(10, 200)
     frigate = Frigate(lab.room("frigate"), events, clips)
     try:
-        # The latency comes last, because it adds events.
-        for kind, measure in ((LOCAL, _of_remote), (WEBDAV, _of_remote), (LOCAL, _latency)):
+        for kind, measure in measures:
             room = lab.room("remote")
             remote = Remote(kind, room)
             try:
@@ -64,8 +70,8 @@ def run(lab: Lab) -> Iterator[Figure]:
         frigate.stop()
 
 
-def _of_remote(lab: Lab, frigate: Frigate, remote: Remote, room: Path) -> Iterator[Figure]:
-    rounds = lab.size(1, 3)
+def of_remote(lab: Lab, frigate: Frigate, remote: Remote, room: Path) -> Iterator[Figure]:
+    rounds = lab.size(1, 2)
     held, files = room / "held", room / "files"
     _hold(frigate, remote, room, held)
     memories: list[float] = []

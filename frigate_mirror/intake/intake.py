@@ -307,7 +307,7 @@ class Intake(Generic[S]):
             elif last:
                 self._give_up(waiting_id, candidate)
             else:
-                due = now + min(2.0**looks, LONGEST_LOOK)
+                due = now + _pause(looks)
                 self._ledger.wait(waiting_id, camera, started, due, looks + 1)
 
     def _give_up(self, waiting_id: str, candidate: Candidate[S] | None) -> None:
@@ -334,7 +334,7 @@ class Intake(Generic[S]):
                 elif kind_of(waiting_id) not in self._kinds:
                     self._ledger.leave_out([(waiting_id, camera, started, SWITCHED_OFF)], now)
                 elif looks < FILE_LOOKS:  # nobody would look again for a clip that was given up
-                    due = now + min(2.0**looks, LONGEST_LOOK)
+                    due = now + _pause(looks)
                     self._ledger.wait(waiting_id, camera, started, due, looks + 1, bulk=True)
                 else:
                     self._give_up(waiting_id, None)
@@ -382,7 +382,7 @@ class Intake(Generic[S]):
             self._refuse(candidate, fault)
             return
         if not artifacts and looks < FILE_LOOKS:
-            raise NotYet(min(2.0**looks, LONGEST_LOOK))
+            raise NotYet(_pause(looks))
         if all(artifact.id != candidate.id for artifact in artifacts):
             self._give_up(candidate.id, candidate)  # or it would be made again without end
 
@@ -644,6 +644,11 @@ class Intake(Generic[S]):
         if not wanted:
             self._spool.release(artifact.id, artifact.version)
         return wanted
+
+
+def _pause(looks: int) -> float:
+    """Returns the seconds between this look for a file and the next one."""
+    return min(2.0**looks, LONGEST_LOOK)
 
 
 def _is_first(candidate: Candidate[S]) -> bool:

@@ -164,8 +164,8 @@ def _lay(world: World, event: Named) -> None:
     with suppress(OSError, ValueError):  # no file can have this name
         path = world.clips / event.file
         path.parent.mkdir(parents=True, exist_ok=True)
-        world.at_close(lambda: path.unlink(missing_ok=True))  # it may lie outside this world
         path.write_bytes(CANARY)
+        world.at_close(lambda: path.unlink(missing_ok=True))  # it may lie outside this world
 
 
 def _ids(world: World) -> None:

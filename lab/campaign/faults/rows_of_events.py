@@ -169,7 +169,7 @@ def _known_already(count: int) -> Step:
 def _many(count: int) -> Step:
     def begin(world: World) -> None:
         rows.wait_for_table(world)
-        rows.execute(world, "CREATE INDEX event_start_time_end_time ON event "
+        rows.execute(world, "CREATE INDEX IF NOT EXISTS event_start_time_end_time ON event "
                             "(start_time DESC, end_time DESC)")  # fmt: skip
         pattern = Event("", "garage", "car", "api", 0.0, 0.0, "", "")
         names, values = zip(*rows.row(pattern).items(), strict=True)

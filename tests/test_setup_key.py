@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import select
 from pathlib import Path
 
@@ -123,6 +124,7 @@ def converse(
     command = house.command(*arguments)
     child, screen = pty.fork()
     if child == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a job in the background ignores it
         os.chdir(house.project)
         os.execve(house.bin / "bash", command, house.environment({"TERM": "xterm"} | environ))
     seen, told, left, pressed = "", 0, list(answers), b""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pty
 import signal
-import select
 from pathlib import Path
 
 import pytest
@@ -127,12 +126,8 @@ def converse(
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a job in the background ignores it
         os.chdir(house.project)
         os.execve(house.bin / "bash", command, house.environment({"TERM": "xterm"} | environ))
-    seen, told, left, pressed = "", 0, list(answers), b""
+    seen, told, left = "", 0, list(answers)
     while True:
-        # Readline can miss a key that comes while it prepares the terminal. A person presses again.
-        if not select.select([screen], [], [], AGAIN)[0]:
-            os.write(screen, pressed)
-            continue
         try:
             seen += os.read(screen, 1024).decode(errors="replace")
         except OSError:  # the terminal ends with the program
@@ -140,15 +135,13 @@ def converse(
         while left and left[0][0] in seen[told:]:
             question, answer = left.pop(0)
             told = seen.index(question, told) + len(question)
-            pressed = answer.encode() if answer in CONTROL else b""
-            os.write(screen, pressed or f"{answer}\n".encode())
+            os.write(screen, answer.encode() if answer in CONTROL else f"{answer}\n".encode())
     os.close(screen)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert not left, f"not asked: {left[0][0]}\n{seen}"
     return seen, code
 
 
-AGAIN = 5.0  # seconds
 WHAT = "What to mirror, with commas between the kinds [snapshot]: "
 
 

@@ -115,17 +115,13 @@ class Intake(Generic[S]):
         """Returns the ids without those of files that never change and are in the queue or uploaded
         already: a source may name a subject often, and each look can cost a download. If the ledger
         cannot be read, these are all of them."""
+        fixed = [one for one in artifact_ids if not self._may_change(one)]
         try:
-            known = self._ledger.known(artifact_ids)
+            known = self._ledger.known(fixed) if fixed else {}
         except LedgerError:
-            return list(artifact_ids)
-        return [
-            one
-            for one in artifact_ids
-            if self._may_change(one)
-            or one not in known
-            or known[one].state not in ("pending", "uploaded")
-        ]
+            known = {}
+        settled = {one for one in known if known[one].state in ("pending", "uploaded")}
+        return [one for one in artifact_ids if one not in settled]
 
     def lacks(self, subject_ids: Iterable[str]) -> set[str]:
         """Returns those of these subjects of which the ledger knows no file. If it cannot be read,

@@ -138,7 +138,7 @@ TEXT
 
 start_server() {
   local master volume filer s3 words
-  ports=$(cd -- "$root" && python -m tests.rig.ports 4)
+  ports=$(cd -- "$root" && python -m frigate_mirror.demo.ports 4)
   read -r master volume filer s3 <<<"$ports"
   export DEMO_ENDPOINT=http://127.0.0.1:$s3 DEMO_BUCKET=frigate-demo
   DEMO_OWNER_KEY=$(random_word) DEMO_OWNER_SECRET=$(random_word)

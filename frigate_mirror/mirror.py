@@ -1,6 +1,6 @@
 """Mirror: wires catalog, kinds, intake, spool, ledger, uploader and sink, and runs them.
 
-The child process drives it (`process.child`), and so does the command `backfill`.
+The process that mirrors drives it (`process.life`), and so does the command `backfill`.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from frigate_mirror.demo.ports import free_ports
 from frigate_mirror.frigate import api as api_module
 from frigate_mirror.frigate.api import (
     ApiError,
@@ -30,7 +31,6 @@ from frigate_mirror.settings.parse import Secret
 from frigate_mirror.settings.settings import load
 from tests.rig.api import COOKIE, Answer, Fault, FrigateStandin, as_json
 from tests.rig.certificates import Authority, self_signed
-from tests.rig.ports import free_ports
 from tests.rig.worlds import Clock, World
 
 PASSWORD = "correct horse"

@@ -27,6 +27,7 @@ from frigate_mirror.checks import places, variables
 from frigate_mirror.checks.finding import FAULT, NOTE, OK, Finding
 from frigate_mirror.checks.remote import remote
 from frigate_mirror.checks.selection import explain, selection
+from frigate_mirror.demo.ports import free_ports
 from frigate_mirror.frigate.api import FrigateApi, fingerprint_of
 from frigate_mirror.frigate.config import Publishing
 from frigate_mirror.ledger.lock import StateLock
@@ -37,7 +38,6 @@ from tests.rig.api import VERSIONS, Answer, Fault, FrigateStandin, refusal
 from tests.rig.broker import Broker
 from tests.rig.certificates import Certificates, self_signed
 from tests.rig.drive import EXPIRED, Drive
-from tests.rig.ports import free_ports
 from tests.rig.rclone import Config, Served, encrypted, obscured, program
 from tests.rig.remotes import add_drive
 from tests.rig.waiting import PATIENCE

@@ -904,7 +904,7 @@ def test_an_upload_that_vanished_from_the_bucket_is_lost_until_it_is_queued_agai
     ledger.add(ONE, LIVE, 1.0)
     ledger.settle([Settled(2.0, ONE.id, ONE.key)])
     assert ledger.uploaded_keys(0.0, 2e9, 10) == [(ONE.id, ONE.key, ONE.size)]
-    assert ledger.vanished([ONE.id, "snapshot:never"], "not in the bucket any more", 3.0) == 1
+    assert ledger.vanished([ONE.id, "snapshot:never"], "not at the destination any more", 3.0) == 1
     assert ledger.counts() == Counts(lost=1)
     assert list(ledger.without_file(0.0)) == [[ONE.id]]
     assert ledger.add(ONE, BACKLOG, 4.0)
@@ -917,7 +917,7 @@ def test_an_upload_that_vanished_counts_even_if_its_flaw_was_acknowledged(
     ledger.add(named("a", flaw="breaks off"), LIVE, 1.0)
     ledger.settle([Settled(2.0, "snapshot:a", "k/a")])
     ledger.acknowledge()
-    ledger.vanished(["snapshot:a"], "not in the bucket any more", 3.0)
+    ledger.vanished(["snapshot:a"], "not at the destination any more", 3.0)
     assert ledger.counts() == Counts(lost=1)
 
 
@@ -970,7 +970,7 @@ def changed_at(ledger: Ledger, at: float) -> None:
 
 def vanished_at(ledger: Ledger, at: float) -> None:
     uploaded_at(ledger, 2.0, "1")
-    ledger.vanished(["snapshot:a"], "not in the bucket any more", at)
+    ledger.vanished(["snapshot:a"], "not at the destination any more", at)
 
 
 def acknowledged_at(ledger: Ledger, at: float) -> None:

@@ -358,7 +358,7 @@ def test_missing_objects_are_reported_within_a_day_and_their_return_within_minut
         now[0] += hours * 3600.0
         bench.mirror.checks.verify()
         return sum(
-            "are missing in the bucket" in trouble for trouble in bench.mirror.status().troubles
+            "are missing at the destination" in trouble for trouble in bench.mirror.status().troubles
         )
 
     bench.world.event()
@@ -787,7 +787,7 @@ def test_pictures_that_are_missing_in_the_bucket_are_reported_until_they_are_bac
     now[0] += 2
     bench.mirror.checks.verify()
     [reason] = bench.mirror.status().reasons
-    assert "4 of the newest 4 uploaded files are missing in the bucket" in reason
+    assert "4 of the newest 4 uploaded files are missing at the destination" in reason
     assert "backfill --verify" in reason
     bench.sink.objects = objects
     now[0] += 3601
@@ -809,11 +809,11 @@ def test_a_failed_listing_changes_no_earlier_result_and_is_repeated_soon(
     bench.sink.objects.clear()
     now[0] += 61
     bench.mirror.checks.verify()
-    assert "missing in the bucket" in bench.mirror.status().reasons[0]
+    assert "missing at the destination" in bench.mirror.status().reasons[0]
     bench.sink.list = refuse_to_list  # type: ignore[method-assign]
     now[0] += 61
     bench.mirror.checks.verify()
-    assert "missing in the bucket" in bench.mirror.status().reasons[0]
+    assert "missing at the destination" in bench.mirror.status().reasons[0]
 
 
 def test_a_bucket_that_may_not_be_listed_does_not_count_as_empty(bench: Bench) -> None:
@@ -864,7 +864,7 @@ def test_the_sweep_holds_pictures_in_the_spool_while_the_ledger_cannot_be_writte
 def test_a_retry_that_finds_no_file_leaves_the_picture_lost(bench: Bench) -> None:
     event_id = bench.world.event()
     bench.round()
-    bench.mirror.ledger.vanished([f"snapshot:{event_id}"], "not in the bucket any more", NOW)
+    bench.mirror.ledger.vanished([f"snapshot:{event_id}"], "not at the destination any more", NOW)
     bench.world.forget(event_id, row=True)
     assert bench.mirror.ledger.revive(now=NOW) == 1
     bench.round()

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from frigate_mirror.demo.ports import free_ports
 from frigate_mirror.keys import KINDS
 from frigate_mirror.settings.settings import VARIABLES
 from frigate_mirror.setup import costs
 from tests.rig.compose import House
-from tests.rig.ports import free_ports
 from tests.rig.servers import ACCESS, SECRET, WRITER_ACCESS, WRITER_SECRET, Bucket, SeaweedFS
 
 

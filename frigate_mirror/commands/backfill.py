@@ -118,7 +118,7 @@ def _sum_up(counts: Counts, now: int, *, verified: bool) -> int:
 def _verify(mirror: Mirror, sink: Sink, since: float, until: float) -> None:
     """Compares the uploads in the ledger with the bucket's listing."""
     looked, absent = presence.missing(mirror.ledger, sink, since, until, -1)
-    mirror.ledger.vanished(absent, "not in the bucket any more", time.time())
+    mirror.ledger.vanished(absent, "not at the destination any more", time.time())
     again = mirror.intake.look_for_files(absent)
     print(f"{looked} uploaded file(s) compared with the destination: {len(absent)} missing there, "
           f"{again} of them queued again", flush=True)  # fmt: skip

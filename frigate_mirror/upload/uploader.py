@@ -146,7 +146,7 @@ class Uploader(Part):
             except LedgerError as error:
                 self._note_trouble(str(error))
             except MemoryError:
-                raise  # ends the process, see `process.child`
+                raise  # ends the process, see `process.life`
             except Exception:
                 log.exception("S3 upload: unexpected error, the upload is tried again")
             if bulk and rest:

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from frigate_mirror.demo.ports import answers, free_ports
 from tests.rig.certificates import self_signed
-from tests.rig.ports import answers, free_ports
 from tests.rig.router import Router
 from tests.rig.waiting import PATIENCE, until
 

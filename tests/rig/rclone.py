@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.rig.ports import answers, free_ports
+from frigate_mirror.demo.ports import answers, free_ports
 from tests.rig.waiting import until
 
 USER, PASSWORD = "mirror", "pass word'\"&é"

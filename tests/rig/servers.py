@@ -25,8 +25,8 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from frigate_mirror.demo.ports import GRPC, free_ports
 from tests.rig.certificates import self_signed
-from tests.rig.ports import GRPC, free_ports
 from tests.rig.waiting import PATIENCE
 
 ACCESS, SECRET = "OWNERACCESSKEY", "owner-secret-key"

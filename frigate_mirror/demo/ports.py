@@ -1,6 +1,6 @@
 """Free ports on loopback, for servers that must be told their ports. Needs nothing but Python.
 
-`python -m tests.rig.ports COUNT` prints so many of them.
+`python -m frigate_mirror.demo.ports COUNT` prints so many of them.
 """
 
 from __future__ import annotations

@@ -358,7 +358,8 @@ def test_missing_objects_are_reported_within_a_day_and_their_return_within_minut
         now[0] += hours * 3600.0
         bench.mirror.checks.verify()
         return sum(
-            "are missing at the destination" in trouble for trouble in bench.mirror.status().troubles
+            "are missing at the destination" in trouble
+            for trouble in bench.mirror.status().troubles
         )
 
     bench.world.event()

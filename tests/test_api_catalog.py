@@ -39,7 +39,7 @@ class Bench:
         self.api = FrigateApi(self.standin.url)
 
     def catalog(self, batch: int = 50, **options: Any) -> ApiCatalog:
-        return ApiCatalog(self.api, batch, **options)
+        return ApiCatalog(self.api, batch, **{"version": lambda: self.standin.version, **options})
 
     def close(self) -> None:
         self.api.close()
@@ -187,7 +187,19 @@ def test_frigate_016_is_asked_for_each_timeline_and_others_for_all_at_once(
     events = of_version.catalog(whole=True).subjects(ids)
     assert [len(event.timeline) for event in events] == [2] * 4
     is_016 = of_version.standin.version.startswith("0.16")
-    assert len(of_version.standin.paths("/timeline")) == (5 if is_016 else 1)
+    assert len(of_version.standin.paths("/timeline")) == (4 if is_016 else 1)
+
+
+def test_events_without_a_timeline_are_asked_for_together_too(bench: Bench) -> None:
+    ids = [bench.world.event(started=NOW - n) for n in range(4)]
+    assert [event.timeline for event in bench.catalog(whole=True).subjects(ids)] == [()] * 4
+    assert len(bench.standin.paths("/timeline")) == 1
+
+
+def test_a_frigate_of_unknown_version_is_asked_for_each_timeline(bench: Bench) -> None:
+    ids = [bench.event(NOW - n) for n in range(4)]
+    events = bench.catalog(whole=True, version=lambda: "").subjects(ids)
+    assert [len(event.timeline) for event in events] == [2] * 4
 
 
 def test_an_event_that_the_account_may_not_see_hides_no_other(

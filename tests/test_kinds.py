@@ -28,7 +28,6 @@ from frigate_mirror.frigate import thumbnails
 from frigate_mirror.frigate.clips import Clips
 from frigate_mirror.keys import KeyCodec
 from frigate_mirror.ledger import repair
-from frigate_mirror.ledger.rows import Priority
 from frigate_mirror.sinks.sink import Unavailable
 from frigate_mirror.spool import Spool
 from tests.rig import ROOT, STANDIN, event_table, ffmpeg
@@ -183,6 +182,26 @@ def test_the_first_document_comes_at_once_and_says_that_it_is_not_complete(
         "snapshot": hashlib.sha256(recorder.world.pictures[event_id]).hexdigest(),
         "thumbnail": hashlib.sha256((STANDIN / "thumbs/front_door.webp").read_bytes()).hexdigest(),
     }, "the digests are those of the held files"
+
+
+def test_of_a_backlog_the_oldest_event_comes_first_and_each_document_goes_up_once(
+    tmp_path: Path,
+) -> None:
+    recorder = Recorder(tmp_path, MIRROR_KINDS="snapshot,metadata")
+    ids = [recorder.event(started=ENDED - DAY + number) for number in range(25)]
+    recorder.clock.now = ENDED
+    recorder.mirror.sweep.sweep()
+    for _ in ids:
+        recorder.mirror.uploader.step()
+    recorder.mirror.sweep.follow()
+    recorder.work()
+    kinds = [key.rpartition(".")[2] for key in recorder.sink.puts]
+    assert kinds == ["jpg"] * 25 + ["json"] * 25
+    assert [one for key in recorder.sink.puts[:25] for one in ids if one in key] == ids
+    for key, data in recorder.sink.objects.items():
+        assert key.endswith(".jpg") or json.loads(data)["complete"] is True
+    recorder.mirror.ledger.close()
+    recorder.sql.close()
 
 
 def test_only_the_kinds_that_are_chosen_are_mirrored(tmp_path: Path) -> None:
@@ -916,7 +935,7 @@ def test_two_threads_that_write_a_document_leave_the_bytes_that_the_ledger_knows
     other = documents.find(recorder.mirror.catalog.subjects([event_id])[0], "")
     assert other is not None
 
-    def interrupted(artifact: Artifact, priority: Priority, now: float) -> bool:
+    def interrupted(artifact: Artifact, *rest: Any) -> bool:
         monkeypatch.setattr(ledger, "add", add)
         monkeypatch.setattr(documents, "find", lambda event, held: other)
         thread = threading.Thread(
@@ -925,7 +944,7 @@ def test_two_threads_that_write_a_document_leave_the_bytes_that_the_ledger_knows
         thread.start()
         thread.join(0.3)
         found.append(thread)
-        return add(artifact, priority, now)
+        return add(artifact, *rest)
 
     recorder.sql.execute("UPDATE event SET sub_label = 'second'")
     monkeypatch.setattr(ledger, "add", interrupted)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -54,17 +54,20 @@ class ApiCatalog:
         whole: bool = False,
         without_snapshot: bool = False,
         ended_from: float = -math.inf,
+        version: Callable[[], str] = lambda: "",
     ) -> None:
         """`batch` is how many events one question names. With `reviews` it also asks for their
         review items, with `whole` for these and everything else that Frigate knows of them. It
         lists the events that have a snapshot, or, with `without_snapshot`, all events; but none
-        that ended before `ended_from` (Unix seconds)."""
+        that ended before `ended_from` (Unix seconds). `version` returns Frigate's version, or an
+        empty text if it is unknown."""
         self._api = api
         self._batch = batch
         self._reviews = reviews or whole
         self._whole = whole
         self._without_snapshot = without_snapshot
         self._ended_from = ended_from
+        self._version = version
 
     def subjects(self, ids: Sequence[str]) -> list[Event]:
         """Returns the events with these ids whose rows make sense, and whose cameras the account
@@ -157,8 +160,10 @@ class ApiCatalog:
     def _timeline(self, ids: Sequence[str]) -> Iterator[Mapping[str, Any]]:
         """Yields the rows of the timeline of these events. Frigate 0.16 knows one event for each
         question, and answers nothing to a question for several."""
-        rows = self._moments(",".join(ids)) if len(ids) > 1 else []
-        if not 0 < len(rows) < MOST_MOMENTS:
+        rows = None
+        if len(ids) > 1 and (version := self._version()) and not version.startswith("0.16."):
+            rows = self._moments(",".join(ids))
+        if rows is None or len(rows) >= MOST_MOMENTS:
             rows = [row for event_id in ids for row in self._moments(event_id)]
         wanted = set(ids)
         for row in rows:

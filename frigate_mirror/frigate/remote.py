@@ -33,7 +33,9 @@ def over_api(
     options of `ApiCatalog` that are true or false, by their names, and `since` is its
     `ended_from`. Once `stopping` returns true, Frigate is asked nothing more. Raises ApiError."""
     api = api_of(settings.companion, stopping=stopping)
-    catalog = ApiCatalog(api, settings.sweep.batch_size, **asked, ended_from=since)
+    catalog = ApiCatalog(
+        api, settings.sweep.batch_size, **asked, ended_from=since, version=Version(api)
+    )
     return catalog, remote_kinds_of(settings, api, catalog, known, note_digest)
 
 

@@ -612,7 +612,12 @@ class Intake(Generic[S]):
             if self._followers and not follows:
                 artifact = replace(artifact, digest=self._digest(artifact.id))
             try:
-                new = self._ledger.add(artifact, priority, self._clock())
+                now = self._clock()
+                # The backlog goes from the oldest event on, and then what describes it, which is
+                # mostly complete by then, so that it need not be uploaded twice.
+                first = priority is Priority.BACKLOG and not follows
+                due = min(artifact.started, now) if first else now
+                new = self._ledger.add(artifact, priority, now, due)
             except LedgerError:
                 self._orphan(artifact.id)
                 raise

@@ -73,10 +73,12 @@ class Ledger:
 
     # -- what comes in
 
-    def add(self, artifact: Artifact, priority: Priority, now: float) -> bool:
-        """Queues an artifact, due at once. Returns False if the ledger knows this version of it
-        already, unless the artifact waited for its file, had none, or was lost."""
-        row = (*row_of(artifact), priority, now)
+    def add(
+        self, artifact: Artifact, priority: Priority, now: float, due: float | None = None
+    ) -> bool:
+        """Queues an artifact, due from `due` on, or at once. Returns False if the ledger knows this
+        version of it already, unless the artifact waited for its file, had none, or was lost."""
+        row = (*row_of(artifact), priority, now if due is None else due, now)
         return self._database.change(schema.ADD, row) > 0
 
     def refuse(self, artifact_id: str, camera: str, started: float, error: str, now: float) -> None:

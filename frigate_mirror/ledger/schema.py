@@ -133,7 +133,7 @@ ADD_TO_NOTE = """
 ADD = """
     INSERT INTO artifact (id, camera, started, key, origin, size, content_type, metadata, version,
                           flaw, about, bulk, digest, priority, due, added, state)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?15, 'pending')
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, 'pending')
     ON CONFLICT (id) DO UPDATE SET
         settled = CASE state WHEN 'uploaded' THEN settled END,
         state = 'pending', due = excluded.due, added = excluded.added, tries = 0, attempts = 0,

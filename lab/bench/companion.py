@@ -30,25 +30,25 @@ KB = 1_000
 
 
 class Frigate:
-    """`events` events of the last hour and a half, each with a snapshot of 30 to 300 KB. The first
-    `clips` of them have a clip of 3 MB."""
+    """`events` events of the last hour and a half, each with a snapshot of 30 to 300 KB. Every so
+    many of them, `clips` in all, has a clip of 3 MB."""
 
     def __init__(self, folder: Path, events: int, clips: int) -> None:
         self.house = House(folder)
-        self.clips = clips
         first = int(time.time()) - 900 - events * APART
         starts = (first + number * APART for number in range(events))
         self.events = [Event(number, at, at + 1.0) for number, at in enumerate(starts)]
+        self.recorded = self.events[:: events // clips]
         rng = random.Random(1)
         for event in self.events:
             self.photograph(event, rng)
         self.house.rows(self.events)
         with closing(sqlite3.connect(self.house.database)) as database, database:
-            recorded = [(event.id,) for event in self.events[:clips]]
+            recorded = [(event.id,) for event in self.recorded]
             database.execute("UPDATE event SET has_clip = 0")
             database.executemany("UPDATE event SET has_clip = 1 WHERE id = ?", recorded)
         movie = _noise(folder)
-        for event in self.events[:clips]:
+        for event in self.recorded:
             self.house.record(event.camera, int(event.started), SEGMENT, movie)
         words = [sys.executable, "-m", "lab.bench.frigate", self.house.database, folder]
         self._process = subprocess.Popen(
@@ -75,7 +75,7 @@ class Frigate:
         """Yields what a person would download of an event: an address, and the file's ending."""
         yield f"{self.url}/api/events/{event.id}/snapshot.jpg", ".jpg"
         yield f"{self.url}/api/event_ids?ids={event.id}", ".json"
-        if event in self.events[: self.clips]:
+        if event in self.recorded:
             span = f"start/{int(event.started)}/end/{int(event.started) + SEGMENT}"
             yield f"{self.url}/api/{event.camera}/{span}/clip.mp4", ".mp4"
 

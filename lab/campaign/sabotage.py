@@ -24,7 +24,7 @@ UPLOADER, LEDGER, MIRROR, DATABASE, SNAPSHOTS, FILES, INTAKE, SWEEP, SPOOL, FOLD
 )  # fmt: skip
 EVENTS = "frigate_mirror/frigate/events.py"
 HOOK, DIRECT = "frigate_s3_patcher.py", "frigate_mirror/sinks/s3/direct.py"
-MQTT, EVENTS = "frigate_mirror/sources/mqtt.py", "frigate_mirror/frigate/events.py"
+MQTT, RCLONE = "frigate_mirror/sources/mqtt.py", "frigate_mirror/sinks/rclone/daemon.py"
 LEFT_OUT = (".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "vendor")
 KILLS, LOST = "kill -9 at random moments", "success answer lost"
 
@@ -156,9 +156,9 @@ TABLE = (
          "two uploads hang"),
     # -- the disk
     Sabotage("a row that the ledger refused counts as queued", (
-        (LEDGER, "        row = (*row_of(artifact), priority, now)\n",
+        (LEDGER, "        row = (*row_of(artifact), priority, now if ",
          "        self.__dict__.setdefault('seen', set()).add(artifact.id)\n"
-         "        row = (*row_of(artifact), priority, now)\n"),
+         "        row = (*row_of(artifact), priority, now if "),
         (LEDGER, "        return [artifact_id for artifact_id in artifact_ids if ",
          "        known |= self.__dict__.get('seen', set())\n"
          "        return [artifact_id for artifact_id in artifact_ids if "),
@@ -260,6 +260,9 @@ TABLE = (
          "spool full while retention takes pictures",
          "refused for good, then acknowledged or tried again"),
     # -- the companion
+    _one("nobody looks whether rclone still lives", RCLONE,
+         "                self._check_alive()\n", "                pass\n",
+         "rclone hangs"),
     _one("a clip of the API is not measured", "frigate_mirror/frigate/remote_clips.py",
          "            if movie.duration >= planned - TOLERANCE:\n", "            if True:\n",
          "clips cut short"),

@@ -108,7 +108,7 @@ def _hold(frigate: Frigate, remote: Remote, room: Path, held: Path) -> None:
     state = room / "state"
     remote.forbid()
     with Companion(frigate, remote, state, {}) as companion:
-        companion.wait_for_pending(2 * len(frigate.events) + frigate.clips)
+        companion.wait_for_pending(2 * len(frigate.events) + len(frigate.recorded))
         companion.stop()
     remote.allow()
     copy_state(state, held)
@@ -118,14 +118,14 @@ def _from_the_spool(frigate: Frigate, remote: Remote, room: Path, held: Path) ->
     copy_state(held, room / "state")
     remote.empty()
     with Companion(frigate, remote, room / "state", {}) as companion:
-        took = companion.wait_for(len(frigate.events), frigate.clips)
+        took = companion.wait_for(len(frigate.events), len(frigate.recorded))
         companion.stop()
     return took
 
 
 def _whole_way(frigate: Frigate, remote: Remote, room: Path, memories: list[float]) -> float:
     with _fresh(frigate, remote, room, {}) as companion:
-        took = companion.wait_for(len(frigate.events), frigate.clips)
+        took = companion.wait_for(len(frigate.events), len(frigate.recorded))
         memories.append(companion.memory())
         companion.stop()
     return took

@@ -6,6 +6,7 @@ import hashlib
 import io
 import itertools
 import logging
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ from tests.rig.worlds import Clock, World
 
 PASSWORD = "correct horse"
 SNAPSHOT = "/api/events/{}/snapshot.jpg"
+CHUNKED = Answer(body=b"x" * 200, headers={"Transfer-Encoding": "chunked"})
 
 
 @pytest.fixture
@@ -107,6 +109,8 @@ def test_a_session_that_ends_costs_one_new_login(guarded: FrigateStandin) -> Non
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: api.version(), range(16)))
     assert guarded.logins == 4
+    logins = [one for one in guarded.questions if one.path == "/api/login"]
+    assert not any("cookie" in one.headers for one in logins), "the old cookie is of no use"
 
 
 def test_a_cookie_that_frigate_renews_takes_the_place_of_the_old_one(
@@ -323,10 +327,18 @@ def test_a_frigate_that_is_away_is_told() -> None:
         to_close(FrigateApi(f"http://127.0.0.1:{port}")).version()
 
 
+@pytest.mark.parametrize("url", ["http://[::1", "http://a..b"])
+def test_an_address_that_is_none_is_told(url: str) -> None:
+    with pytest.raises(ApiError, match=f"ask {re.escape(url)}/api/events: "):
+        downloaded(to_close(FrigateApi(url)), "/api/events")
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
 def test_a_connection_that_frigate_closes_at_the_wrong_moment_costs_no_answer(
-    standin: FrigateStandin,
+    standins: Callable[..., FrigateStandin], tmp_path: Path, encrypted: bool
 ) -> None:
-    api = client(standin)
+    standin = standins(certificate=self_signed(tmp_path) if encrypted else None)
+    api = secure(standin, FRIGATE_CA_BUNDLE=str(tmp_path / "cert.pem") if encrypted else "")
     standin.fail("/api/version", Fault(cut=1_000))  # it sends all, and closes the connection
     assert api.version() == api.version()
     standin.fail("/api/version", Fault(drops=True))
@@ -334,6 +346,25 @@ def test_a_connection_that_frigate_closes_at_the_wrong_moment_costs_no_answer(
     standin.fail("/api/version", Fault(drops=True), times=2)
     with pytest.raises(ApiError, match="disconnected"):
         api.version()
+
+
+def test_a_connection_that_has_been_idle_for_seconds_is_not_used_again(
+    standin: FrigateStandin,
+) -> None:
+    clock = Clock()
+    api = client(standin, clock=clock)
+    for seconds, connections in ((0.0, 1), (4.0, 1), (6.0, 2)):
+        clock.now += seconds
+        assert api.version()
+        assert standin.connections == connections
+
+
+def test_a_question_leaves_no_line_in_the_log(
+    standin: FrigateStandin, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        assert client(standin).version()
+    assert caplog.records == []
 
 
 def test_a_silent_frigate_is_waited_for_until_its_time_is_over(standin: FrigateStandin) -> None:
@@ -378,7 +409,8 @@ def test_a_file_that_frigate_does_not_have_is_missing(standin: FrigateStandin) -
     [
         (Fault(Answer(500, b"oops")), "status 500: oops"),
         (Fault(Answer(503)), "status 503"),
-        (Fault(cut=100), "without sending complete message body"),
+        (Fault(cut=100), r"complete message body \(received 100 bytes, expected \d+\)"),
+        (Fault(CHUNKED, cut=100), r"complete message body \(incomplete chunked read\)"),
         (Fault(hangs=True), "timed out"),
         (Fault(cut=100, hangs=True), "timed out"),
     ],
@@ -392,6 +424,23 @@ def test_a_file_that_frigate_cannot_give_is_told(
     with pytest.raises(DownloadError, match=words):
         downloaded(api, path)
     assert downloaded(api, path), "the next try succeeds"
+
+
+def test_what_has_arrived_of_a_file_is_not_held_back(world: World, standin: FrigateStandin) -> None:
+    path = SNAPSHOT.format(world.event())
+    standin.fail(path, Fault(cut=100, hangs=True))
+    file = io.BytesIO()
+    with pytest.raises(DownloadError, match="timed out"):
+        client(standin, idle=0.2).download(path, file, 10**9)
+    assert len(file.getvalue()) == 100
+
+
+def test_a_file_is_not_blamed_for_a_certificate_that_is_not_accepted(
+    world: World, own: tuple[FrigateStandin, str]
+) -> None:
+    path = SNAPSHOT.format(world.event())
+    with pytest.raises(ApiError, match="not the pinned one"):
+        downloaded(secure(own[0], FRIGATE_TLS_FINGERPRINT="ab" * 32), path)
 
 
 def test_a_file_that_is_too_large_is_not_downloaded_to_its_end(

@@ -1043,7 +1043,7 @@ def test_all_faults_are_told_in_one_run(environ: dict[str, str], tmp_path: Path)
 def test_a_library_that_is_missing_hides_nothing_else(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
-    for name in ("httpx", "paho"):
+    for name in ("urllib3", "paho"):
         (tmp_path / "lacking").mkdir(exist_ok=True)
         module = tmp_path / "lacking" / f"{name}.py"
         module.write_text(f"raise ImportError('No module named {name}')")

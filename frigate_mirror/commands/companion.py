@@ -51,4 +51,4 @@ def main(arguments: argparse.Namespace) -> int:
     from frigate_mirror.process.companion import serve
 
     sink = sink_of(loaded, os.environ)
-    return serve(loaded, sink, versions("boto3", "peewee", "httpx", "paho-mqtt"))
+    return serve(loaded, sink, versions("boto3", "peewee", "urllib3", "paho-mqtt"))

@@ -5,8 +5,8 @@
 
 This is the only module that speaks HTTP to Frigate. Nothing is sent before the server's certificate
 is accepted, and no redirect is followed, so that password and cookie reach no other host. Answers
-may be hostile: each has a limit for its size and its time. The facts are those of Frigate v0.16.4,
-v0.17.2 and v0.18.0-beta1 (frigate.api.auth, frigate.api.app).
+may be hostile: the body of each has a limit for its size and its time. The facts are those of
+Frigate v0.16.4, v0.17.2 and v0.18.0-beta1 (frigate.api.auth, frigate.api.app).
 
     CatalogError
       ApiError         Frigate cannot be asked at the moment
@@ -34,10 +34,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
+from http.client import BadStatusLine, IncompleteRead, RemoteDisconnected
+from http.cookiejar import CookieJar
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
+from urllib.request import Request
 
-import httpx
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, PoolManager, Timeout
+from urllib3.connection import HTTPSConnection
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NewConnectionError,
+    ReadTimeoutError,
+)
 
 from frigate_mirror.catalog import CatalogError
 from frigate_mirror.settings.parse import Secret
@@ -45,19 +55,22 @@ from frigate_mirror.settings.settings import CompanionSettings
 from frigate_mirror.untrusted import plain
 
 log = logging.getLogger("frigate_s3.api")
-# At DEBUG these libraries log headers, and the cookie is one; at INFO they log every question.
-for chatty in ("httpx", "httpcore"):
-    logging.getLogger(chatty).setLevel(logging.WARNING)
+# urllib3 logs every question at DEBUG, and at WARNING what raises an error here or does no harm.
+logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 CONNECT = 10.0  # seconds
 IDLE = 30.0  # seconds for which an answer may stand still
 LONGEST = 600.0  # seconds for one answer, except for a clip
+FRESH = 5.0  # seconds without a question after which no old connection is used any more
+CONNECTIONS = 20  # idle ones that are kept for the next questions
+PIECE = 65_536  # bytes
 MOST_JSON = 4_000_000  # bytes; what is larger is asked for in smaller pieces
 MOST_TEXT = 1_000  # bytes of a version or of an error
 FIRST_PAUSE, LONGEST_PAUSE = 10.0, 600.0  # seconds between two logins that fail
 LEAST_SKEW = 3.0  # seconds; less is the time that a question takes
 NO_PASSWORD = Secret("")
 STOPS = "the mirror stops"
+BROKEN_OFF = "peer closed connection without sending complete message body"
 Parameter = str | int | float | None
 
 
@@ -127,6 +140,24 @@ def tls_of(settings: CompanionSettings) -> ssl.SSLContext:
     return context
 
 
+class TlsConnection(HTTPSConnection):
+    """Raises for a failed handshake what urllib3 raises for a connection that cannot be made, and
+    not the same as for an answer that breaks off."""
+
+    def connect(self) -> None:
+        try:
+            super().connect()
+        except OSError as error:  # ssl.SSLError is one
+            raise NewConnectionError(self, str(error)) from error
+        self.is_verified = True  # otherwise urllib3 warns of a certificate that is pinned
+
+
+class TlsPool(HTTPSConnectionPool):
+    """Makes connections of this kind."""
+
+    ConnectionCls = TlsConnection
+
+
 def fingerprint_of(url: str, timeout: float = CONNECT) -> str:
     """Returns the SHA-256 in hex of the certificate that the server at `url` shows, accepted or
     not. Nothing but the handshake is sent. Raises OSError."""
@@ -188,13 +219,13 @@ class FrigateApi:
         self._user = user
         self._password = password
         self._clock = clock
-        self._client = httpx.Client(
-            verify=tls or url.startswith("https:"),
-            timeout=httpx.Timeout(idle, connect=CONNECT),
-            headers={"Accept-Encoding": "identity"},
-            follow_redirects=False,
-            trust_env=False,  # neither a proxy nor ~/.netrc learns the password
+        # It uses neither a proxy nor ~/.netrc, so that none of them learns the password.
+        self._pools = PoolManager(
+            timeout=Timeout(connect=CONNECT, read=idle), maxsize=CONNECTIONS, ssl_context=tls
         )
+        self._pools.pool_classes_by_scheme = {"http": HTTPConnectionPool, "https": TlsPool}
+        self._asked = -float("inf")
+        self._cookies = CookieJar()
         self._varied = itertools.count(secrets.randbelow(10**9))
         self._login = threading.Lock()
         self._logins = 0
@@ -205,7 +236,7 @@ class FrigateApi:
         self._skew = 0.0
 
     def close(self) -> None:
-        self._client.close()
+        self._pools.clear()
 
     def stop(self) -> None:
         """Ends the download that runs in another thread, and prevents further ones."""
@@ -233,7 +264,7 @@ class FrigateApi:
         try:
             with self._answer("GET", "/api/version", {}) as response:
                 date = _date_of(response)
-        except httpx.HTTPError as error:
+        except HTTPError as error:
             raise ApiError(self._words("/api/version", error)) from error
         return None if date is None else date - (before + time.time()) / 2
 
@@ -272,7 +303,7 @@ class FrigateApi:
             raise DownloadError(str(error), error.status) from error
         except ApiTooLarge as error:
             raise DownloadTooLarge(str(error)) from error
-        except httpx.HTTPError as error:
+        except HTTPError as error:
             raise DownloadError(self._words(path, error)) from error
         return size
 
@@ -283,23 +314,23 @@ class FrigateApi:
             with self._answer("GET", path, parameters) as response:
                 self._check(response, path)
                 return b"".join(self._pieces(response, path, most, LONGEST))
-        except httpx.HTTPError as error:
+        except HTTPError as error:
             raise ApiError(self._words(path, error)) from error
 
     @contextmanager
     def _answer(
         self, method: str, path: str, parameters: dict[str, Parameter]
-    ) -> Iterator[httpx.Response]:
+    ) -> Iterator[BaseHTTPResponse]:
         """Opens the answer to a question, after a login if Frigate wants one. Raises ApiError, and
-        httpx.HTTPError if there is no answer."""
+        HTTPError if there is no answer."""
         logins = self._logins
         response = self._send(method, path, parameters)
-        if response.status_code == 401:
+        if response.status == 401:
             response.close()
             self._log_in(logins)
             response = self._send(method, path, parameters)
         try:
-            if response.status_code == 401:
+            if response.status == 401:
                 fault = f"Frigate accepts the login of {self._user!r}, but refuses this request"
                 self._note_login_fault(fault)
                 raise ApiLogin(f"ask {self.url}{path}: {fault}")
@@ -314,31 +345,39 @@ class FrigateApi:
 
     def _send(
         self, method: str, path: str, parameters: dict[str, Parameter], body: Any = None
-    ) -> httpx.Response:
-        """Sends one question. Raises ApiError if there is no connection, and httpx.HTTPError if
+    ) -> BaseHTTPResponse:
+        """Sends one question. Raises ApiError if there is no connection, and HTTPError if
         there is no answer."""
         if self._stopped or self._stopping():
             raise ApiError(f"ask {self.url}{path}: {STOPS}")
-        known = {name: value for name, value in parameters.items() if value is not None}
+        url = f"{self.url}{path}"
+        known = {name: str(value) for name, value in parameters.items() if value is not None}
+        if self._clock() - self._asked > FRESH:
+            self._pools.clear()  # Frigate's host may have vanished, and closed no connection
+        self._asked = self._clock()
         for last in (False, True):
             try:
-                request = self._client.build_request(
-                    method, f"{self.url}{path}", params=known, json=body
-                )
-                return self._client.send(request, stream=True)
-            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL) as error:
+                asked = Request(url, headers={"Accept-Encoding": "identity"})
+                self._cookies.add_cookie_header(asked)
+                response = self._pools.request(
+                    method, url, fields=known, json=body, headers=dict(asked.header_items()),
+                    retries=False, redirect=False, preload_content=False,
+                )  # fmt: skip
+                self._cookies.extract_cookies(response, asked)  # type: ignore[arg-type]
+                return response
+            except (ConnectTimeoutError, ValueError) as error:  # ValueError: this is no URL
                 raise ApiError(self._words(path, error)) from error
-            except httpx.TimeoutException:
+            except ReadTimeoutError:
                 raise
-            except httpx.TransportError:
+            except HTTPError:
                 if last:  # at first, Frigate may just have closed a connection that was idle
                     raise
         raise AssertionError("the loop ends in its second round")
 
-    def _check(self, response: httpx.Response, path: str) -> None:
+    def _check(self, response: BaseHTTPResponse, path: str) -> None:
         """Raises ApiStatus unless the answer is what was asked for, and ApiError if it says that
         Frigate is not there."""
-        status = response.status_code
+        status = response.status
         if status == 200 and response.headers.get("Content-Encoding", "identity") == "identity":
             return
         if 300 <= status < 400:
@@ -350,36 +389,35 @@ class FrigateApi:
             said = self._said(response, path)
         raise ApiStatus(f"ask {self.url}{path}: {said}", status)
 
-    def _said(self, response: httpx.Response, path: str) -> str:
+    def _said(self, response: BaseHTTPResponse, path: str) -> str:
         """Returns the status of an answer, and what the answer says if it is short."""
         pieces = self._pieces(response, path, MOST_TEXT, LONGEST)
         try:
             said = plain(b"".join(pieces).decode("utf-8", "replace"), 200)
-        except (ApiTooLarge, httpx.HTTPError):
+        except (ApiTooLarge, HTTPError):
             said = ""
-        return (
-            f"status {response.status_code}: {said}" if said else f"status {response.status_code}"
-        )
+        return f"status {response.status}: {said}" if said else f"status {response.status}"
 
     def _pieces(
-        self, response: httpx.Response, path: str, most: int, longest: float
+        self, response: BaseHTTPResponse, path: str, most: int, longest: float
     ) -> Iterator[bytes]:
         """Yields the body, which is neither too large nor too slow. Raises ApiTooLarge and
-        httpx.HTTPError."""
+        HTTPError."""
         until, room = self._clock() + longest, most
-        for piece in response.iter_raw():
+        # `stream` would wait for a whole piece, however slowly it comes.
+        while piece := response.read1(PIECE, decode_content=False):
             room -= len(piece)
             if room < 0:
                 raise ApiTooLarge(f"ask {self.url}{path}: it sends more than {most} bytes")
             if self._clock() > until:
-                raise httpx.ReadTimeout(f"the answer takes more than {longest:g} s")
+                raise HTTPError(f"the answer takes more than {longest:g} s")
             if self._stopped or self._stopping():
-                raise httpx.ReadError(STOPS)
+                raise HTTPError(STOPS)
             yield piece
 
     def _words(self, path: str, error: Exception) -> str:
         """Returns in words why there is no whole answer."""
-        said = str(error) or type(error).__name__
+        said = _reason(error)
         if "CERTIFICATE_VERIFY_FAILED" in said:
             said = (
                 f"its certificate is not accepted ({said}). Set FRIGATE_TLS_FINGERPRINT to the "
@@ -411,16 +449,16 @@ class FrigateApi:
         """Returns why Frigate does not accept the login, or an empty text. Raises ApiError."""
         if not self._user:
             return "Frigate wants a login: set FRIGATE_USER and FRIGATE_PASSWORD, or use port 5000"
-        self._client.cookies.clear()
+        self._cookies.clear()
         body = {"user": self._user, "password": self._password().reveal()}
         try:
             response = self._send("POST", "/api/login", {}, body)
-        except httpx.HTTPError as error:
+        except HTTPError as error:
             raise ApiError(self._words("/api/login", error)) from error
         try:
-            if response.status_code == 401:
+            if response.status == 401:
                 return f"Frigate does not accept the password of {self._user!r}"
-            return "" if response.status_code == 200 else self._said(response, "/api/login")
+            return "" if response.status == 200 else self._said(response, "/api/login")
         finally:
             response.close()
 
@@ -430,7 +468,23 @@ class FrigateApi:
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
 
-def _date_of(response: httpx.Response) -> float | None:
+def _reason(error: Exception) -> str:
+    """Returns what has happened, without what urllib3 wraps around it."""
+    wrapped = error.args[-1] if error.args else None
+    cause = wrapped if isinstance(wrapped, Exception) else error.__cause__ or error
+    match cause:
+        case RemoteDisconnected():
+            return "Server disconnected without sending a response."
+        case IncompleteRead(partial=int(got), expected=int(missing)):  # urllib3's own
+            return f"{BROKEN_OFF} (received {got} bytes, expected {got + missing})"
+        case IncompleteRead():
+            return f"{BROKEN_OFF} (incomplete chunked read)"
+        case BadStatusLine():
+            return f"illegal status line: {cause}"
+    return str(cause) or type(cause).__name__
+
+
+def _date_of(response: BaseHTTPResponse) -> float | None:
     """Returns when the server sent this answer by its own clock, in Unix seconds, or None if it
     does not say."""
     try:

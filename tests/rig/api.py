@@ -89,8 +89,8 @@ class FrigateStandin:
 
     With `users` it wants a login, as on port 8971; `cameras` are those that the account may see,
     and `role` is what it is. With a certificate and its key it speaks TLS. `questions` are those
-    that it has got, `config` its own settings, and `ahead` by how many seconds its clock is ahead;
-    without one its answers have no date.
+    that it has got, over so many `connections`, `config` its own settings, and `ahead` by how many
+    seconds its clock is ahead; without one its answers have no date.
     """
 
     def __init__(
@@ -107,6 +107,7 @@ class FrigateStandin:
         self.database, self.media, self.version = database, media, version
         self.users, self.cameras = users, cameras
         self.questions: list[Question] = []
+        self.connections = 0
         self.logins = 0
         self.sessions: set[str] = set()
         self.reviewer = "anonymous"
@@ -420,6 +421,10 @@ def _handler(standin: FrigateStandin) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
+
+        def setup(self) -> None:
+            super().setup()
+            standin.connections += 1
 
         def handle_one_request(self) -> None:
             try:

@@ -6,20 +6,67 @@ import errno
 import io
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, ClassVar, cast
 
 import pytest
 
 from frigate_mirror.settings import settings
 from frigate_mirror.sinks.rclone.daemon import Daemon
 from frigate_mirror.sinks.rclone.sink import RcloneSink
+from frigate_mirror.sinks.sink import Unavailable
 from frigate_mirror.upload.bandwidth import Bandwidth
 from frigate_mirror.upload.line import Line, Yielding
 from tests.rig.rclone import Config
 
 MOMENT = 1_700_000_000
+LISTED = """<?xml version="1.0"?><d:multistatus xmlns:d="DAV:"><d:response><d:href>{path}</d:href>
+<d:propstat><d:prop><d:getcontentlength>{size}</d:getcontentlength><d:resourcetype/></d:prop>
+<d:status>HTTP/1.1 200 OK</d:status></d:propstat></d:response></d:multistatus>"""
+
+
+class Forgetful(BaseHTTPRequestHandler):
+    """A WebDAV server that says of each file that it has one byte less than it was given."""
+
+    protocol_version = "HTTP/1.1"
+    sizes: ClassVar[dict[str, int]] = {}
+
+    def do_MKCOL(self) -> None:
+        self._answer(405)
+
+    def do_PUT(self) -> None:
+        self.sizes[self.path] = len(self.rfile.read(int(self.headers["Content-Length"])))
+        self._answer(201)
+
+    def do_DELETE(self) -> None:
+        self._answer(204 if self.sizes.pop(self.path, None) is not None else 404)
+
+    def do_PROPFIND(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        size = self.sizes.get(self.path)
+        listed = LISTED.format(path=self.path, size=(size or 0) - 1)
+        self._answer(207 if size is not None else 404, listed.encode())
+
+    def _answer(self, status: int, body: bytes = b"") -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def forgetful() -> Iterator[int]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Forgetful)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +118,21 @@ def test_other_bytes_of_the_same_size_and_time_replace_the_file(
             put(sink, body)
         assert (there / "door/a.jpg").read_bytes() == data
         assert (there / "door/a.jpg").stat().st_mtime == MOMENT
+
+
+@pytest.mark.parametrize("careless", ["", "true"])
+def test_a_remote_without_a_digest_that_keeps_fewer_bytes_has_not_taken_the_file(
+    config: Config, forgetful: int, careless: str
+) -> None:
+    config.add("forgetful", "webdav", url=f"http://127.0.0.1:{forgetful}", vendor="other")
+    environ = config.environ("forgetful:") | {
+        "RCLONE_IGNORE_SIZE": careless or "false", "RCLONE_IGNORE_CHECKSUM": careless or "false"
+    }  # fmt: skip
+    sink = RcloneSink(settings.load(environ).rclone, environ)
+    with pytest.raises(Unavailable) as caught:
+        put(sink, io.BytesIO(b"picture"))
+    sink.close()
+    assert caught.value.code == "Differs"
 
 
 @pytest.mark.usefixtures("no_temporary_files")

@@ -39,9 +39,12 @@ from frigate_mirror.sinks.rclone.errors import (
 
 FLAGS = (
     "--ask-password=false",
-    # Otherwise a file is skipped where the destination has one of the same size and time, and on
-    # many remotes one of the same size.
-    "--ignore-times",
+    # Otherwise rclone looks at the destination before each upload, which costs a request, and skips
+    # a file where that has one of the same size and time, and on many remotes of the same size.
+    "--no-check-dest",
+    # The owner's environment may say otherwise, and then nothing would be proven.
+    "--ignore-size=false",
+    "--ignore-checksum=false",
     "--use-server-modtime",  # the time of an S3 object's metadata costs a request for each object
     "--contimeout=10s",
     "--low-level-retries=3",  # the ledger repeats for minutes to weeks

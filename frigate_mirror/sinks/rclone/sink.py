@@ -152,7 +152,9 @@ class RcloneSink:
     def _put(self, key: str, file: Readable, nature: Nature) -> str:
         """Uploads `file` and returns the digest that the remote tells of it, or an empty text."""
         if not nature.duplicates:
-            return self._copy(key, file, nature.digest)
+            self._copy(key, file)
+            # Without a digest there is nothing to ask for: rclone has compared the sizes itself.
+            return self._confirmed(key, file, nature.digest) if nature.digest else ""
         try:
             return self._copy_alone(key, file, nature.digest)
         except RcloneError as error:
@@ -168,13 +170,18 @@ class RcloneSink:
         folder = key.rpartition("/")[0]
         self._folders.make(folder, lambda: self._call("operations/mkdir", remote=folder))
         with self._folders.alone(folder):
-            return self._copy(key, file, digest)
+            self._copy(key, file)
+            return self._confirmed(key, file, digest)
 
-    def _copy(self, key: str, file: Readable, digest: str) -> str:
+    def _copy(self, key: str, file: Readable) -> None:
         self._daemon.call(
             "operations/copyfile",
             srcFs=file.folder, srcRemote=file.name, dstFs=self._remote, dstRemote=key,
         )  # fmt: skip
+
+    def _confirmed(self, key: str, file: Readable, digest: str) -> str:
+        """Returns the digest that the remote tells of the object, or an empty text. Raises
+        RcloneError unless the object is there with the size and the digest of `file`."""
         stored = self._stat(key, digest)
         if stored is None:
             raise RcloneError("object not found after its upload")

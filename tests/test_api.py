@@ -20,6 +20,7 @@ from frigate_mirror.demo.ports import free_ports
 from frigate_mirror.frigate import api as api_module
 from frigate_mirror.frigate.api import (
     ApiError,
+    ApiLogin,
     ApiStatus,
     ApiTooLarge,
     DownloadError,
@@ -30,7 +31,7 @@ from frigate_mirror.frigate.api import (
 )
 from frigate_mirror.settings.parse import Secret
 from frigate_mirror.settings.settings import load
-from tests.rig.api import COOKIE, Answer, Fault, FrigateStandin, as_json
+from tests.rig.api import COOKIE, Answer, Fault, FrigateStandin, as_json, page
 from tests.rig.certificates import Authority, self_signed
 from tests.rig.worlds import Clock, World
 
@@ -143,6 +144,14 @@ def test_a_wrong_password_is_tried_again_later_and_later(guarded: FrigateStandin
     assert api.version()
 
 
+def test_a_limit_of_logins_is_not_blamed_on_the_password(guarded: FrigateStandin) -> None:
+    guarded.fail(
+        "/api/login", Fault(as_json({"error": "Rate limit exceeded: 3 per 1 minute"}, 429))
+    )
+    with pytest.raises(ApiLogin, match="accepts no more logins for now"):
+        client(guarded).version()
+
+
 def test_the_password_is_read_anew_for_each_login(guarded: FrigateStandin) -> None:
     passwords = iter([PASSWORD, "changed"])
     api = to_close(FrigateApi(guarded.url, "viewer", lambda: Secret(next(passwords))))
@@ -225,7 +234,8 @@ def test_with_another_certificate_than_the_pinned_one_nothing_is_sent(
     own: tuple[FrigateStandin, str],
 ) -> None:
     standin, digest = own
-    with pytest.raises(ApiError, match=f"has the fingerprint {digest}, not the pinned one"):
+    words = f": the certificate has the fingerprint {digest}, not the pinned one; `check` says"
+    with pytest.raises(ApiError, match=words):
         secure(standin, FRIGATE_TLS_FINGERPRINT="ab" * 32).version()
     assert standin.questions == []
 
@@ -313,6 +323,25 @@ def test_a_refusal_is_told_with_its_status_and_its_words_on_one_line(
     with pytest.raises(ApiStatus, match=r"status 500: bad\?\[31m things") as raised:
         client(standin).json("/api/events")
     assert raised.value.status == 500
+
+
+def test_a_frigate_that_is_away_behind_its_web_server_is_told(guarded: FrigateStandin) -> None:
+    guarded.away = True
+    with pytest.raises(ApiStatus) as raised:
+        client(guarded).json("/api/events")
+    assert raised.value.status == 500
+    assert str(raised.value).endswith(
+        "/api/events: status 500: Internal Server Error (the web server answers, but Frigate "
+        "behind it does not)"
+    )
+    guarded.away = False
+    assert client(guarded).json("/api/events") == []
+
+
+def test_a_page_is_told_by_its_title(standin: FrigateStandin) -> None:
+    standin.fail("/api/events", Fault(page(413, "Request Entity Too Large")))
+    with pytest.raises(ApiStatus, match=r"status 413: Request Entity Too Large$"):
+        client(standin).json("/api/events")
 
 
 def test_a_server_that_is_no_frigate_is_told(standin: FrigateStandin) -> None:

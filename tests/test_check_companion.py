@@ -34,7 +34,7 @@ from frigate_mirror.ledger.lock import StateLock
 from frigate_mirror.settings import settings
 from frigate_mirror.settings.settings import Settings
 from tests.rig import ROOT
-from tests.rig.api import VERSIONS, Answer, Fault, FrigateStandin, refusal
+from tests.rig.api import VERSIONS, Answer, Fault, FrigateStandin, as_json, page, refusal
 from tests.rig.broker import Broker
 from tests.rig.certificates import Certificates, self_signed
 from tests.rig.drive import EXPIRED, Drive
@@ -227,7 +227,8 @@ def test_a_login_that_frigate_refuses_is_a_fault(
         (Answer(302, headers={"Location": "https://elsewhere/x"}), "https://elsewhere/x", "8971"),
         (Answer(body=b"<html>router</html>"), "this is not Frigate", "FRIGATE_URL"),
         (Answer(503), "status 503", "start Frigate"),
-        (Answer(400, b"The plain HTTP request was sent to HTTPS port"), "status 400", "https://"),
+        (page(500, "Internal Server Error"), "Frigate behind it does not", "start Frigate"),
+        (page(400, "The plain HTTP request was sent to HTTPS port"), "status 400", "https://"),
     ],
 )
 def test_what_frigate_answers_instead_has_an_advice(
@@ -306,6 +307,15 @@ def test_a_user_that_frigate_does_not_ask_for_is_noted(
 ) -> None:
     found, _ = account(connect, standin, FRIGATE_USER="viewer", FRIGATE_PASSWORD=PASSWORD)
     assert "answers without a login" in only(NOTE, found)[0].what
+
+
+def test_after_too_many_logins_the_advice_is_to_wait(standins: Make, connect: Connect) -> None:
+    standin = standins(users={"viewer": PASSWORD})
+    limited = as_json({"error": "Rate limit exceeded: 3 per 1 minute"}, 429)
+    standin.fail("/api/login", Fault(limited))
+    [fault], _ = connect(standin, FRIGATE_PASSWORD=PASSWORD)
+    assert fault.grade == FAULT and "no more logins" in fault.what
+    assert fault.advice.startswith("wait until this limit is over")
 
 
 def test_a_login_that_only_the_second_question_needs_is_tried(

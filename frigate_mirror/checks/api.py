@@ -18,6 +18,7 @@ from frigate_mirror.checks.finding import FAULT, NOTE, OK, Finding
 from frigate_mirror.checks.frigate import WEEK, needed
 from frigate_mirror.frigate import config
 from frigate_mirror.frigate.api import (
+    LOGINS_LIMITED,
     ApiError,
     ApiLogin,
     ApiStatus,
@@ -114,6 +115,11 @@ def _advice(error: ApiError, seen: str = "") -> str:
             return hint
     if "its certificate is not accepted" in said:
         return f"pin it, if this is your Frigate: FRIGATE_TLS_FINGERPRINT={seen}"
+    if LOGINS_LIMITED in said:
+        return (
+            "wait until this limit is over; if it comes again, correct FRIGATE_USER and "
+            "FRIGATE_PASSWORD"
+        )
     if isinstance(error, ApiLogin):
         return "correct FRIGATE_USER and FRIGATE_PASSWORD; a user with the role viewer is enough"
     if isinstance(error, ApiStatus) and error.status == FORBIDDEN:

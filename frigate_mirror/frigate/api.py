@@ -70,6 +70,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 10.0, 600.0  # seconds between two logins that fail
 LEAST_SKEW = 3.0  # seconds; less is the time that a question takes
 NO_PASSWORD = Secret("")
 STOPS = "the mirror stops"
+TOO_MANY = 429
+LOGINS_LIMITED = "Frigate accepts no more logins for now (its `auth: failed_login_rate_limit`)"
 BROKEN_OFF = "peer closed connection without sending complete message body"
 Parameter = str | int | float | None
 
@@ -119,7 +121,11 @@ class PinnedContext(ssl.SSLContext):
         seen = hashlib.sha256(connected.getpeercert(binary_form=True) or b"").hexdigest()
         if not secrets.compare_digest(seen, self.fingerprint):
             connected.close()
-            raise ssl.SSLError(f"the certificate has the fingerprint {seen}, not the pinned one")
+            raise ssl.SSLError(  # with a single argument it would be shown as a tuple
+                errno.EPROTO,
+                f"the certificate has the fingerprint {seen}, not the pinned one; `check` says "
+                "what to do",
+            )
         return connected
 
 
@@ -393,10 +399,17 @@ class FrigateApi:
         """Returns the status of an answer, and what the answer says if it is short."""
         pieces = self._pieces(response, path, MOST_TEXT, LONGEST)
         try:
-            said = plain(b"".join(pieces).decode("utf-8", "replace"), 200)
+            said = b"".join(pieces).decode("utf-8", "replace")
         except (ApiTooLarge, HTTPError):
             said = ""
-        return f"status {response.status}: {said}" if said else f"status {response.status}"
+        status = response.status
+        if title := re.search("<title>(.*?)</title>", said):
+            # Frigate itself answers without HTML, so this page is that of the server before it.
+            said = title[1].removeprefix(str(status))
+            if status >= 500:
+                said += " (the web server answers, but Frigate behind it does not)"
+        said = plain(said, 200).strip()
+        return f"status {status}: {said}" if said else f"status {status}"
 
     def _pieces(
         self, response: BaseHTTPResponse, path: str, most: int, longest: float
@@ -458,6 +471,8 @@ class FrigateApi:
         try:
             if response.status == 401:
                 return f"Frigate does not accept the password of {self._user!r}"
+            if response.status == TOO_MANY:
+                return LOGINS_LIMITED
             return "" if response.status == 200 else self._said(response, "/api/login")
         finally:
             response.close()

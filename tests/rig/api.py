@@ -70,6 +70,16 @@ def refusal(message: str, status: int = 404) -> Answer:
     return as_json({"success": False, "message": message}, status)
 
 
+def page(status: int, title: str) -> Answer:
+    """Returns a page of the nginx before Frigate, as it was seen there."""
+    head = f"{status} {title}"
+    body = (
+        f"<html>\r\n<head><title>{head}</title></head>\r\n<body>\r\n<center><h1>{head}</h1></center>"
+        "\r\n<hr><center>nginx/1.22.1</center>\r\n</body>\r\n</html>\r\n"
+    )
+    return Answer(status, body.encode(), {"Content-Type": "text/html"})
+
+
 NOT_FOUND = as_json({"detail": "Not Found"}, 404)
 
 
@@ -114,6 +124,7 @@ class FrigateStandin:
         self.role = "admin" if users is None else "viewer"
         self.config: dict[str, Any] = json.loads((CONFIGS / f"{version}.json").read_text())
         self.ahead: float | None = 0.0
+        self.away = False  # then only its nginx answers
         self.gate = threading.Event()  # clips wait for it
         self.gate.set()
         self.in_ffmpeg = threading.Semaphore(0)  # counts the clips that ffmpeg has begun
@@ -172,9 +183,11 @@ class FrigateStandin:
         if fault.answer is not None:
             return fault.answer, fault
         if question.path == "/api/login":
-            return self._log_in(question), fault
+            return page(502, "Bad Gateway") if self.away else self._log_in(question), fault
+        if self.away:  # nginx cannot ask Frigate whether the request is allowed
+            return page(500, "Internal Server Error"), fault
         if self.users is not None and not self._is_known(question):
-            return Answer(401, headers={"Location": "/login"}), fault
+            return page(401, "Authorization Required"), fault
         found = self._cached(question)
         return Answer(found.status, fault.alter(found.body), found.headers), fault
 

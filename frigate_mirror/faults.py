@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 
 log = logging.getLogger("frigate_s3")
+VARIES = re.compile(r"\S*[\d/]\S*")
+"""Words that differ although the cause is the same: addresses, ids, times."""
+MOST_CAUSES = 10  # of one trouble that are logged
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +29,13 @@ class PartError(Exception):
 
 
 class Troubles:
-    """What is wrong at the moment, by name. Each trouble is logged once when it begins."""
+    """What is wrong at the moment, by name. Each trouble is logged when it begins, and again when
+    it has a cause that it did not have before: Frigate is away at first, and then comes back with
+    another certificate."""
 
     def __init__(self) -> None:
         self._now: dict[str, str] = {}
+        self._logged: dict[str, set[str]] = {}
         self._closed = False
 
     def close(self) -> None:
@@ -42,7 +49,12 @@ class Troubles:
 
     def note(self, name: str, trouble: str) -> None:
         """Notes what is wrong with `name` now. An empty text means that nothing is wrong."""
-        if trouble and not self._now.get(name):
+        logged = self._logged.setdefault(name, set())
+        cause = VARIES.sub("", trouble)
+        if not trouble:
+            logged.clear()
+        elif cause not in logged and len(logged) < MOST_CAUSES:
+            logged.add(cause)
             log.warning("S3 snapshot mirror: %s", trouble)
         self._now[name] = trouble
 

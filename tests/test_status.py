@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import resource
+import string
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -541,12 +542,35 @@ def test_a_trouble_is_logged_when_it_begins_and_again_only_after_it_has_ended(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     troubles = Troubles()
-    for trouble in ("locked", "locked", "gone", "", "locked"):
+    for trouble in ("locked", "locked", "", "locked"):
         troubles.note("database", trouble)
     troubles.note("ledger", "")
     assert [record.getMessage() for record in caplog.records] == ["S3 snapshot mirror: locked"] * 2
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
     assert troubles.all() == ["locked"]
+
+
+def test_each_cause_of_a_trouble_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    troubles = Troubles()
+    for trouble in (
+        "ask http://frigate/api/events: [Errno 111] Connection refused",
+        "ask http://frigate/api/timeline: [Errno 111] Connection refused",
+        "ask http://frigate/api/events: the certificate has the fingerprint ab12",
+        "ask http://frigate/api/timeline: [Errno 111] Connection refused",
+    ):
+        troubles.note("database", trouble)
+    logged = [record.getMessage().rpartition(": ")[2] for record in caplog.records]
+    assert logged == ["[Errno 111] Connection refused", "the certificate has the fingerprint ab12"]
+
+
+def test_a_trouble_whose_cause_always_changes_does_not_fill_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    troubles = Troubles()
+    for letter in string.ascii_letters:
+        troubles.note("database", letter)
+    assert len(caplog.records) == 10
+    assert troubles.all() == ["Z"]
 
 
 def test_troubles_can_be_read_while_another_thread_notes_one() -> None:

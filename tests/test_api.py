@@ -152,6 +152,12 @@ def test_a_limit_of_logins_is_not_blamed_on_the_password(guarded: FrigateStandin
         client(guarded).version()
 
 
+def test_a_cookie_that_is_for_https_only_is_told(guarded: FrigateStandin) -> None:
+    guarded.cookie_secure = True
+    with pytest.raises(ApiLogin, match="refuses this request, because its cookie is for https"):
+        client(guarded).version()
+
+
 def test_the_password_is_read_anew_for_each_login(guarded: FrigateStandin) -> None:
     passwords = iter([PASSWORD, "changed"])
     api = to_close(FrigateApi(guarded.url, "viewer", lambda: Secret(next(passwords))))
@@ -228,6 +234,12 @@ def test_a_pinned_certificate_is_accepted(own: tuple[FrigateStandin, str]) -> No
     assert secure(standin, FRIGATE_TLS_FINGERPRINT=digest.upper()).version()
     assert standin.logins == 1
     assert fingerprint_of(standin.url) == digest
+
+
+def test_over_tls_the_cookie_may_be_for_https_only(own: tuple[FrigateStandin, str]) -> None:
+    standin, digest = own
+    standin.cookie_secure = True
+    assert secure(standin, FRIGATE_TLS_FINGERPRINT=digest).version()
 
 
 def test_with_another_certificate_than_the_pinned_one_nothing_is_sent(

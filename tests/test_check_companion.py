@@ -318,6 +318,14 @@ def test_after_too_many_logins_the_advice_is_to_wait(standins: Make, connect: Co
     assert fault.advice.startswith("wait until this limit is over")
 
 
+def test_a_cookie_for_https_only_has_an_advice(standins: Make, connect: Connect) -> None:
+    standin = standins(users={"viewer": PASSWORD})
+    standin.cookie_secure = True
+    [fault], _ = connect(standin, FRIGATE_PASSWORD=PASSWORD)
+    assert fault.grade == FAULT and "cookie_secure" in fault.what
+    assert "https://" in fault.advice and "5000" in fault.advice
+
+
 def test_a_login_that_only_the_second_question_needs_is_tried(
     standin: FrigateStandin, connect: Connect
 ) -> None:

@@ -19,6 +19,7 @@ from frigate_mirror.checks.frigate import WEEK, needed
 from frigate_mirror.frigate import config
 from frigate_mirror.frigate.api import (
     LOGINS_LIMITED,
+    SECURE_COOKIE,
     ApiError,
     ApiLogin,
     ApiStatus,
@@ -120,6 +121,8 @@ def _advice(error: ApiError, seen: str = "") -> str:
             "wait until this limit is over; if it comes again, correct FRIGATE_USER and "
             "FRIGATE_PASSWORD"
         )
+    if SECURE_COOKIE in said:
+        return "begin FRIGATE_URL with https://, or use Frigate's port 5000"
     if isinstance(error, ApiLogin):
         return "correct FRIGATE_USER and FRIGATE_PASSWORD; a user with the role viewer is enough"
     if isinstance(error, ApiStatus) and error.status == FORBIDDEN:

@@ -70,6 +70,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 10.0, 600.0  # seconds between two logins that fail
 LEAST_SKEW = 3.0  # seconds; less is the time that a question takes
 NO_PASSWORD = Secret("")
 STOPS = "the mirror stops"
+SECURE_COOKIE = "because its cookie is for https only (its `auth: cookie_secure`)"
 TOO_MANY = 429
 LOGINS_LIMITED = "Frigate accepts no more logins for now (its `auth: failed_login_rate_limit`)"
 BROKEN_OFF = "peer closed connection without sending complete message body"
@@ -338,6 +339,8 @@ class FrigateApi:
         try:
             if response.status == 401:
                 fault = f"Frigate accepts the login of {self._user!r}, but refuses this request"
+                if self.url.startswith("http:") and any(one.secure for one in self._cookies):
+                    fault += f", {SECURE_COOKIE}"
                 self._note_login_fault(fault)
                 raise ApiLogin(f"ask {self.url}{path}: {fault}")
             if self._login_fault:

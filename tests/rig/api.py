@@ -124,6 +124,7 @@ class FrigateStandin:
         self.role = "admin" if users is None else "viewer"
         self.config: dict[str, Any] = json.loads((CONFIGS / f"{version}.json").read_text())
         self.ahead: float | None = 0.0
+        self.cookie_secure = False  # Frigate's setting of the same name
         self.away = False  # then only its nginx answers
         self.gate = threading.Event()  # clips wait for it
         self.gate.set()
@@ -210,7 +211,8 @@ class FrigateStandin:
             return as_json({"message": "Login failed"}, 401)
         session = f"session-{self.logins}"
         self.sessions.add(session)
-        return Answer(headers={"Set-Cookie": f"{COOKIE}={session}; HttpOnly; Path=/"})
+        secure = "; Secure" if self.cookie_secure else ""
+        return Answer(headers={"Set-Cookie": f"{COOKIE}={session}; HttpOnly; Path=/{secure}"})
 
     def _is_known(self, question: Question) -> bool:
         cookie = SimpleCookie(question.headers.get("cookie", ""))

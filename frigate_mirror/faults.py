@@ -29,9 +29,9 @@ class PartError(Exception):
 
 
 class Troubles:
-    """What is wrong at the moment, by name. Each trouble is logged when it begins, and again when
-    it has a cause that it did not have before: Frigate is away at first, and then comes back with
-    another certificate."""
+    """What is wrong at the moment, by name. Each trouble is logged when it begins, when it has a
+    cause that it did not have before (Frigate is away at first, and then comes back with another
+    certificate), and when it is over."""
 
     def __init__(self) -> None:
         self._now: dict[str, str] = {}
@@ -52,6 +52,8 @@ class Troubles:
         logged = self._logged.setdefault(name, set())
         cause = VARIES.sub("", trouble)
         if not trouble:
+            if logged:
+                log.info("S3 snapshot mirror: this is over: %s", self._now.get(name, name))
             logged.clear()
         elif cause not in logged and len(logged) < MOST_CAUSES:
             logged.add(cause)

@@ -158,10 +158,15 @@ def test_a_cookie_that_is_for_https_only_is_told(guarded: FrigateStandin) -> Non
         client(guarded).version()
 
 
-def test_the_password_is_read_anew_for_each_login(guarded: FrigateStandin) -> None:
-    passwords = iter([PASSWORD, "changed"])
-    api = to_close(FrigateApi(guarded.url, "viewer", lambda: Secret(next(passwords))))
+def test_the_password_is_read_anew_for_each_login(guarded: FrigateStandin, tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text(PASSWORD)
+    environ = {
+        "FRIGATE_URL": guarded.url, "FRIGATE_USER": "viewer", "FRIGATE_PASSWORD_FILE": str(file)
+    }  # fmt: skip
+    api = to_close(api_of(load(environ).companion, environ))
     api.version()
+    file.write_text("changed")
     guarded.users = {"viewer": "changed"}
     guarded.expire()
     assert api.version()

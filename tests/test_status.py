@@ -538,15 +538,19 @@ def test_a_length_of_time_is_shown_in_its_two_largest_units(seconds: float, text
 # -- troubles
 
 
-def test_a_trouble_is_logged_when_it_begins_and_again_only_after_it_has_ended(
+def test_a_trouble_is_logged_when_it_begins_and_when_it_is_over(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO)
     troubles = Troubles()
-    for trouble in ("locked", "locked", "", "locked"):
+    for trouble in ("locked", "locked", "", "", "locked"):
         troubles.note("database", trouble)
     troubles.note("ledger", "")
-    assert [record.getMessage() for record in caplog.records] == ["S3 snapshot mirror: locked"] * 2
-    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
+        (logging.WARNING, "S3 snapshot mirror: locked"),
+        (logging.INFO, "S3 snapshot mirror: this is over: locked"),
+        (logging.WARNING, "S3 snapshot mirror: locked"),
+    ]
     assert troubles.all() == ["locked"]
 
 

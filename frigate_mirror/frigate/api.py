@@ -25,13 +25,14 @@ import hashlib
 import itertools
 import json
 import logging
+import os
 import re
 import secrets
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from http.client import BadStatusLine, IncompleteRead, RemoteDisconnected
@@ -51,7 +52,7 @@ from urllib3.exceptions import (
 
 from frigate_mirror.catalog import CatalogError
 from frigate_mirror.settings.parse import Secret
-from frigate_mirror.settings.settings import CompanionSettings
+from frigate_mirror.settings.settings import CompanionSettings, secret_of
 from frigate_mirror.untrusted import plain
 
 log = logging.getLogger("frigate_s3.api")
@@ -181,21 +182,28 @@ def fingerprint_of(url: str, timeout: float = CONNECT) -> str:
 
 def api_of(
     settings: CompanionSettings,
-    password: Callable[[], Secret] | None = None,
+    environ: Mapping[str, str] = os.environ,
     stopping: Callable[[], bool] = lambda: False,
 ) -> FrigateApi:
-    """Returns the client that the settings describe. `password` gives the password as it is now.
-    Raises ApiError."""
+    """Returns the client that the settings describe. The password is read again from `environ`
+    before each login, because its file may have been replaced. Raises ApiError."""
     secure = settings.url.startswith("https:")
     if secure and not settings.verify and not settings.fingerprint:
         log.warning(
             "Frigate's certificate is not verified (FRIGATE_TLS_VERIFY=false), so whoever stands "
             "between can read the password: set FRIGATE_TLS_FINGERPRINT instead"
         )
+
+    def password() -> Secret:
+        try:
+            return secret_of("FRIGATE_PASSWORD", environ) or settings.password
+        except ValueError:  # its file is just being replaced
+            return settings.password
+
     return FrigateApi(
         settings.url,
         settings.user,
-        password or (lambda: settings.password),
+        password,
         tls=tls_of(settings) if secure else None,
         stopping=stopping,
     )

@@ -18,7 +18,7 @@ LEVELS = (
     {"intake", "upload", "report"},
     {"ledger"},
     {"sinks", "frigate", "sources"},
-    {"settings", "spool", "part", "catalog"},
+    {"settings", "spool", "part", "catalog", "broker"},
     {"artifact", "keys", "metadata", "mp4", "files", "faults", "untrusted"},
 )
 """The folders and single modules of the package, from the highest level to the lowest. Each may
@@ -37,8 +37,8 @@ TESTS = [str(path.relative_to(HERE)) for path in sorted((HERE / "tests").rglob("
 CATCH_ALL = {
     "frigate_s3_patcher.py": {"run", "handle_object_detection", "handle_external_detection",
                               "_keep", "exec_module"},
+    "frigate_mirror/broker.py": {"_listen"},
     "frigate_mirror/process/rounds.py": {"_call"},
-    "frigate_mirror/sources/mqtt.py": {"_listen"},
     "frigate_mirror/upload/uploader.py": {"_run"},
 }  # fmt: skip
 SQL = re.compile(

@@ -15,10 +15,11 @@ from typing import Any
 import paho.mqtt.client as paho
 from paho.mqtt.reasoncodes import ReasonCode
 
+from frigate_mirror.broker import client_of
 from frigate_mirror.checks.finding import FAULT, NOTE, OK, Finding
 from frigate_mirror.frigate.config import Publishing
 from frigate_mirror.settings.settings import MqttSettings
-from frigate_mirror.sources.mqtt import TOPICS, client_of
+from frigate_mirror.sources.mqtt import TOPICS
 from frigate_mirror.untrusted import plain
 
 CONNECT = 10.0  # seconds
@@ -54,6 +55,11 @@ def broker(
         yield from _frigates(settings, frigate)
 
 
+def for_report(settings: MqttSettings) -> Iterator[Finding]:
+    """Tries the broker as a mirror does that only publishes its report there."""
+    yield from _tried(settings, listens=False)
+
+
 def _frigates(settings: MqttSettings, frigate: Publishing) -> Iterator[Finding]:
     """Compares Frigate's own settings of MQTT with ours."""
     if not frigate.enabled:
@@ -73,8 +79,9 @@ def _frigates(settings: MqttSettings, frigate: Publishing) -> Iterator[Finding]:
         yield Finding(NOTE, "Frigate publishes with QoS 0", QOS)
 
 
-def _tried(settings: MqttSettings) -> Iterator[Finding]:
-    """Connects, subscribes and waits for what Frigate has left at the broker."""
+def _tried(settings: MqttSettings, *, listens: bool = True) -> Iterator[Finding]:
+    """Connects and, if the mirror listens there, subscribes and waits for what Frigate has left at
+    the broker."""
     where = f"MQTT broker {settings.host}:{settings.port}"
     visit = _Visit()
     try:
@@ -96,7 +103,8 @@ def _tried(settings: MqttSettings) -> Iterator[Finding]:
         else:
             whose = f"the login of {settings.user!r}" if settings.user else "a client without login"
             yield Finding(OK, f"{where} accepts {whose}{', over TLS' if settings.tls else ''}")
-            yield from _subscribed(where, settings, client, visit)
+            if listens:
+                yield from _subscribed(where, settings, client, visit)
     finally:
         client.disconnect()
         client.loop_stop()

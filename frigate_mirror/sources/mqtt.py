@@ -19,31 +19,23 @@ loses a message. Mosquitto sends no more while 20 are not acknowledged, so none 
 from __future__ import annotations
 
 import json
-import logging
-import ssl
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
+from frigate_mirror.broker import Link
 from frigate_mirror.keys import is_event_id
 from frigate_mirror.part import Part
 from frigate_mirror.settings.settings import MqttSettings
 from frigate_mirror.untrusted import plain
 
-log = logging.getLogger("frigate_s3.mqtt")
-KEEPALIVE = 60  # seconds
-CONNECT = 10.0  # seconds
-FIRST_PAUSE, LONGEST_PAUSE = 1, 120  # seconds between two tries to connect
 MOST_MESSAGES = 2_000  # that wait to be read
 MOST_BYTES = 1_000_000  # of a message; one of Frigate has a few thousand
 MOST_IDS = 10_000  # that wait to be looked at
@@ -53,7 +45,6 @@ PAUSES = (0.5, 2.0)  # seconds; at the message of its end, Frigate may not know 
 RETRY = 10.0  # seconds until ids are offered again that could not be looked at
 MOST_RETRIES = 6  # then the sweep has to find them
 PATIENCE = 60.0  # seconds for which the broker may be away before that is a trouble
-GOODBYE = 1.0  # seconds for the last words
 OWN = "frigate_mirror"  # begins our own topics
 
 
@@ -100,9 +91,7 @@ class Mqtt(Part):
         catch_up: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._where = f"{settings.host}:{settings.port}"
         self._prefix = settings.topic_prefix
-        self._available = f"{OWN}/{client_id}/available"
         self._lacks = lacks
         self._catch_up = catch_up
         self._clock = clock
@@ -111,26 +100,22 @@ class Mqtt(Part):
         self._arrived = threading.Condition()
         self._hints: dict[str, Hint] = {}
         self._answered = -APART
-        self._up = self._spoke = False
-        self._since = clock()
-        self._why = "it has not answered yet"
         self._refused: list[str] = []
-        self._stopped = False
-        self._client = client = client_of(settings, client_id)
-        client.will_set(self._available, "offline", 1, retain=True)
-        client.reconnect_delay_set(FIRST_PAUSE, LONGEST_PAUSE)
-        client.connect_timeout = CONNECT
-        client.on_connect = self._on_connect
-        client.on_connect_fail = self._on_connect_fail
-        client.on_disconnect = self._on_disconnect
-        client.on_subscribe = self._on_subscribe
-        client.on_message = self._on_message
-        client.connect_async(settings.host, settings.port, KEEPALIVE)
-        self._thread = threading.Thread(target=self._listen, name="mqtt", daemon=True)
+        self._link = link = Link(
+            settings,
+            client_id,
+            f"{OWN}/{client_id}/available",
+            clean=False,
+            on_up=self._on_up,
+            clock=clock,
+        )
+        self._client = link.client
+        self._client.on_subscribe = self._on_subscribe
+        self._client.on_message = self._on_message
 
     def start(self) -> None:
         """Starts the thread that connects, and connects again after each loss."""
-        self._thread.start()
+        self._link.start()
 
     # -- the source
 
@@ -218,48 +203,11 @@ class Mqtt(Part):
 
     # -- the network thread
 
-    def _listen(self) -> None:
-        while not self._stopped:
-            try:
-                self._client.loop_forever(retry_first_connection=True)
-            except MemoryError:
-                raise
-            except Exception as error:  # a broker can send what paho does not expect
-                self._note_away(f"{type(error).__name__}: {error}")
-                log.exception("S3 MQTT: unexpected error, the connection is made again")
-            if not self._stopped:
-                time.sleep(FIRST_PAUSE)
-
-    def _on_connect(
-        self, client: paho.Client, _: Any, flags: Any, reason: ReasonCode, *__: Any
-    ) -> None:
-        self._spoke = True
-        if reason.is_failure:
-            self._note_away(f"it refuses the connection: {reason}")
-            return
+    def _on_up(self) -> None:
         with self._arrived:  # the broker sends anew what it is owed, under other numbers
             self._owed.clear()
-        self._up, self._since, self._refused = True, self._clock(), []
-        log.info("S3 MQTT: connected to %s", self._where)
-        client.subscribe([(f"{self._prefix}/{name}", 1) for name in TOPICS])
-        client.publish(self._available, "online", 1, retain=True)
-
-    def _on_connect_fail(self, *_: Any) -> None:
-        # paho handles the error while it calls this, and tells it in no other way.
-        error = sys.exception()
-        self._note_away(f"no connection: {error or 'it does not answer'}")
-
-    def _on_disconnect(self, client: Any, _: Any, flags: Any, reason: ReasonCode, *__: Any) -> None:
-        spoke, self._spoke = self._spoke, False
-        if self._stopped:
-            return
-        if self._up:
-            self._note_away(f"the connection has ended: {reason}")
-        elif not spoke:  # otherwise it has said why it refuses
-            self._note_away(
-                "it ends the connection without an answer, as some brokers do after a wrong user "
-                "or password"
-            )
+        self._refused = []
+        self._client.subscribe([(f"{self._prefix}/{name}", 1) for name in TOPICS])
 
     def _on_subscribe(
         self, client: Any, _: Any, number: int, reasons: list[ReasonCode], *__: Any
@@ -286,61 +234,30 @@ class Mqtt(Part):
                 self._messages.append(message)
                 self._arrived.notify()
 
-    def _note_away(self, why: str) -> None:
-        if self._up:
-            self._up, self._since = False, self._clock()
-        if why != self._why:
-            log.warning("S3 MQTT: broker %s: %s", self._where, plain(why))
-        self._why = why
-
     # -- the part
 
     def troubles(self) -> list[str]:
-        found = []
-        if not self._up and self._clock() - self._since > PATIENCE:
+        found, link = [], self._link
+        if link.away_for(PATIENCE):
             found.append(
-                f"the MQTT broker {self._where} is away ({plain(self._why)}): new events are found "
+                f"the MQTT broker {link.where} is away ({plain(link.why)}): new events are found "
                 "by the sweep only"
             )
         if self._refused:
             found.append(
-                f"the MQTT broker {self._where} does not let this user read "
+                f"the MQTT broker {link.where} does not let this user read "
                 f"{', '.join(self._refused)}: new events are found by the sweep only"
             )
         return found
 
     def status(self) -> dict[str, Any]:
-        return {"source": f"MQTT broker {self._where}, {'up' if self._up else 'down'}"}
+        return {"source": f"MQTT broker {self._link.where}, {'up' if self._link.is_up else 'down'}"}
 
     def finish(self) -> None:
-        """Says that we are offline, and ends the connection."""
-        self._stopped = True
-        with suppress(RuntimeError, ValueError):  # the connection may end at this moment
-            if self._up:
-                told = self._client.publish(self._available, "offline", 1, retain=True)
-                told.wait_for_publish(GOODBYE)
-        self._client.disconnect()
-        if self._thread.is_alive():
-            self._thread.join(GOODBYE)
+        self._link.finish()
 
 
 TOPICS = ("events", "reviews", "available")
-
-
-def client_of(settings: MqttSettings, client_id: str, *, clean: bool = False) -> paho.Client:
-    """Returns a client with the login and certificates that the settings name. The broker forgets a
-    `clean` one when it leaves. Raises OSError."""
-    client = paho.Client(
-        CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=clean, manual_ack=not clean
-    )
-    if settings.user:
-        client.username_pw_set(settings.user, settings.password.reveal() or None)
-    if settings.tls:
-        context = ssl.create_default_context(cafile=settings.ca_bundle or None)
-        if settings.client_cert:
-            context.load_cert_chain(settings.client_cert, settings.client_key)
-        client.tls_set_context(context)
-    return client
 
 
 def may_name_ids(message: Message) -> bool:

@@ -27,14 +27,14 @@ USER, PASSWORD = "viewer", "viewer's password"
 API_VERSIONS = {"0.16": "0.16.4", "0.17": "0.17.2", "0.18": "0.18.0-beta1"}
 EVERY = {"MIRROR_SWEEP_INTERVAL": "3", "MIRROR_CLIP_PADDING": "2"}
 HASTE = {
+    "frigate_mirror.broker": {"LONGEST_PAUSE": 2, "CONNECT": 2.0},
     "frigate_mirror.frigate.api": {
         "FIRST_PAUSE": 1.0, "LONGEST_PAUSE": 4.0, "FrigateApi": {"idle": 2.0}},
     "frigate_mirror.frigate.readiness": {"LATEST": LATEST, "STILL_TAIL": 6.0, "LOOK_AGAIN": 0.5},
     "frigate_mirror.frigate.remote_clips": {"AFTER_FAILURE": 1.0},
     "frigate_mirror.intake.intake": {"AFTER_FAILURE": 1.0},
     "frigate_mirror.intake.sweep": {"COMPARE_EVERY": 2.0},
-    "frigate_mirror.sources.mqtt": {
-        "LONGEST_PAUSE": 2, "RETRY": 1.0, "PATIENCE": 2.0, "CONNECT": 2.0},
+    "frigate_mirror.sources.mqtt": {"RETRY": 1.0, "PATIENCE": 2.0},
 }  # fmt: skip
 """Waits of the companion, in seconds, that would otherwise make a run take minutes."""
 
@@ -190,6 +190,7 @@ class CompanionWorld(World):
         return found | SHORT | self.broker.environ | self._settings | {
             "HOME": str(home), "PYTHONPATH": str(SHIM), "MIRROR_STATE_DIR": str(home / "state"),
             "FRIGATE_URL": self.api.url, "FRIGATE_USER": USER, "FRIGATE_PASSWORD": PASSWORD,
+            "MIRROR_HTTP_PORT": "0",
         }  # fmt: skip
 
     # -- Frigate

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -29,6 +30,7 @@ from frigate_mirror.ledger.statefiles import StateFiles
 from frigate_mirror.part import Part, Task
 from frigate_mirror.report.reporter import Reporter
 from frigate_mirror.report.status import Status
+from frigate_mirror.report.tellers import tellers
 from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sinks.sink import Limiter, Sink
 from frigate_mirror.spool import Spool
@@ -42,6 +44,7 @@ ARTIFACT_BACKOFF = Backoff(base=2.0, cap=600.0)
 SERVICE_BACKOFF = Backoff(base=1.0, cap=60.0)
 FRIGATE_STOPPED = "the mirror has stopped, because Frigate has stopped"
 STOPPED = "the companion was stopped"
+IDENTITY = "mqtt client id"  # a note
 
 
 class Mirror:
@@ -69,6 +72,7 @@ class Mirror:
         self._started_at = clock()
         self._versions = versions or {}
         self._state = state
+        self._sink = sink
         self._troubles = troubles = Troubles()
         for trouble in state.troubles:
             troubles.note(f"state: {trouble}", trouble)
@@ -156,6 +160,19 @@ class Mirror:
         """Adds a part of a particular mirror. The reporter stays the last one: it tells the end."""
         self.parts.insert(-1, part)
 
+    def tell(self) -> None:
+        """Adds the parts that tell others how the mirror is, as far as the settings ask for them.
+        A command that mirrors something beside the running mirror does not call it."""
+        for part in tellers(
+            self._settings,
+            lambda: identity_of(self.ledger),
+            self.reporter,
+            self.ledger,
+            self._sink,
+            self._troubles,
+        ):
+            self.add(part)
+
     def _on_commit(self, batch: list[Settled]) -> None:
         self.files.add(batch)
         self.intake.note_settled(batch)
@@ -218,6 +235,17 @@ class Mirror:
             },
             **{name: value for piece in pieces for name, value in piece.items()},
         )
+
+
+def identity_of(ledger: Ledger) -> str:
+    """Returns the name that this mirror has had at the broker since its first start, so that the
+    broker keeps messages for it while it is away, and Home Assistant knows it again. Two mirrors
+    have two. Raises LedgerError."""
+    known = ledger.note(IDENTITY)
+    if not known:
+        known = f"frigate-mirror-{secrets.token_hex(4)}"
+        ledger.set_note(IDENTITY, known)
+    return known
 
 
 def target_of(settings: Settings) -> dict[str, str]:

@@ -183,6 +183,15 @@ def test_only_one_module_speaks_http_to_frigate() -> None:
         assert "frigate_mirror.frigate.api" not in modules, "the mirror inside Frigate asks no API"
 
 
+def test_what_tells_the_status_is_imported_only_if_the_settings_ask_for_it() -> None:
+    assert importers("prometheus_client") == {"frigate_mirror/report/metrics.py"}
+    modules = imports_of("frigate_mirror/report/tellers.py", at_once=True)
+    for name in ("publisher", "pages", "answers", "metrics"):
+        assert f"frigate_mirror.report.{name}" not in modules, (
+            "the child inside Frigate stays small"
+        )
+
+
 def test_only_the_hook_names_modules_of_frigate() -> None:
     assert importers("frigate") == set(), "the hook must find these modules in sys.modules"
     speakers = {name for name in NAMES for text in texts_of(name) if text.startswith("frigate.")}

@@ -1086,6 +1086,29 @@ def test_a_frigate_variable_that_is_nearly_a_setting_is_noticed() -> None:
     assert note.advice == "did you mean FRIGATE_PASSWORD?"
 
 
+def test_a_mirror_that_only_reports_tries_the_broker_and_listens_to_nothing() -> None:
+    with Broker() as broker:
+        loaded = settings.load(broker.environ | {"MIRROR_REPORT_MQTT": "true"})
+        [found] = checks_broker.for_report(loaded.mqtt)
+    assert (found.grade, found.what) == (
+        OK, f"MQTT broker {broker.host}:{broker.port} accepts a client without login",
+    )  # fmt: skip
+
+
+def test_inside_frigate_check_tries_the_broker_of_the_report_only_if_there_is_a_report(
+    environ: dict[str, str], moto_server: Any
+) -> None:
+    [port] = free_ports(1)
+    inside = {name: environ[name] for name in ("PATH", "HOME")} | moto_server.bucket().environ
+    broker = {"MQTT_HOST": "127.0.0.1", "MQTT_PORT": str(port)}
+    told = check(inside | broker | {"MIRROR_REPORT_MQTT": "true"}).stdout
+    assert f"MQTT broker 127.0.0.1:{port}: " in told
+    assert "MQTT_HOST is set without FRIGATE_URL" not in told
+    told = check(inside | broker).stdout
+    assert "MQTT broker" not in told
+    assert "MQTT_HOST is set without FRIGATE_URL" in told
+
+
 def test_a_companion_without_the_address_of_frigate_is_told(environ: dict[str, str]) -> None:
     done = check(environ | {"FRIGATE_URL": ""})
     assert "RCLONE_REMOTE is set without FRIGATE_URL" in done.stdout

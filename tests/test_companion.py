@@ -73,6 +73,7 @@ class Companion:
             "MIRROR_STATE_DIR": str(folder / "state"),
             "MIRROR_KINDS": "snapshot,metadata",
             "MIRROR_CHECK_INTERVAL": "1",
+            "MIRROR_HTTP_PORT": "0",  # several tests run at the same time
             **environ,
         }
         self.start()

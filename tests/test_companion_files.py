@@ -34,7 +34,7 @@ UNIT = ROOT / "frigate_mirror" / "companion.service"
 PAGE = (ROOT / "docs" / "companion.md").read_text()
 KNOWN = {name for variable in VARIABLES.values() for name in variable.sources}
 # Variables of Docker Compose and of docker-compose.companion.yml, which are no settings.
-OF_COMPOSE = {"COMPOSE_FILE", "COMPOSE_PROFILES", "PUID", "PGID", "SECOND_REMOTE"}
+OF_COMPOSE = {"COMPOSE_FILE", "COMPOSE_PROFILES", "PUID", "PGID", "SECOND_NAME", "SECOND_REMOTE"}
 # Variables of the process that are no settings.
 OF_THE_PROCESS = {"HOME", "PATH"}
 
@@ -120,7 +120,8 @@ def test_the_lines_of_the_example_that_count_lack_only_a_destination() -> None:
 def test_the_example_shows_the_defaults_of_the_companion() -> None:
     shown = {name: value for name, value, _ in EXAMPLES}
     for name in ("MIRROR_KINDS", "MIRROR_KEY_TEMPLATE", "MIRROR_SWEEP_INTERVAL",
-                 "MIRROR_SPOOL_LIMIT_MB", "MIRROR_CLIP_SPOOL_MB", "S3_REGION"):  # fmt: skip
+                 "MIRROR_SPOOL_LIMIT_MB", "MIRROR_CLIP_SPOOL_MB", "MIRROR_HTTP_PORT",
+                 "S3_REGION"):  # fmt: skip
         assert shown[name] == VARIABLES[name].companion
 
 
@@ -365,7 +366,7 @@ def test_the_page_says_which_defaults_the_companion_has_of_its_own() -> None:
     told = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", table, re.MULTILINE))
     own = {one.name for one in VARIABLES.values() if one.companion != one.default}
     assert told.keys() == own | {"MIRROR_STATE_DIR"}
-    for name in ("MIRROR_KINDS", "MIRROR_SWEEP_INTERVAL"):
+    for name in ("MIRROR_KINDS", "MIRROR_SWEEP_INTERVAL", "MIRROR_HTTP_PORT"):
         assert told[name] == f"`{VARIABLES[name].default}` | `{VARIABLES[name].companion}`"
 
 

@@ -1291,3 +1291,60 @@ def test_a_file_that_waits_for_its_first_upload_takes_the_newer_key(ledger: Ledg
     ledger.add(dataclasses.replace(ONE, key="new/name.jpg", version="v2"), LIVE, 2.0)
     entry = ledger.claim(2.0)
     assert entry is not None and entry.artifact.key == "new/name.jpg"
+
+
+# -- what the report says
+
+
+def uploaded(ledger: Ledger, artifact: Artifact, size: int, at: float = 2.0) -> None:
+    ledger.add(artifact, LIVE, 1.0)
+    ledger.settle([Settled(at, artifact.id, artifact.key, version=artifact.version, size=size)])
+
+
+def test_uploaded_bytes_are_counted_with_the_upload_and_survive_pruning_and_a_restart(
+    tmp_path: Path,
+) -> None:
+    with contextlib.closing(Ledger(tmp_path / "ledger.db")) as ledger:
+        assert ledger.uploaded_bytes() == 0
+        uploaded(ledger, named("1.5-a", version="1"), 100)
+        uploaded(ledger, named("2.5-b", version="1"), 2**40)
+        uploaded(ledger, named("1.5-a", version="2"), 7)  # Frigate has changed it
+        ledger.settle([])
+        ledger.prune(2e9, 2e9)
+    with contextlib.closing(Ledger(tmp_path / "ledger.db")) as ledger:
+        assert ledger.uploaded_bytes() == 107 + 2**40
+
+
+def test_uploads_and_their_bytes_are_recorded_together_or_not_at_all(ledger: Ledger) -> None:
+    done = []
+    for name in ("1.5-a", "2.5-b"):
+        ledger.add(named(name), LIVE, 1.0)
+        done.append(Settled(2.0, f"snapshot:{name}", "k", size=2**62))
+    with pytest.raises(OverflowError):  # SQLite has no number as large as the sum
+        ledger.settle(done)
+    assert (ledger.uploaded_bytes(), ledger.counts().uploaded) == (0, 0)
+
+
+def test_artifacts_are_counted_by_camera_and_state(ledger: Ledger) -> None:
+    assert ledger.count_cameras() == {}
+    uploaded(ledger, named("1.5-a", camera="porch"), 1)
+    ledger.add(named("2.5-b", camera="porch"), LIVE, 1.0)
+    ledger.add(named("3.5-c", camera="'; DROP TABLE artifact"), LIVE, 1.0)
+    assert ledger.count_cameras() == {
+        "porch": {"uploaded": 1, "pending": 1}, "'; DROP TABLE artifact": {"pending": 1},
+    }  # fmt: skip
+
+
+def test_the_newest_dead_letters_come_with_their_reasons_and_without_what_is_acknowledged(
+    ledger: Ledger,
+) -> None:
+    for number in range(5):
+        ledger.add(named(f"{number}.5-a", started=float(number)), LIVE, 1.0)
+        ledger.bury(f"snapshot:{number}.5-a", f"reason {number}", 2.0)
+    ledger.acknowledge("4.5-a")
+    uploaded(ledger, named("9.5-f", started=9.0, flaw="it is short"), 1)
+    found = ledger.newest_dead(3)
+    assert [(one.state, one.reason) for one in found] == [
+        ("uploaded", "it is short"), ("failed", "reason 3"), ("failed", "reason 2"),
+    ]  # fmt: skip
+    assert (found[0].id, found[0].camera, found[0].started) == ("snapshot:9.5-f", "front_door", 9.0)

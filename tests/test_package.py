@@ -169,7 +169,7 @@ def test_the_source_archive_contains_every_file_to_build_to_mount_and_to_read(
               "boot/sitecustomize.py", "docs/demo.svg", "docker-compose.after-frigate.yml",
               "docker-compose.companion.yml", "docker-compose.example.yml", "pyproject.toml",
               "requirements/prune.py"}  # fmt: skip
-    installed = ("build", "child", "companion", "image")
+    installed = ("build", "child", "companion", "image", "metrics", "mqtt")
     several = {
         *(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md")),
         *(f"requirements/{name}.{ending}" for name in installed for ending in ("in", "lock")),

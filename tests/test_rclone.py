@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -14,12 +15,14 @@ from typing import BinaryIO, ClassVar, cast
 
 import pytest
 
+from frigate_mirror.demo.ports import free_ports
 from frigate_mirror.settings import settings
 from frigate_mirror.sinks.rclone.daemon import Daemon
 from frigate_mirror.sinks.rclone.sink import RcloneSink
-from frigate_mirror.sinks.sink import Unavailable
+from frigate_mirror.sinks.sink import Roomy, SinkError, Unavailable
 from frigate_mirror.upload.bandwidth import Bandwidth
 from frigate_mirror.upload.line import Line, Yielding
+from s3 import S3Sink
 from tests.rig.rclone import Config
 
 MOMENT = 1_700_000_000
@@ -237,3 +240,34 @@ def test_the_limit_of_the_bandwidth_reaches_rclone(sink: RcloneSink, daemon: Dae
     assert daemon.call("core/bwlimit")["bytesPerSecond"] == 1_000_000
     sink.limit(float("inf"))
     assert daemon.call("core/bwlimit")["rate"] == "off"
+
+
+# -- the free space of the remote
+
+
+def test_a_remote_that_knows_its_free_space_tells_it(sink: RcloneSink, there: Path) -> None:
+    there.mkdir()
+    free = sink.free()
+    assert free is not None and abs(free - shutil.disk_usage(there).free) < 10**9
+
+
+def test_a_remote_that_does_not_know_its_free_space_says_so(config: Config, daemon: Daemon) -> None:
+    config.add("hasher", "memory")
+    environ = config.environ("hasher:bucket")
+    assert RcloneSink(settings.load(environ).rclone, environ, daemon).free() is None
+
+
+def test_a_remote_that_cannot_be_asked_is_an_error_of_the_sink(
+    config: Config, daemon: Daemon
+) -> None:
+    [port] = free_ports(1)
+    config.add("nowhere", "webdav", url=f"http://127.0.0.1:{port}", vendor="other")
+    environ = config.environ("nowhere:")
+    with pytest.raises(SinkError, match="look at"):
+        RcloneSink(settings.load(environ).rclone, environ, daemon).free()
+
+
+def test_only_the_sink_of_remotes_can_be_asked(sink: RcloneSink) -> None:
+    assert isinstance(sink, Roomy)
+    loaded = settings.load({"S3_BUCKET": "pictures"})
+    assert not isinstance(S3Sink(loaded.s3, {}), Roomy)

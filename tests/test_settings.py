@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 import math
+import socket
 import subprocess
 import sys
 from operator import attrgetter
@@ -24,6 +25,7 @@ from frigate_mirror.settings.settings import (
     PARTS,
     VARIABLES,
     SettingsError,
+    host_name,
     load,
     secret_of,
 )
@@ -87,7 +89,17 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "selection": dict.fromkeys(FILTERS),
     "clip_selection": dict.fromkeys(FILTERS),
     "spool": {"limit_mb": 2048, "clip_limit_mb": 4096},
-    "report": {"stats_interval": 300.0, "check_interval": 60.0, "log_level": "INFO"},
+    "report": {
+        "stats_interval": 300.0,
+        "check_interval": 60.0,
+        "name": host_name(),
+        "over_mqtt": False,
+        "home_assistant": False,
+        "home_assistant_prefix": "homeassistant",
+        "http_port": 0,
+        "http_address": "127.0.0.1",
+        "log_level": "INFO",
+    },
     "frigate": {
         "db_path": Path("/config/frigate.db"),
         "clips_dir": Path("/media/frigate/clips"),
@@ -243,6 +255,16 @@ def test_all_faults_are_reported_at_once_each_with_the_name_of_its_variable() ->
         ("MIRROR_STATE_DIR", "relative"),
         ("MIRROR_KEY_TEMPLATE", "{camera}/{event_id}"),
         ("MIRROR_KEY_TEMPLATES_OLD", "{event_id}{kind_ending},{camera}"),
+        ("MIRROR_NAME", "nvr/front"),
+        ("MIRROR_NAME", "nvr#"),
+        ("MIRROR_NAME", "+"),
+        ("MIRROR_NAME", "nvr\x1b[2J"),
+        ("MIRROR_NAME", "n" * 65),
+        ("MIRROR_REPORT_MQTT", "perhaps"),
+        ("MIRROR_HOME_ASSISTANT_PREFIX", "home/+"),
+        ("MIRROR_HTTP_PORT", "65536"),
+        ("MIRROR_HTTP_PORT", "-1"),
+        ("MIRROR_HTTP_ADDRESS", "0.0.0.0:9480"),
         ("MQTT_HOST", "mqtt://broker"),
         ("MQTT_HOST", "bro ker"),
         ("MQTT_HOST", "broker:1883"),
@@ -348,6 +370,34 @@ def test_the_companion_has_its_own_defaults_and_one_folder_for_all_its_files() -
     }
     chosen = load(url | {"MIRROR_STATE_DIR": "/state", "MIRROR_KINDS": "snapshot"})
     assert (chosen.state.dirs, chosen.kinds.kinds) == ((Path("/state"),), {"snapshot"})
+
+
+def test_the_report_is_on_in_a_companion_with_a_broker_and_off_inside_frigate() -> None:
+    url, broker = {"FRIGATE_URL": "http://frigate:5000"}, {"MQTT_HOST": "mosquitto"}
+    assert load(url | broker).report.over_mqtt
+    assert not load(url).report.over_mqtt
+    assert not load(url | broker | {"MIRROR_REPORT_MQTT": "false"}).report.over_mqtt
+    assert not load(broker).report.over_mqtt
+    assert load(broker | {"MIRROR_REPORT_MQTT": "true"}).report.over_mqtt
+    assert (load(url).report.http_port, load(broker).report.http_port) == (9480, 0)
+
+
+def test_a_report_that_could_not_be_published_is_a_fault() -> None:
+    url, broker = {"FRIGATE_URL": "http://frigate:5000"}, {"MQTT_HOST": "mosquitto"}
+    [fault] = faults_of({"MIRROR_REPORT_MQTT": "true"})
+    assert fault == "MQTT_HOST: missing, though MIRROR_REPORT_MQTT is true"
+    for environ in (broker, url, url | broker | {"MIRROR_REPORT_MQTT": "false"}):
+        [fault] = faults_of(environ | {"MIRROR_HOME_ASSISTANT": "true"})
+        assert fault == "MIRROR_HOME_ASSISTANT: needs MQTT_HOST and MIRROR_REPORT_MQTT=true"
+    assert load(url | broker | {"MIRROR_HOME_ASSISTANT": "true"}).report.home_assistant
+
+
+def test_the_name_of_the_host_is_made_fit_for_a_topic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "nvr/a #1")
+    assert load({}).report.name == "nvr-a--1"
+    monkeypatch.setattr(socket, "gethostname", lambda: "")
+    assert load({}).report.name == "mirror"
+    assert load({"MIRROR_NAME": "Maison d'été"}).report.name == "Maison d'été"
 
 
 def test_a_remote_of_rclone_has_no_prefix_and_excludes_a_bucket() -> None:

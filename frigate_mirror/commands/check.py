@@ -66,8 +66,9 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
         return
     yield Finding(OK, "settings: all of them are valid")
     beside = bool(loaded.companion.url)
-    if not beside and (loaded.mqtt.host or loaded.rclone.remote):
-        name = "MQTT_HOST" if loaded.mqtt.host else "RCLONE_REMOTE"
+    listens = loaded.mqtt.host and not loaded.report.over_mqtt
+    if not beside and (listens or loaded.rclone.remote):
+        name = "MQTT_HOST" if listens else "RCLONE_REMOTE"
         what = f"{name} is set without FRIGATE_URL, so this is the check of a mirror inside Frigate"
         yield Finding(NOTE, what, "set FRIGATE_URL if this is to be a companion")
     if arguments.explain:
@@ -98,6 +99,14 @@ def _inside(loaded: Settings, now: float) -> Iterator[Finding]:
     yield from selection.selection(loaded, config.read, database, now)
     if CLIP in kinds:
         yield from clips.clips(loaded, config.read)
+    if loaded.report.over_mqtt:
+        try:
+            from frigate_mirror.checks import broker
+        except ImportError as error:
+            advice = "run setup_s3_mirror.sh again, it installs what is missing"
+            yield Finding(FAULT, f"a library of the report is missing: {error}", advice)
+        else:
+            yield from broker.for_report(loaded.mqtt)
 
 
 def _beside(loaded: Settings, now: float) -> Iterator[Finding]:

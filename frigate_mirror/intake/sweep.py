@@ -57,6 +57,8 @@ class Sweep(Part):
         self._asked = False
         self._again_at = 0.0
         self._rests_until = -math.inf  # on time.monotonic, like the one before
+        self._swept_at: float | None = None
+        self._took: float | None = None
         self._troubles = troubles
         self._clock = clock
 
@@ -72,6 +74,9 @@ class Sweep(Part):
             Task("bulk", LOOK_EVERY, self.make),
             Task("bulk", HOLD_EVERY, self.hold_bulk),
         ]
+
+    def status(self) -> dict[str, Any]:
+        return {"swept_at": self._swept_at, "sweep_took": self._took}
 
     def ask(self) -> None:
         """Asks for a sweep soon, because a source may have missed something."""
@@ -95,6 +100,7 @@ class Sweep(Part):
         held while the ledger cannot be written."""
         self._asked = False
         self._again_at = time.monotonic() + AGAIN
+        began = time.monotonic()
         now, sound = self._clock(), True
         for step in (self._mend_clock, self._hold, self._compare, self._look_for_changes):
             try:
@@ -103,6 +109,7 @@ class Sweep(Part):
                 self._troubles.note_error(error)
                 sound = False
         if sound:
+            self._swept_at, self._took = self._clock(), time.monotonic() - began
             self._troubles.note("database", "")
             self._troubles.note("ledger", "")
 

@@ -30,10 +30,12 @@ from frigate_mirror.ledger.database import Database, LedgerError
 from frigate_mirror.ledger.rows import (
     STATES,
     Counts,
+    Dead,
     Entry,
     Priority,
     Settled,
     counts_of,
+    dead_of,
     entry_of,
     known_of,
     row_of,
@@ -346,6 +348,7 @@ class Ledger:
             if done:
                 newest = max(one.at for one in done)
                 sql.execute(schema.SET_NOTE, (_LAST_UPLOAD, repr(newest)))
+                sql.execute(schema.ADD_TO_NOTE, (_BYTES, sum(one.size for one in done)))
         ids = [one.id for one in done]
         # If this fails, `done` is settled once more.
         states = self._of(f"id, state, {_INCOMPLETE}", ids)
@@ -638,6 +641,32 @@ class Ledger:
                 self.set_note(_LAST_UPLOAD, repr(newest))
         return newest
 
+    def uploaded_bytes(self) -> int:
+        """Returns how many bytes all uploads together had since the ledger was made. It is counted
+        in the same commit as the uploads, so it stays right whenever the process is killed."""
+        return self._number(_BYTES, int) or 0
+
+    def count_cameras(self) -> dict[str, dict[str, int]]:
+        """Returns how many artifacts of each camera are in each state. It reads the whole table: a
+        million rows take half a second, in which nobody else has to wait."""
+        rows = self._database.select_aside(
+            "SELECT camera, state, count(*) FROM artifact GROUP BY camera, state"
+        )
+        counted: dict[str, dict[str, int]] = {}
+        for camera, state, count in rows:
+            counted.setdefault(str(camera), {})[str(state)] = int(count)
+        return counted
+
+    def newest_dead(self, most: int) -> list[Dead]:
+        """Returns the newest dead letters and flaws that nobody has acknowledged, at most so
+        many."""
+        rows = self._database.select_aside(
+            f"""SELECT id, camera, started, state, iif(state = 'uploaded', flaw, error)
+                FROM {schema.DEAD} AND NOT acknowledged ORDER BY started DESC, id DESC LIMIT ?""",
+            (most,),
+        )
+        return [self._read(dead_of, row) for row in rows]
+
     def _count(self, condition: str, *values: object) -> Counts:
         query = f"SELECT state, count(*) FROM artifact WHERE {condition} GROUP BY state"
         return self._read(counts_of, self._database.select_aside(query, values))
@@ -728,5 +757,5 @@ class Ledger:
 
 
 _INCOMPLETE = "ifnull(json_extract(about, '$.complete') = 0, 0)"
-_FORGOTTEN, _LAST_UPLOAD = "forgotten uploads", "last upload"  # notes
+_FORGOTTEN, _LAST_UPLOAD, _BYTES = "forgotten uploads", "last upload", "uploaded bytes"  # notes
 _CHOSEN = "?3 IN ('', camera) AND (?2 = '' OR instr(id || ':', ':' || ?2 || ':'))"

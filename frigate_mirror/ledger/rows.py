@@ -83,6 +83,18 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
+class Dead:
+    """A dead letter, or an upload with a flaw, for people. `state` is failed, lost or uploaded, and
+    `reason` says why."""
+
+    id: str
+    camera: str
+    started: float
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """How many artifacts are in each state. `failed` and `lost` leave out those that the owner has
     acknowledged. `flawed` counts uploaded artifacts whose bytes are incomplete or of which a later
@@ -114,6 +126,15 @@ def settled_of(row: tuple[Any, ...]) -> Settled:
     if not abs(at) < _FARTHEST:
         raise ValueError(f"artifact {artifact_id!r} was settled at {at!r}")
     return Settled(at, str(artifact_id), str(key or ""), int(tries), str(error or ""))
+
+
+def dead_of(row: tuple[Any, ...]) -> Dead:
+    """Returns the dead letter in a row of `Dead`'s fields. Raises TypeError or ValueError for a row
+    that the ledger cannot have written."""
+    artifact_id, camera, started, state, reason = row
+    if not abs(started) < _FARTHEST:
+        raise ValueError(f"artifact {artifact_id!r} started at {started!r}")
+    return Dead(str(artifact_id), str(camera), float(started), str(state), str(reason or ""))
 
 
 def known_of(row: tuple[Any, ...]) -> Known:

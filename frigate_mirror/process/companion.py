@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 
 from frigate_mirror.ledger.folders import State
-from frigate_mirror.ledger.ledger import Ledger
-from frigate_mirror.mirror import Mirror, of_frigate
+from frigate_mirror.mirror import Mirror, identity_of, of_frigate
 from frigate_mirror.process.life import Stop, live
 from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sinks.sink import Sink
 from frigate_mirror.sources.mqtt import Mqtt
 
 log = logging.getLogger("frigate_s3")
-NOTE = "mqtt client id"
 
 
 class Companion:
@@ -41,7 +38,7 @@ class Companion:
             return mirror
         self._mqtt = Mqtt(
             settings.mqtt,
-            settings.mqtt.client_id or _client_id(state.ledger),
+            settings.mqtt.client_id or identity_of(state.ledger),
             lacks=mirror.intake.lacks,
             catch_up=mirror.sweep.ask,
         )
@@ -64,16 +61,6 @@ class Companion:
         return self.stop.wanted
 
     is_gone = over = leaves
-
-
-def _client_id(ledger: Ledger) -> str:
-    """Returns the client id that the broker knows us by since the first start, so that it keeps our
-    messages while we are away. Two companions have two. Raises LedgerError."""
-    known = ledger.note(NOTE)
-    if not known:
-        known = f"frigate-mirror-{secrets.token_hex(4)}"
-        ledger.set_note(NOTE, known)
-    return known
 
 
 def serve(settings: Settings, sink: Sink, versions: dict[str, str]) -> int:

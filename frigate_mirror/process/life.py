@@ -96,6 +96,7 @@ def live(settings: Settings, host: Host) -> int:
         state = _open_ledger(host, settings)
         lock.sign(state.folder)
         mirror = host.mirror(state)
+        mirror.tell()
     except (CatalogError, LedgerError, OSError) as error:
         log.error("S3 snapshot mirror cannot start: %s", error)
         status.write_why_not_running(f"the mirror cannot start: {error}", own.status_path)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,12 +45,20 @@ class Reporter(Part):
         self._troubles = troubles
         self._turn = threading.Lock()
         self._stopped = ""
+        self._newest: Status | None = None
+        self.pulse = -math.inf
+        """When the reporter worked last, on time.monotonic, even if it could not make a status."""
 
     def tasks(self) -> list[Task]:
         return [
             Task("pulse", WRITE_EVERY, self.write),
             Task("stats", self._stats_interval, self.log_line),
         ]
+
+    def newest(self) -> Status | None:
+        """Returns the status that was made last, for all who tell it in other ways. Only the
+        reporter makes one, because counting a large ledger takes time."""
+        return self._newest
 
     def log_line(self) -> None:
         """Logs the statistics line."""
@@ -67,10 +77,12 @@ class Reporter(Part):
             self._stopped = stopped
             try:
                 self._files.refresh()
-                status.write(self._look().document() | {"stopped": stopped}, self._path)
+                self._newest = newest = self._look()
+                status.write(newest.document() | {"stopped": stopped}, self._path)
                 self._troubles.note("status", "")
             except (LedgerError, OSError) as error:
                 self._troubles.note("status", f"status file cannot be written: {error}")
+            self.pulse = time.monotonic()
 
     def finish(self) -> None:
         self._troubles.close()

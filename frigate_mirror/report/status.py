@@ -43,7 +43,8 @@ class Status:
     """The mirror at one moment. Times are Unix seconds. `successes` and `failures` count attempts
     to upload since the start. `kept_for` is for how many seconds after its upload the ledger counts
     an artifact as uploaded; then it counts as forgotten. `behind` is how many seconds the oldest
-    artifact has been in the queue. Each part of the mirror gives its own fields."""
+    artifact has been in the queue. `swept_at` is when the last sweep ended that read everything,
+    and `sweep_took` how many seconds it took. Each part of the mirror gives its own fields."""
 
     written_at: float
     started_at: float
@@ -65,6 +66,8 @@ class Status:
     target: Mapping[str, str] = field(default_factory=dict)
     paths: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
+    swept_at: float | None = None
+    sweep_took: float | None = None
 
     @property
     def reasons(self) -> list[str]:

@@ -278,6 +278,15 @@ def address(text: str) -> str:
     return text.rstrip("/")
 
 
+def mirror_name(text: str) -> str:
+    """The owner's name for a mirror. It is a part of topics and of titles."""
+    if not text.isprintable() or len(text) > 64 or re.search("[/+#]", text):
+        raise ValueError(
+            f"{text!r} is not a name of at most 64 printable characters without /, + and #"
+        )
+    return text
+
+
 def fingerprint(text: str) -> str:
     """Returns the SHA-256 of a certificate as 64 small hex digits. Colons between them and
     `sha256:` before them may be there, as other programs show them."""

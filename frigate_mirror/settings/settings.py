@@ -13,6 +13,8 @@ A setting of the type Secret never prints. It can also be given as `NAME_FILE`, 
 from __future__ import annotations
 
 import os
+import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,7 +173,13 @@ class ReportSettings:
 
     stats_interval: float = setting("MIRROR_STATS_INTERVAL", "300", parse.seconds(1, 86_400), "seconds between two statistics lines", "S3_STATS_INTERVAL")
     check_interval: float = setting("MIRROR_CHECK_INTERVAL", "60", parse.seconds(1, 86_400), "seconds between two connectivity checks", "S3_CHECK_INTERVAL")
+    over_mqtt: bool = setting("MIRROR_REPORT_MQTT", "false", parse.boolean, "`true` publishes a report to the broker of `MQTT_HOST`, see [Reports](report.md)", companion="true")
+    home_assistant: bool = setting("MIRROR_HOME_ASSISTANT", "false", parse.boolean, "`true` makes Home Assistant show the report as a device")
+    home_assistant_prefix: str = setting("MIRROR_HOME_ASSISTANT_PREFIX", "homeassistant", parse.topic, "Home Assistant's own setting for the beginning of its discovery topics")
+    http_port: int = setting("MIRROR_HTTP_PORT", "0", parse.whole(0, 65_535), "port of the pages `/healthz`, `/readyz`, `/status` and `/metrics`; 0 switches them off", companion="9480")
+    http_address: str = setting("MIRROR_HTTP_ADDRESS", "127.0.0.1", parse.host, "address at which the pages are served; `0.0.0.0` means all of this machine")
     log_level: str = setting("MIRROR_LOG_LEVEL", "INFO", parse.one_of("DEBUG", "INFO", "WARNING", "ERROR"), "`DEBUG`, `INFO`, `WARNING` or `ERROR`", "S3_LOG_LEVEL")
+    name: str = setting("MIRROR_NAME", "", parse.mirror_name, "name of this mirror in what you are told; the default is the name of the host")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,15 +206,15 @@ class CompanionSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MqttSettings:
-    """The broker to which Frigate publishes, for the companion."""
+    """The broker to which Frigate publishes. The companion listens there, and the report goes there."""
 
-    host: str = setting("MQTT_HOST", "", parse.host, "host of the MQTT broker; without it the companion finds new events by its sweep only")
+    host: str = setting("MQTT_HOST", "", parse.host, "host of the MQTT broker; without it the companion finds new events by its sweep only, and no report is published")
     port: int = setting("MQTT_PORT", "", parse.optional(parse.whole(1, 65_535)), "port of the broker; the default is 1883, or 8883 with TLS")
     user: str = setting("MQTT_USER", "", parse.text, "user of the broker")
     password: Secret = setting("MQTT_PASSWORD", "", parse.password, "password of this user")
     tls: bool = setting("MQTT_TLS", "false", parse.boolean, "`true`: TLS, with the usual certificates or those of `MQTT_CA_BUNDLE`")
     ca_bundle: str = setting("MQTT_CA_BUNDLE", "", parse.readable_file, "file of certificates to trust instead of the usual ones; it switches TLS on")
-    client_cert: str = setting("MQTT_CLIENT_CERT", "", parse.readable_file, "file of the companion's own certificate, if the broker wants one")
+    client_cert: str = setting("MQTT_CLIENT_CERT", "", parse.readable_file, "file of the mirror's own certificate, if the broker wants one")
     client_key: str = setting("MQTT_CLIENT_KEY", "", parse.readable_file, "file of the key of this certificate")
     topic_prefix: str = setting("MQTT_TOPIC_PREFIX", "frigate", parse.topic, "Frigate's setting `mqtt: topic_prefix`")
     client_id: str = setting("MQTT_CLIENT_ID", "", parse.text, "client id at the broker; the default is made once and kept in the ledger")
@@ -313,6 +321,7 @@ def load(environ: Mapping[str, str]) -> Settings:
             "RCLONE_REMOTE: set either this or S3_BUCKET; two destinations need two mirrors"
         )
     faults += _companion_contradictions(values["companion"], values["mqtt"])
+    faults += _report_contradictions(values["report"], values["mqtt"], environ)
     if faults:
         raise SettingsError(faults)
     _derive(values, environ)
@@ -338,8 +347,16 @@ def _derive(values: Mapping[str, dict[str, Any]], environ: Mapping[str, str]) ->
     if state["folder"] == Path():
         own = Path(environ.get("HOME") or "/", ".local/state/frigate-mirror")
         state["folder"] = own if beside else frigate["db_path"].parent / "s3_mirror"
+    report = values["report"]
+    report["name"] = report["name"] or host_name()
+    report["over_mqtt"] = report["over_mqtt"] and bool(mqtt["host"])
     mqtt["tls"] = mqtt["tls"] or bool(mqtt["ca_bundle"])
     mqtt["port"] = mqtt["port"] or (8883 if mqtt["tls"] else 1883)
+
+
+def host_name() -> str:
+    """Returns the name of this host, without what no topic of MQTT can have."""
+    return re.sub(r"[+#/\s]", "-", socket.gethostname()) or "mirror"
 
 
 def is_aws(endpoint_url: str) -> bool:
@@ -377,4 +394,18 @@ def _companion_contradictions(companion: Mapping[str, Any], mqtt: Mapping[str, A
         faults.append("MQTT_USER: missing, though MQTT_PASSWORD is set")
     if bool(mqtt.get("client_cert")) != bool(mqtt.get("client_key")):
         faults.append("MQTT_CLIENT_KEY: set both this and MQTT_CLIENT_CERT, or neither")
+    return faults
+
+
+def _report_contradictions(
+    report: Mapping[str, Any], mqtt: Mapping[str, Any], environ: Mapping[str, str]
+) -> list[str]:
+    """Does the same for the settings of the report. Where nobody has asked for it, it is published
+    only if there is a broker."""
+    faults = []
+    asked, wanted = VARIABLES["MIRROR_REPORT_MQTT"].is_set(environ), report.get("over_mqtt")
+    if asked and wanted and mqtt.get("host") == "":
+        faults.append("MQTT_HOST: missing, though MIRROR_REPORT_MQTT is true")
+    if report.get("home_assistant") and (wanted is False or mqtt.get("host") == ""):
+        faults.append("MIRROR_HOME_ASSISTANT: needs MQTT_HOST and MIRROR_REPORT_MQTT=true")
     return faults

@@ -128,3 +128,13 @@ class Limiter(Protocol):
     def limit(self, bytes_per_second: float) -> None:
         """Limits all uploads together from now on. Infinity means no limit. Raises a SinkError."""
         ...
+
+
+@runtime_checkable
+class Roomy(Protocol):
+    """A sink that may know how much room its destination has."""
+
+    def free(self) -> int | None:
+        """Returns how many bytes are free there, or None if the destination cannot say. It may take
+        minutes. Raises a SinkError."""
+        ...

@@ -147,6 +147,16 @@ class RcloneSink:
         except RcloneError as error:
             raise self._failure("limit", self._remote, error) from None
 
+    def free(self) -> int | None:
+        """See `Roomy.free`."""
+        try:
+            if not self._call("operations/fsinfo")["Features"].get("About"):
+                return None
+            free = self._call("operations/about").get("free")
+        except RcloneError as error:
+            raise self._failure("look at", self._remote, error) from None
+        return free if isinstance(free, int) and free >= 0 else None
+
     # -- one upload
 
     def _put(self, key: str, file: Readable, nature: Nature) -> str:

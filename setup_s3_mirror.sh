@@ -23,13 +23,17 @@ find_python() {
   return 1
 }
 
-# Prints a Python that can do all that is left to do: without the libraries it needs pip to download them.
+# Prints a Python that can do all that is left to do. It needs pip to download libraries, and one without pip will do
+# if those are there that every mirror needs.
 usable_python() {
-  if cmp -s -- "$here/requirements/child.lock" "$here/vendor/requirements.lock"; then
-    find_python
-  else
-    find_python pip
-  fi
+  find_python pip || { has_libraries && find_python; }
+}
+
+has_libraries() {
+  local made_from="" needed
+  { made_from=$(<"$here/vendor/requirements.lock"); } 2>/dev/null || true
+  needed=$(<"$here/requirements/child.lock")
+  [[ $made_from == "$needed"* ]]
 }
 
 docker_answers() { have docker && docker info >/dev/null 2>&1; }
@@ -48,7 +52,7 @@ frigate_image() {
 # this script's environment, so none is on a command line.
 passed_on() {
   local name
-  for name in ${!S3_@} ${!MIRROR_@} ${!FRIGATE_@} ${!COMPOSE_@} ${!AWS_@} NO_COLOR TERM; do
+  for name in ${!S3_@} ${!MIRROR_@} ${!MQTT_@} ${!FRIGATE_@} ${!COMPOSE_@} ${!AWS_@} NO_COLOR TERM; do
     if [[ -v $name ]]; then printf -- '--env\n%s\n' "$name"; fi
   done
 }
@@ -57,7 +61,7 @@ passed_on() {
 serve_docker() {
   local word words out code
   # Compose would prefer these to .env, and the owner's next command does not have them.
-  unset "${!S3_@}" "${!MIRROR_@}"
+  unset "${!S3_@}" "${!MIRROR_@}" "${!MQTT_@}"
   cd "$project"
   while true; do
     words=() code=0

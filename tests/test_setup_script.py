@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 from pathlib import Path
@@ -406,6 +407,48 @@ def test_a_changed_lock_file_makes_setup_download_the_libraries_again(house: Hou
     assert house.calls("pip").count("install") == 2
 
 
+@pytest.mark.parametrize(
+    ("asked", "locks"),
+    [
+        ({}, {"child"}),
+        ({"MQTT_HOST": "mosquitto"}, {"child"}),
+        ({"MQTT_HOST": "mosquitto", "MIRROR_REPORT_MQTT": "true"}, {"child", "mqtt"}),
+        ({"MIRROR_HTTP_PORT": "9480"}, {"child", "metrics"}),
+        ({"MIRROR_HTTP_PORT": "0", "MIRROR_REPORT_MQTT": "false"}, {"child"}),
+    ],
+)
+def test_setup_downloads_a_library_only_if_the_settings_ask_for_what_it_does(
+    house: House, asked: dict[str, str], locks: set[str]
+) -> None:
+    house.written(**GIVEN, **asked)
+    found = re.findall(r"/requirements/(\w+)\.lock", house.calls("pip"))
+    assert set(found) == locks
+    override = house.override.read_text()
+    assert all(f"      {name}:" in override for name in asked)
+
+
+def test_libraries_that_are_wanted_only_now_are_downloaded_and_others_stay(house: House) -> None:
+    house.written(**GIVEN)
+    more = {"MQTT_HOST": "mosquitto", "MIRROR_REPORT_MQTT": "true"}
+    house.written(**GIVEN, **more)
+    assert house.calls("pip").count("install") == 2
+    house.written(**GIVEN, **more)
+    house.written(**GIVEN, **(more | {"MIRROR_REPORT_MQTT": "false"}))
+    assert house.calls("pip").count("install") == 2
+
+
+def test_the_libraries_alone_are_those_that_the_file_env_asks_for(house: House) -> None:
+    house.env.write_text("MIRROR_HTTP_PORT=9480\n")
+    house.setup("--vendor-only")
+    assert "/requirements/metrics.lock" in house.calls("pip")
+
+
+def test_certificates_for_the_broker_are_files_of_the_container(house: House) -> None:
+    asked = {"MQTT_HOST": "mosquitto", "MIRROR_REPORT_MQTT": "true", "MQTT_CA_BUNDLE": "/config/ca"}
+    house.written(**GIVEN, **asked)
+    assert "MQTT_CA_BUNDLE='/config/ca'" in house.env.read_text()
+
+
 def test_every_run_compiles_the_code_because_the_mount_is_read_only(house: House) -> None:
     compiled = house.ours / "__pycache__"
     for command in (("--vendor-only",), ("--yes", "--no-try")):
@@ -426,7 +469,8 @@ def test_frigates_own_python_compiles_the_code_if_its_image_is_present(house: Ho
 
 
 def test_without_python_setup_runs_in_the_frigate_image_of_the_owner(house: House) -> None:
-    done = house.written(**GIVEN, NO_PYTHON="1")
+    done = house.written(**GIVEN, NO_PYTHON="1", MQTT_HOST="mosquitto", MIRROR_REPORT_MQTT="true")
+    assert "/requirements/mqtt.lock" in house.calls("pip")
     assert "setup runs in ghcr.io/blakeblackshear/frigate:0.17.2" in done.stderr
     assert f"S3_SECRET_KEY='{SECRET}'" in house.env.read_text()
     assert "Compose starts frigate with the mirror" in done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,10 @@ from frigate_mirror.checks.bucket import bucket
 from frigate_mirror.checks.finding import FAULT
 from frigate_mirror.checks.variables import misspelt
 from frigate_mirror.settings import settings
+from frigate_mirror.setup import envfile
 from frigate_mirror.setup.docker import Docker, on_the_host, on_this_machine
+from frigate_mirror.setup.envfile import EnvFile
+from frigate_mirror.setup.given import collect
 from frigate_mirror.setup.install import (
     DONE,
     FAILED,
@@ -111,6 +115,11 @@ def _vendor_only(options: Options, tools: Tools) -> int:
     if options.dry_run:
         screen.say("Nothing was downloaded (--dry-run).")
         return DONE
+    try:
+        env = envfile.read(options.folder / ".env")
+    except OSError:  # then only the environment of this run counts
+        env = EnvFile()
+    libraries.choose(collect(os.environ, env, {}).effective)
     if libraries.are_current:
         screen.say("vendor/ is up to date.")
     else:

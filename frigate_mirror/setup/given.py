@@ -23,7 +23,10 @@ SOURCES = {
 """Every variable that the mirror reads, with the name that has replaced it."""
 SECRETS = {name for one in VARIABLES.values() if one.secret for name in one.sources}
 KEY = ("S3_ACCESS_KEY", "S3_SECRET_KEY")
-IN_CONTAINER = ("S3_CA_BUNDLE", *(name for name in SECRETS if name.endswith("_FILE")))
+IN_CONTAINER = (
+    "S3_CA_BUNDLE", "MQTT_CA_BUNDLE", "MQTT_CLIENT_CERT", "MQTT_CLIENT_KEY",
+    *(name for name in SECRETS if name.endswith("_FILE")),
+)  # fmt: skip
 """Settings that name a file of the container, which this machine may not have."""
 
 

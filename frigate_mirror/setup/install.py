@@ -28,7 +28,8 @@ from frigate_mirror.setup.writing import WriteError
 
 DONE, FAILED, CHECK_FAILED = 0, 1, 3
 NEEDED = ("entrypoint.sh", "boot/sitecustomize.py", "frigate_s3_patcher.py",
-          "s3_snapshot_mirror.py", "requirements/child.lock")  # fmt: skip
+          "s3_snapshot_mirror.py", "requirements/child.lock", "requirements/metrics.lock",
+          "requirements/mqtt.lock")  # fmt: skip
 FRIGATE_IMAGE = "ghcr.io/blakeblackshear/frigate:stable"
 
 
@@ -79,11 +80,12 @@ class Install:
 
     def run(self) -> int:
         """Returns the exit code. Raises Stopped if the owner ends the input."""
-        self._check_folders()
         env = self._read_env()
         files, service = self._look_at_project(env)
         of_service = service.environment if service else {}
         given = collect(os.environ, env, of_service)
+        self._tools.libraries.choose(given.effective)
+        self._check_folders()
         if not self._asks:
             self._problems += faults(given)
         if self._problems or not files or not service:

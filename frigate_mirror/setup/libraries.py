@@ -1,7 +1,8 @@
 """The folder vendor/: the libraries of the mirror, and Python's compiled files.
 
-pip downloads the libraries and checks them against the hashes of the lock file. It runs in this
-Python, which is the host's, or Frigate's where the host has none.
+pip downloads the libraries and checks them against the hashes of the lock files. It runs in this
+Python, which is the host's, or Frigate's where the host has none. Some libraries are needed only if
+the settings ask for what they do.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+from frigate_mirror.settings.settings import VARIABLES
 from frigate_mirror.setup.docker import Docker
 
 COMPILED = (("-q", "-l", "", "boot"), ("-q", "frigate_mirror", "vendor"))
@@ -27,9 +30,19 @@ class Libraries:
 
     def __init__(self, ours: Path) -> None:
         self._ours = ours
-        self._lock = ours / "requirements" / "child.lock"
+        self._locks = [self._lock("child")]
         self.folder = ours / "vendor"
         self._stamp = self.folder / "requirements.lock"
+
+    def choose(self, environ: Mapping[str, str]) -> None:
+        """Wants the libraries that these settings ask for. A value that is no setting asks for
+        nothing; others tell the owner of it."""
+        asked = {"mqtt": "MIRROR_REPORT_MQTT", "metrics": "MIRROR_HTTP_PORT"}
+        wanted = [lock for lock, name in asked.items() if _is_on(name, environ)]
+        self._locks = [self._lock(name) for name in ("child", *wanted)]
+
+    def _lock(self, name: str) -> Path:
+        return self._ours / "requirements" / f"{name}.lock"
 
     @property
     def are_there(self) -> bool:
@@ -38,9 +51,11 @@ class Libraries:
 
     @property
     def are_current(self) -> bool:
-        """Whether vendor/ was made from the present lock file, of which it has a copy."""
+        """Whether vendor/ was made from the present lock files, of which it has a copy. It may have
+        more than is wanted now."""
         try:
-            return self._stamp.read_bytes() == self._lock.read_bytes()
+            made_from = self._stamp.read_text()
+            return all(lock.read_text() in made_from for lock in self._locks)
         except OSError:
             return False
 
@@ -52,7 +67,8 @@ class Libraries:
                 shutil.rmtree(left, ignore_errors=True)
             self._pip(new)
             shutil.rmtree(new / "bin", ignore_errors=True)
-            shutil.copyfile(self._lock, new / "requirements.lock")
+            stamp = "".join(lock.read_text() for lock in self._locks)
+            (new / "requirements.lock").write_text(stamp)
             if self.folder.exists():
                 self.folder.rename(old)
             new.rename(self.folder)
@@ -68,9 +84,10 @@ class Libraries:
                 shutil.rmtree(left, ignore_errors=True)
 
     def _pip(self, target: Path) -> None:
-        words = ("install", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps",
+        words = ["install", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps",
                  "--root-user-action=ignore", "--require-hashes", "--only-binary=:all:",
-                 "--target", str(target), "-r", str(self._lock))  # fmt: skip
+                 "--target", str(target)]  # fmt: skip
+        words += [f"--requirement={lock}" for lock in self._locks]
         environ = os.environ | {"PIP_USER": "0"}
         subprocess.run([sys.executable, "-m", "pip", *words], env=environ, check=True)
 
@@ -89,3 +106,10 @@ class Libraries:
                               "--entrypoint", "python3", image, *command)  # fmt: skip
             else:
                 subprocess.run([sys.executable, *command], stdout=subprocess.DEVNULL)
+
+
+def _is_on(name: str, environ: Mapping[str, str]) -> bool:
+    try:
+        return bool(VARIABLES[name].value(environ))
+    except ValueError:
+        return False

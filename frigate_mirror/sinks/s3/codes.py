@@ -124,7 +124,7 @@ def classify(code: str, status: int | None) -> tuple[Kind, str]:
 
 
 def required_rights(verb: str, settings: S3Settings) -> str:
-    """The rights that `verb` (put, abort, list, read, delete) needs, as they are written in a policy."""
+    """The rights that `verb` (put, abort, list, read, delete) needs, as a policy names them."""
     if verb == "list":
         return f"s3:ListBucket on {settings.bucket}"
     if verb == "read":

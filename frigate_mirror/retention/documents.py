@@ -28,11 +28,11 @@ THREADS = 8
 GONE = "it has vanished since it was listed"
 _TABLE = """
     PRAGMA synchronous = OFF;
-    CREATE TABLE IF NOT EXISTS document (
+    CREATE TABLE IF NOT EXISTS documents (
         key TEXT PRIMARY KEY, tag TEXT, camera TEXT, label TEXT, severity TEXT, retained INTEGER,
         fault TEXT, used INTEGER
     ) WITHOUT ROWID;
-    UPDATE document SET used = 0;
+    UPDATE documents SET used = 0;
 """
 
 
@@ -59,7 +59,7 @@ class Documents:
     def close(self) -> None:
         """Forgets what this run did not need, and closes the cache."""
         try:
-            self._cache.execute("DELETE FROM document WHERE NOT used")
+            self._cache.execute("DELETE FROM documents WHERE NOT used")
             self._cache.commit()
         except sqlite3.Error:
             self._path.unlink(missing_ok=True)
@@ -127,7 +127,7 @@ class Documents:
     def _known(self, document: Document) -> Found | None:
         try:
             row = self._cache.execute(
-                """UPDATE document SET used = 1 WHERE key = ? AND tag = ?
+                """UPDATE documents SET used = 1 WHERE key = ? AND tag = ?
                    RETURNING camera, label, severity, retained, fault""",
                 (document.key, document.tag),
             ).fetchone()
@@ -146,7 +146,7 @@ class Documents:
             row = (found.camera, found.label, found.severity, found.retained, "")
         try:
             self._cache.execute(
-                "INSERT OR REPLACE INTO document VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
+                "INSERT OR REPLACE INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
                 (document.key, document.tag, *row),
             )
         except sqlite3.Error:

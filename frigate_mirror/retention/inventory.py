@@ -26,12 +26,12 @@ _SCHEMA = """
     PRAGMA synchronous = OFF;
     PRAGMA locking_mode = EXCLUSIVE;
     PRAGMA cache_size = -16000;
-    CREATE TABLE file (
+    CREATE TABLE files (
         camera TEXT, event_id TEXT, key TEXT, started INTEGER, is_document INTEGER, size INTEGER,
         tag TEXT,
         PRIMARY KEY (camera, event_id, key)
     ) WITHOUT ROWID;
-    CREATE TABLE event (
+    CREATE TABLE events (
         started INTEGER, camera TEXT, event_id TEXT, files INTEGER, size INTEGER,
         documents INTEGER, rule TEXT NOT NULL DEFAULT '', kept INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (started, camera, event_id)
@@ -119,13 +119,13 @@ class Inventory:
 
         try:
             self._sql.executemany(
-                "INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?, ?)", rows()
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", rows()
             )
             # The groups come in the order of the primary key, so nothing is sorted.
             self._ask(
-                """INSERT INTO event (started, camera, event_id, files, size, documents)
+                """INSERT INTO events (started, camera, event_id, files, size, documents)
                    SELECT max(started), camera, event_id, count(*), sum(size), sum(is_document)
-                   FROM file GROUP BY camera, event_id"""
+                   FROM files GROUP BY camera, event_id"""
             )
         except sqlite3.Error as error:
             raise RetentionError(f"keep the listing in {self._path}: {error}") from error
@@ -134,15 +134,15 @@ class Inventory:
 
     def all(self) -> Totals:
         """Returns the totals of all events."""
-        return self._totals("SELECT count(*), sum(files), sum(size) FROM event")
+        return self._totals("SELECT count(*), sum(files), sum(size) FROM events")
 
     def without_document(self) -> int:
         """Returns the number of events that have no JSON."""
-        return self._number("SELECT count(*) FROM event WHERE documents = 0")
+        return self._number("SELECT count(*) FROM events WHERE documents = 0")
 
     def misdated(self) -> int:
         """Returns the number of events that start before there was a Frigate."""
-        return self._number("SELECT count(*) FROM event WHERE started < ?", EARLIEST)
+        return self._number("SELECT count(*) FROM events WHERE started < ?", EARLIEST)
 
     def newest(self) -> Event | None:
         found = self._ask(f"{_EVENT} ORDER BY started DESC LIMIT 1").fetchone()
@@ -154,7 +154,7 @@ class Inventory:
         return Event(*row) if row else None
 
     def has_camera(self, camera: str) -> bool:
-        return bool(self._ask("SELECT 1 FROM file WHERE camera = ? LIMIT 1", (camera,)).fetchone())
+        return bool(self._ask("SELECT 1 FROM files WHERE camera = ? LIMIT 1", (camera,)).fetchone())
 
     def pages(self, *, due: bool = False) -> Iterator[list[Event]]:
         """Yields the events that are due, oldest first, or those of which nothing is decided and
@@ -176,7 +176,7 @@ class Inventory:
     def find(self, camera: str, event_id: str) -> Event | None:
         """Returns the event of this name, or None if there is none or if it is due already."""
         started = self._ask(
-            "SELECT max(started) FROM file WHERE camera = ? AND event_id = ?", (camera, event_id)
+            "SELECT max(started) FROM files WHERE camera = ? AND event_id = ?", (camera, event_id)
         ).fetchone()[0]
         found = self._ask(
             f"""{_EVENT} WHERE started = ? AND camera = ? AND event_id = ? AND rule = ''""",
@@ -187,7 +187,7 @@ class Inventory:
     def document(self, event: Event) -> Document | None:
         """Returns the JSON of an event."""
         found = self._ask(
-            """SELECT key, size, tag FROM file
+            """SELECT key, size, tag FROM files
                WHERE camera = ? AND event_id = ? AND is_document ORDER BY key DESC LIMIT 1""",
             event.name,
         ).fetchone()
@@ -198,21 +198,21 @@ class Inventory:
     def keep(self, event: Event) -> None:
         """Notes that an event is kept whatever else is decided."""
         self._ask(
-            "UPDATE event SET kept = 1 WHERE started = ? AND camera = ? AND event_id = ?",
+            "UPDATE events SET kept = 1 WHERE started = ? AND camera = ? AND event_id = ?",
             (event.started, *event.name),
         )
 
     def mark(self, event: Event, rule: str) -> None:
         """Notes that an event is due, by which rule."""
         self._ask(
-            "UPDATE event SET rule = ? WHERE started = ? AND camera = ? AND event_id = ?",
+            "UPDATE events SET rule = ? WHERE started = ? AND camera = ? AND event_id = ?",
             (rule, event.started, *event.name),
         )
 
     def files(self, event: Event) -> tuple[list[str], list[str]]:
         """Returns the keys of an event's files, and those of its JSON."""
         rows = self._ask(
-            "SELECT key, is_document FROM file WHERE camera = ? AND event_id = ?", event.name
+            "SELECT key, is_document FROM files WHERE camera = ? AND event_id = ?", event.name
         ).fetchall()
         return [key for key, last in rows if not last], [key for key, last in rows if last]
 
@@ -238,4 +238,4 @@ class Inventory:
         return int(self._ask(query, values).fetchone()[0])
 
 
-_EVENT = "SELECT started, camera, event_id, files, size, documents FROM event"
+_EVENT = "SELECT started, camera, event_id, files, size, documents FROM events"

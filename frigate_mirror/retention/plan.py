@@ -212,17 +212,18 @@ def lines(plan: Plan, inventory: Inventory) -> Iterator[str]:
     span = f", from {utc(oldest.started)} to {utc(newest.started)}" if oldest and newest else ""
     yield f"there are {_count(whole)}{span}"
     if inventory.foreign:
-        yield f"{inventory.foreign:,} other objects are not the mirror's, and are left alone"
+        yield f"objects that are not the mirror's and are left alone: {inventory.foreign:,}"
     yield (
-        f"{inventory.without_document():,} events have no JSON, so of them only the camera and the "
-        "age count"
+        "events without a JSON, of which only the camera and the age count: "
+        f"{inventory.without_document():,}"
     )
+    kept = "events that are kept, because"
     if misdated := inventory.misdated():
-        yield f"{misdated:,} events are kept, because their date is before 2018, so it is wrong"
+        yield f"{kept} their date is before 2018 and therefore wrong: {misdated:,}"
     if plan.retained:
-        yield f"{plan.retained:,} events are kept, because somebody has told Frigate to keep them"
+        yield f"{kept} Frigate was told to keep them: {plan.retained:,}"
     if plan.unreadable:
-        yield f"{plan.unreadable:,} events are kept, because their JSON cannot be used, such as"
+        yield f"{kept} their JSON cannot be used: {plan.unreadable:,}, such as"
         yield from (f"    {named}" for named in plan.named)
     for rule in plan.policy.rules:
         if rule.field == "camera" and not inventory.has_camera(rule.value):
@@ -233,7 +234,16 @@ def lines(plan: Plan, inventory: Inventory) -> Iterator[str]:
 
 
 def _count(totals: Totals) -> str:
-    return f"{totals.objects:,} objects of {totals.events:,} events, {totals.bytes / 10**9:,.3f} GB"
+    return f"{of_events(totals)}, {totals.bytes / 10**9:,.3f} GB"
+
+
+def of_events(totals: Totals) -> str:
+    """Returns numbers in words: 3 objects of 1 event."""
+    objects, events = (
+        f"{number:,} {noun}{'' if number == 1 else 's'}"
+        for number, noun in ((totals.objects, "object"), (totals.events, "event"))
+    )
+    return f"{objects} of {events}"
 
 
 def check_amount(plan: Plan, most: int, once: int | None) -> None:

@@ -126,9 +126,9 @@ def _check_clock(archive: Archive) -> None:
 
 def _told(deleted: Deleted) -> Iterator[str]:
     totals = deleted.totals
-    yield f"deleted {totals.objects:,} objects of {totals.events:,} events"
+    yield f"deleted {planning.of_events(totals)}"
     if deleted.left:
-        yield f"{len(deleted.left):,} objects could not be deleted, such as"
+        yield f"objects that could not be deleted: {len(deleted.left):,}, such as"
         for key, why in list(deleted.left.items())[:5]:
             yield f"    {plain(key, 200)}: {plain(why, 300)}"
 

@@ -9,14 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from frigate_mirror.sinks.s3.codes import CREDENTIAL_CODES, DENIALS
 from frigate_mirror.sinks.s3.exceptions import Cause
 from frigate_mirror.sinks.sink import Probe, Rejected, Sink, SinkError, Stored, Unavailable
-
-if TYPE_CHECKING:
-    from frigate_mirror.sinks.s3.boto import Clients
 
 MISSING = {"NoSuchKey", "404"}
 NO_BATCHES = {"MissingContentMD5", "NotImplemented", "MethodNotAllowed", "InvalidRequest",
@@ -26,13 +23,14 @@ NO_BATCHES = {"MissingContentMD5", "NotImplemented", "MethodNotAllowed", "Invali
 MD5, which boto3 does not send any more."""
 THREADS = 8  # that delete where a service knows no batches
 TRIES = 3  # of reading an object whose bytes break off
-Ask = Callable[[str, str, Callable[["Clients"], Any]], Any]
+Ask = Callable[[str, str, Callable[[Any], Any]], Any]
 Failure = Callable[[str, str, Cause], SinkError]
 
 
 class S3Archive:
     """`sink` checks and lists the same bucket. `ask` makes a request over boto3 and `failure` makes
-    an error of a cause, both for a verb and what it is about. `bucket` are the parameters that
+    an error of a cause, both for a verb and what it is about; a request is a function of
+    `boto.Clients`. `bucket` are the parameters that
     every request has."""
 
     batch = 1_000  # the most that S3 allows
@@ -53,7 +51,7 @@ class S3Archive:
     def read(self, key: str, most: int) -> bytes | None:
         """See `Archive.read`. boto3 repeats a request, but not the reading of its answer."""
 
-        def ask(clients: Clients) -> bytes | None:
+        def ask(clients: Any) -> bytes | None:
             answer = clients.patient.get_object(**self._bucket, Key=key)
             with closing(answer["Body"]) as body:
                 found: bytes | None = body.read() if answer["ContentLength"] <= most else None

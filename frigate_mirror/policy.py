@@ -160,8 +160,9 @@ def _name(word: str, text: str) -> str:
     """Returns the name of a label or camera. A blank in it is written as %20."""
     try:
         if _NAME.fullmatch(text):
+            text.encode()
             return unquote(text, errors="strict")
-    except UnicodeDecodeError:
+    except UnicodeError:
         pass
     raise ValueError(
         f"{word!r} needs one name of a label or camera after the equals sign; a blank in it is "

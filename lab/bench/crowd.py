@@ -1,9 +1,10 @@
 """A server that shows a bucket with any number of objects, without holding one of them.
 
-python -I lab/bench/crowd.py EVENTS DAYS ENDING,ENDING prints its port and serves until the end of
-stdin. The events are spread evenly over the last DAYS days, on four cameras, and each has a file
-for each ending. A listing and an object are computed when somebody asks for them. A deletion is
-confirmed and counted, and changes nothing. `/-/deleted` tells how many there were.
+python -I lab/bench/crowd.py EVENTS DAYS ENDING,ENDING DELAY prints its port and serves until the
+end of stdin. The events are spread evenly over the last DAYS days, on four cameras, and each has a
+file for each ending. Each answer comes DELAY seconds later. A listing and an object are computed
+when somebody asks for them. A deletion is confirmed and counted, and changes nothing.
+`/-/deleted` tells how many there were.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def document(key: str) -> bytes:
     return json.dumps(found | {"timeline": ["x" * 100] * 30}).encode()
 
 
-def handler(crowd: Crowd) -> type[BaseHTTPRequestHandler]:
+def handler(crowd: Crowd, delay: float) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
@@ -95,6 +96,7 @@ def handler(crowd: Crowd) -> type[BaseHTTPRequestHandler]:
 
         def do_DELETE(self) -> None:
             crowd.note(1)
+            time.sleep(delay)
             self.send_response(204)
             self.end_headers()
 
@@ -102,6 +104,7 @@ def handler(crowd: Crowd) -> type[BaseHTTPRequestHandler]:
             self._send(b"")
 
         def _send(self, body: bytes) -> None:
+            time.sleep(delay)
             self.send_response(200)
             self.send_header("Content-Type", "application/xml")
             self.send_header("Content-Length", str(len(body)))
@@ -116,7 +119,7 @@ def handler(crowd: Crowd) -> type[BaseHTTPRequestHandler]:
 
 if __name__ == "__main__":
     shown = Crowd(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3].split(","))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(shown))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(shown, float(sys.argv[4])))
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.server_address[1], flush=True)

@@ -98,6 +98,9 @@ def test_the_demo_shows_every_file_of_every_event_at_every_destination(folder: P
     assert [ending for _, ending in files] == [".jpg", ".json", ".mp4"]
     assert '"complete": true' in section(shown, "Some of what its JSON says")
     assert "S3 mirror: OK" in section(shown, "6. The status")
+    retention = " ".join(section(shown, "8. What 7 days of retention would delete").split())
+    assert "there are 15 objects of 5 events" in retention
+    assert "to delete: 6 objects of 2 events" in retention and "this is a dry run" in retention
     assert [line for line in shown.splitlines() if len(line) > 100] == []
     assert list(folder.iterdir()) == [] and processes_of(folder) == []
 

@@ -24,7 +24,7 @@ from frigate_mirror.untrusted import plain, shaped
 
 SCHEMA = "event/1"
 LARGEST = 1 << 20  # bytes of a document; usual ones have a few thousand
-THREADS = 8
+THREADS = 4  # few, because in a companion its uploads use the same line
 GONE = "it has vanished since it was listed"
 _TABLE = """
     PRAGMA synchronous = OFF;

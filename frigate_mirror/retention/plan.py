@@ -234,7 +234,10 @@ def lines(plan: Plan, inventory: Inventory) -> Iterator[str]:
 
 
 def _count(totals: Totals) -> str:
-    return f"{of_events(totals)}, {totals.bytes / 10**9:,.3f} GB"
+    size = f"{totals.bytes / 10**9:,.1f} GB"
+    if totals.bytes < 10**9:
+        size = f"{totals.bytes / 10**6:,.1f} MB"
+    return f"{of_events(totals)}, {size}"
 
 
 def of_events(totals: Totals) -> str:

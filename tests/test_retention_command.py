@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ from frigate_mirror.sinks.sink import Misconfigured, Unavailable
 from tests.rig import ROOT
 from tests.rig.broker import Broker
 from tests.rig.rclone import Config, encrypted
+from tests.rig.s3_sink import environ_for
 from tests.rig.servers import Bucket, SeaweedFS, identities
 from tests.rig.sinks import MemoryArchive
+from tests.rig.stub import LISTING, Reply, Stub
 from tests.rig.waiting import PATIENCE, until
 from tests.rig.worlds import Child, Clock, World
 from tests.test_companion import Companion, Frigate
@@ -169,6 +172,27 @@ def test_a_refusal_has_an_exit_code_of_its_own_and_max_deletes_overrides_it(
     assert len(bucket.keys()) == 12
     assert home.run("--max-deletes", "9", **KEEPER).returncode == 0
     assert len(bucket.keys()) == 3
+
+
+def test_a_service_with_another_time_is_told(tmp_path: Path, stub: Stub) -> None:
+    home = Home(tmp_path / "home", environ_for(stub.endpoint))
+    date = formatdate(time.time() + 2 * 3_600, usegmt=True)
+    stub.default = Reply(body=LISTING, headers={"Date": date})
+    done = home.run(**KEEPER)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "differs from this machine's by +2.0 hours" in done.stdout
+
+
+def test_a_disk_that_is_full_is_told_and_nothing_is_deleted(home: Home, bucket: Bucket) -> None:
+    fill(bucket, events(*range(8, 40), *[0] * 40))
+    before = bucket.keys()
+    # A limit for the size of files stands for the end of the disk.
+    limited = ["bash", "-c", 'ulimit -f 20; exec "$@"', "bash", *COMMAND]
+    done = subprocess.run(
+        limited, env=home.environ | KEEPER, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert done.returncode == 70 and "free space there" in done.stderr, done.stdout + done.stderr
+    assert bucket.keys() == before
 
 
 @pytest.mark.parametrize(

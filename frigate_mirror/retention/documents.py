@@ -122,7 +122,7 @@ class Documents:
                 fault = error
                 cache.close()
                 self._path.unlink(missing_ok=True)
-        raise RetentionError(f"keep what was read in {self._path}: {fault}")
+        raise RetentionError(f"keep what was read in {self._path}: {fault}; free space there")
 
     def _known(self, document: Document) -> Found | None:
         try:

@@ -80,15 +80,18 @@ class Totals:
 
 
 class Inventory:
-    """The events of one listing, in the file `path`, which is made anew and deleted by `close`."""
+    """The events of one listing, in the file `path`, which is made anew and deleted by `close`. All
+    methods raise RetentionError if the file cannot be written, because the disk is full."""
 
     def __init__(self, path: Path) -> None:
         self.foreign = 0
         self._path = path
-        path.unlink(missing_ok=True)
-        self._sql = sqlite3.connect(path, isolation_level=None)
-        self._ask = self._sql.execute
-        self._sql.executescript(_SCHEMA)
+        try:
+            path.unlink(missing_ok=True)
+            self._sql = sqlite3.connect(path, isolation_level=None)
+            self._sql.executescript(_SCHEMA)
+        except (OSError, sqlite3.Error) as error:
+            raise self._failure(error) from error
 
     def close(self) -> None:
         self._sql.close()
@@ -98,8 +101,7 @@ class Inventory:
     def fill(
         self, listing: Iterable[Stored], keys: KeyCodec, stop: Callable[[], bool] = lambda: False
     ) -> None:
-        """Reads the whole listing. Raises its SinkError, RetentionError if there is no room, and
-        Stopped."""
+        """Reads the whole listing. Raises its SinkError, and Stopped."""
 
         def rows() -> Iterator[tuple[object, ...]]:
             for number, stored in enumerate(listing):
@@ -128,7 +130,7 @@ class Inventory:
                    FROM files GROUP BY camera, event_id"""
             )
         except sqlite3.Error as error:
-            raise RetentionError(f"keep the listing in {self._path}: {error}") from error
+            raise self._failure(error) from error
 
     # -- what is there
 
@@ -230,6 +232,18 @@ class Inventory:
                 room -= event.files
         if batch:
             yield batch
+
+    def _ask(self, query: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        try:
+            return self._sql.execute(query, values)
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: Exception) -> RetentionError:
+        return RetentionError(
+            f"keep the listing in {self._path}: {error}; free space there, about 300 MB for a "
+            "million objects"
+        )
 
     def _totals(self, query: str) -> Totals:
         return Totals(*(number or 0 for number in self._ask(query).fetchone()))

@@ -175,7 +175,7 @@ class S3Sink:
         return None if any(item.key == key for item in self.list(key)) else True
 
     def archive(self) -> Archive:
-        """See `Kept.archive`."""
+        """See `Archivable.archive`."""
         from frigate_mirror.sinks.s3.archive import S3Archive  # the mirror itself has none
 
         return S3Archive(self, self._bucket, self._call, self._failure)

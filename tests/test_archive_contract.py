@@ -14,8 +14,7 @@ import pytest
 from frigate_mirror.settings import settings
 from frigate_mirror.sinks.rclone.daemon import Daemon
 from frigate_mirror.sinks.rclone.sink import RcloneSink
-from frigate_mirror.sinks.sink import Archive, Misconfigured, Rejected, Unavailable
-from frigate_mirror.sinks.sink import Kept as KeptSink
+from frigate_mirror.sinks.sink import Archivable, Archive, Misconfigured, Rejected, Unavailable
 from tests.rig.remotes import Remotes
 from tests.rig.s3_sink import environ_for, sink_for
 from tests.rig.servers import Bucket, SeaweedFS, identities
@@ -49,7 +48,7 @@ def remote(remotes: Remotes, daemon: Daemon, where: str, **more: str) -> RcloneS
 
 
 @pytest.fixture(params=["dictionary", "moto", "seaweedfs", *(f"rclone {name}" for name in RCLONE)])
-def sink(request: pytest.FixtureRequest) -> KeptSink:
+def sink(request: pytest.FixtureRequest) -> Archivable:
     kind, _, name = request.param.partition(" ")
     if kind == "dictionary":
         return MemoryArchive()
@@ -61,11 +60,11 @@ def sink(request: pytest.FixtureRequest) -> KeptSink:
 
 
 @pytest.fixture
-def archive(sink: KeptSink) -> Archive:
+def archive(sink: Archivable) -> Archive:
     return sink.archive()
 
 
-def put(sink: KeptSink, *keys: str, data: bytes = b"x") -> None:
+def put(sink: Archivable, *keys: str, data: bytes = b"x") -> None:
     for key in keys:
         sink.put(key, io.BytesIO(data), content_type="image/jpeg", metadata={})
 
@@ -74,7 +73,7 @@ def keys(archive: Archive) -> list[str]:
     return [stored.key for stored in archive.list("")]
 
 
-def test_an_object_is_read_as_it_was_put(sink: KeptSink, archive: Archive) -> None:
+def test_an_object_is_read_as_it_was_put(sink: Archivable, archive: Archive) -> None:
     data = json.dumps({"label": "person é"}).encode() * 900
     put(sink, "front/2026-01-02/a b.json", data=data)
     assert archive.read("front/2026-01-02/a b.json", len(data)) == data
@@ -82,25 +81,25 @@ def test_an_object_is_read_as_it_was_put(sink: KeptSink, archive: Archive) -> No
     assert archive.read("empty.json", 100) == b""
 
 
-def test_an_object_that_does_not_exist_is_none(sink: KeptSink, archive: Archive) -> None:
+def test_an_object_that_does_not_exist_is_none(sink: Archivable, archive: Archive) -> None:
     put(sink, "front/a.json")
     assert archive.read("front/b.json", 100) is None
     assert archive.read("garden/2026-01-02/b.json", 100) is None
 
 
-def test_an_object_that_is_too_large_is_not_read(sink: KeptSink, archive: Archive) -> None:
+def test_an_object_that_is_too_large_is_not_read(sink: Archivable, archive: Archive) -> None:
     put(sink, "a.json", data=b"x" * 101)
     with pytest.raises(Rejected, match=r"a\.json.*(too large|more than 100 bytes)"):
         archive.read("a.json", 100)
 
 
-def test_what_is_deleted_is_gone_and_all_else_stays(sink: KeptSink, archive: Archive) -> None:
+def test_what_is_deleted_is_gone_and_all_else_stays(sink: Archivable, archive: Archive) -> None:
     put(sink, "front/1/a.jpg", "front/1/a.json", "front/2/b.jpg", "front/2/b é+.jpg", "a", "b")
     assert archive.delete(["front/1/a.jpg", "front/2/b é+.jpg", "b"]) == {}
     assert keys(archive) == ["a", "front/1/a.json", "front/2/b.jpg"]
 
 
-def test_what_does_not_exist_counts_as_deleted(sink: KeptSink, archive: Archive) -> None:
+def test_what_does_not_exist_counts_as_deleted(sink: Archivable, archive: Archive) -> None:
     put(sink, "front/1/a.jpg")
     assert archive.delete(["front/1/b.jpg", "nowhere/c.jpg", "front/1/a.jpg"]) == {}
     assert archive.delete(["front/1/a.jpg"]) == {}
@@ -108,7 +107,7 @@ def test_what_does_not_exist_counts_as_deleted(sink: KeptSink, archive: Archive)
     assert keys(archive) == []
 
 
-def test_a_folder_is_removed_only_if_it_is_empty(sink: KeptSink, archive: Archive) -> None:
+def test_a_folder_is_removed_only_if_it_is_empty(sink: Archivable, archive: Archive) -> None:
     put(sink, "front/2026-01-02/a.jpg", "front/2026-01-03/b.jpg", "front/2026-01-03/mine.txt")
     archive.delete(["front/2026-01-02/a.jpg", "front/2026-01-03/b.jpg"])
     for folder in ("front/2026-01-02", "front/2026-01-03", "front", "nowhere", "nowhere/deeper"):
@@ -130,7 +129,7 @@ def test_an_empty_folder_of_a_remote_is_gone(remotes: Remotes, daemon: Daemon, n
     assert [one["Name"] for one in found] == ["2026-01-03"]
 
 
-def test_a_listing_tells_when_an_object_has_changed(sink: KeptSink, archive: Archive) -> None:
+def test_a_listing_tells_when_an_object_has_changed(sink: Archivable, archive: Archive) -> None:
     def told() -> tuple[object, ...]:
         (stored,) = archive.list("")
         return stored.etag or stored.modified, stored.size
@@ -149,6 +148,25 @@ def test_many_objects_are_deleted_with_few_requests(stub: Stub) -> None:
     assert sink_for(environ_for(stub.endpoint)).archive().delete(wanted) == {}
     assert [(one.method, one.path) for one in stub.seen] == [("POST", "/bkt?delete")] * 3
     assert [one.body.count(b"<Key>") for one in stub.seen] == [1_000, 1_000, 500]
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        ("2024-01-15T14:30:22.000Z", 1_705_329_022.0),
+        ("2024-01-15T14:30:22.123456789Z", 1_705_329_022.123456),
+        ("2024-01-15T14:30:22Z", 1_705_329_022.0),
+        ("2024-01-15T15:30:22+01:00", 1_705_329_022.0),
+        ("Mon, 15 Jan 2024 14:30:22 GMT", 1_705_329_022.0),
+        ("1705329022", 1_705_329_022.0),
+    ],
+)
+def test_times_in_a_listing_are_read_in_any_form(stub: Stub, told: str, seconds: float) -> None:
+    item = f"<Contents><Key>a</Key><Size>1</Size><LastModified>{told}</LastModified></Contents>"
+    listing = f"<ListBucketResult><IsTruncated>false</IsTruncated>{item}</ListBucketResult>"
+    stub.default = Reply(body=listing.encode())
+    (stored,) = sink_for(environ_for(stub.endpoint)).list("")
+    assert stored.modified == pytest.approx(seconds, abs=1e-5)
 
 
 # -- what goes wrong at S3

@@ -14,7 +14,7 @@ from frigate_mirror.process.life import Stop, live
 from frigate_mirror.retention.daily import Retention
 from frigate_mirror.retention.run import Job
 from frigate_mirror.settings.settings import Settings
-from frigate_mirror.sinks.sink import Kept
+from frigate_mirror.sinks.sink import Archivable
 from frigate_mirror.sources.mqtt import Mqtt
 
 log = logging.getLogger("frigate_s3")
@@ -29,7 +29,7 @@ DELETES = (
 class Companion:
     """Listens to the broker that the settings name, if they name one. See `life.Host`."""
 
-    def __init__(self, settings: Settings, sink: Kept, versions: dict[str, str]) -> None:
+    def __init__(self, settings: Settings, sink: Archivable, versions: dict[str, str]) -> None:
         self.stop = Stop()
         self._settings = settings
         self._sink = sink
@@ -88,6 +88,6 @@ def _client_id(ledger: Ledger) -> str:
     return known
 
 
-def serve(settings: Settings, sink: Kept, versions: dict[str, str]) -> int:
+def serve(settings: Settings, sink: Archivable, versions: dict[str, str]) -> int:
     """Mirrors until a signal ends it; returns the exit code."""
     return live(settings, Companion(settings, sink, versions))

@@ -21,7 +21,7 @@ from frigate_mirror.retention.errors import RetentionError, Stopped
 from frigate_mirror.retention.inventory import Event, Inventory, Totals
 from frigate_mirror.sinks.sink import Archive
 
-LARGEST_NOTE = 1 << 20  # bytes
+LARGEST_NOTE = 1 << 24  # bytes; a batch has at most 1,000 events
 MOST_LEFT = 100  # objects that may stay until a run gives up
 _DAY_FOLDER = re.compile(r"(?:.*/)?(?:[^/]*\d{4}-\d\d-\d\d[^/]*|\d{4}/\d\d/\d\d)(?:/\d\d)?")
 """A folder in which all files are of one day or hour, so that nobody writes to an old one."""

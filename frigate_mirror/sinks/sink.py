@@ -162,7 +162,7 @@ class Archive(Protocol):
         ...
 
 
-class Kept(Prober, Protocol):
+class Archivable(Prober, Protocol):
     """A sink whose destination can also be read and emptied."""
 
     def archive(self) -> Archive:

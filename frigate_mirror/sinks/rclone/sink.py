@@ -134,7 +134,7 @@ class RcloneSink:
             raise self._failure("delete", key, error) from None
 
     def archive(self) -> Archive:
-        """See `Kept.archive`. The archive uses the same rclone."""
+        """See `Archivable.archive`. The archive uses the same rclone."""
         from frigate_mirror.sinks.rclone.archive import RcloneArchive  # few mirrors need it
 
         return RcloneArchive(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,8 @@ from frigate_mirror.commands.loading import (
     with_destination,
 )
 from frigate_mirror.process import system
+from frigate_mirror.process.life import Stop
+from frigate_mirror.process.rounds import Rounds
 from frigate_mirror.retention import daily
 from frigate_mirror.retention.errors import Refused, RetentionError
 from frigate_mirror.retention.run import Job, run
@@ -28,6 +29,7 @@ from frigate_mirror.settings import settings
 from frigate_mirror.settings.settings import Settings, SettingsError
 from frigate_mirror.sinks.sink import Archive, SinkError
 
+STOP_WITHIN = 10.0  # seconds, in which a batch is finished; the next run finishes it otherwise
 FOLDER = Path(frigate_mirror.__file__).parent
 PRINTED = {"unit": "retention.service", "timer": "retention.timer"}
 
@@ -85,23 +87,18 @@ def _once(job: Job, arguments: argparse.Namespace) -> int:
 def _every_day(job: Job) -> int:
     system.set_up_logging(_loaded().report.log_level)
     with_access(_loaded(), os.environ)  # tells at once what is wrong with the settings
-    part, ended = daily.Retention(job, _opened_again), threading.Event()
+    part, stop = daily.Retention(job, _opened_again), Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+        signal.signal(number, stop)
     # The main thread only waits, so that a signal ends a run between two batches.
-    worker = threading.Thread(target=_look, args=(part, ended), daemon=True)
-    worker.start()
-    while worker.is_alive() and not ended.wait(1):
-        pass
+    rounds = Rounds("retention", *part.tasks())
+    rounds.start()
+    while rounds.is_alive() and not stop.wanted:
+        time.sleep(0.5)
     part.finish()
-    worker.join(10)
-    return EX_OK if ended.is_set() else EX_LEFT
-
-
-def _look(part: daily.Retention, ended: threading.Event) -> None:
-    while not ended.is_set():
-        part.look()
-        ended.wait(daily.LOOK_EVERY)
+    rounds.stop()
+    rounds.join(STOP_WITHIN)
+    return EX_OK if stop.wanted else EX_LEFT
 
 
 def _loaded() -> Settings:

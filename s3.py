@@ -46,7 +46,7 @@ from frigate_mirror.sinks.s3.multipart import (
 from frigate_mirror.sinks.s3.pool import UPLOAD_PATIENCE, ConnectTimeout, Patience, Pool
 from frigate_mirror.sinks.s3.sigv4 import Signer
 from frigate_mirror.sinks.s3.storage import auto
-from frigate_mirror.sinks.sink import Probe, Receipt, SinkError, Stored
+from frigate_mirror.sinks.sink import Archive, Probe, Receipt, SinkError, Stored
 
 if TYPE_CHECKING:
     from frigate_mirror.sinks.s3.boto import Clients
@@ -155,7 +155,8 @@ class S3Sink:
         while True:
             page = self._page(prefix, lambda clients: clients.patient.list_objects_v2(**params))
             for item in page.get("Contents", ()):
-                yield Stored(item["Key"], item["Size"], item["LastModified"].timestamp())
+                modified, etag = item["LastModified"].timestamp(), item.get("ETag", "").strip('"')
+                yield Stored(item["Key"], item["Size"], modified, etag)
             if not page["IsTruncated"]:
                 return
             if not page.get("NextContinuationToken"):
@@ -172,6 +173,12 @@ class S3Sink:
                 return False
             raise
         return None if any(item.key == key for item in self.list(key)) else True
+
+    def archive(self) -> Archive:
+        """See `Archivable.archive`."""
+        from frigate_mirror.sinks.s3.archive import S3Archive  # the mirror itself has none
+
+        return S3Archive(self, self._bucket, self._call, self._failure)
 
     def _named(self, prefix: str) -> str:
         return f"{self._settings.bucket}/{prefix}"

@@ -10,6 +10,7 @@ is printed, 78 wrong settings. Some commands have more:
                        can delete, and 3 if nobody can tell whether it can
   retry, acknowledge   1 if the named event or camera has no failed or lost file
   backfill             1 if something is not uploaded
+  retention            1 if it refuses to delete so much, or if something is left
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ COMMANDS = {
     "acknowledge": "confirm that you know of failed and lost files, so that health can be OK",
     "backfill": "upload the files of a span of time that the ledger does not know",
     "rebuild": "fill the ledger from a listing of the bucket",
+    "retention": "delete at the destination what you do not want to keep any longer",
     "settings": "list every setting",
     "setup": "set the mirror up; setup_s3_mirror.sh runs this",
 }

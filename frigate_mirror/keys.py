@@ -244,6 +244,8 @@ class KeyCodec:
         """Returns the Unix seconds of a local time. In the hour that a clock change repeats, it
         chooses the instant that is nearer to the time in Frigate's event id."""
         timezone = zone(self.timezone)
+        if timezone is UTC:
+            return int(local.replace(tzinfo=UTC).timestamp())
         instants = {int(local.replace(tzinfo=timezone, fold=fold).timestamp()) for fold in (0, 1)}
         near = _time_in(event_id)
         return min(instants, key=lambda second: abs(second - near))
@@ -257,11 +259,14 @@ def _time_in(event_id: str) -> float:
 
 def _local_time(found: dict[str, str | None]) -> datetime | None:
     """Returns the local time that a key has, or None if it has not all of it. Raises ValueError."""
+    # A listing may have a million keys, and strptime would take a third of the time for each.
     if stamp := found.get("timestamp"):
-        return datetime.strptime(stamp, "%Y%m%d_%H%M%S")
+        return datetime.fromisoformat(stamp.replace("_", "T"))
     date = found.get("date") or "-".join(found.get(part) or "" for part in ("year", "month", "day"))
     time = found.get("time")
-    return datetime.strptime(f"{date} {time}", "%Y-%m-%d %H-%M-%S") if time and date[9:] else None
+    if not time or not date[9:]:
+        return None
+    return datetime.fromisoformat(f"{date}T{time.replace('-', ':')}")
 
 
 def names_subject(key: str, subject_id: str) -> bool:

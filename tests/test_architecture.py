@@ -15,17 +15,22 @@ LEVELS = (
     {"commands"},
     {"process", "setup", "checks", "demo"},
     {"mirror"},
-    {"intake", "upload", "report"},
+    {"intake", "upload", "report", "retention"},
     {"ledger"},
     {"sinks", "frigate", "sources"},
     {"settings", "spool", "part", "catalog", "broker"},
-    {"artifact", "keys", "metadata", "mp4", "files", "faults", "untrusted"},
+    {"artifact", "keys", "metadata", "mp4", "files", "faults", "untrusted", "policy"},
 )
 """The folders and single modules of the package, from the highest level to the lowest. Each may
 import from its own level and from those below it."""
 BOTO = "frigate_mirror/sinks/s3/boto.py"  # imported when it is first needed
 FRIGATE_DATABASE = "frigate_mirror/frigate/database.py"
 FRIGATE_TABLES = {"event", "recordings", "reviewsegment", "timeline", "userreviewstatus"}
+TEMPORARY = {
+    "frigate_mirror/retention/inventory.py",
+    "frigate_mirror/retention/documents.py",
+}
+"""These modules keep what nobody needs after a run, or what can be read again, in SQLite files."""
 KINDLESS = {"intake", "ledger", "spool", "upload"}
 """These parts work for every kind of file and therefore name none."""
 LOG_PREFIX = "s3 snapshot mirror"  # people search logs for it
@@ -218,7 +223,7 @@ def test_only_the_frigate_folder_reads_frigates_database() -> None:
 
 def test_only_the_ledger_folder_contains_sql_about_our_state() -> None:
     speakers = {name for name in NAMES if sql_of(name)} | importers("sqlite3")
-    assert {folder_of(name) for name in speakers - {FRIGATE_DATABASE}} == {"ledger"}
+    assert {folder_of(name) for name in speakers - {FRIGATE_DATABASE} - TEMPORARY} == {"ledger"}
 
 
 # -- what works for every kind of file

@@ -103,6 +103,9 @@ def test_the_demo_shows_every_file_of_every_event_at_every_destination(folder: P
     assert "Frigate mirror bucket: Problem, Health, " in reports
     assert "GET /healthz: alive" in reports and "GET /readyz: OK" in reports
     assert "frigate_mirror_uploaded_bytes_total " in reports
+    retention = " ".join(section(shown, "9. What 7 days of retention would delete").split())
+    assert "there are 15 objects of 5 events" in retention
+    assert "to delete: 6 objects of 2 events" in retention and "this is a dry run" in retention
     assert [line for line in shown.splitlines() if len(line) > 100] == []
     assert list(folder.iterdir()) == [] and processes_of(folder) == []
 

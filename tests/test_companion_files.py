@@ -231,7 +231,15 @@ def test_a_service_has_longer_to_stop_than_the_companion_takes() -> None:
 
 
 def test_the_services_that_start_after_frigate_exist() -> None:
-    assert yaml.safe_load(AFTER.read_text())["services"].keys() == services().keys()
+    started = yaml.safe_load(AFTER.read_text())["services"].keys()
+    assert started == services().keys() - {"retention"}  # it asks Frigate nothing
+
+
+def test_the_retention_is_a_service_of_its_own_that_says_how_it_is() -> None:
+    service = services()["retention"]
+    assert service["command"] == ["retention", "daily"]
+    assert service["healthcheck"]["test"] == ["CMD", "frigate-mirror", "retention", "health"]
+    assert service["profiles"] == ["retention"]
 
 
 def test_only_one_service_starts_unless_the_owner_wants_two() -> None:
@@ -339,6 +347,51 @@ def test_systemd_understands_the_unit(tmp_path: Path) -> None:
         ["systemd-analyze", "verify", "--man=no", copy], capture_output=True, text=True
     )
     said = [line for line in done.stderr.splitlines() if copy.name in line]
+    assert (done.returncode, said) == (0, [])
+
+
+# -- the units of the retention
+
+RETENTION = ROOT / "frigate_mirror" / "retention.service"
+TIMER = ROOT / "frigate_mirror" / "retention.timer"
+
+
+def keys_of(unit: Path) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, text in re.findall(r"^#?([A-Z]\w+)=(.*)$", unit.read_text(), re.MULTILINE):
+        found.setdefault(name, []).append(text)
+    return found
+
+
+def test_the_unit_of_the_retention_runs_it_once_as_a_user_of_its_own() -> None:
+    found = keys_of(RETENTION)
+    assert found["Type"] == ["oneshot"] and found["DynamicUser"] == ["yes"]
+    (command,) = found["ExecStart"]
+    assert command.split()[1] == "retention" and "retention" in COMMANDS
+    given = {pair.partition("=")[0] for pair in found["Environment"]}
+    assert given - KNOWN == {"HOME"}
+    (folder,) = found["StateDirectory"]
+    assert f"MIRROR_STATE_DIR=%S/{folder}" in found["Environment"]
+    secrets = {name.partition(":")[0] for name in found["LoadCredential"]}
+    assert {VARIABLES[name].secret for name in secrets} == {True}
+
+
+def test_the_timer_starts_the_retention_once_a_day() -> None:
+    found = keys_of(TIMER)
+    assert found["OnCalendar"] == ["*-*-* 03:30"] and found["Persistent"] == ["true"]
+    assert found["Unit"] == ["frigate-retention.service"]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd here")
+def test_systemd_understands_the_units_of_the_retention(tmp_path: Path) -> None:
+    text = re.sub(r"(?m)^(ExecStart=)\S+", rf"\1{sys.executable}", RETENTION.read_text())
+    service, timer = (tmp_path / f"frigate-retention.{end}" for end in ("service", "timer"))
+    service.write_text(text.replace("#LoadCredential", "LoadCredential"))
+    shutil.copy(TIMER, timer)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", service, timer], capture_output=True, text=True
+    )
+    said = [line for line in done.stderr.splitlines() if "frigate-retention" in line]
     assert (done.returncode, said) == (0, [])
 
 

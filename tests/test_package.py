@@ -26,6 +26,8 @@ from tests.rig.stub import Stub
 REQUIREMENTS = ROOT / "requirements" / "child.in"
 MODULES = {
     "frigate_mirror/companion.service",
+    "frigate_mirror/retention.service",
+    "frigate_mirror/retention.timer",
     "frigate_s3_patcher.py",
     "s3.py",
     "s3_snapshot_mirror.py",

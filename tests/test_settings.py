@@ -22,11 +22,13 @@ from frigate_mirror.keys import INSIDE, READABLE
 from frigate_mirror.settings import parse, variables
 from frigate_mirror.settings.parse import Secret
 from frigate_mirror.settings.settings import (
+    OF_RETENTION,
     PARTS,
     VARIABLES,
     SettingsError,
     host_name,
     load,
+    load_retention_access,
     secret_of,
 )
 from frigate_mirror.settings.variables import setting, variables_of
@@ -100,6 +102,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "http_address": "127.0.0.1",
         "log_level": "INFO",
     },
+    "retention": {"policy": None, "most": 10_000},
     "frigate": {
         "db_path": Path("/config/frigate.db"),
         "clips_dir": Path("/media/frigate/clips"),
@@ -178,6 +181,7 @@ def test_all_faults_are_reported_at_once_each_with_the_name_of_its_variable() ->
         "S3_PATH_PREFIX": "a/../b",
         "MIRROR_UPLOAD_THREADS": "65",
         "MIRROR_STATS_INTERVAL": "nan",
+        "MIRROR_RETENTION": "7",
         "MIRROR_KEY_TIMEZONE": "Mars/Olympus",
         "S3_CA_BUNDLE": "/no/such/file",
         "RCLONE_REMOTE": "gdrive",
@@ -280,6 +284,9 @@ def test_all_faults_are_reported_at_once_each_with_the_name_of_its_variable() ->
         ("RCLONE_PATH", "bin/rclone"),
         ("RCLONE_DRIVE_USE_TRASH", "maybe"),
         ("FRIGATE_CLIPS_DIR", "/a\0b"),
+        ("MIRROR_RETENTION", "7d alert:90d"),
+        ("MIRROR_RETENTION", "label=\ud800:7d"),
+        ("MIRROR_RETENTION_MAX_DELETES", "0"),
     ],
 )
 def test_a_wrong_value_is_a_fault(name: str, text: str) -> None:
@@ -679,6 +686,46 @@ def test_any_text_for_any_variable_either_loads_or_is_a_settings_error(
     else:
         assert loaded.s3.endpoint_url.isprintable() and loaded.s3.prefix.isprintable()
         assert all(map(str.isprintable, map(str, dataclasses.asdict(loaded.frigate).values())))
+
+
+# -- the credentials of the retention
+
+RETENTION = {"RETENTION_S3_ACCESS_KEY": "AKIDRETENTION", "RETENTION_S3_SECRET_KEY": "hidden-key"}
+
+
+def retention_faults(environ: dict[str, str]) -> list[str]:
+    with pytest.raises(SettingsError) as raised:
+        load_retention_access(environ)
+    return raised.value.faults
+
+
+def test_the_mirror_reads_no_credentials_of_the_retention(run_secrets: Path) -> None:
+    for name in OF_RETENTION:
+        written(run_secrets / name, "of-a-file")
+    wrong = {"RETENTION_S3_SECRET_KEY_FILE": "/no/such/file", "RETENTION_RCLONE_CONFIG": "relative"}
+    for environ in (RETENTION, wrong, {"RETENTION_S3_ACCESS_KEY": "a b"}):
+        assert load(environ) == load({})
+        assert "of-a-file" not in repr(dataclasses.asdict(load(environ)))
+
+
+def test_the_retention_has_credentials_of_its_own(tmp_path: Path) -> None:
+    path = written(tmp_path / "token", "the-token\n")
+    found = load_retention_access(
+        RETENTION | {"RETENTION_S3_SESSION_TOKEN_FILE": path, "RETENTION_RCLONE_CONFIG": "/r.conf"}
+    )
+    assert found.secret_key.reveal() == "hidden-key"
+    assert (found.session_token.reveal(), found.config) == ("the-token", "/r.conf")
+    assert "hidden" not in repr(found) and "the-token" not in repr(found)
+    assert not load_retention_access({**KEYS}).access_key
+
+
+def test_credentials_of_the_retention_that_are_not_whole_are_a_fault() -> None:
+    key, secret = RETENTION
+    assert retention_faults({key: "AKID"}) == [f"{secret}: missing, though {key} is set"]
+    assert retention_faults({secret: "x"}) == [f"{key}: missing, though {secret} is set"]
+    faults = retention_faults({"RETENTION_RCLONE_CONFIG_PASS": "hidden", secret: "hid\nden"})
+    assert [fault.split(":")[0] for fault in faults] == [secret, "RETENTION_RCLONE_CONFIG_PASS"]
+    assert "hid" not in str(faults)
 
 
 # -- the command

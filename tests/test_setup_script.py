@@ -118,6 +118,13 @@ def test_the_settings_of_kinds_and_clips_are_passed_on_even_from_the_image(house
         assert f"      {name}:\n" in override
 
 
+def test_credentials_of_the_retention_do_not_reach_frigates_container(house: House) -> None:
+    house.env.write_text("RETENTION_S3_ACCESS_KEY=AKIDKEEPER\n")
+    done = house.written(**GIVEN, RETENTION_S3_SECRET_KEY="of-the-keeper")
+    assert "RETENTION" not in house.override.read_text()
+    assert "of-the-keeper" not in house.env.read_text() + done.stdout
+
+
 def test_without_an_answer_setup_leaves_the_kinds_at_their_default(house: House) -> None:
     done = house.written(**GIVEN)
     assert "MIRROR_KINDS" not in done.stdout + house.env.read_text() + house.override.read_text()

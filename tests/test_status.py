@@ -463,7 +463,7 @@ def test_uploads_that_the_ledger_has_forgotten_are_still_counted_beside_the_othe
 ) -> None:
     text = shown(status(counts=Counts(uploaded=7, forgotten=41_200)), path)
     assert "  uploaded     7 in the last 8 d, " in text
-    assert "  forgotten    41,200 older uploads; the mirror deletes nothing in the bucket" in text
+    assert "  forgotten    41,200 older uploads, which the ledger no longer remembers" in text
 
 
 def test_with_several_kinds_the_report_says_how_many_files_of_each_are_where(path: Path) -> None:

@@ -24,13 +24,13 @@ from frigate_mirror.checks.bucket import (
 )
 from frigate_mirror.checks.finding import FAULT, NOTE, OK, Finding
 from frigate_mirror.settings.settings import RcloneSettings
+from frigate_mirror.sinks.rclone.chain import DRIVE, Options, chain_of
 from frigate_mirror.sinks.rclone.daemon import Daemon
 from frigate_mirror.sinks.rclone.errors import FORBIDDEN, RcloneError, failure
 from frigate_mirror.sinks.rclone.sink import RcloneSink
 from frigate_mirror.sinks.sink import SinkError
 from frigate_mirror.untrusted import plain
 
-DRIVE = "drive"
 MOST_FOLDERS = 50  # that are looked into for names that exist twice
 GB = 1_000_000_000  # bytes
 MOUNTS = Path("/proc/self/mountinfo")
@@ -38,8 +38,6 @@ DELETES = (
     "a thief with this login can empty the remote, so keep a second copy that this machine cannot "
     "reach"
 )
-Options = Mapping[str, Any]
-"""What rclone's configuration says of one remote. Some of it is secret."""
 
 
 def remote(
@@ -57,7 +55,7 @@ def remote(
                 yield from _configuration(Path(settings.config), has_token=False)
             return
         yield Finding(OK, f"rclone {plain(str(version), 40)} runs")
-        chain = _chain(daemon, settings.remote)
+        chain = chain_of(daemon, settings.remote)
         if settings.remote.partition(":")[1]:
             path = Path(settings.config or str(daemon.call("config/paths")["config"]))
             if settings.config or path.exists():
@@ -81,25 +79,6 @@ def _fault(verb: str, settings: RcloneSettings, error: RcloneError) -> Finding:
 
 
 # -- the configuration
-
-
-def _chain(daemon: Daemon, remote: str) -> dict[str, Options]:
-    """Returns what the configuration says of the remote and of those that it stands on: a crypt
-    remote encrypts for another one. The names are the keys."""
-    found: dict[str, Options] = {}
-    names = [remote]
-    while names:
-        name, colon, _ = names.pop().partition(":")
-        if not colon or not name or name in found:
-            continue
-        try:
-            options = daemon.call("config/get", name=name)
-        except RcloneError:
-            continue  # whoever uses the remote next tells why
-        found[name] = options
-        names += [str(options.get("remote", "")), *str(options.get("upstreams", "")).split()]
-        names = [one.rpartition("=")[2] for one in names]  # combine has NAME=REMOTE
-    return found
 
 
 def _configuration(path: Path, *, has_token: bool) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from frigate_mirror.checks.finding import NOTE, Finding
 from frigate_mirror.settings.settings import VARIABLES
 
 # How our variables begin. RCLONE_ begins those of rclone, too.
-OURS = ("S3_", "MIRROR_", "MQTT_")
+OURS = ("S3_", "MIRROR_", "MQTT_", "RETENTION_")
 SHARED = "FRIGATE_"  # begins Frigate's own, too, so only a name that is nearly a setting counts
 INTERNAL = ("S3_MIRROR_INIT", "S3_MIRROR_FRIGATE", "S3_MIRROR_PARENT")  # not settings
 

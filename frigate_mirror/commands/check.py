@@ -16,7 +16,17 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from frigate_mirror.checks import bucket, clips, cost, frigate, places, remote, selection, variables
+from frigate_mirror.checks import (
+    bucket,
+    clips,
+    cost,
+    frigate,
+    places,
+    remote,
+    retention,
+    selection,
+    variables,
+)
 from frigate_mirror.checks.bucket import EX_CAN_DELETE, EX_UNPROVEN
 from frigate_mirror.checks.finding import FAULT, NOTE, OK, Finding, tell
 from frigate_mirror.commands.loading import load, with_destination
@@ -79,6 +89,7 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
         yield Finding(NOTE, "MIRROR_ENABLED is false", f"the {what} stays off")
     if not only_destination:
         yield from (_beside if beside else _inside)(loaded, time.time())
+        yield from retention.retention(loaded, os.environ)
     if loaded.rclone.remote:
         put, prove = not arguments.no_put, arguments.prove_no_delete
         yield from remote.remote(loaded.rclone, os.environ, put=put, prove=prove)

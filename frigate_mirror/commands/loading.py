@@ -12,7 +12,7 @@ from frigate_mirror import __version__
 from frigate_mirror.report import status
 from frigate_mirror.settings import settings
 from frigate_mirror.settings.settings import Settings, SettingsError
-from frigate_mirror.sinks.sink import Prober
+from frigate_mirror.sinks.sink import Archivable
 
 EX_OK, EX_LEFT, EX_USAGE, EX_SOFTWARE, EX_CONFIG = 0, 1, 64, 70, 78
 
@@ -48,7 +48,7 @@ def with_destination(loaded: Settings) -> Settings:
     return loaded if loaded.rclone.remote else with_bucket(loaded)
 
 
-def sink_of(loaded: Settings, environ: Mapping[str, str], **options: Any) -> Prober:
+def sink_of(loaded: Settings, environ: Mapping[str, str], **options: Any) -> Archivable:
     """Returns the destination that the settings name. Raises ImportError if a library is
     missing."""
     if loaded.rclone.remote:

@@ -27,6 +27,12 @@ from frigate_mirror.demo.servers import (
     wait_until,
 )
 from frigate_mirror.demo.standin import Event, Frigate
+from frigate_mirror.policy import DAY
+from frigate_mirror.retention.errors import RetentionError
+from frigate_mirror.retention.run import Job, run
+from frigate_mirror.settings import settings
+from frigate_mirror.sinks.rclone.sink import RcloneSink
+from frigate_mirror.sinks.sink import SinkError
 
 PROGRAM = Path(frigate_mirror.__file__).parents[1] / "s3_snapshot_mirror.py"
 HEARD = (("front_door", "person"), ("garage", "car"), ("front_door", "dog"))
@@ -120,6 +126,8 @@ class Demo:
         self._show_reports()
         title("8. The companions stop")
         self._stop_companions()
+        title("9. What 7 days of retention would delete in a week, as in: retention --dry-run")
+        self._show_retention()
         title("The files of the first event")
         self._show_files()
         title("Some of what its JSON says")
@@ -245,6 +253,20 @@ class Demo:
             gone = f"the companion for {companion.name} ends"
             wait_until(companion.has_ended, gone)
         self._paper.say("The next start goes on where they ended.")
+
+    def _show_retention(self) -> None:
+        """Shows a dry run at nas, with a clock that shows the moment at which the first two events
+        have become too old."""
+        environ = {**self._companions[0].environ, "MIRROR_RETENTION": "7d"}
+        loaded = settings.load(environ)
+        sink = RcloneSink(loaded.rclone, environ)
+        moment = int(self._events[2].start) + 7 * DAY
+        try:
+            run(Job.of(loaded), sink.archive(), self._paper.say, dry=True, clock=lambda: moment)
+        except (RetentionError, SinkError) as error:
+            raise DemoFailed(f"the retention: {error}") from error
+        finally:
+            sink.close()
 
     def _show_files(self) -> None:
         """Shows two lines for each file of the first event. A size is in thousands of bytes and

@@ -221,7 +221,7 @@ def _details(document: Mapping[str, Any], now: float) -> list[str]:
         f"  spool        {document['spool_files']:,} files, {megabytes}",
     ]
     if counts["forgotten"]:
-        told = "older uploads; the mirror deletes nothing in the bucket"
+        told = "older uploads, which the ledger no longer remembers"
         lines.insert(2, f"  forgotten    {number['forgotten']} {told}")
     if document["source"]:
         lines.insert(0, f"  source       {document['source']}")

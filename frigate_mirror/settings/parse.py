@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
+from frigate_mirror import policy
 from frigate_mirror.keys import template, zone
 
 T = TypeVar("T")
@@ -338,6 +339,10 @@ def key_template(text: str) -> str:
 
 def key_templates(text: str) -> tuple[str, ...]:
     return tuple(template(one.strip()) for one in text.split(",") if one.strip())
+
+
+def retention(text: str) -> policy.Policy | None:
+    return policy.parse(text)
 
 
 def host(text: str) -> str:

@@ -22,6 +22,7 @@ from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 
 from frigate_mirror.keys import INSIDE, READABLE, KeyCodec
+from frigate_mirror.policy import Policy
 from frigate_mirror.settings import parse
 from frigate_mirror.settings.parse import Names, Secret, Timetable
 from frigate_mirror.settings.variables import setting, variables_of
@@ -183,6 +184,26 @@ class ReportSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionSettings:
+    """What is deleted at the destination, and when that is too much at once."""
+
+    policy: Policy | None = setting("MIRROR_RETENTION", "", parse.retention, "how long events stay at the destination, as `7d`, or by the event as `alert:90d label=person:30d camera=garden:3d *:7d`, and `size:500G`; a companion where it is set deletes once a day, see [Retention](retention.md)")
+    most: int = setting("MIRROR_RETENTION_MAX_DELETES", "10000", parse.whole(1, 1_000_000_000), "objects that one run of the retention may delete; a run that would delete more deletes nothing")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionAccess:
+    """The credentials of the command `retention`, which may delete. The mirror never reads them, so
+    they belong on another machine."""
+
+    access_key: Secret = setting("RETENTION_S3_ACCESS_KEY", "", parse.secret, "access key id of `retention`, which may read and delete; nothing else reads this one and the four that follow")
+    secret_key: Secret = setting("RETENTION_S3_SECRET_KEY", "", parse.secret, "secret access key of `retention`")
+    session_token: Secret = setting("RETENTION_S3_SESSION_TOKEN", "", parse.secret, "session token of temporary credentials of `retention`")
+    config: str = setting("RETENTION_RCLONE_CONFIG", "", parse.absolute_path_or_none, "rclone's configuration for `retention`, with a login that may delete")
+    config_pass: Secret = setting("RETENTION_RCLONE_CONFIG_PASS", "", parse.password, "password of this configuration if it is encrypted")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FrigateSettings:
     """Where Frigate keeps its own files."""
 
@@ -289,6 +310,7 @@ class Settings:
     clip_selection: ClipSelectionSettings
     spool: SpoolSettings
     report: ReportSettings
+    retention: RetentionSettings
     frigate: FrigateSettings
     companion: CompanionSettings
     mqtt: MqttSettings
@@ -301,7 +323,11 @@ class Settings:
 
 
 PARTS: dict[str, type] = get_type_hints(Settings)
-VARIABLES = {one.name: one for part, kind in PARTS.items() for one in variables_of(part, kind)}
+OF_THE_MIRROR = {one.name: one for part, kind in PARTS.items() for one in variables_of(part, kind)}
+"""The variables of all parts, by name."""
+OF_RETENTION = {one.name: one for one in variables_of("retention_access", RetentionAccess)}
+"""The variables that only the command `retention` reads."""
+VARIABLES = OF_THE_MIRROR | OF_RETENTION
 
 
 def load(environ: Mapping[str, str]) -> Settings:
@@ -309,7 +335,7 @@ def load(environ: Mapping[str, str]) -> Settings:
     faults: list[str] = []
     values: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
     companion = VARIABLES["FRIGATE_URL"].is_set(environ)
-    for variable in VARIABLES.values():
+    for variable in OF_THE_MIRROR.values():
         try:
             found = variable.value(environ, companion=companion)
             values[variable.part][variable.field] = found
@@ -326,6 +352,24 @@ def load(environ: Mapping[str, str]) -> Settings:
         raise SettingsError(faults)
     _derive(values, environ)
     return Settings(**{part: kind(**values[part]) for part, kind in PARTS.items()})
+
+
+def load_retention_access(environ: Mapping[str, str]) -> RetentionAccess:
+    """The credentials of the command `retention`; raises SettingsError that names every fault,
+    never a secret."""
+    faults: list[str] = []
+    values: dict[str, Any] = {}
+    for variable in OF_RETENTION.values():
+        try:
+            values[variable.field] = variable.value(environ)
+        except ValueError as fault:
+            faults.append(str(fault))
+    faults += _incomplete(values, "RETENTION_S3_")
+    if values.get("config_pass") and values.get("config") == "":
+        faults.append("RETENTION_RCLONE_CONFIG_PASS: needs RETENTION_RCLONE_CONFIG")
+    if faults:
+        raise SettingsError(faults)
+    return RetentionAccess(**values)
 
 
 def secret_of(name: str, environ: Mapping[str, str]) -> Secret:
@@ -367,16 +411,22 @@ def is_aws(endpoint_url: str) -> bool:
 
 def _contradictions(s3: Mapping[str, Any]) -> list[str]:
     """Returns faults of settings that do not fit together. `s3` has only valid settings."""
-    faults = []
-    access, secret = s3.get("access_key"), s3.get("secret_key")
-    if access and secret is not None and not secret:
-        faults.append("S3_SECRET_KEY: missing, though S3_ACCESS_KEY is set")
-    if secret and access is not None and not access:
-        faults.append("S3_ACCESS_KEY: missing, though S3_SECRET_KEY is set")
-    if s3.get("session_token") and access is not None and not access:
-        faults.append("S3_SESSION_TOKEN: needs S3_ACCESS_KEY and S3_SECRET_KEY")
+    faults = _incomplete(s3, "S3_")
     if s3.get("sse_kms_key_id") and s3.get("sse") != "aws:kms":
         faults.append("S3_SSE_KMS_KEY_ID: needs S3_SSE=aws:kms")
+    return faults
+
+
+def _incomplete(keys: Mapping[str, Any], begin: str) -> list[str]:
+    """Returns faults of a key that is not whole. `begin` is what its variables begin with."""
+    faults = []
+    access, secret = keys.get("access_key"), keys.get("secret_key")
+    if access and secret is not None and not secret:
+        faults.append(f"{begin}SECRET_KEY: missing, though {begin}ACCESS_KEY is set")
+    if secret and access is not None and not access:
+        faults.append(f"{begin}ACCESS_KEY: missing, though {begin}SECRET_KEY is set")
+    if keys.get("session_token") and access is not None and not access:
+        faults.append(f"{begin}SESSION_TOKEN: needs {begin}ACCESS_KEY and {begin}SECRET_KEY")
     return faults
 
 

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from frigate_mirror.settings import settings
-from frigate_mirror.settings.settings import VARIABLES
+from frigate_mirror.settings.settings import OF_THE_MIRROR
 from frigate_mirror.setup.envfile import EnvFile
 
 SOURCES = {
-    name: newer for variable in VARIABLES.values() for name, newer in variable.sources.items()
+    name: newer for variable in OF_THE_MIRROR.values() for name, newer in variable.sources.items()
 }
 """Every variable that the mirror reads, with the name that has replaced it."""
-SECRETS = {name for one in VARIABLES.values() if one.secret for name in one.sources}
+SECRETS = {name for one in OF_THE_MIRROR.values() if one.secret for name in one.sources}
 KEY = ("S3_ACCESS_KEY", "S3_SECRET_KEY")
 IN_CONTAINER = (
     "S3_CA_BUNDLE", "MQTT_CA_BUNDLE", "MQTT_CLIENT_CERT", "MQTT_CLIENT_KEY",

@@ -10,7 +10,7 @@ A sink knows only its own protocol. The uploader repeats what fails, over minute
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol, runtime_checkable
 
@@ -57,11 +57,13 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One object of a listing: `size` in bytes, `modified` in Unix seconds."""
+    """One object of a listing: `size` in bytes, `modified` in Unix seconds, and `etag` without
+    quotes, or empty where the listing has none."""
 
     key: str
     size: int
     modified: float
+    etag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,53 @@ class Prober(Sink, Protocol):
         delete, and None if it agrees and still lists the object. Raises a SinkError for every other
         refusal, which proves nothing.
         """
+        ...
+
+
+class Archive(Protocol):
+    """What the care of a destination needs beyond a sink: to read objects and to delete them. The
+    mirror has none of these rights. Several threads may read at the same time.
+
+    `batch` is how many objects a call of `delete` should name, because more cost a further request.
+    """
+
+    batch: int
+
+    def check(self) -> Probe:
+        """See `Sink.check`."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """See `Sink.list`."""
+        ...
+
+    def read(self, key: str, most: int) -> bytes | None:
+        """Returns the bytes of an object, or None if it does not exist. Raises Rejected for an
+        object of more than `most` bytes, and a SinkError for every other failure."""
+        ...
+
+    def delete(self, keys: Sequence[str]) -> dict[str, str]:
+        """Deletes objects. Returns those that are still there, with the reason. An object that does
+        not exist counts as deleted. Raises a SinkError if the right is missing or the service
+        cannot answer; then nobody knows which of the objects are still there."""
+        ...
+
+    def remove_folder(self, folder: str) -> None:
+        """Removes a folder if it is empty, at destinations that have folders. Another one stays as
+        it is, and a failure changes nothing else."""
+        ...
+
+    def fate(self) -> str:
+        """Returns a sentence about what becomes of deleted objects, if there is something to say,
+        or an empty text. Raises a SinkError."""
+        ...
+
+
+class Archivable(Prober, Protocol):
+    """A sink whose destination can also be read and emptied."""
+
+    def archive(self) -> Archive:
+        """Returns the same destination with the same credentials as an Archive."""
         ...
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO
 
-from frigate_mirror.sinks.sink import Probe, Receipt, SinkError, Stored
+from frigate_mirror.sinks.sink import Probe, Receipt, Rejected, SinkError, Stored
 
 
 class MemorySink:
@@ -83,3 +83,52 @@ class FaultySink(MemorySink):
             self.puts.append(key)
             raise
         return super().put(key, body, content_type=content_type, metadata=metadata)
+
+
+class MemoryArchive(MemorySink):
+    """The same dictionary as an `Archive`. `before` is called before each operation with its name
+    and what it is about, and may raise. `reads` are the keys that were read, `removed` the folders
+    that somebody wanted to remove, and `undeletable` are keys that stay, with the reason."""
+
+    def __init__(self, batch: int = 1_000) -> None:
+        super().__init__()
+        self.batch = batch
+        self.clock_skew: float | None = 0.0
+        self.reads: list[str] = []
+        self.removed: list[str] = []
+        self.undeletable: dict[str, str] = {}
+        self.before: Callable[[str, str], None] = lambda operation, what: None
+
+    def check(self) -> Probe:
+        return Probe(took=0.0, clock_skew=self.clock_skew)
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        for stored in list(super().list(prefix)):
+            self.before("list", stored.key)
+            etag = hashlib.md5(self.objects[stored.key], usedforsecurity=False).hexdigest()
+            yield Stored(stored.key, stored.size, stored.modified, etag)
+
+    def read(self, key: str, most: int) -> bytes | None:
+        self.before("read", key)
+        self.reads.append(key)
+        data = self.objects.get(key)
+        if data is not None and len(data) > most:
+            raise Rejected(f"read {key}: too large")
+        return data
+
+    def delete(self, keys: Sequence[str]) -> dict[str, str]:
+        for key in keys:
+            self.before("delete", key)
+            if key not in self.undeletable:
+                self.objects.pop(key, None)
+        return {key: self.undeletable[key] for key in keys if key in self.undeletable}
+
+    def remove_folder(self, folder: str) -> None:
+        self.before("remove", folder)
+        self.removed.append(folder)
+
+    def fate(self) -> str:
+        return ""
+
+    def archive(self) -> MemoryArchive:
+        return self

@@ -30,7 +30,7 @@ from frigate_mirror.sinks.rclone.errors import (
     meaning_of,
 )
 from frigate_mirror.sinks.rclone.readable import Readable, readable
-from frigate_mirror.sinks.sink import Misconfigured, Probe, Receipt, SinkError, Stored
+from frigate_mirror.sinks.sink import Archive, Misconfigured, Probe, Receipt, SinkError, Stored
 
 log = logging.getLogger("frigate_s3.rclone")
 HASHES = ("sha256", "sha1", "md5")  # the first one that the remote and this host have is compared
@@ -57,6 +57,7 @@ class RcloneSink:
     def __init__(
         self, settings: RcloneSettings, environ: Mapping[str, str], daemon: Daemon | None = None
     ) -> None:
+        self._settings = settings
         self._remote = settings.remote
         self._name = f"{settings.remote.partition(':')[0]}:"
         self._daemon = daemon or Daemon(settings, environ)
@@ -131,6 +132,19 @@ class RcloneSink:
             if meaning_of(error, key, self._remote).code == FORBIDDEN:
                 return False
             raise self._failure("delete", key, error) from None
+
+    def archive(self) -> Archive:
+        """See `Archivable.archive`. The archive uses the same rclone."""
+        from frigate_mirror.sinks.rclone.archive import RcloneArchive  # few mirrors need it
+
+        return RcloneArchive(
+            self,
+            self._settings,
+            self._daemon,
+            lambda: self.nature().duplicates,
+            self._failure,
+            self._folders.forget,
+        )
 
     def nature(self) -> Nature:
         """Returns what the remote is like. Raises a SinkError."""

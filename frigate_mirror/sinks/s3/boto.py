@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import datetime
 from io import BytesIO
 from typing import Any
 
@@ -15,6 +16,8 @@ import boto3
 from botocore import exceptions as boto
 from botocore.config import Config
 from botocore.parsers import ResponseParserError
+from botocore.session import Session
+from botocore.utils import parse_timestamp
 
 from frigate_mirror import __version__
 from frigate_mirror.settings.parse import Secret
@@ -57,7 +60,9 @@ def connect(settings: S3Settings, keys: Keys, attempts: int) -> Clients:
     Each call uses a new session, because a session remembers what it once found or did not find.
     """
     access, secret, token = (key.reveal() or None for key in keys)
-    session = boto3.Session(access, secret, token)
+    core = Session()
+    core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_time)
+    session = boto3.Session(access, secret, token, botocore_session=core)
     credentials = session.get_credentials()
     if credentials is None:
         raise boto.NoCredentialsError
@@ -68,6 +73,19 @@ def connect(settings: S3Settings, keys: Keys, attempts: int) -> Clients:
         credentials=credentials,
         first=_signer(credentials),
     )
+
+
+def _time(value: Any) -> datetime:
+    """Reads a time of an answer. botocore's own way takes most of the time of a listing, so it only
+    reads what is not in the usual form of a listing."""
+    try:
+        found = datetime.fromisoformat(value)
+        if found.tzinfo is not None:
+            return found
+    except (TypeError, ValueError):
+        pass
+    other: datetime = parse_timestamp(value)
+    return other
 
 
 def _signer(credentials: Any) -> Signer:

@@ -124,9 +124,11 @@ def classify(code: str, status: int | None) -> tuple[Kind, str]:
 
 
 def required_rights(verb: str, settings: S3Settings) -> str:
-    """The rights that `verb` (put, abort, list, delete) needs, as they are written in a policy."""
+    """The rights that `verb` (put, abort, list, read, delete) needs, as a policy names them."""
     if verb == "list":
         return f"s3:ListBucket on {settings.bucket}"
+    if verb == "read":
+        return f"s3:GetObject on {settings.bucket}"
     if verb == "delete":
         return f"s3:DeleteObject on {settings.bucket}"
     if verb == "abort":

@@ -1,0 +1,166 @@
+"""`retention`: deletes at the destination what its owner does not want to keep any longer."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import frigate_mirror
+from frigate_mirror.commands.loading import (
+    EX_LEFT,
+    EX_OK,
+    complain,
+    sink_of,
+    with_destination,
+)
+from frigate_mirror.process import system
+from frigate_mirror.process.life import Stop
+from frigate_mirror.process.rounds import Rounds
+from frigate_mirror.retention import daily
+from frigate_mirror.retention.errors import Refused, RetentionError
+from frigate_mirror.retention.run import Job, run
+from frigate_mirror.settings import settings
+from frigate_mirror.settings.settings import Settings, SettingsError
+from frigate_mirror.sinks.sink import Archive, SinkError
+
+STOP_WITHIN = 10.0  # seconds, in which a batch is finished; the next run finishes it otherwise
+FOLDER = Path(frigate_mirror.__file__).parent
+PRINTED = {"unit": "retention.service", "timer": "retention.timer"}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "what",
+        nargs="?",
+        choices=["run", "daily", "health", *PRINTED],
+        default="run",
+        help="run (the default): delete once; daily: delete once a day until a signal comes; "
+        "health: say what became of the last daily run; unit, timer: print a unit of systemd",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="run: only say what it would delete")
+    parser.add_argument(
+        "--max-deletes",
+        type=int,
+        metavar="N",
+        help="run: delete up to N objects this time, also if they are more than half of all events",
+    )
+
+
+def main(arguments: argparse.Namespace) -> int:
+    if arguments.what in PRINTED:
+        print((FOLDER / PRINTED[arguments.what]).read_text(encoding="utf-8"), end="")
+        return EX_OK
+    if arguments.what != "run" and (arguments.dry_run or arguments.max_deletes is not None):
+        arguments.parser.error("--dry-run and --max-deletes belong to run")
+    if arguments.max_deletes is not None and arguments.max_deletes < 0:
+        arguments.parser.error("--max-deletes needs a number that is not negative")
+    job = _job(_loaded())
+    if arguments.what == "health":
+        fault = daily.health(job.folder, time.time())
+        print(fault or "the last run of the retention was well")
+        return EX_LEFT if fault else EX_OK
+    if arguments.what == "daily":
+        return _every_day(job)
+    return _once(job, arguments)
+
+
+def _once(job: Job, arguments: argparse.Namespace) -> int:
+    system.set_up_logging("WARNING")
+    try:
+        with _opened() as archive:
+            once, dry = arguments.max_deletes, arguments.dry_run
+            deleted = run(job, archive, lambda line: print(line, flush=True), once=once, dry=dry)
+    except Refused as error:
+        print(f"nothing was deleted: {error}", flush=True)
+        return EX_LEFT
+    except (RetentionError, SinkError) as error:
+        return complain(str(error))
+    return EX_LEFT if deleted.left else EX_OK
+
+
+def _every_day(job: Job) -> int:
+    system.set_up_logging(_loaded().report.log_level)
+    with_access(_loaded(), os.environ)  # tells at once what is wrong with the settings
+    part, stop = daily.Retention(job, _opened_again), Stop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    # The main thread only waits, so that a signal ends a run between two batches.
+    rounds = Rounds("retention", *part.tasks())
+    rounds.start()
+    while rounds.is_alive() and not stop.wanted:
+        time.sleep(0.5)
+    part.finish()
+    rounds.stop()
+    rounds.join(STOP_WITHIN)
+    return EX_OK if stop.wanted else EX_LEFT
+
+
+def _loaded() -> Settings:
+    return with_destination(settings.load(os.environ))
+
+
+def _job(loaded: Settings) -> Job:
+    try:
+        job = Job.of(loaded)
+    except ValueError as fault:
+        raise SettingsError([str(fault)]) from None
+    if loaded.companion.url or settings.VARIABLES["MIRROR_STATE_DIR"].is_set(os.environ):
+        return job
+    # Beside Frigate's database is no place on another machine.
+    home = os.environ.get("HOME") or "/"
+    return replace(job, folder=Path(home, ".local/state/frigate-mirror"))
+
+
+@contextmanager
+def _opened() -> Iterator[Archive]:
+    """Gives the destination, with the credentials as they are now. Raises SettingsError."""
+    loaded, environ = with_access(_loaded(), os.environ)
+    sink = sink_of(loaded, environ)
+    try:
+        yield sink.archive()
+    finally:
+        if close := getattr(sink, "close", None):  # of rclone
+            close()
+
+
+@contextmanager
+def _opened_again() -> Iterator[Archive]:
+    """Does the same while the process runs, in which time the file of a secret may be replaced.
+    Raises RetentionError."""
+    try:
+        with _opened() as archive:
+            yield archive
+    except SettingsError as error:
+        raise RetentionError(str(error)) from None
+
+
+def with_access(loaded: Settings, environ: Mapping[str, str]) -> tuple[Settings, Mapping[str, str]]:
+    """Returns the settings and the environment with the credentials of the retention in the place
+    of the mirror's, where they are set. Raises SettingsError."""
+    access = settings.load_retention_access(environ)
+    if loaded.rclone.remote:
+        if not access.config:
+            return loaded, environ
+        theirs = {"RCLONE_CONFIG_PASS", "RCLONE_CONFIG_PASS_FILE"}
+        environ = {name: text for name, text in environ.items() if name not in theirs}
+        if access.config_pass:
+            environ["RCLONE_CONFIG_PASS"] = access.config_pass.reveal()
+        rclone = replace(loaded.rclone, config=access.config, config_pass=access.config_pass)
+        return replace(loaded, rclone=rclone), environ
+    if not access.access_key:
+        return loaded, environ
+    s3 = replace(
+        loaded.s3,
+        access_key=access.access_key,
+        secret_key=access.secret_key,
+        session_token=access.session_token,
+    )
+    names = ("access_key", "secret_key", "session_token")
+    own = {f"S3_{name.upper()}": getattr(s3, name).reveal() for name in names}
+    return replace(loaded, s3=s3), own

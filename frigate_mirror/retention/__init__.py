@@ -1,0 +1,1 @@
+"""Retention: deletes at the destination what its owner does not want to keep any longer."""

@@ -1,4 +1,4 @@
-# The companion's image: Python, the libraries of requirements/companion.lock, rclone, and this package. It is built where
+# The companion's image: Python, the libraries of requirements/companion.lock, apprise, rclone, and this package. It is built where
 # it runs, by `docker compose up -d --build`. docs/companion.md says how it is used.
 #
 # The tag names Python's minor version and Debian's release, so that a new build has their security fixes and no other

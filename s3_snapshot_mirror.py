@@ -8,6 +8,7 @@ is printed, 78 wrong settings. Some commands have more:
                        no mirror runs
   check                1 for a fault; with --prove-no-delete also 2 if the key
                        can delete, and 3 if nobody can tell whether it can
+  notify               1 if a way does not work, 78 if none is set
   retry, acknowledge   1 if the named event or camera has no failed or lost file
   backfill             1 if something is not uploaded
   retention            1 if it refuses to delete so much, or if something is left
@@ -42,6 +43,7 @@ COMMANDS = {
     "companion": "mirror a Frigate beside which this runs, over MQTT and HTTP",
     "status": "show the health of the mirror, and why",
     "check": "check everything that the mirror needs, and say how to correct each fault",
+    "notify": "send a test to you by each way that is set",
     "retry": "upload failed and lost files again",
     "acknowledge": "confirm that you know of failed and lost files, so that health can be OK",
     "backfill": "upload the files of a span of time that the ledger does not know",

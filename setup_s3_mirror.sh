@@ -52,7 +52,7 @@ frigate_image() {
 # this script's environment, so none is on a command line.
 passed_on() {
   local name
-  for name in ${!S3_@} ${!MIRROR_@} ${!MQTT_@} ${!FRIGATE_@} ${!COMPOSE_@} ${!AWS_@} NO_COLOR TERM; do
+  for name in ${!S3_@} ${!MIRROR_@} ${!MQTT_@} ${!NOTIFY_@} ${!FRIGATE_@} ${!COMPOSE_@} ${!AWS_@} NO_COLOR TERM; do
     if [[ -v $name ]]; then printf -- '--env\n%s\n' "$name"; fi
   done
 }
@@ -61,7 +61,7 @@ passed_on() {
 serve_docker() {
   local word words out code
   # Compose would prefer these to .env, and the owner's next command does not have them.
-  unset "${!S3_@}" "${!MIRROR_@}" "${!MQTT_@}"
+  unset "${!S3_@}" "${!MIRROR_@}" "${!MQTT_@}" "${!NOTIFY_@}"
   cd "$project"
   while true; do
     words=() code=0

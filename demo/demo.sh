@@ -61,7 +61,7 @@ find_python() {
 # Removes the user's own settings from the environment, so that none of them leads the demo to another bucket.
 forget_environment() {
   local name
-  for name in ${!S3_@} ${!AWS_@} ${!FRIGATE_@} ${!STANDIN_@} ${!PYTHON@}; do
+  for name in ${!S3_@} ${!MIRROR_@} ${!NOTIFY_@} ${!AWS_@} ${!FRIGATE_@} ${!STANDIN_@} ${!PYTHON@}; do
     if [[ $name != S3_DEMO_VENV ]]; then unset "$name"; fi
   done
   export NO_PROXY=127.0.0.1 no_proxy=127.0.0.1 AWS_EC2_METADATA_DISABLED=true

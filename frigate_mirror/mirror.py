@@ -27,6 +27,9 @@ from frigate_mirror.ledger.folders import State
 from frigate_mirror.ledger.ledger import Ledger, LedgerError
 from frigate_mirror.ledger.rows import Settled
 from frigate_mirror.ledger.statefiles import StateFiles
+from frigate_mirror.notify.notices import Notices
+from frigate_mirror.notify.ping import Ping
+from frigate_mirror.notify.ways import ways_of
 from frigate_mirror.part import Part, Task
 from frigate_mirror.report.reporter import Reporter
 from frigate_mirror.report.status import Status
@@ -150,9 +153,28 @@ class Mirror:
             troubles=troubles,
             count_events=ledger.events,
         )
+        self.notices = Notices(
+            self.status,
+            state.folder,
+            ways_of(settings.notify),
+            name=settings.report.name,
+            after=settings.notify.after,
+            digest_at=settings.notify.digest_at,
+            clock=clock,
+        )
         self.parts: list[Part] = [
-            spool, files, uploader, self.sweep, self.pruning, self.checks, self.reporter,
+            spool, files, uploader, self.sweep, self.pruning, self.checks, self.notices,
+            self.reporter,
         ]  # fmt: skip
+        if settings.notify.ping_url:
+            self.add(
+                Ping(
+                    settings.notify.ping_url,
+                    self.status,
+                    lambda: breaker.silent_for,
+                    check_interval=settings.report.check_interval,
+                )
+            )
         if isinstance(sink, Limiter):
             self.add(Throttle(sink.limit, settings.upload.bandwidth))
 

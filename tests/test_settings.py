@@ -103,6 +103,15 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "log_level": "INFO",
     },
     "retention": {"policy": None, "most": 10_000},
+    "notify": {
+        "webhook_url": Secret(""),
+        "ntfy_url": Secret(""),
+        "ntfy_token": Secret(""),
+        "apprise_urls": Secret(""),
+        "ping_url": Secret(""),
+        "after": 900.0,
+        "digest_at": None,
+    },
     "frigate": {
         "db_path": Path("/config/frigate.db"),
         "clips_dir": Path("/media/frigate/clips"),
@@ -189,6 +198,7 @@ def test_all_faults_are_reported_at_once_each_with_the_name_of_its_variable() ->
         "FRIGATE_URL": "frigate:5000",
         "MQTT_PORT": "0",
         "MIRROR_STATE_DIR": "relative",
+        "NOTIFY_AFTER": "15",
         "MIRROR_SWEEP_DAYS": "0",
         "MIRROR_MIN_SCORE": "much",
         "MIRROR_CLIP_SEVERITY": "grave",
@@ -287,6 +297,15 @@ def test_all_faults_are_reported_at_once_each_with_the_name_of_its_variable() ->
         ("MIRROR_RETENTION", "7d alert:90d"),
         ("MIRROR_RETENTION", "label=\ud800:7d"),
         ("MIRROR_RETENTION_MAX_DELETES", "0"),
+        ("MIRROR_NAME", "nvr/front"),
+        ("MIRROR_NAME", "nvr\x1b[2J"),
+        ("MIRROR_NAME", "n" * 65),
+        ("NOTIFY_AFTER", "15"),
+        ("NOTIFY_AFTER", "0s"),
+        ("NOTIFY_AFTER", "8d"),
+        ("NOTIFY_AFTER", "a while"),
+        ("NOTIFY_DIGEST_AT", "24:00"),
+        ("NOTIFY_DIGEST_AT", "8"),
     ],
 )
 def test_a_wrong_value_is_a_fault(name: str, text: str) -> None:
@@ -342,6 +361,10 @@ def test_a_wrong_value_is_a_fault(name: str, text: str) -> None:
         ("MQTT_TLS", "yes", "mqtt.port", 8883),
         ("MQTT_CA_BUNDLE", __file__, "mqtt.tls", True),
         ("MIRROR_KEY_TEMPLATE", READABLE, "keys.template", READABLE),
+        ("MIRROR_NAME", "Maison d'été", "report.name", "Maison d'été"),
+        ("NOTIFY_AFTER", "90s", "notify.after", 90.0),
+        ("NOTIFY_AFTER", "1.5h", "notify.after", 5_400.0),
+        ("NOTIFY_DIGEST_AT", "8:05", "notify.digest_at", 485),
         ("MIRROR_CLIP_PADDING", "3", "kinds.clip_padding", (3.0, 3.0)),
         ("MIRROR_CLIP_PADDING", "0, 12.5", "kinds.clip_padding", (0.0, 12.5)),
     ],
@@ -421,6 +444,20 @@ def test_a_login_of_the_broker_is_whole() -> None:
     ]
     [fault] = faults_of({"MQTT_CLIENT_CERT": __file__})
     assert fault.startswith("MQTT_CLIENT_KEY: ")
+
+
+def test_a_token_of_ntfy_needs_a_topic() -> None:
+    [fault] = faults_of({"NOTIFY_NTFY_TOKEN": "tk_secret"})
+    assert fault == "NOTIFY_NTFY_URL: missing, though NOTIFY_NTFY_TOKEN is set"
+
+
+def test_apprise_is_for_the_companion_and_inside_frigate_the_fault_names_the_other_ways() -> None:
+    urls = {"NOTIFY_APPRISE_URLS": "tgram://token/chat\n discord://id/token"}
+    companion = load(urls | {"FRIGATE_URL": "http://frigate:5000"})
+    assert companion.notify.apprise_urls.reveal() == "tgram://token/chat discord://id/token"
+    [fault] = faults_of(urls)
+    assert fault.startswith("NOTIFY_APPRISE_URLS: only the companion can use it")
+    assert "NOTIFY_WEBHOOK_URL" in fault and "NOTIFY_NTFY_URL" in fault
 
 
 def test_the_ledger_is_beside_frigates_database_unless_a_folder_is_set() -> None:
@@ -558,6 +595,55 @@ def test_a_secret_given_as_a_file_name_is_not_shown() -> None:
 def test_a_password_in_the_endpoint_is_refused_and_not_shown(address: str) -> None:
     (fault,) = faults_of({"S3_ENDPOINT_URL": address})
     assert "hidden" not in fault
+
+
+@pytest.mark.parametrize("name", ["NOTIFY_WEBHOOK_URL", "NOTIFY_PING_URL", "NOTIFY_NTFY_URL"])
+@pytest.mark.parametrize(
+    "text", ["hidden", "ftp:/hidden", "https://[hidden", "https://x/hidden é", "http:///hidden"]
+)
+def test_an_address_that_is_none_is_refused_and_not_shown(name: str, text: str) -> None:
+    (fault,) = faults_of({name: text})
+    assert fault.startswith(f"{name}: is not ") and "hidden" not in fault
+
+
+@pytest.mark.parametrize(
+    "text", ["hidden", "tgram:/hidden", "tgram://a/b hidden", "tgram://hiddené", "a://hidden " * 17]
+)
+def test_an_address_that_apprise_cannot_know_is_refused_and_not_shown(text: str) -> None:
+    urls = {"NOTIFY_APPRISE_URLS": text, "FRIGATE_URL": "http://frigate:5000"}
+    (fault,) = faults_of(urls)
+    assert fault.startswith("NOTIFY_APPRISE_URLS: is not a list") and "hidden" not in fault
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("NOTIFY_WEBHOOK_URL", "https://me:hidden@host/"),
+        ("NOTIFY_WEBHOOK_URL", "https://host/#hidden"),
+        ("NOTIFY_WEBHOOK_URL", "https://host:0/hidden"),
+        ("NOTIFY_WEBHOOK_URL", "https://host:hidden/"),
+        ("NOTIFY_NTFY_URL", "https://ntfy.sh/"),
+        ("NOTIFY_NTFY_URL", "https://ntfy.sh/hidden.topic"),
+    ],
+)
+def test_an_address_that_could_not_be_used_is_refused_and_not_shown(name: str, text: str) -> None:
+    (fault,) = faults_of({name: text})
+    assert fault.startswith(f"{name}: ") and "hidden" not in fault
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("NOTIFY_WEBHOOK_URL", "http://home_assistant:8123/api/webhook/hidden?to=me@example.com"),
+        ("NOTIFY_PING_URL", "https://kuma.example.com/api/push/hidden?status=up&msg=OK&ping="),
+        ("NOTIFY_NTFY_URL", "https://example.com/ntfy/hidden-topic"),
+    ],
+)
+def test_the_address_of_a_way_is_a_secret(name: str, text: str) -> None:
+    assert VARIABLES[name].secret
+    loaded = load({name: text})
+    assert attrgetter(f"notify.{VARIABLES[name].field}")(loaded).reveal() == text
+    assert "hidden" not in repr(loaded)
 
 
 def test_a_secret_is_read_from_the_file_that_the_variable_names(tmp_path: Path) -> None:

@@ -125,6 +125,32 @@ def test_credentials_of_the_retention_do_not_reach_frigates_container(house: Hou
     assert "of-the-keeper" not in house.env.read_text() + done.stdout
 
 
+@pytest.mark.parametrize("python", [{}, {"NO_PYTHON": "1"}], ids=["here", "in the image"])
+def test_the_settings_of_notices_are_passed_on(house: House, python: dict[str, str]) -> None:
+    ways = {
+        "NOTIFY_WEBHOOK_URL": "http://homeassistant:8123/api/webhook/a?b=c&d=",
+        "NOTIFY_NTFY_URL": "https://ntfy.sh/topic",
+        "NOTIFY_NTFY_TOKEN": "tk_verysecret",
+        "NOTIFY_PING_URL": "https://hc-ping.com/5bf66975",
+        "NOTIFY_AFTER": "1h",
+        "NOTIFY_DIGEST_AT": "08:00",
+        "MIRROR_NAME": "garage",
+    }
+    done = house.written(**GIVEN, **ways, **python)
+    written, override = house.env.read_text(), house.override.read_text()
+    for name, value in ways.items():
+        assert f"{name}='{value}'\n" in written
+        assert f"      {name}:\n" in override
+    assert "tk_verysecret" not in done.stdout and "is not a setting" not in done.stdout
+
+
+def test_apprise_inside_frigate_is_a_problem_before_anything_is_written(house: House) -> None:
+    done = house.setup("--yes", **GIVEN, NOTIFY_APPRISE_URLS="tgram://hidden/1")
+    assert done.returncode == 1 and not house.env.exists()
+    assert "set NOTIFY_WEBHOOK_URL or NOTIFY_NTFY_URL" in done.stderr
+    assert "hidden" not in done.stdout + done.stderr
+
+
 def test_without_an_answer_setup_leaves_the_kinds_at_their_default(house: House) -> None:
     done = house.written(**GIVEN)
     assert "MIRROR_KINDS" not in done.stdout + house.env.read_text() + house.override.read_text()

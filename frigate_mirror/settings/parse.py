@@ -138,6 +138,33 @@ def optional(read: Callable[[str], T]) -> Callable[[str], T | None]:
     return lambda text: read(text) if text else None
 
 
+def duration(low: float, high: float) -> Callable[[str], float]:
+    """A length of time with its unit, in seconds."""
+
+    def read(text: str) -> float:
+        match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?) ?([smhd])", text)
+        value = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+        if match is None or not low <= value <= high:
+            raise ValueError(
+                f"{text!r} is not a length of time such as 90s, 15m or 2h, from {low:g} s to "
+                f"{high / 86_400:g} d"
+            )
+        return value
+
+    return read
+
+
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+
+
+def minute_of_the_day(text: str) -> int:
+    """A time of day, as the minutes since midnight."""
+    match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a time of day such as 08:00")
+    return int(match[1]) * 60 + int(match[2])
+
+
 _UNITS = {"": 1, "B": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 
 
@@ -277,6 +304,46 @@ def address(text: str) -> str:
     if parts.query or parts.fragment or not re.fullmatch(r"[\x21-\x7e]*", text):
         raise ValueError(f"{text!r} must end after the host, the port and a path")
     return text.rstrip("/")
+
+
+def secret_address(text: str) -> Secret:
+    """An address of a web service, which may hold a token, so no message repeats it."""
+    try:
+        parts = urlsplit(text)
+        is_address = (
+            parts.scheme in ("http", "https")
+            and bool(_HOST.fullmatch((parts.hostname or "").replace("_", "-")))
+            and parts.port != 0
+            and bool(re.fullmatch(r"[\x21-\x7e]*", text))
+            and not parts.fragment
+        )
+    except ValueError:
+        is_address = False
+    if text and not is_address:
+        raise ValueError("is not an address such as https://example.com/path")
+    if text and "@" in parts.netloc:
+        raise ValueError("must not hold a user or password")
+    return Secret(text)
+
+
+def ntfy_topic(text: str) -> Secret:
+    """The address of a topic of ntfy. Who knows a topic can read it, so it is a secret."""
+    found = secret_address(text)
+    if text and not re.search(r"/[-_A-Za-z0-9]{1,64}$", urlsplit(text).path):
+        raise ValueError("is not the address of a topic such as https://ntfy.sh/my-topic")
+    return found
+
+
+def apprise_urls(text: str) -> Secret:
+    """Addresses as apprise knows them, with blanks or line ends between them."""
+    urls = text.split()
+    known = all(re.fullmatch(r"[A-Za-z][A-Za-z0-9]*://[\x21-\x7e]+", url) for url in urls)
+    if not known or len(urls) > 16:
+        raise ValueError(
+            "is not a list of at most 16 addresses of apprise such as tgram://token/chat, with "
+            "blanks between them"
+        )
+    return Secret(" ".join(urls))
 
 
 def mirror_name(text: str) -> str:

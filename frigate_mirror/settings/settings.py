@@ -3,8 +3,9 @@
 Each part of the program has a part of the settings: a small frozen object. To add a part, write its
 class and name it in `Settings`. Each setting stands here once, with its variable, its default as
 one would write it in a compose file, and a sentence for the table in docs/settings.md. A setting about
-S3 is called S3_*, one about rclone RCLONE_*, as rclone's own variables, and one about the mirror, for
-any destination, MIRROR_*. The last argument of some settings is an older name, which still works.
+S3 is called S3_*, one about rclone RCLONE_*, as rclone's own variables, one about notices NOTIFY_*,
+and one about the mirror, for any destination, MIRROR_*. The last argument of some settings is an
+older name, which still works.
 
 A setting of the type Secret never prints. It can also be given as `NAME_FILE`, or lie as a file
 `NAME` in /run/secrets or $CREDENTIALS_DIRECTORY.
@@ -204,6 +205,19 @@ class RetentionAccess:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NotifySettings:
+    """The ways on which the owner gets notices, and when."""
+
+    webhook_url: Secret = setting("NOTIFY_WEBHOOK_URL", "", parse.secret_address, "address to which each notice is posted as JSON, see [Notifications](notifications.md)")
+    ntfy_url: Secret = setting("NOTIFY_NTFY_URL", "", parse.ntfy_topic, "topic of ntfy for notices, as `https://ntfy.sh/my-topic`")
+    ntfy_token: Secret = setting("NOTIFY_NTFY_TOKEN", "", parse.secret, "access token of ntfy, if the topic is protected")
+    apprise_urls: Secret = setting("NOTIFY_APPRISE_URLS", "", parse.apprise_urls, "services of apprise for notices, with blanks between them; for the companion only")
+    ping_url: Secret = setting("NOTIFY_PING_URL", "", parse.secret_address, "address that is asked every 2 minutes while uploads work, as healthchecks.io and Uptime Kuma want it")
+    after: float = setting("NOTIFY_AFTER", "15m", parse.duration(1, 7 * 86_400), "how long something has to be wrong before you are told: `90s`, `15m`, `2h`")
+    digest_at: int | None = setting("NOTIFY_DIGEST_AT", "", parse.optional(parse.minute_of_the_day), "time of day of a daily notice with what was uploaded, as `08:00`; without it there is none")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FrigateSettings:
     """Where Frigate keeps its own files."""
 
@@ -311,6 +325,7 @@ class Settings:
     spool: SpoolSettings
     report: ReportSettings
     retention: RetentionSettings
+    notify: NotifySettings
     frigate: FrigateSettings
     companion: CompanionSettings
     mqtt: MqttSettings
@@ -348,6 +363,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         )
     faults += _companion_contradictions(values["companion"], values["mqtt"])
     faults += _report_contradictions(values["report"], values["mqtt"], environ)
+    faults += _notify_contradictions(values["notify"], companion=companion)
     if faults:
         raise SettingsError(faults)
     _derive(values, environ)
@@ -458,4 +474,18 @@ def _report_contradictions(
         faults.append("MQTT_HOST: missing, though MIRROR_REPORT_MQTT is true")
     if report.get("home_assistant") and (wanted is False or mqtt.get("host") == ""):
         faults.append("MIRROR_HOME_ASSISTANT: needs MQTT_HOST and MIRROR_REPORT_MQTT=true")
+    return faults
+
+
+def _notify_contradictions(notify: Mapping[str, Any], *, companion: bool) -> list[str]:
+    """Does the same for the settings of the notices."""
+    faults = []
+    url, token = notify.get("ntfy_url"), notify.get("ntfy_token")
+    if token and url is not None and not url:
+        faults.append("NOTIFY_NTFY_URL: missing, though NOTIFY_NTFY_TOKEN is set")
+    if notify.get("apprise_urls") and not companion:
+        faults.append(
+            "NOTIFY_APPRISE_URLS: only the companion can use it; inside Frigate set "
+            "NOTIFY_WEBHOOK_URL or NOTIFY_NTFY_URL instead"
+        )
     return faults

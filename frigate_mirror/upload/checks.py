@@ -70,6 +70,7 @@ class Checks(Part):
         except SinkError as error:
             if isinstance(error, Misconfigured) and breaker.proven and not breaker.doubted:
                 remark = str(error)
+                breaker.heard()
             else:
                 breaker.check_failed(error)
                 if not breaker.down:

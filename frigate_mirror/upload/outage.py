@@ -35,11 +35,18 @@ class Permit:
 
 
 class CircuitBreaker:
-    """The state of the service, which all uploads share. `clock` gives Unix seconds."""
+    """The state of the service, which all uploads share. `clock` gives Unix seconds, `steady`
+    seconds that never go back."""
 
-    def __init__(self, backoff: Backoff, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        backoff: Backoff,
+        clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._backoff = backoff
         self._clock = clock
+        self._steady = steady
         self._lock = threading.Lock()
         self._doubts: dict[str, int] = {}
         self._era = 0  # grows with each success; failures of uploads from an earlier era are stale
@@ -53,6 +60,7 @@ class CircuitBreaker:
         """Whether the service has given a good answer since the start."""
         self.down = False
         self.since = clock()
+        self._heard_at = -math.inf
         self.last_fault: Fault | None = None
 
     @property
@@ -84,8 +92,18 @@ class CircuitBreaker:
             if permit is self._probe:
                 self._probe = None
 
+    @property
+    def silent_for(self) -> float:
+        """The seconds since the last good answer of the service; infinity if there was none."""
+        return self._steady() - self._heard_at
+
+    def heard(self) -> None:
+        """Notes that the service has answered, though not to what an outage is judged by."""
+        self._heard_at = self._steady()
+
     def succeeded(self) -> bool:
         """Notes that the service took an object; returns whether it was down until now."""
+        self.heard()
         self.proven = self.answered = True
         return self._close()
 
@@ -111,6 +129,7 @@ class CircuitBreaker:
         """Notes that the check succeeded; returns whether that ends an outage. After two artifacts
         have failed, only a put can end it, and the next probe need not wait; unless there is
         nothing to put (`idle`)."""
+        self.heard()
         with self._lock:
             self.answered = True
             self._doubts.pop(_CHECK, None)

@@ -1,0 +1,1 @@
+"""Notices to the owner: what is told when, and how it is kept and sent."""

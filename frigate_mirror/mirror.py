@@ -156,7 +156,7 @@ class Mirror:
         self.notices = Notices(
             self.status,
             state.folder,
-            ways_of(settings.notify),
+            ways_of(settings),
             name=settings.report.name,
             after=settings.notify.after,
             digest_at=settings.notify.digest_at,

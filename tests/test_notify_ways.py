@@ -12,17 +12,24 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 
-from frigate_mirror.notify import notice, service, web
+from frigate_mirror.notify import mqtt, notice, service, web
+from frigate_mirror.notify.mqtt import Mqtt
 from frigate_mirror.notify.notice import Notice, View
 from frigate_mirror.notify.ping import send as send_ping
 from frigate_mirror.notify.service import Service
 from frigate_mirror.notify.way import NotSent, Way
+from frigate_mirror.notify.ways import ways_of
 from frigate_mirror.notify.web import Ntfy, Webhook
 from frigate_mirror.report.status import DOWN
 from frigate_mirror.settings.parse import Secret
+from frigate_mirror.settings.settings import load
+from tests.rig.broker import Broker
 from tests.rig.stub import Reply, Stub
+from tests.rig.waiting import until
 from tests.rig.worlds import NOW
 
 TOKEN = "tk_verysecrettoken"
@@ -290,3 +297,58 @@ def test_a_service_that_never_answers_is_given_up(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(service, "TIMEOUT", 0.5)
     assert "does not answer within 0.5 s" in why_not(Service(1, f"json://{TOKEN}"))
+
+
+# -- MQTT
+
+
+def over_mqtt(**environ: str) -> Way:
+    """The way of a companion that the settings name a broker to."""
+    told = {"FRIGATE_URL": "http://127.0.0.1:1", "RCLONE_REMOTE": "/tmp", "MIRROR_NAME": "attic"}
+    [way] = ways_of(load(told | environ))
+    assert isinstance(way, Mqtt)
+    return way
+
+
+def test_a_notice_over_mqtt_has_the_fields_of_the_notice_and_is_not_retained() -> None:
+    with Broker({"me": "word"}, tls=True) as broker:
+        heard: list[paho.MQTTMessage] = []
+        reader = paho.Client(CallbackAPIVersion.VERSION2)
+        reader.username_pw_set("me", "word")
+        reader.tls_set(broker.ca_bundle)
+        subscribed = threading.Event()
+        reader.on_subscribe = lambda *_: subscribed.set()
+        reader.on_message = lambda client, _, message: heard.append(message)
+        reader.connect(broker.host, broker.port)
+        reader.loop_start()
+        reader.subscribe("#", 1)
+        assert subscribed.wait(30)
+        over_mqtt(**broker.environ).send(TROUBLE)
+        until(lambda: heard)
+        reader.disconnect()
+        reader.loop_stop()
+    [message] = heard
+    assert (message.topic, message.retain) == ("frigate-mirror/attic/notice", False)
+    assert json.loads(message.payload) == asdict(TROUBLE)
+
+
+def test_a_broker_that_refuses_or_is_away_is_told() -> None:
+    with Broker({"me": "word"}) as broker:
+        wrong = broker.environ | {"MQTT_PASSWORD": TOKEN}
+        why = why_not(over_mqtt(**wrong))
+        assert why.startswith(f"the MQTT broker {broker.host}:{broker.port}: ")
+    assert "Connection refused" in why_not(over_mqtt(**broker.environ))
+
+
+def test_a_broker_that_accepts_and_never_answers_is_given_up(
+    silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt, "WITHIN", 0.2)
+    port = silent.rpartition(":")[2]
+    why = why_not(over_mqtt(MQTT_HOST="127.0.0.1", MQTT_PORT=port))
+    assert "does not confirm the notice" in why
+
+
+def test_where_no_report_goes_to_the_broker_no_notice_does() -> None:
+    told = {"FRIGATE_URL": "http://127.0.0.1:1", "RCLONE_REMOTE": "/tmp", "MQTT_HOST": "broker"}
+    assert ways_of(load(told | {"MIRROR_REPORT_MQTT": "false"})) == []

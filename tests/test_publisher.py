@@ -26,7 +26,6 @@ from tests.test_status import status
 
 IDENTITY = "frigate-mirror-12345678"
 STATUS, AVAILABILITY = "frigate-mirror/attic/status", "frigate-mirror/attic/availability"
-NOTICE = "frigate-mirror/attic/notice"
 DISCOVERY = f"homeassistant/device/{IDENTITY}/config"
 
 
@@ -326,33 +325,6 @@ def test_a_broker_that_is_away_is_a_trouble_after_a_minute_and_no_longer_when_it
     broker.come_back()
     teller.tells(2, read())
     until(lambda: teller.part.troubles() == [])
-
-
-def test_a_notice_is_sent_once_the_broker_has_it_and_is_not_retained(
-    begin: Begin, read: Callable[[], Reader]
-) -> None:
-    teller, reader = begin(), read()
-    assert not teller.part.send({"id": "0"}, 1), "there is no connection yet"
-    teller.tells(1, reader)
-    assert teller.part.send({"id": "1"}, 30)
-    until(lambda: reader.heard.get(NOTICE) == [b'{"id": "1"}'])
-    later = read()
-    until(lambda: STATUS in later.retained)
-    assert NOTICE not in later.retained
-
-
-def test_a_broker_that_confirms_no_notice_gets_no_second_one(ledger: Ledger) -> None:
-    mute = Mute(ACCEPTED)
-    teller = Teller({"MQTT_HOST": "127.0.0.1", "MQTT_PORT": str(mute.port)}, ledger)
-    try:
-        teller.publishes_until(lambda: STATUS.encode() in mute.got)
-        assert not teller.part.send({"id": "first"}, 0.05)
-        assert not teller.part.send({"id": "second"}, 0.05)
-        until(lambda: b"first" in mute.got)
-        assert b"second" not in mute.got
-    finally:
-        teller.part.finish()
-        mute.close()
 
 
 def test_without_a_status_nothing_is_published(begin: Begin, read: Callable[[], Reader]) -> None:

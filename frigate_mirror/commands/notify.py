@@ -17,8 +17,9 @@ from frigate_mirror.settings import settings
 from frigate_mirror.settings.settings import Settings
 
 NONE_SET = (
-    "no way is set: set NOTIFY_WEBHOOK_URL, NOTIFY_NTFY_URL or NOTIFY_PING_URL, or for the "
-    "companion NOTIFY_APPRISE_URLS; docs/notifications.md has examples"
+    "no way is set: set NOTIFY_WEBHOOK_URL, NOTIFY_NTFY_URL, NOTIFY_PING_URL or MQTT_HOST with "
+    "MIRROR_REPORT_MQTT=true, or for the companion NOTIFY_APPRISE_URLS; docs/notifications.md has "
+    "examples"
 )
 
 
@@ -49,7 +50,7 @@ def _sends(loaded: Settings) -> list[tuple[str, Callable[[], None]]]:
     """Returns the name of each way and how a test is sent by it."""
     test = notice.test(loaded.report.name, time.time())
     sends: list[tuple[str, Callable[[], None]]] = [
-        (way.name, partial(way.send, test)) for way in ways_of(loaded.notify)
+        (way.name, partial(way.send, test)) for way in ways_of(loaded)
     ]
     if loaded.notify.ping_url:
         sends.append(("ping", partial(ping.send, loaded.notify.ping_url)))

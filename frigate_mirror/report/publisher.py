@@ -3,7 +3,6 @@
     frigate-mirror/NAME/status          the report, retained
     frigate-mirror/NAME/availability    online or offline, retained; the broker says offline if the
                                         mirror vanishes
-    frigate-mirror/NAME/notice          each notice for the owner, not retained
 
 It has a connection and a thread of its own, so no upload and no event waits for the broker. There
 is never more than one report on its way: a broker that accepts the connection and answers nothing
@@ -69,8 +68,6 @@ class Publisher(Part):
         self._told: Status | None = None
         self._told_at = -math.inf
         self._under_way: paho.MQTTMessageInfo | None = None
-        self._notice_topic = f"{OWN}/{settings.name}/notice"
-        self._notice: paho.MQTTMessageInfo | None = None
         client_id = f"{broker.client_id or identity}-report"
         self._link = Link(
             broker,
@@ -100,20 +97,6 @@ class Publisher(Part):
         self._clear_earlier_topics()
         self._under_way = self._send(self._status_topic, json.dumps(self._make(status)).encode())
         self._told, self._told_at = status, self._clock()
-
-    def send(self, notice: Mapping[str, Any], within: float) -> bool:
-        """Publishes a notice and waits up to `within` seconds, in the thread of whoever sends
-        notices, until the broker has it. Returns whether it has. One that was not confirmed may
-        still arrive, so who reads notices has to know one again."""
-        if not self._link.is_up or _is_open(self._notice):
-            return False
-        payload = json.dumps(notice).encode()
-        self._notice = self._link.client.publish(self._notice_topic, payload, 1)
-        try:
-            self._notice.wait_for_publish(within)
-        except (RuntimeError, ValueError):  # the connection has ended at this moment
-            return False
-        return self._notice.is_published()
 
     def _send(self, topic: str, payload: bytes) -> paho.MQTTMessageInfo:
         return self._link.client.publish(topic, payload, 1, retain=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-OURS = ("S3_", "MIRROR_", "NOTIFY_")  # how the names of our settings begin
+OURS = ("S3_", "MIRROR_", "NOTIFY_", "MQTT_")  # how the names of our settings begin
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,12 @@ class Remote:
         self.environ = self.config.environ("there:frigate")
 
     def empty(self) -> None:
+        """Deletes all files. The server starts anew, because it remembers what it has listed."""
+        if self._server is not None:
+            self._server.stop()
         shutil.rmtree(self.folder / "frigate", ignore_errors=True)
+        if self._server is not None:
+            self._server.start()
 
     def forbid(self) -> None:
         """Lets nothing be uploaded, until `allow`."""

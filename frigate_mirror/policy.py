@@ -24,7 +24,10 @@ _LONGEST = 36_500  # days
 _SIZE = re.compile(r"([1-9]\d{0,8})([MGT])")
 _BYTES = {"M": 10**6, "G": 10**9, "T": 10**12}
 _NAME = re.compile(r"(?:[^\s%=:,;*'\"]|%[0-9A-Fa-f]{2})+")
-_FORMS = "7d, alert:90d, detection:30d, label=person:30d, camera=garden:3d, *:7d, size:500G"
+_LOOKS = (
+    "Rules look like these, with blanks between them: 7d, alert:90d, detection:30d, "
+    "label=person:30d, camera=garden:3d, *:7d, size:500G"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +139,12 @@ def _rule(word: str) -> Rule:
     who, colon, age = word.rpartition(":")
     if not colon:
         who = "*"
+        if "=" in word:
+            raise ValueError(f"{word!r} is no rule: a colon stands before its age. {_LOOKS}")
     match = _AGE.fullmatch(age)
     if not match or int(match[1]) > _LONGEST:
         raise ValueError(
-            f"{word!r} is no rule: its age must be whole days from 1d to {_LONGEST}d. "
-            f"Rules look like these, with blanks between them: {_FORMS}"
+            f"{word!r} is no rule: its age must be whole days from 1d to {_LONGEST}d. {_LOOKS}"
         )
     days = int(match[1])
     if who == "*":
@@ -151,7 +155,7 @@ def _rule(word: str) -> Rule:
     if not equals or field not in ("label", "camera"):
         raise ValueError(
             f"{word!r} is no rule: {who!r} is none of alert, detection, label=NAME, camera=NAME "
-            "and *"
+            f"and *. {_LOOKS}"
         )
     return Rule(word, field, _name(word, name), days)
 

@@ -569,6 +569,22 @@ def test_a_rule_for_a_camera_that_does_not_exist_is_told(place: Place) -> None:
     assert "camera=gardne:3d fits nothing: there is no event of a camera 'gardne'" in place.text
 
 
+def test_a_rule_for_a_label_that_no_event_has_is_told(place: Place) -> None:
+    place.event(8), place.event(1), place.event(2)
+    place.run("label=persn:30d *:7d", dry=True)
+    said = "label=persn:30d fits nothing: none of the 1 event(s) whose JSON was read has the label"
+    assert f"{said} 'persn'" in place.text
+    place.run("label=car:30d *:7d", dry=True)
+    assert "label=car:30d fits nothing" not in place.text
+
+
+def test_a_destination_without_any_event_makes_the_owner_compare_the_settings(place: Place) -> None:
+    place.archive.objects["frigate/notes.txt"] = b"mine"
+    place.run("7d")
+    assert "no name of an object is one of the mirror's" in place.text
+    assert "S3_PATH_PREFIX" in place.text
+
+
 def test_what_becomes_of_deleted_objects_is_told(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

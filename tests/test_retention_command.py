@@ -135,6 +135,13 @@ def test_it_deletes_with_credentials_of_its_own(home: Home, bucket: Bucket) -> N
     assert "secret" not in done.stdout
 
 
+def test_a_key_that_is_refused_is_named_as_the_owner_has_set_it(home: Home) -> None:
+    wrong = {"RETENTION_S3_ACCESS_KEY": "KEEPER", "RETENTION_S3_SECRET_KEY": "mistyped"}
+    assert "correct RETENTION_S3_ACCESS_KEY and RETENTION_S3_SECRET_KEY" in home.run(**wrong).stderr
+    uploader = home.run(S3_SECRET_KEY="mistyped").stderr
+    assert "correct S3_ACCESS_KEY and S3_SECRET_KEY" in uploader
+
+
 def test_credentials_may_lie_in_files(home: Home, bucket: Bucket) -> None:
     fill(bucket, events(8, 0))
     path = home.folder / "key"
@@ -398,6 +405,29 @@ def test_a_refusal_is_a_trouble_until_a_run_succeeds(
     clock.now += DAY
     part.look()
     assert part.troubles() == [] and health(tmp_path, clock.now) == ""
+
+
+def test_a_run_by_hand_that_a_refusal_has_advised_ends_the_trouble_at_once(
+    beside: Home, archive: Path
+) -> None:
+    store(archive, events(8, 9, 0))
+    clock = Clock(time.time())
+    source = MemoryArchive()
+    source.objects = events(8, 9, 0)
+    beside.state.mkdir(parents=True)
+    part = daily(beside.state, source, clock)
+    part.look()
+    (trouble,) = part.troubles()
+    assert "run `frigate-mirror retention --max-deletes 6` once" in trouble
+    assert beside.run("--dry-run", "--max-deletes", "6").returncode == 0
+    clock.now = time.time() + 60
+    part.look()
+    assert part.troubles() == [trouble], "a dry run corrects nothing"
+    assert beside.run("--max-deletes", "6").returncode == 0
+    clock.now = time.time() + 60
+    part.look()
+    assert part.troubles() == []
+    assert beside.run("health").returncode == 0
 
 
 def test_an_outage_is_tried_again_in_an_hour_and_a_missing_right_the_next_day(

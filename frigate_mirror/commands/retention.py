@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -31,6 +32,7 @@ from frigate_mirror.sinks.sink import Archive, SinkError
 
 STOP_WITHIN = 10.0  # seconds, in which a batch is finished; the next run finishes it otherwise
 FOLDER = Path(frigate_mirror.__file__).parent
+_CREDENTIALS = re.compile(r"\b(S3_(ACCESS_KEY|SECRET_KEY|SESSION_TOKEN)|RCLONE_CONFIG(_PASS)?)\b")
 PRINTED = {"unit": "retention.service", "timer": "retention.timer"}
 
 
@@ -81,7 +83,11 @@ def _once(job: Job, arguments: argparse.Namespace) -> int:
         return EX_LEFT
     except (RetentionError, SinkError) as error:
         return complain(str(error))
-    return EX_LEFT if deleted.left else EX_OK
+    if deleted.left:
+        return EX_LEFT
+    if not arguments.dry_run:
+        daily.note_by_hand(job.folder, time.time())
+    return EX_OK
 
 
 def _every_day(job: Job) -> int:
@@ -124,9 +130,20 @@ def _opened() -> Iterator[Archive]:
     sink = sink_of(loaded, environ)
     try:
         yield sink.archive()
+    except SinkError as error:
+        error.hint = _of_retention(error.hint)
+        raise
     finally:
         if close := getattr(sink, "close", None):  # of rclone
             close()
+
+
+def _of_retention(hint: str) -> str:
+    """Returns the hint of a destination with the names of the variables that count here."""
+    access = settings.load_retention_access(os.environ)
+    if access.access_key or access.config:
+        return _CREDENTIALS.sub(r"RETENTION_\g<0>", hint)
+    return hint
 
 
 @contextmanager

@@ -64,6 +64,9 @@ class Retention(Part):
 
     def look(self) -> None:
         """Makes a run if it is time."""
+        by_hand = last_result(self._job.folder)
+        if by_hand and self._last and by_hand.at > self._last.at:
+            self._last = by_hand
         last = self._last
         if last and 0 <= self._clock() - last.at < last.rest:
             return
@@ -100,6 +103,14 @@ def write_result(folder: Path, result: Result) -> None:
     told = {"at": result.at, "fault": result.fault, "rest": result.rest}
     with replacing(folder / RESULT) as file:
         file.write(json.dumps(told).encode())
+
+
+def note_by_hand(folder: Path, now: float) -> None:
+    """Notes that a run by hand has succeeded, where runs are daily. So the refusal of the last
+    daily run, which has advised this one, is no trouble any more."""
+    if last_result(folder):
+        with suppress(OSError):
+            write_result(folder, Result(now, "", float(DAY)))
 
 
 def last_result(folder: Path) -> Result | None:

@@ -28,7 +28,8 @@ each had."""
 @dataclass
 class Plan:
     """What a run would do. `by_rule` and `due` are what it would delete; `retained` is the number
-    of events that somebody has told Frigate to keep, among those that would be due."""
+    of events that somebody has told Frigate to keep, among those that would be due. `read` is the
+    number of events whose JSON was read, and `fitted` are the rules that fit one of these."""
 
     now: float
     policy: Policy
@@ -36,6 +37,8 @@ class Plan:
     by_rule: dict[str, Totals] = field(default_factory=dict)
     retained: int = 0
     unreadable: int = 0
+    read: int = 0
+    fitted: set[str] = field(default_factory=set)
     named: list[str] = field(default_factory=list)
 
     @property
@@ -158,6 +161,8 @@ class _Planner:
         found = self._documents.facts(events)
         for event in events:
             facts = found.get(event)
+            if isinstance(facts, Facts):
+                self._note_fitted(event, facts)
             if isinstance(facts, Unreadable):
                 self._note_unreadable(event, facts)
             elif is_due(event, facts):
@@ -170,6 +175,12 @@ class _Planner:
         self._inventory.mark(event, rule)
         by_rule = self._plan.by_rule
         by_rule[rule] = by_rule.get(rule, Totals()).with_event(event)
+
+    def _note_fitted(self, event: Event, facts: Facts) -> None:
+        self._plan.read += 1
+        self._plan.fitted.update(
+            rule.text for rule in self._policy.rules if rule.fits(event.camera, facts)
+        )
 
     def _note_unreadable(self, event: Event, found: Unreadable) -> None:
         self._inventory.keep(event)
@@ -211,6 +222,11 @@ def lines(plan: Plan, inventory: Inventory) -> Iterator[str]:
     whole, newest, oldest = plan.all, inventory.newest(), inventory.oldest()
     span = f", from {utc(oldest.started)} to {utc(newest.started)}" if oldest and newest else ""
     yield f"there are {_count(whole)}{span}"
+    if not whole.events:
+        yield (
+            "no name of an object is one of the mirror's: if there should be some, compare "
+            "S3_PATH_PREFIX or RCLONE_REMOTE, and MIRROR_KEY_TEMPLATE, with those of the mirror"
+        )
     if inventory.foreign:
         yield f"objects that are not the mirror's and are left alone: {inventory.foreign:,}"
     yield (
@@ -228,6 +244,11 @@ def lines(plan: Plan, inventory: Inventory) -> Iterator[str]:
     for rule in plan.policy.rules:
         if rule.field == "camera" and not inventory.has_camera(rule.value):
             yield f"{rule.text} fits nothing: there is no event of a camera {rule.value!r}"
+        if rule.field == "label" and plan.read and rule.text not in plan.fitted:
+            yield (
+                f"{rule.text} fits nothing: none of the {plan.read:,} event(s) whose JSON was read "
+                f"has the label {rule.value!r}"
+            )
     yield f"to delete: {_count(plan.due)}" if plan.due.events else "to delete: nothing"
     for rule_text, part in plan.by_rule.items():
         yield f"    by {rule_text}: {_count(part)}"
@@ -254,8 +275,8 @@ def check_amount(plan: Plan, most: int, once: int | None) -> None:
     for this run; then only that counts."""
     due, limit = plan.due, most if once is None else once
     again = (
-        "Look at what it would delete. If it is right, run it once with --max-deletes "
-        f"{due.objects}"
+        "Look at what it would delete (`frigate-mirror retention --dry-run`). If it is right, run "
+        f"`frigate-mirror retention --max-deletes {due.objects}` once"
     )
     if due.objects > limit:
         name = "MIRROR_RETENTION_MAX_DELETES" if once is None else "--max-deletes"

@@ -50,7 +50,7 @@ GOOD = Status(
 
 AND = ": see .s3_failed_events; `retry` once the cause is gone, or `acknowledge`"
 NO_BUCKET = "the bucket cannot be reached or denies access"
-SEE_LOG = "search Frigate's log for `S3 snapshot mirror`"
+SEE_LOG = "search its log, which inside Frigate is Frigate's, for `S3 snapshot mirror`"
 
 
 @pytest.fixture

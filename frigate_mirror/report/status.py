@@ -30,7 +30,7 @@ MOST_REASONS = 20  # people see no more than these
 OK, DEGRADED, DOWN, UNKNOWN = WORDS = "OK", "DEGRADED", "DOWN", "UNKNOWN"
 NOT_RUNNING = "not running"
 _TO_RETRY = "see .s3_failed_events; `retry` once the cause is gone, or `acknowledge`"
-_SEE_LOG = "search Frigate's log for `S3 snapshot mirror`"
+_SEE_LOG = "search its log, which inside Frigate is Frigate's, for `S3 snapshot mirror`"
 _TO_KNOW = "see .s3_failed_events, then `acknowledge`"  # a retry would change nothing
 
 

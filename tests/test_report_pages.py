@@ -193,7 +193,7 @@ def test_a_port_that_is_taken_is_a_trouble_until_it_is_free(site: Site) -> None:
     second = Site(port=site.port)
     [trouble] = second.troubles.all()
     assert f"cannot be served at 127.0.0.1:{site.port}: Address already in use" in trouble
-    assert "set MIRROR_HTTP_PORT to a free port, or to 0" in trouble
+    assert "MIRROR_HTTP_PORT to a free port, or the port to 0" in trouble
     site.close()
     again = threading.Thread(target=second.part.serve, daemon=True)
     again.start()
@@ -202,6 +202,11 @@ def test_a_port_that_is_taken_is_a_trouble_until_it_is_free(site: Site) -> None:
     assert second.get("/good").status == 200
     second.part.finish()
     again.join(30)
+
+
+def test_an_address_of_another_machine_is_a_trouble_that_names_its_setting() -> None:
+    [trouble] = Site(address="192.0.2.1").troubles.all()
+    assert "cannot be served at 192.0.2.1:" in trouble and "MIRROR_HTTP_ADDRESS" in trouble
 
 
 def test_pages_that_are_finished_are_served_no_longer(site: Site) -> None:

@@ -285,6 +285,25 @@ def test_a_page_says_what_its_reader_needs_to_know(
     assert told == [healthz, readyz, page]
 
 
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (status(), "OK\n"),
+        (status(troubles=["spool full"]), "DEGRADED\nspool full\n"),
+        (status(service_answered=False), "UNKNOWN\nthe destination has not answered yet\n"),
+        (status(service_down=True), "DOWN\nthe bucket cannot be reached or denies access\n"),
+    ],
+    ids=["OK", "DEGRADED", "UNKNOWN", "DOWN"],
+)
+def test_whoever_is_not_ready_says_why(found: Status, words: str) -> None:
+    pages = answers.pages_of(
+        Reporter(found),  # type: ignore[arg-type]
+        lambda one: {"reasons": one.reasons},
+        lambda: answers.text(answers.HTTPStatus.OK, ""),
+    )
+    assert pages["/readyz"]().body.decode() == words
+
+
 def test_a_missing_library_is_told_and_stops_nothing(tmp_path: Path, bucket: Bucket) -> None:
     [port] = free_ports(1)
     world = World(tmp_path / "world")

@@ -13,6 +13,7 @@ from frigate_mirror.report.status import DOWN, STALE_AFTER, UNKNOWN, Status
 from frigate_mirror.report.survey import Figures
 
 NO_STATUS = "the mirror has just started, and has no status yet"
+NO_ANSWER = "the destination has not answered yet"
 NO_METRICS = (
     "the library prometheus_client is missing: run setup_s3_mirror.sh again, or install "
     "frigate-s3-mirror[metrics]"
@@ -36,7 +37,10 @@ def pages_of(
             return alive
         if status is None:
             return text(HTTPStatus.SERVICE_UNAVAILABLE, NO_STATUS)
-        words = "\n".join([status.health, *make(status)["reasons"]])
+        reasons = make(status)["reasons"]
+        if status.health == UNKNOWN:
+            reasons = [NO_ANSWER, *reasons]
+        words = "\n".join([status.health, *reasons])
         ready = status.health not in (DOWN, UNKNOWN)
         return text(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, words)
 

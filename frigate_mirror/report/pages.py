@@ -87,7 +87,8 @@ class Pages(Part):
             self._troubles.note(
                 "pages",
                 f"the pages cannot be served at {where}: {error.strerror or error}: set "
-                "MIRROR_HTTP_PORT to a free port, or to 0 for no pages",
+                "MIRROR_HTTP_ADDRESS to an address of this machine and MIRROR_HTTP_PORT to a free "
+                "port, or the port to 0 for no pages",
             )
             return
         self._troubles.note("pages", "")

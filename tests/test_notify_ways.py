@@ -24,7 +24,7 @@ from frigate_mirror.notify.service import Service
 from frigate_mirror.notify.way import NotSent, Way
 from frigate_mirror.notify.ways import ways_of
 from frigate_mirror.notify.web import Ntfy, Webhook
-from frigate_mirror.report.status import DOWN
+from frigate_mirror.report.status import DEGRADED, DOWN
 from frigate_mirror.settings.parse import Secret
 from frigate_mirror.settings.settings import load
 from tests.rig.broker import Broker
@@ -224,6 +224,18 @@ def test_ntfy_gets_no_login_without_a_token_and_no_message_that_would_become_a_f
     assert "authorization" not in seen.headers
     assert len(seen.body) <= 4_096 < len(made.text.encode())
     assert made.text.startswith(seen.body.decode())
+
+
+@pytest.mark.parametrize(
+    ("health", "tag"),
+    [("OK", "white_check_mark"), (DEGRADED, "warning"), (DOWN, "warning")],
+)
+def test_a_digest_of_a_mirror_that_is_not_well_has_no_check_mark(
+    ok: Stub, health: str, tag: str
+) -> None:
+    made = notice.digest("nvr", View(health, []), 7, NOW - 900, NOW)
+    Ntfy(Secret(f"{ok.endpoint}/topic"), Secret("")).send(made)
+    assert ok.seen[0].headers["tags"] == tag
 
 
 def test_good_news_of_ntfy_are_not_urgent(ok: Stub) -> None:

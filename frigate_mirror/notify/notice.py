@@ -41,6 +41,11 @@ class Notice:
     reasons: list[str] = field(default_factory=list)
     what_to_do: str = ""
 
+    @property
+    def is_bad(self) -> bool:
+        """Whether the mirror is not well. A digest can be bad news, too."""
+        return self.health in (DEGRADED, DOWN)
+
 
 @dataclass(frozen=True, slots=True)
 class View:

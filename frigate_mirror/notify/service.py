@@ -14,7 +14,6 @@ from pathlib import Path
 
 from frigate_mirror.notify import apprise_process
 from frigate_mirror.notify.notice import Notice
-from frigate_mirror.notify.watch import WRONG
 from frigate_mirror.notify.way import NotSent
 from frigate_mirror.untrusted import plain
 
@@ -31,7 +30,7 @@ class Service:
         self._url = url
 
     def send(self, notice: Notice) -> None:
-        kind = "warning" if notice.kind == WRONG else "info"
+        kind = "warning" if notice.is_bad else "info"
         asked = {"url": self._url, "title": notice.title, "text": notice.text, "kind": kind}
         try:
             done = subprocess.run(

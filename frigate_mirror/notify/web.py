@@ -21,7 +21,6 @@ from urllib.parse import urlsplit
 
 from frigate_mirror import __version__
 from frigate_mirror.notify.notice import Notice
-from frigate_mirror.notify.watch import WRONG
 from frigate_mirror.notify.way import NotSent
 from frigate_mirror.report.status import DOWN
 from frigate_mirror.settings.parse import Secret
@@ -66,7 +65,7 @@ class Ntfy:
             "Content-Type": "text/plain; charset=utf-8",
             "Title": f"=?UTF-8?B?{title}?=",
             "Priority": "high" if notice.health == DOWN else "default",
-            "Tags": "warning" if notice.kind == WRONG else "white_check_mark",
+            "Tags": "warning" if notice.is_bad else "white_check_mark",
             "X-Sequence-ID": notice.id,
         }
         if self._token:

@@ -27,6 +27,7 @@ from frigate_mirror.ledger.folders import State
 from frigate_mirror.ledger.ledger import Ledger, LedgerError
 from frigate_mirror.ledger.rows import Settled
 from frigate_mirror.ledger.statefiles import StateFiles
+from frigate_mirror.notify import notice
 from frigate_mirror.notify.notices import Notices
 from frigate_mirror.notify.ping import Ping
 from frigate_mirror.notify.ways import ways_of
@@ -154,7 +155,7 @@ class Mirror:
             count_events=ledger.events,
         )
         self.notices = Notices(
-            self.status,
+            lambda: notice.view_of(self.status(), clock()),
             state.folder,
             ways_of(settings),
             name=settings.report.name,

@@ -20,7 +20,7 @@ from frigate_mirror.ledger.ledger import LedgerError
 from frigate_mirror.ledger.rows import Counts
 from frigate_mirror.notify import notices as module
 from frigate_mirror.notify import ping, web
-from frigate_mirror.notify.notice import Notice
+from frigate_mirror.notify.notice import Notice, View, view_of
 from frigate_mirror.notify.notices import FILE_NAME, Notices, latest
 from frigate_mirror.notify.outbox import LARGEST, MOST_UNSENT
 from frigate_mirror.notify.way import NotSent, Way
@@ -95,9 +95,9 @@ class Bench:
             digest_at=self.digest_at, clock=self.wall, steady=self.steady,
         )  # fmt: skip
 
-    def look(self) -> Status:
+    def look(self) -> View:
         troubles = [*self.status.troubles, *self.notices.troubles()]
-        return dataclasses.replace(self.status, troubles=troubles)
+        return view_of(dataclasses.replace(self.status, troubles=troubles), self.wall())
 
     def stays(self, seconds: float, step: float = 30.0, **status: Any) -> None:
         """Lets time pass, in which the status has these fields. All threads get their turn."""

@@ -128,6 +128,9 @@ def test_it_deletes_with_credentials_of_its_own(home: Home, bucket: Bucket) -> N
     assert dry.returncode == 0, dry.stdout + dry.stderr
     assert "to delete: 6 objects of 2 events" in dry.stdout
     assert set(bucket.keys()) == {*old, *young, "frigate/notes.txt"}
+    assert not any(f"    {key}" in dry.stdout.splitlines() for key in old)
+    listed = home.run("--dry-run", "--list", **KEEPER).stdout.splitlines()
+    assert {line.strip() for line in listed if line.startswith("    frigate/")} == set(old)
     done = home.run(**KEEPER)
     assert (done.returncode, done.stderr) == (0, "")
     assert "deleted 6 objects of 2 events" in done.stdout
@@ -484,6 +487,25 @@ def test_the_service_deletes_says_how_it_is_and_ends_by_a_signal(
     finally:
         running.kill()
         running.wait()
+
+
+def test_the_service_tells_of_a_refusal_by_the_ways_of_notices(
+    beside: Home, archive: Path, stub: Stub
+) -> None:
+    store(archive, events(8, 9, 0))  # it would delete more than half of them
+    stub.default = Reply()
+    running = beside.start("daily", NOTIFY_WEBHOOK_URL=stub.endpoint, NOTIFY_AFTER="1s",
+                           MIRROR_NAME="nvr")  # fmt: skip
+    try:
+        until(lambda: stub.seen, lambda: beside.log)
+    finally:
+        running.kill()
+        running.wait()
+    told = json.loads(stub.seen[0].body)
+    assert (told["kind"], told["mirror"]) == ("wrong", "nvr (retention)")
+    assert "retention: it would delete 2 of 3 events" in told["text"]
+    assert "frigate-mirror retention --dry-run --list" in told["what_to_do"]
+    assert len(files(archive)) == 9
 
 
 # -- the uploader

@@ -8,7 +8,7 @@ import re
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +20,13 @@ from frigate_mirror.commands.loading import (
     sink_of,
     with_destination,
 )
+from frigate_mirror.notify.notice import View
+from frigate_mirror.notify.notices import Notices
+from frigate_mirror.notify.ways import ways_of
 from frigate_mirror.process import system
 from frigate_mirror.process.life import Stop
-from frigate_mirror.process.rounds import Rounds
+from frigate_mirror.process.rounds import rounds_of
+from frigate_mirror.report.status import DEGRADED, OK
 from frigate_mirror.retention import daily
 from frigate_mirror.retention.errors import Refused, RetentionError
 from frigate_mirror.retention.run import Job, run
@@ -30,6 +34,9 @@ from frigate_mirror.settings import settings
 from frigate_mirror.settings.settings import Settings, SettingsError
 from frigate_mirror.sinks.sink import Archive, SinkError
 
+LOOK = (
+    "run `frigate-mirror retention --dry-run --list` where the retention runs, and read its lines"
+)
 STOP_WITHIN = 10.0  # seconds, in which a batch is finished; the next run finishes it otherwise
 FOLDER = Path(frigate_mirror.__file__).parent
 _CREDENTIALS = re.compile(r"\b(S3_(ACCESS_KEY|SECRET_KEY|SESSION_TOKEN)|RCLONE_CONFIG(_PASS)?)\b")
@@ -47,6 +54,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="run: only say what it would delete")
     parser.add_argument(
+        "--list", action="store_true", help="run: name each object that it would delete"
+    )
+    parser.add_argument(
         "--max-deletes",
         type=int,
         metavar="N",
@@ -58,8 +68,9 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.what in PRINTED:
         print((FOLDER / PRINTED[arguments.what]).read_text(encoding="utf-8"), end="")
         return EX_OK
-    if arguments.what != "run" and (arguments.dry_run or arguments.max_deletes is not None):
-        arguments.parser.error("--dry-run and --max-deletes belong to run")
+    own = arguments.dry_run or arguments.list or arguments.max_deletes is not None
+    if arguments.what != "run" and own:
+        arguments.parser.error("--dry-run, --list and --max-deletes belong to run")
     if arguments.max_deletes is not None and arguments.max_deletes < 0:
         arguments.parser.error("--max-deletes needs a number that is not negative")
     job = _job(_loaded())
@@ -76,8 +87,14 @@ def _once(job: Job, arguments: argparse.Namespace) -> int:
     system.set_up_logging("WARNING")
     try:
         with _opened() as archive:
-            once, dry = arguments.max_deletes, arguments.dry_run
-            deleted = run(job, archive, lambda line: print(line, flush=True), once=once, dry=dry)
+            deleted = run(
+                job,
+                archive,
+                lambda line: print(line, flush=True),
+                once=arguments.max_deletes,
+                dry=arguments.dry_run,
+                named=arguments.list,
+            )
     except Refused as error:
         print(f"nothing was deleted: {error}", flush=True)
         return EX_LEFT
@@ -91,20 +108,41 @@ def _once(job: Job, arguments: argparse.Namespace) -> int:
 
 
 def _every_day(job: Job) -> int:
-    system.set_up_logging(_loaded().report.log_level)
-    with_access(_loaded(), os.environ)  # tells at once what is wrong with the settings
+    loaded = _loaded()
+    system.set_up_logging(loaded.report.log_level)
+    with_access(loaded, os.environ)  # tells at once what is wrong with the settings
     part, stop = daily.Retention(job, _opened_again), Stop()
+    unsent = job.folder / "retention.notices"  # a companion may have its own in this folder
+    with suppress(OSError):  # the run tells why it cannot write there
+        unsent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    notices = Notices(
+        lambda: _view(part),
+        unsent,
+        ways_of(loaded),
+        name=f"{loaded.report.name} (retention)",
+        after=loaded.notify.after,
+        digest_at=None,
+    )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     # The main thread only waits, so that a signal ends a run between two batches.
-    rounds = Rounds("retention", *part.tasks())
-    rounds.start()
-    while rounds.is_alive() and not stop.wanted:
+    rounds = rounds_of([*part.tasks(), *notices.tasks()], lambda name, fault: None)
+    for one in rounds:
+        one.start()
+    while all(one.is_alive() for one in rounds) and not stop.wanted:
         time.sleep(0.5)
     part.finish()
-    rounds.stop()
-    rounds.join(STOP_WITHIN)
+    notices.finish()
+    for one in rounds:
+        one.stop()
+    rounds[0].join(STOP_WITHIN)
     return EX_OK if stop.wanted else EX_LEFT
+
+
+def _view(part: daily.Retention) -> View:
+    """Returns how the daily runs are, as the notices see it."""
+    troubles = part.troubles()
+    return View(DEGRADED if troubles else OK, troubles, LOOK)
 
 
 def _loaded() -> Settings:

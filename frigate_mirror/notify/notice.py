@@ -81,13 +81,19 @@ def blind(why: str) -> View:
 
 def _figures(status: Status, now: float) -> str:
     counts = status.counts
-    oldest = f", the oldest for {span(status.behind)}" if counts.pending else ""
+    oldest = held = ""
+    if counts.pending:
+        oldest = f", the oldest for {span(status.behind)}"
+        held = (
+            f" The spool keeps {status.spool_files:,} file(s) ({status.spool_bytes / 1e6:,.1f} MB) "
+            "for that, even if Frigate deletes its own."
+        )
     upload = "There was no upload yet"
     if status.last_success is not None:
         upload = f"The last upload was {span(now - status.last_success)} ago"
     return (
         f"{counts.pending:,} file(s) wait for their upload{oldest}; {counts.failed:,} have failed "
-        f"for good and {counts.lost:,} are lost. {upload}."
+        f"for good and {counts.lost:,} are lost.{held} {upload}."
     )
 
 

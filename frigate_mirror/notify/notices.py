@@ -20,7 +20,6 @@ from frigate_mirror.notify.outbox import Outbox
 from frigate_mirror.notify.watch import WELL, WRONG
 from frigate_mirror.notify.way import NotSent, Way
 from frigate_mirror.part import Part, Task
-from frigate_mirror.report.status import Status
 from frigate_mirror.upload.backoff import Backoff
 
 log = logging.getLogger("frigate_s3.notify")
@@ -95,7 +94,7 @@ class Delivery:
 
 
 class Notices(Part):
-    """Tells the owner what `look` finds (`Mirror.status`), over each of the `ways`.
+    """Tells the owner what `look` finds, over each of the `ways`. `look` may raise LedgerError.
 
     `name` is the owner's name for this mirror. A trouble is told when it has lasted for `after`
     seconds. `digest_at` is the minute of the owner's day for the digest, or None. `folder` holds
@@ -104,7 +103,7 @@ class Notices(Part):
 
     def __init__(
         self,
-        look: Callable[[], Status],
+        look: Callable[[], View],
         folder: Path,
         ways: Iterable[Way],
         *,
@@ -142,7 +141,7 @@ class Notices(Part):
         """Looks at the status, and puts the notices that are due into the outbox."""
         now, steady = self._clock(), self._steady()
         try:
-            view = notice.view_of(self._look(), now)
+            view = self._look()
         except LedgerError as error:
             view = notice.blind(str(error))
         passed = 0.0 if self._looked is None else steady - self._looked

@@ -67,13 +67,15 @@ def run(
     *,
     once: int | None = None,
     dry: bool = False,
+    named: bool = False,
     clock: Callable[[], float] = time.time,
     stop: Callable[[], bool] = lambda: False,
 ) -> Deleted:
     """Makes one run, and calls `say` with each line for the owner. `once` is the limit for this run
-    only. With `dry` nothing is deleted. Raises RetentionError and SinkError."""
+    only. With `dry` nothing is deleted, and with `named` each object that is due has a line. Raises
+    RetentionError and SinkError."""
     with _alone(job.folder):
-        return _run(job, archive, say, once=once, dry=dry, now=clock(), stop=stop)
+        return _run(job, archive, say, once=once, dry=dry, named=named, now=clock(), stop=stop)
 
 
 def _run(
@@ -83,6 +85,7 @@ def _run(
     *,
     once: int | None,
     dry: bool,
+    named: bool,
     now: float,
     stop: Callable[[], bool],
 ) -> Deleted:
@@ -99,6 +102,12 @@ def _run(
             plan = planning.make(inventory, documents, job.policy, unfinished, now, stop)
         for line in planning.lines(plan, inventory):
             say(line)
+        if named:
+            for page in inventory.pages(due=True):
+                for key in (
+                    key for event in page for some in inventory.files(event) for key in some
+                ):
+                    say(f"    {plain(key, 1024)}")
         if plan.due.events and (fate := archive.fate()):
             say(fate)
         planning.check_amount(plan, job.most, once)

@@ -127,6 +127,7 @@ def test_it_deletes_with_credentials_of_its_own(home: Home, bucket: Bucket) -> N
     dry = home.run("--dry-run", **KEEPER)
     assert dry.returncode == 0, dry.stdout + dry.stderr
     assert "to delete: 6 objects of 2 events" in dry.stdout
+    assert dry.stdout.startswith(f"retention at bucket {bucket.name} below frigate/, ")
     assert set(bucket.keys()) == {*old, *young, "frigate/notes.txt"}
     assert not any(f"    {key}" in dry.stdout.splitlines() for key in old)
     listed = home.run("--dry-run", "--list", **KEEPER).stdout.splitlines()

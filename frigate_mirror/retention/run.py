@@ -89,7 +89,8 @@ def _run(
     now: float,
     stop: Callable[[], bool],
 ) -> Deleted:
-    say(f"retention at {job.where}, {utc(now)}: {job.policy}")
+    below = f" below {plain(job.keys.folder)}" if job.keys.folder else ""
+    say(f"retention at {job.where}{below}, {utc(now)}: {job.policy}")
     for line in planning.rules(job.policy, now):
         say(f"    {line}")
     _check_clock(archive)

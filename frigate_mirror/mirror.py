@@ -145,7 +145,7 @@ class Mirror:
             troubles=troubles,
             clock=clock,
         )
-        self.reporter = Reporter(
+        self.reporter = reporter = Reporter(
             self.status,
             own.status_path,
             files,
@@ -155,7 +155,7 @@ class Mirror:
             count_events=ledger.events,
         )
         self.notices = Notices(
-            lambda: notice.view_of(self.status(), clock()),
+            lambda: notice.view_of(reporter.current(), clock()),
             state.folder,
             ways_of(settings),
             name=settings.report.name,
@@ -171,7 +171,7 @@ class Mirror:
             self.add(
                 Ping(
                     settings.notify.ping_url,
-                    self.status,
+                    reporter.current,
                     lambda: breaker.silent_for,
                     check_interval=settings.report.check_interval,
                 )

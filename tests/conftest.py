@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from frigate_mirror.settings import settings
+from frigate_mirror.sinks.rclone.daemon import Daemon
 from frigate_mirror.sinks.s3.direct import DirectWay
 from lab import tree
 from s3 import S3Sink
 from tests.rig.certificates import self_signed
+from tests.rig.remotes import Remotes
 from tests.rig.s3_sink import environ_for, sink_for
 from tests.rig.servers import Bucket, Moto, SeaweedFS
 from tests.rig.stub import Stub
@@ -81,6 +84,23 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> dict[int, tuple[str, int]]:
 
     monkeypatch.setattr(os, "fsync", fsync)
     return durable
+
+
+@pytest.fixture(scope="module")
+def remotes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remotes]:
+    """Remotes of rclone of many kinds."""
+    made = Remotes(tmp_path_factory.mktemp("rclone"))
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def remote_daemon(remotes: Remotes) -> Iterator[Daemon]:
+    """One rclone for all tests of a module on these remotes."""
+    environ = remotes.environ("local:")
+    running = Daemon(settings.load(environ).rclone, environ)
+    yield running
+    running.close()
 
 
 @pytest.fixture(scope="module")

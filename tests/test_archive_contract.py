@@ -17,29 +17,13 @@ from frigate_mirror.sinks.rclone.sink import RcloneSink
 from frigate_mirror.sinks.sink import Archivable, Archive, Misconfigured, Rejected, Unavailable
 from tests.rig.remotes import Remotes
 from tests.rig.s3_sink import environ_for, sink_for
-from tests.rig.servers import Bucket, SeaweedFS, identities
+from tests.rig.servers import Bucket, SeaweedFS, strict_identities
 from tests.rig.sinks import MemoryArchive
 from tests.rig.stub import Reply, Stub, error
 
 RCLONE = ("local", "memory", "webdav", "sftp", "crypt", "drive")
 WITH_FOLDERS = ("local", "webdav", "sftp", "drive")
 """Remotes of which the tests can see the folders."""
-
-
-@pytest.fixture(scope="module")
-def remotes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remotes]:
-    made = Remotes(tmp_path_factory.mktemp("rclone"))
-    yield made
-    made.stop()
-
-
-@pytest.fixture(scope="module")
-def daemon(remotes: Remotes) -> Iterator[Daemon]:
-    """One rclone for all tests of this module."""
-    environ = remotes.environ("local:")
-    running = Daemon(settings.load(environ).rclone, environ)
-    yield running
-    running.close()
 
 
 def remote(remotes: Remotes, daemon: Daemon, where: str, **more: str) -> RcloneSink:
@@ -53,7 +37,7 @@ def sink(request: pytest.FixtureRequest) -> Archivable:
     if kind == "dictionary":
         return MemoryArchive()
     if kind == "rclone":
-        running = (request.getfixturevalue(name) for name in ("remotes", "daemon"))
+        running = (request.getfixturevalue(name) for name in ("remotes", "remote_daemon"))
         return remote(*running, f"{name}:{request.node.name[:20]}-{time.time_ns()}")
     server = request.getfixturevalue({"moto": "moto_server"}.get(kind, kind))
     return sink_for(server.bucket().environ)
@@ -118,14 +102,16 @@ def test_a_folder_is_removed_only_if_it_is_empty(sink: Archivable, archive: Arch
 
 
 @pytest.mark.parametrize("name", WITH_FOLDERS)
-def test_an_empty_folder_of_a_remote_is_gone(remotes: Remotes, daemon: Daemon, name: str) -> None:
+def test_an_empty_folder_of_a_remote_is_gone(
+    remotes: Remotes, remote_daemon: Daemon, name: str
+) -> None:
     where = f"{name}:folders"
-    sink = remote(remotes, daemon, where)
+    sink = remote(remotes, remote_daemon, where)
     archive = sink.archive()
     put(sink, "front/2026-01-02/a.jpg", "front/2026-01-03/b.jpg")
     archive.delete(["front/2026-01-02/a.jpg"])
     archive.remove_folder("front/2026-01-02")
-    found = daemon.call("operations/list", fs=where, remote="front")["list"]
+    found = remote_daemon.call("operations/list", fs=where, remote="front")["list"]
     assert [one["Name"] for one in found] == ["2026-01-03"]
 
 
@@ -224,17 +210,7 @@ def test_a_service_that_goes_on_breaking_off_is_unavailable(stub: Stub) -> None:
 @pytest.fixture(scope="module")
 def strict() -> Iterator[SeaweedFS]:
     """A server that knows a key with the README's policy, and one that may also read."""
-    known = identities()
-    policies = []
-    for name, more in (("uploader", []), ("reader", ["s3:GetObject"])):
-        statement = {
-            "Effect": "Allow", "Action": ["s3:PutObject", "s3:ListBucket", *more], "Resource": "*",
-        }  # fmt: skip
-        content = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-        policies.append({"name": name, "content": content})
-        keys = [{"accessKey": name.upper(), "secretKey": f"secret-of-{name}"}]
-        known["identities"].append({"name": name, "credentials": keys, "policyNames": [name]})
-    server = SeaweedFS(known | {"policies": policies})
+    server = SeaweedFS(strict_identities(uploader=[], reader=["s3:GetObject"]))
     yield server
     server.stop()
 
@@ -273,9 +249,9 @@ def test_a_key_that_may_not_delete_is_misconfigured_and_the_right_is_named(
 
 
 def test_a_folder_that_may_not_be_changed_is_misconfigured(
-    remotes: Remotes, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+    remotes: Remotes, remote_daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sink = remote(remotes, daemon, "local:denied")
+    sink = remote(remotes, remote_daemon, "local:denied")
     put(sink, "front/a.jpg", "front/b.jpg")
     asked = answering(monkeypatch, "operations/deletefile", "permission denied")
     with pytest.raises(Misconfigured, match=r"delete front/.*delete files there") as caught:
@@ -285,9 +261,9 @@ def test_a_folder_that_may_not_be_changed_is_misconfigured(
 
 
 def test_a_file_that_a_remote_cannot_delete_is_told_and_the_rest_is_deleted(
-    remotes: Remotes, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+    remotes: Remotes, remote_daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sink = remote(remotes, daemon, "local:some")
+    sink = remote(remotes, remote_daemon, "local:some")
     put(sink, "front/a.jpg", "front/b.jpg")
     answering(monkeypatch, "operations/deletefile", "no idea why", only="front/a.jpg")
     left = sink.archive().delete(["front/a.jpg", "front/b.jpg"])
@@ -296,9 +272,9 @@ def test_a_file_that_a_remote_cannot_delete_is_told_and_the_rest_is_deleted(
 
 
 def test_a_remote_that_cannot_be_reached_ends_the_deletion(
-    remotes: Remotes, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+    remotes: Remotes, remote_daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sink = remote(remotes, daemon, "local:away")
+    sink = remote(remotes, remote_daemon, "local:away")
     answering(monkeypatch, "operations/deletefile", "dial tcp: connection refused")
     with pytest.raises(Unavailable):
         sink.archive().delete(["front/a.jpg"])
@@ -323,9 +299,9 @@ def answering(
 
 
 def test_one_file_at_a_time_is_deleted_where_names_are_not_unique(
-    remotes: Remotes, daemon: Daemon
+    remotes: Remotes, remote_daemon: Daemon
 ) -> None:
-    sink = remote(remotes, daemon, "drive:singly")
+    sink = remote(remotes, remote_daemon, "drive:singly")
     wanted = [f"front/{number}.jpg" for number in range(6)]
     put(sink, *wanted)
     at_once, most = [0], [0]
@@ -370,6 +346,6 @@ def test_google_drive_tells_whether_deleted_files_go_to_the_trash(
 
 @pytest.mark.parametrize("name", ["local", "memory", "webdav"])
 def test_other_remotes_have_nothing_to_say_of_a_trash(
-    remotes: Remotes, daemon: Daemon, name: str
+    remotes: Remotes, remote_daemon: Daemon, name: str
 ) -> None:
-    assert remote(remotes, daemon, f"{name}:x").archive().fate() == ""
+    assert remote(remotes, remote_daemon, f"{name}:x").archive().fate() == ""

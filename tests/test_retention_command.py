@@ -27,7 +27,7 @@ from tests.rig import ROOT
 from tests.rig.broker import Broker
 from tests.rig.rclone import Config, encrypted
 from tests.rig.s3_sink import environ_for
-from tests.rig.servers import Bucket, SeaweedFS, identities
+from tests.rig.servers import Bucket, SeaweedFS, strict_identities
 from tests.rig.sinks import MemoryArchive
 from tests.rig.stub import LISTING, Reply, Stub
 from tests.rig.waiting import PATIENCE, until
@@ -92,15 +92,7 @@ def events(*days: float) -> dict[str, bytes]:
 def strict() -> Iterator[SeaweedFS]:
     """A server with the key of an uploader, which has the README's policy, and that of a keeper,
     which may also read and delete."""
-    known, policies = identities(), []
-    for name, more in (("uploader", []), ("keeper", ["s3:GetObject", "s3:DeleteObject"])):
-        actions = ["s3:PutObject", "s3:ListBucket", *more]
-        statement = {"Effect": "Allow", "Action": actions, "Resource": "*"}
-        content = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-        policies.append({"name": name, "content": content})
-        keys = [{"accessKey": name.upper(), "secretKey": f"secret-of-{name}"}]
-        known["identities"].append({"name": name, "credentials": keys, "policyNames": [name]})
-    server = SeaweedFS(known | {"policies": policies})
+    server = SeaweedFS(strict_identities(uploader=[], keeper=["s3:GetObject", "s3:DeleteObject"]))
     yield server
     server.stop()
 

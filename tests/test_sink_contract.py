@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import io
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,22 +58,6 @@ def sink_for(environ: dict[str, str]) -> S3Sink:
     return S3Sink(settings.load(environ).s3, environ, attempts=1)
 
 
-@pytest.fixture(scope="module")
-def remotes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remotes]:
-    made = Remotes(tmp_path_factory.mktemp("rclone"))
-    yield made
-    made.stop()
-
-
-@pytest.fixture(scope="module")
-def daemon(remotes: Remotes) -> Iterator[Daemon]:
-    """One rclone for all tests of this module."""
-    environ = remotes.environ("local:")
-    running = Daemon(settings.load(environ).rclone, environ)
-    yield running
-    running.close()
-
-
 def in_remote(remotes: Remotes, daemon: Daemon, name: str, folder: Path) -> Destination:
     environ = remotes.environ(f"{name}:{uuid.uuid4().hex}")
     sink = RcloneSink(settings.load(environ).rclone, environ, daemon)
@@ -94,7 +78,7 @@ def destination(request: pytest.FixtureRequest, tmp_path: Path) -> Destination:
         return in_memory()
     kind, _, way = request.param.partition(" ")
     if kind == "rclone":
-        running = (request.getfixturevalue(name) for name in ("remotes", "daemon"))
+        running = (request.getfixturevalue(name) for name in ("remotes", "remote_daemon"))
         return in_remote(*running, way, tmp_path)
     if way:
         request.getfixturevalue("over_boto3")

@@ -13,10 +13,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from frigate_mirror.demo.ports import free_ports
+from frigate_mirror.ledger.ledger import LedgerError
 from frigate_mirror.report import answers
 from frigate_mirror.report.status import STALE_AFTER, Status
 from tests.rig.broker import Broker
 from tests.rig.servers import Bucket, Moto
+from tests.rig.sinks import MemorySink
 from tests.rig.waiting import until
 from tests.rig.worlds import Child, World
 from tests.test_companion import Companion, Frigate, complete
@@ -339,3 +341,19 @@ def test_a_certificate_for_the_broker_that_is_none_is_told_and_stops_nothing(
     [reason] = world.status()["reasons"]
     assert reason.startswith("no report is published: ")
     assert child.end() == 0
+
+
+def test_who_tells_the_status_gets_the_newest_one_and_none_that_is_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path / "world")
+    mirror = world.mirror(MemorySink())
+    reporter = mirror.reporter
+    assert reporter.newest() is None and reporter.current().health
+    reporter.write()
+    assert reporter.current() is reporter.newest(), "the ledger is counted once"
+    moment = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: moment + STALE_AFTER + 5)
+    with pytest.raises(LedgerError, match="no status could be made for 1 min"):
+        reporter.current()
+    mirror.ledger.close()

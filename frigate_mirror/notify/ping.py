@@ -26,7 +26,7 @@ SHORTEST_MEMORY = 300.0  # seconds
 
 
 class Ping(Part):
-    """Asks the address `url` while all that `look` finds (`Mirror.status`) is well enough.
+    """Asks the address `url` while all that `look` finds (`Reporter.current`) is well enough.
 
     `silent_for` returns for how many seconds the destination has not answered. It is asked every
     `check_interval` seconds, and may miss one answer. `steady` gives seconds that never go back.

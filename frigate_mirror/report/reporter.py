@@ -14,7 +14,7 @@ from frigate_mirror.ledger.ledger import LedgerError
 from frigate_mirror.ledger.statefiles import StateFiles
 from frigate_mirror.part import Part, Task
 from frigate_mirror.report import status
-from frigate_mirror.report.status import Status
+from frigate_mirror.report.status import STALE_AFTER, Status
 
 log = logging.getLogger("frigate_s3")
 WRITE_EVERY = 5.0  # seconds
@@ -46,6 +46,7 @@ class Reporter(Part):
         self._turn = threading.Lock()
         self._stopped = ""
         self._newest: Status | None = None
+        self._made_at = -math.inf  # on time.monotonic
         self.pulse = -math.inf
         """When the reporter worked last, on time.monotonic, even if it could not make a status."""
 
@@ -58,6 +59,16 @@ class Reporter(Part):
     def newest(self) -> Status | None:
         """Returns the status that was made last, for all who tell it in other ways. Only the
         reporter makes one, because counting a large ledger takes time."""
+        return self._newest
+
+    def current(self) -> Status:
+        """Returns the newest status, or makes one if there is none yet. Raises LedgerError if the
+        newest one is old, so that nobody takes it for the present one."""
+        if self._newest is None:
+            return self._look()
+        age = time.monotonic() - self._made_at
+        if age > STALE_AFTER:
+            raise LedgerError(f"no status could be made for {status.span(age)}; see the log")
         return self._newest
 
     def log_line(self) -> None:
@@ -77,7 +88,8 @@ class Reporter(Part):
             self._stopped = stopped
             try:
                 self._files.refresh()
-                self._newest = newest = self._look()
+                newest = self._look()
+                self._newest, self._made_at = newest, time.monotonic()
                 status.write(newest.document() | {"stopped": stopped}, self._path)
                 self._troubles.note("status", "")
             except (LedgerError, OSError) as error:

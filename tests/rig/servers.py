@@ -138,6 +138,20 @@ def identities() -> dict[str, Any]:
     return {"identities": [owner, writer]}
 
 
+def strict_identities(**rights: list[str]) -> dict[str, Any]:
+    """SeaweedFS's configuration of a further key for each name: what the README's policy allows,
+    and these rights. The access key is the name in capitals, the secret key `secret-of-NAME`."""
+    known, policies = identities(), []
+    for name, more in rights.items():
+        actions = ["s3:PutObject", "s3:ListBucket", *more]
+        statement = {"Effect": "Allow", "Action": actions, "Resource": "*"}
+        content = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        policies.append({"name": name, "content": content})
+        keys = [{"accessKey": name.upper(), "secretKey": f"secret-of-{name}"}]
+        known["identities"].append({"name": name, "credentials": keys, "policyNames": [name]})
+    return known | {"policies": policies}
+
+
 class SeaweedFS(_Server):
     """SeaweedFS's `weed server`, which is strict about digests, secrets and rights.
 

@@ -198,7 +198,6 @@ def test_a_connection_that_breaks_costs_one_part(
     router.when(12 * MIB, router.cut)
     put(sink_for(environ, attempts=2))
     assert bucket.get("clip.mp4") == movie()
-    # The router may still have held the rest of the part.
     assert SIZE + MIB < router.passed < SIZE + 2 * SMALLEST
 
 

@@ -27,6 +27,7 @@ class Router:
         self._upstream, self._rate = (host, int(far_port)), rate
         self._dead: set[socket.socket] = set()
         self._hit: set[socket.socket] = set()
+        self._cut: set[socket.socket] = set()
         self._open: list[socket.socket] = []
         self.forgetful = self.refusing = False
         self.passed = 0
@@ -66,7 +67,8 @@ class Router:
         self.cut()
 
     def cut(self) -> None:
-        """Ends all present connections."""
+        """Ends all present connections. What they still hold is neither forwarded nor counted."""
+        self._cut |= set(self._open)
         for one in self._open:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
@@ -101,6 +103,8 @@ class Router:
         """From `source` to `target`, both belonging to the client's connection `near`."""
         with contextlib.suppress(OSError):
             while data := source.recv(2048 if self._rate else 65536):
+                if near in self._cut:
+                    break
                 if near in self._dead:
                     self._hit.add(near)
                     continue

@@ -223,6 +223,14 @@ class FrigateSettings:
 
     db_path: Path = setting("FRIGATE_DB_PATH", "/config/frigate.db", parse.absolute_path, "Frigate's database; inside Frigate's container the default is Frigate's own setting")
     clips_dir: Path = setting("FRIGATE_CLIPS_DIR", "/media/frigate/clips", parse.absolute_path, "Frigate's folder of snapshots")
+    recordings_dir: Path = setting("FRIGATE_RECORDINGS_DIR", "/media/frigate/recordings", parse.absolute_path, "Frigate's folder of recordings, where the recording backfill reads")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillSettings:
+    """The recording backfill inside Frigate."""
+
+    api: bool = setting("RECORDINGS_BACKFILL_API", "false", parse.boolean, "`true` adds the recording backfill to Frigate's own API, see [Recording backfill](recordings.md)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,6 +335,7 @@ class Settings:
     retention: RetentionSettings
     notify: NotifySettings
     frigate: FrigateSettings
+    backfill: BackfillSettings
     companion: CompanionSettings
     mqtt: MqttSettings
     state: StateSettings

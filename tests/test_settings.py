@@ -197,6 +197,7 @@ def test_all_faults_are_reported_at_once_each_with_the_name_of_its_variable() ->
         "FRIGATE_DB_PATH": "frigate.db",
         "FRIGATE_URL": "frigate:5000",
         "MQTT_PORT": "0",
+        "RECORDINGS_BACKFILL_API": "maybe",
         "MIRROR_STATE_DIR": "relative",
         "NOTIFY_AFTER": "15",
         "MIRROR_SWEEP_DAYS": "0",

@@ -115,7 +115,9 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "frigate": {
         "db_path": Path("/config/frigate.db"),
         "clips_dir": Path("/media/frigate/clips"),
+        "recordings_dir": Path("/media/frigate/recordings"),
     },
+    "backfill": {"api": False},
     "companion": {
         "url": "",
         "user": "",

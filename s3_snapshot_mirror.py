@@ -11,6 +11,7 @@ is printed, 78 wrong settings. Some commands have more:
   notify               1 if a way does not work, 78 if none is set
   retry, acknowledge   1 if the named event or camera has no failed or lost file
   backfill             1 if something is not uploaded
+  recordings           1 if some files had errors, 2 if it refuses to begin
   retention            1 if it refuses to delete so much, or if something is left
 """
 
@@ -48,6 +49,7 @@ COMMANDS = {
     "acknowledge": "confirm that you know of failed and lost files, so that health can be OK",
     "backfill": "upload the files of a span of time that the ledger does not know",
     "rebuild": "fill the ledger from a listing of the bucket",
+    "recordings": "give recordings on the disk their rows in Frigate's database again",
     "retention": "delete at the destination what you do not want to keep any longer",
     "settings": "list every setting",
     "setup": "set the mirror up; setup_s3_mirror.sh runs this",

@@ -39,6 +39,10 @@ class Mp4Error(Exception):
     """The file is no mp4, or not a whole one. The text says what is wrong, and where."""
 
 
+class TooLargeError(Mp4Error):
+    """The file may be a whole one, but has more of something than this reader takes in."""
+
+
 @dataclass(frozen=True, slots=True)
 class Codec:
     """What a decoder must know of a track. Two files can be joined if theirs are equal.
@@ -168,7 +172,7 @@ class _Reader:
         """Counts the bytes of `moov` or of a `moof`."""
         self._index_left -= box.end - box.at
         if self._index_left < 0:
-            raise Mp4Error(f"{box} brings the index to more than {MOST_INDEX} bytes")
+            raise TooLargeError(f"{box} brings the index to more than {MOST_INDEX} bytes")
 
     # -- boxes and numbers
 
@@ -177,7 +181,7 @@ class _Reader:
         while end - start >= 8:
             self._boxes_left -= 1
             if self._boxes_left < 0:
-                raise Mp4Error(f"the file has more than {MOST_BOXES} boxes")
+                raise TooLargeError(f"the file has more than {MOST_BOXES} boxes")
             size, kind = struct.unpack(">I4s", self._read(start, 8))
             content = start + 8
             if size == 1:  # the size follows in 64 bits
@@ -243,7 +247,7 @@ class _Reader:
                 number, track = self._read_trak(box)
                 self._tracks.setdefault(number, track)
                 if len(self._tracks) > MOST_TRACKS:
-                    raise Mp4Error(f"the file has more than {MOST_TRACKS} tracks")
+                    raise TooLargeError(f"the file has more than {MOST_TRACKS} tracks")
         mvex = self._find(moov, b"mvex")
         for box in self._boxes(mvex.start, mvex.end) if mvex else ():
             if box.kind == b"trex":
@@ -289,7 +293,7 @@ class _Reader:
         if entry is None or kind not in _ENTRY_HEAD:
             return None
         if entry.end - entry.start > MOST_ENTRY:
-            raise Mp4Error(f"{entry} describes a codec in more than {MOST_ENTRY} bytes")
+            raise TooLargeError(f"{entry} describes a codec in more than {MOST_ENTRY} bytes")
         at, layout = (24, "2H") if kind == VIDEO else (16, "H6xH2x")
         [shape] = self._rows(entry, entry.start + at, 1, layout)
         setup = b""

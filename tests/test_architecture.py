@@ -15,7 +15,7 @@ LEVELS = (
     {"commands"},
     {"process", "setup", "checks", "demo"},
     {"mirror"},
-    {"intake", "upload", "report", "retention", "notify"},
+    {"intake", "upload", "report", "retention", "notify", "restore"},
     {"ledger"},
     {"sinks", "frigate", "sources"},
     {"settings", "spool", "part", "catalog", "broker"},
@@ -25,6 +25,7 @@ LEVELS = (
 import from its own level and from those below it."""
 BOTO = "frigate_mirror/sinks/s3/boto.py"  # imported when it is first needed
 FRIGATE_DATABASE = "frigate_mirror/frigate/database.py"
+RECORDINGS_TABLE = "frigate_mirror/restore/recordings_table.py"
 FRIGATE_TABLES = {"event", "recordings", "reviewsegment", "timeline", "userreviewstatus"}
 TEMPORARY = {
     "frigate_mirror/retention/inventory.py",
@@ -49,6 +50,7 @@ CATCH_ALL = {
 SQL = re.compile(
     r"\b(SELECT .* FROM|INSERT (OR \w+ )?INTO|UPDATE \w+ SET|DELETE FROM|CREATE \w+)\b", re.DOTALL
 )
+WRITING = re.compile(r"\b(INSERT|UPDATE|DELETE|CREATE)\b")
 TABLE = re.compile(r"\b(?:FROM|INTO|JOIN|UPDATE|TABLE)\s+(\w+)")
 
 
@@ -211,19 +213,25 @@ def test_the_hook_and_the_boot_file_need_nothing_but_python() -> None:
 # -- which part reads which database
 
 
-def test_only_the_frigate_folder_reads_frigates_database() -> None:
+def test_one_module_reads_frigates_database_and_one_writes_to_it() -> None:
     assert importers("peewee") == {FRIGATE_DATABASE}
     readers = {
         name for name in NAMES for text in sql_of(name) if FRIGATE_TABLES & set(TABLE.findall(text))
     }
-    assert readers == {FRIGATE_DATABASE}
-    for text in sql_of(FRIGATE_DATABASE):
-        assert set(TABLE.findall(text)) <= FRIGATE_TABLES | {"json_each"}, "another table"
+    assert readers == {FRIGATE_DATABASE, RECORDINGS_TABLE}
+    for name in readers:
+        for text in sql_of(name):
+            assert set(TABLE.findall(text)) <= FRIGATE_TABLES | {"json_each"}, "another table"
+    assert not any(WRITING.search(text) for text in sql_of(FRIGATE_DATABASE))
+    written = [text for text in sql_of(RECORDINGS_TABLE) if WRITING.search(text)]
+    assert {table for text in written for table in TABLE.findall(text)} == {"recordings"}
 
 
 def test_only_the_ledger_folder_contains_sql_about_our_state() -> None:
     speakers = {name for name in NAMES if sql_of(name)} | importers("sqlite3")
-    assert {folder_of(name) for name in speakers - {FRIGATE_DATABASE} - TEMPORARY} == {"ledger"}
+    assert {
+        folder_of(name) for name in speakers - {FRIGATE_DATABASE, RECORDINGS_TABLE} - TEMPORARY
+    } == {"ledger"}
 
 
 # -- what works for every kind of file

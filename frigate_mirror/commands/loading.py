@@ -18,7 +18,12 @@ EX_OK, EX_LEFT, EX_USAGE, EX_SOFTWARE, EX_CONFIG = 0, 1, 64, 70, 78
 
 
 def load() -> Settings:
-    """Returns the settings for a command beside a running mirror. Raises SettingsError.
+    """Returns the settings for a command beside a running mirror. Raises SettingsError."""
+    return with_destination(load_any())
+
+
+def load_any() -> Settings:
+    """Returns the settings for a command that needs no destination. Raises SettingsError.
 
     Frigate tells the mirror where its database lies, and the mirror writes that into its status.
     The command takes the paths from there unless the environment names them.
@@ -29,7 +34,7 @@ def load() -> Settings:
     for name, path in (("FRIGATE_DB_PATH", "database"), ("MIRROR_STATE_DIR", "state")):
         if paths.get(path) and not settings.VARIABLES[name].is_set(environ):
             environ[name] = paths[path]
-    return with_destination(settings.load(environ))
+    return settings.load(environ)
 
 
 def with_bucket(loaded: Settings) -> Settings:

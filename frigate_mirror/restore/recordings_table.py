@@ -187,8 +187,9 @@ class RecordingsTable:
         """Yields the rows in pieces of the size that a transaction may have now."""
         at = 0
         while at < len(rows):
-            yield rows[at : at + self._batch]
-            at += self._batch
+            size = self._batch  # the transaction changes it
+            yield rows[at : at + size]
+            at += size
 
     def add(self, camera: str, rows: Sequence[Row], measured: Mapping[str, object]) -> int:
         """Adds the rows in one transaction and returns how many were added. A row whose path is

@@ -38,7 +38,7 @@ class UndoFile:
         """Writes down the rows, and waits until they are on the disk. Raises OSError."""
         if self._file is None:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            name = f"undo-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}.jsonl"
+            name = f"undo-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{os.getpid()}.jsonl"
             self.path = self._folder / name
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
             self._file = os.fdopen(os.open(self.path, flags, 0o600), "wb")

@@ -20,14 +20,12 @@ from frigate_mirror.frigate.config import ConfigError
 from frigate_mirror.untrusted import plain, shaped
 
 DEFAULTS = {
-    "retain": {"days": 0},
-    "continuous": {"days": 0},
-    "motion": {"days": 0},
     "alerts": {"pre_capture": 5, "post_capture": 5, "retain": {"days": 10}},
     "detections": {"pre_capture": 5, "post_capture": 5, "retain": {"days": 10}},
     "expire_interval": 60,
     "sync_recordings": False,
 }
+"""Frigate's defaults. Its default for each time of recordings is 0 days."""
 PARSERS = ("ruamel.yaml", "yaml")
 """Libraries that read YAML. Frigate's own image has the first one."""
 
@@ -144,8 +142,8 @@ def _retention(record: Mapping[str, Any]) -> Retention:
     days = [one["days"] for name in ("retain", "continuous", "motion") if (one := record[name])]
     continuous = record["continuous"] or record["retain"]
     return Retention(
-        max(days),
-        continuous["days"],
+        max(days, default=0),
+        continuous["days"] if continuous else 0,
         *(
             OfReviews(one["retain"]["days"], one["pre_capture"], one["post_capture"])
             for one in (record["alerts"], record["detections"])

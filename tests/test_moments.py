@@ -23,6 +23,11 @@ def test_a_date_or_time_is_local_unless_it_names_a_zone() -> None:
     assert moment("1970-01-01T01:00+01:00") == 0.0
 
 
+def test_a_long_number_is_unix_seconds() -> None:
+    assert moment("1640995200") == 1_640_995_200.0
+    assert moment("1640995200.5") == 1_640_995_200.5
+
+
 @pytest.mark.parametrize("text", ["", "3", "3w", "-3d", "1234567d", "tomorrow", "2026-02-30"])
 def test_any_other_text_is_refused_with_examples_of_what_is_accepted(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="a time ago such as 3d, 12h, 30m"):

@@ -186,7 +186,7 @@ def _run(
     )
     bar.begin(camera)
     summary = backfill.run(request)
-    while arguments.wait and summary.young_until and not (summary.failure or stop.wanted):
+    while arguments.wait and summary.young_until and not summary.failure:
         left = summary.young_until - time.time()
         print(
             f"backfill: {summary.count(TOO_YOUNG)} file(s) of {camera} are too young; goes on in "
@@ -195,6 +195,8 @@ def _run(
             flush=True,
         )
         stop.wait(left + 1)
+        if stop.wanted:
+            break
         again = backfill.run(request)
         again.counts["added"] = again.count("added") + summary.count("added")
         again.counts[KNOWN] = again.count(KNOWN) - summary.count("added")

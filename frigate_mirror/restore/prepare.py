@@ -46,11 +46,12 @@ def prepare(
     directory: str = "",
     shown: str = "",
     config_file: Path | None = None,
+    ask: config.Ask = config.read,
 ) -> Prepared:
     """Opens the recordings folder, which Frigate sees at `shown`, its table, and Frigate's
     settings, which lie in `config_file` or are asked for. `directory` is the only folder to look
     into. Raises RefusedError."""
-    settings = _settings(loaded, config_file)
+    settings = _settings(loaded, config_file, ask)
     if strangers := sorted(set(cameras) - settings.cameras.keys()):
         known = ", ".join(sorted(settings.cameras)) or "none"
         raise RefusedError(
@@ -76,7 +77,7 @@ def prepare(
     return Prepared(folder, table, settings)
 
 
-def _settings(loaded: Settings, config_file: Path | None) -> RecordSettings:
+def _settings(loaded: Settings, config_file: Path | None, ask: config.Ask) -> RecordSettings:
     """Returns Frigate's settings: from the file, from Frigate itself, or from the file beside the
     database of a Frigate that is stopped."""
     faults = []
@@ -84,7 +85,7 @@ def _settings(loaded: Settings, config_file: Path | None) -> RecordSettings:
         if config_file is not None:
             return record_settings.of_file(config_file)
         try:
-            return record_settings.of_api(config.read())
+            return record_settings.of_api(ask())
         except ConfigError as error:
             faults.append(str(error))
         named = os.environ.get("CONFIG_FILE", "").strip()

@@ -60,10 +60,12 @@ class Codec:
 @dataclass(frozen=True, slots=True)
 class Movie:
     """A whole mp4 file. `duration` is how many seconds of video a player shows, and `length` when
-    its last track ends. A track may begin after a pause, and the sound may end last."""
+    its last track ends. A track may begin after a pause, and the sound may end last.
+    `media_duration` is how many seconds all pictures last, also those that the file hides."""
 
     duration: float
     length: float
+    media_duration: float
     video: Codec
     audio: Codec | None
     fragmented: bool
@@ -147,7 +149,8 @@ class _Reader:
         sound = audio.codec if audio else None
         _, duration = self._times(video, scale)
         length = max(sum(self._times(track, scale)) for track in self._tracks.values())
-        return Movie(duration, length, video.codec, sound, fragmented)
+        pictures = video.ticks / video.scale
+        return Movie(duration, length, pictures, video.codec, sound, fragmented)
 
     def _first(self, kind: bytes) -> _Track | None:
         return next((one for one in self._tracks.values() if one.kind == kind), None)

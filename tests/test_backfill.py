@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from frigate_mirror import mp4
 from frigate_mirror.frigate import record_settings
 from frigate_mirror.restore import recordings_table
 from frigate_mirror.restore.backfill import MOST_RESULTS, SAFE_AGE, Backfill, Request, Summary
@@ -240,6 +241,16 @@ def test_a_sub_stream_has_rows_of_its_own_where_frigate_has_streams(recorder: Re
     ]
 
 
+def test_a_row_counts_the_pictures_that_the_file_hides_as_frigate_does(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    movie = replace(mp4.read(SEGMENT), duration=3.9, media_duration=4.05)
+    monkeypatch.setattr("frigate_mirror.mp4.read", lambda file: movie)
+    recorder.file(START)
+    backfill(recorder)
+    assert recorder.rows("duration") == [(4.05,)]
+
+
 # -- files that are no segments
 
 
@@ -292,15 +303,9 @@ def test_a_length_that_frigate_cannot_play_is_an_error(
     recorder: Recorder, seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorder.file(START)
-    movie = replace(recordings_movie(), duration=seconds)
+    movie = replace(mp4.read(SEGMENT), media_duration=seconds)
     monkeypatch.setattr("frigate_mirror.mp4.read", lambda file: movie)
     assert "Frigate plays up to 600 s" in reasons(backfill(recorder))[0]
-
-
-def recordings_movie() -> Any:
-    from frigate_mirror import mp4
-
-    return mp4.read(SEGMENT)
 
 
 def test_only_what_our_reader_cannot_judge_is_given_to_ffprobe(tmp_path: Path) -> None:

@@ -48,7 +48,8 @@ def measure(path: str, ffprobe: str = "") -> Measured:
             raise BadSegmentError("is empty")
         try:
             movie = mp4.read(file)
-            duration, codec = movie.duration, movie.video.name
+            # Frigate divides the number of all pictures by their rate, also of hidden ones.
+            duration, codec = movie.media_duration, movie.video.name
         except mp4.TooLargeError as error:
             if not ffprobe:
                 raise BadSegmentError(f"cannot be judged without ffprobe: {error}") from error

@@ -17,7 +17,7 @@ import pytest
 
 from frigate_mirror.checks import bucket as checks_bucket
 from frigate_mirror.checks import frigate as checks_frigate
-from frigate_mirror.checks import places, variables
+from frigate_mirror.checks import notices, places, variables
 from frigate_mirror.checks.finding import EX_FAULT, FAULT, NOTE, OK, Finding, tell
 from frigate_mirror.checks.frigate import seam_fault
 from frigate_mirror.frigate import config
@@ -107,6 +107,17 @@ def test_check_says_where_the_key_comes_from_and_never_shows_it(folder: Path) ->
     assert "credentials: key from" in texts[1]
     assert "credentials: temporary key from" in texts[2]
     assert "hidden" not in "".join(texts)
+
+
+def test_check_says_who_is_told_when_something_is_wrong(folder: Path) -> None:
+    [nobody] = notices.notices(loaded(folder))
+    assert nobody.grade == NOTE
+    assert "nobody is told when uploads fail" in nobody.what
+    ways = {"NOTIFY_WEBHOOK_URL": "https://a.test/hidden", "NOTIFY_NTFY_URL": "https://b.test/t"}
+    [told] = notices.notices(loaded(folder, **ways, MIRROR_REPORT_MQTT="true", MQTT_HOST="broker"))
+    assert told.grade == OK
+    assert "a webhook, ntfy, MQTT" in told.what
+    assert "hidden" not in str(told)
 
 
 # -- files and folders

@@ -21,6 +21,7 @@ from frigate_mirror.checks import (
     clips,
     cost,
     frigate,
+    notices,
     places,
     remote,
     retention,
@@ -89,6 +90,7 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
         yield Finding(NOTE, "MIRROR_ENABLED is false", f"the {what} stays off")
     if not only_destination:
         yield from (_beside if beside else _inside)(loaded, time.time())
+        yield from notices.notices(loaded)
         yield from retention.retention(loaded, os.environ)
     if loaded.rclone.remote:
         put, prove = not arguments.no_put, arguments.prove_no_delete

@@ -1,32 +1,19 @@
 """The hook in Frigate's own code: its event thread, models, migrations and messages.
 
-FRIGATE_SRC names a source tree of Frigate 0.16, 0.17 or 0.18. It contains `frigate/`,
-`migrations/`, `labelmap.txt` and a `frigate/version.py` (VERSION = "0.17.2") as Frigate's build
-writes it.
-FRIGATE_PYTHON names a Python 3.11 that has Frigate's wheels. Without it, the Python that runs the
-tests is used. Nothing of Frigate is part of this project.
+tests/rig/real_frigate.py says what these tests need.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
 from frigate_mirror.sources.pipe import END
-from tests.rig import ROOT
+from tests.rig import ROOT, real_frigate
 
-SOURCE = os.environ.get("FRIGATE_SRC", "")
-PYTHON = os.environ.get("FRIGATE_PYTHON", sys.executable)
-# Frigate imports these large packages, and this test never calls them.
-EMPTY = ("transformers", "sherpa_onnx", "librosa", "soundfile", "faster_whisper", "tflite_runtime")
-LACKING = 77  # PLAY exits with this code when an import is missing
-
-pytestmark = pytest.mark.skipif(not SOURCE, reason="FRIGATE_SRC names no source tree of Frigate")
+pytestmark = real_frigate.needs_frigate
 
 CHILD = """
 import sys
@@ -145,31 +132,8 @@ database.stop()
 def played(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The result of PLAY, with the ids that reached the child and the text on stderr."""
     folder = tmp_path_factory.mktemp("frigate")
-    for name in EMPTY:
-        (folder / "empty" / name).mkdir(parents=True)
-        (folder / "empty" / name / "__init__.py").touch()
     (folder / "s3_snapshot_mirror.py").write_text(CHILD)
-    (folder / "play.py").write_text(PLAY)
-    path = [ROOT / "boot", SOURCE, folder / "empty"]
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(folder),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONPATH": os.pathsep.join(map(str, path)),
-        "CONFIG_FILE": str(folder / "config.yml"),
-        "S3_BUCKET": "pictures",
-    }
-    done = subprocess.run(
-        [PYTHON, str(folder / "play.py"), str(folder)],
-        env=environment,
-        cwd=SOURCE,
-        capture_output=True,
-        text=True,
-        timeout=90,
-    )
-    if done.returncode == LACKING:
-        pytest.skip(f"{PYTHON} cannot import Frigate: {done.stdout.strip()}")
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = real_frigate.run(PLAY, folder, first=ROOT / "boot", S3_BUCKET="pictures")
     result = json.loads((folder / "result").read_text())
     return result | {"ids": (folder / "ids").read_text().split(), "stderr": done.stderr}
 

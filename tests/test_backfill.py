@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -19,8 +20,8 @@ from frigate_mirror.restore import recordings_table
 from frigate_mirror.restore.backfill import MOST_RESULTS, SAFE_AGE, Backfill, Request, Summary
 from frigate_mirror.restore.measure import BadSegmentError, Measured, measure
 from frigate_mirror.restore.recordings_folder import RecordingsFolder
-from frigate_mirror.restore.recordings_table import RecordingsTable
-from frigate_mirror.restore.undo import UndoFile, undo
+from frigate_mirror.restore.recordings_table import RecordingsTable, Row
+from frigate_mirror.restore.undo import UndoFile, rows_of, undo
 from tests.rig.recorder import IN_FRIGATE, SECONDS, SEGMENT, Recorder
 
 NOW = 1_800_000_000.0
@@ -229,7 +230,7 @@ def test_a_sub_stream_has_rows_of_its_own_where_frigate_has_streams(recorder: Re
     recorder.file(START, "front_door@sub")
     summary = backfill(recorder)
     assert counts(summary) == {"added": 1, "error": 1}
-    assert "sub stream" in reasons(summary)[1]
+    assert "sub stream" in reasons(summary)[0]
     recorder.database.execute(
         "ALTER TABLE recordings ADD COLUMN stream_type VARCHAR(8) NOT NULL DEFAULT 'main'"
     )
@@ -422,6 +423,25 @@ def test_a_disk_that_is_full_adds_nothing_that_cannot_be_undone(
     assert recorder.rows() == []
 
 
+def test_a_line_that_a_full_disk_has_cut_does_not_spoil_later_ones(tmp_path: Path) -> None:
+    first, second, third = (
+        Row(f"/rec/{name}.mp4", "main", 0, 1, 1, 1, f"id-{name}") for name in "abc"
+    )
+    undo_file = UndoFile(tmp_path)
+    undo_file.note([first])
+    assert undo_file.path is not None
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (undo_file.path.stat().st_size + 20, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            undo_file.note([second])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    undo_file.note([third])
+    undo_file.close()
+    assert [id for id, _ in rows_of(undo_file.path)] == ["id-a", "id-c"]
+
+
 def fails_with(error: Exception) -> Callable[..., None]:
     def fail(*arguments: Any) -> None:
         raise error
@@ -436,12 +456,43 @@ def test_a_row_that_frigate_stores_meanwhile_stays_as_it_is(recorder: Recorder) 
     recorder.file(START)
 
     def measured(path: str) -> Measured:
-        recorder.row(START, motion=99, id="frigate")
+        if path == str(recorder.place(START)):
+            recorder.row(START, motion=99, id="frigate")
+        return measure(path)
+
+    recorder.file(START + 10)
+    summary = backfill(recorder, measure_file=measured)
+    assert recorder.rows("id, motion")[0] == ("frigate", 99)
+    assert counts(summary) == {"known": 1, "added": 1}
+    assert [one.file_path for one in summary.results] == [recorder.shown(START + 10)]
+
+
+def test_a_row_that_frigate_deletes_meanwhile_is_not_counted_as_corrected(
+    recorder: Recorder,
+) -> None:
+    recorder.file(START)
+    recorder.row(START, 60)
+
+    def measured(path: str) -> Measured:
+        recorder.database.execute("DELETE FROM recordings")
+        return measure(path)
+
+    summary = backfill(recorder, replace(ALL, force=True), measure_file=measured)
+    assert counts(summary) == {}
+    assert recorder.rows() == []
+
+
+def test_what_was_decided_but_not_written_is_not_counted_as_added(recorder: Recorder) -> None:
+    recorder.file(START)
+    recorder.file(START + 3600)
+
+    def measured(path: str) -> Measured:
+        recorder.database.execute("ALTER TABLE recordings RENAME TO other")
         return measure(path)
 
     summary = backfill(recorder, measure_file=measured)
-    assert recorder.rows("id, motion") == [("frigate", 99)]
-    assert counts(summary) == {"known": 1}
+    assert "no such table" in summary.failure
+    assert (counts(summary), summary.results) == ({}, [])
 
 
 def test_a_transaction_has_at_most_a_hundred_rows_and_a_pause_follows(recorder: Recorder) -> None:
@@ -504,6 +555,34 @@ def test_a_database_that_is_replaced_ends_the_run(recorder: Recorder) -> None:
     summary = backfill(recorder, measure_file=replaced)
     assert "was replaced by another file" in summary.failure
     assert "added 100" in summary.message
+
+
+def test_a_recordings_folder_that_is_unmounted_meanwhile_is_told(recorder: Recorder) -> None:
+    recorder.file(START)
+    recorder.file(START + 3600)
+
+    def measured(path: str) -> Measured:
+        recorder.root.rename(recorder.root.with_name("disk"))
+        recorder.root.mkdir()
+        return measure(path.replace("/recordings/", "/disk/"))
+
+    summary = backfill(recorder, measure_file=measured)
+    assert "another folder has taken its place" in summary.failure
+    assert counts(summary) == {"added": 1}
+
+
+def test_a_folder_whose_name_is_no_text_ends_the_run(recorder: Recorder) -> None:
+    recorder.file(START)
+    table = RecordingsTable(recorder.database_path, sleep=lambda seconds: None)
+    summary = Backfill(
+        RecordingsFolder(recorder.root, os.fsdecode(b"/media/\xff")),
+        table,
+        record_settings.of_file(recorder.settings),
+        UndoFile(recorder.state),
+        now=lambda: NOW,
+    ).run(ALL)
+    table.close()
+    assert "is no text" in summary.failure
 
 
 def test_a_run_that_is_interrupted_writes_what_it_has_and_says_so(recorder: Recorder) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,7 @@ def test_segments_come_in_the_order_of_their_starts(tmp_path: Path) -> None:
         "2022-01-01/12/door/30.05.mp4.part",
         "2022-01-01/12/door/30.05.MP4",
         "2022-01-01/12/door/\u0663\u0660.05.mp4",
+        "2022-01-01/12/door/3\u0660.05.mp4",
         "2022-01-01/12/door/..mp4",
         "2022-01-01/12/door/\x1b[2J.mp4",
         "2022-01-01/12/door/" + "x" * 250,
@@ -92,6 +95,7 @@ def test_anything_else_in_the_folder_of_a_camera_is_strange(tmp_path: Path, name
         "2022-01-01/1/door/00.00.mp4",
         "2022-02-30/12/door/00.00.mp4",
         "2022-1-1/12/door/00.00.mp4",
+        "2022-01-01/1\u0660/door/00.00.mp4",
         "clips/12/door/00.00.mp4",
         "2022-01-01/door/00.00.mp4",
         "2022-01-01/12/door2/00.00.mp4",
@@ -181,7 +185,37 @@ def test_a_folder_that_vanishes_meanwhile_is_no_fault(tmp_path: Path) -> None:
 def test_a_name_that_is_no_text_does_no_harm(tmp_path: Path) -> None:
     folder = put(tmp_path, "2022-01-01/12/door/00.00.mp4").parent
     (Path(os.fsdecode(os.fsencode(folder) + b"/\xff\xfe.mp4"))).touch()
-    assert [type(one).__name__ for one in look(tmp_path)] == ["Found", "Strange"]
+    assert sorted(type(one).__name__ for one in look(tmp_path)) == ["Found", "Strange"]
+
+
+def test_a_link_to_nothing_and_files_in_the_place_of_folders_are_named(tmp_path: Path) -> None:
+    put(tmp_path, "2022-01-01/12/door/00.00.mp4").with_name("00.10.mp4").symlink_to("00.20.mp4")
+    put(tmp_path, "2022-01-01/13/door")
+    put(tmp_path, "2022-01-02")
+    assert [(Path(one.path).name, getattr(one, "why", "")) for one in look(tmp_path)] == [
+        ("00.00.mp4", ""),
+        ("00.10.mp4", "is a link to nothing"),
+        ("door", "cannot be read: Not a directory"),
+        ("2022-01-02", "cannot be read: Not a directory"),
+    ]
+
+
+def test_a_file_that_is_told_twice_while_its_folder_changes_is_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "2022-01-01/12/door/00.00.mp4")
+    real = os.scandir
+
+    @contextmanager
+    def scandir(path: str) -> Iterator[list[os.DirEntry[str]]]:
+        with real(path) as entries:
+            yield list(entries) * 2
+
+    folder = RecordingsFolder(tmp_path, SHOWN)
+    [hour] = folder.hours()
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert isinstance(hour, Hour)
+    assert len(list(folder.segments(hour, "door"))) == 1
 
 
 # -- one folder only

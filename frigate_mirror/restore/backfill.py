@@ -154,6 +154,10 @@ class Summary:
         }
 
 
+Decided = tuple[Row, Outcome]
+"""A row that is to be written, and the outcome that is noted once it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far a run is: so many of the folders of hours, and what was found in them."""
@@ -207,6 +211,7 @@ class Backfill:
                     self._fill(run, hour)
                 self._on_progress(Progress(done, len(hours), summary))
             run.write()
+            self._folder.check()
         except (TableError, OSError) as error:
             summary.failure = f"{error}; what was added so far stays, run it again for the rest"
         summary.undo_file = str(self._undo.path or "")
@@ -235,7 +240,7 @@ class Backfill:
     def _fill(self, run: _Run, hour: Hour) -> None:
         request = run.request
         since, until = hour.start - LONGEST_ROW, hour.start + HOUR + TOLERANCE
-        run.enter(self._table.known(request.camera, since, until))
+        run.enter(_patiently(lambda: self._table.known(request.camera, since, until)))
         for found in self._folder.segments(hour, request.camera):
             if isinstance(found, Strange):
                 run.note_strange(found)
@@ -261,14 +266,14 @@ class _Run:
         self._undo = undo
         self._by_path: dict[str, Row] = {}
         self._spans: dict[str, list[tuple[float, float]]] = {}
-        self._new: list[Row] = []
-        self._corrected: list[Row] = []
+        self._new: dict[str, Decided] = {}
+        self._corrected: dict[str, Decided] = {}
 
     def enter(self, known: Sequence[Row]) -> None:
         """Begins an hour, of which and around which these rows are known."""
         self._by_path = {row.path: row for row in known}
         taken: dict[str, list[tuple[float, float]]] = {stream: [] for stream in STREAMS}
-        for row in [*known, *self._new]:
+        for row in [*known, *(row for row, _ in self._new.values())]:
             taken.setdefault(row.stream, []).append((row.start, row.end))
         # In a dry run nothing is written, so what the hour before would have added is kept.
         for stream, spans in self._spans.items():
@@ -328,8 +333,7 @@ class _Run:
         if _is_same(row, old) and not self.request.forget_measured:
             self._note(outcome)
             return
-        self._end(outcome, UPDATED)
-        self._corrected.append(row)
+        self._corrected[row.path] = row, outcome
         if len(self._corrected) >= BATCH:
             self.write()
 
@@ -345,35 +349,32 @@ class _Run:
         if fate:
             self._end(outcome, REFUSED, fate)
             return
-        self._end(outcome, ADDED)
         insort(spans, (row.start, row.end))
-        self._new.append(row)
+        self._new[row.path] = row, outcome
         if len(self._new) >= BATCH:
             self.write()
 
     def write(self) -> None:
-        """Writes the rows that are decided."""
+        """Writes the rows that are decided, and notes what became of each."""
         new, corrected = self._new, self._corrected
-        self._new, self._corrected = [], []
-        if self.request.dry_run:
-            return
-        measured = LIKE_THE_SEED if self.request.like_seed else {}
-        done = 0
-        try:
-            for rows in self._table.batches(new):
-                self._undo.note(rows)  # before they are there, so that a kill loses none of them
-                added = _patiently(self._table.add, self.request.camera, rows, measured)
-                # Another program may have added some of them since the hour was read.
-                self._count(ADDED, added - len(rows))
-                self._count(KNOWN, len(rows) - added)
-                done += len(rows)
-        finally:
-            self._count(ADDED, done - len(new))
-        for rows in self._table.batches(corrected):
-            _patiently(self._table.update, rows, self.request.forget_measured)
+        self._new, self._corrected = {}, {}
+        for rows in self._table.batches([row for row, _ in new.values()]):
+            added = {row.path for row in rows} if self.request.dry_run else self._added(rows)
+            for row in rows:
+                # Another program may have added it since the hour was read.
+                self._end(new[row.path][1], ADDED if row.path in added else KNOWN)
+        for rows in self._table.batches([row for row, _ in corrected.values()]):
+            changed = {row.path for row in rows} if self.request.dry_run else self._changed(rows)
+            for path in changed:  # Frigate may have deleted others since the hour was read
+                self._end(corrected[path][1], UPDATED)
 
-    def _count(self, status: str, more: int) -> None:
-        self._summary.counts[status] = self._summary.count(status) + more
+    def _added(self, rows: Sequence[Row]) -> set[str]:
+        self._undo.note(rows)  # before they are there, so that a kill loses none of them
+        measured = LIKE_THE_SEED if self.request.like_seed else {}
+        return _patiently(lambda: self._table.add(self.request.camera, rows, measured))
+
+    def _changed(self, rows: Sequence[Row]) -> set[str]:
+        return _patiently(lambda: self._table.update(rows, self.request.forget_measured))
 
     def _leave_alone(self, outcome: Outcome, changed: float) -> None:
         until = changed + self.request.safe_age
@@ -418,13 +419,13 @@ def _is_same(row: Row, other: Row) -> bool:
     )
 
 
-def _patiently(write: Callable[..., T], *arguments: Any) -> T:
-    """Calls `write`, again and again while another program has the database locked. Raises
+def _patiently(ask: Callable[[], T]) -> T:
+    """Calls `ask`, again and again while another program has the database locked. Raises
     TableError."""
     until, told = time.monotonic() + LOCKED_FOR, False
     while True:
         try:
-            return write(*arguments)
+            return ask()
         except TableLockedError as error:
             if time.monotonic() > until:
                 raise

@@ -7,6 +7,7 @@ a link may only point to something inside it.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import re
@@ -16,9 +17,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-DAY = re.compile(r"\d{4}-\d\d-\d\d")
-HOUR = re.compile(r"[01]\d|2[0-3]")
-FILE = re.compile(r"([0-5]\d)\.([0-5]\d)\.mp4")
+DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+HOUR = re.compile(r"[01]\d|2[0-3]", re.ASCII)
+FILE = re.compile(r"([0-5]\d)\.([0-5]\d)\.mp4", re.ASCII)
 MAIN, SUB = "main", "sub"
 STREAMS = {MAIN: "", SUB: "@sub"}
 """What follows the name of the camera in the name of the folder of each stream."""
@@ -65,6 +66,7 @@ class RecordingsFolder:
         self._root = os.path.realpath(root)
         if not os.path.isdir(self._root):
             raise OutsideError(f"there is no folder {root}")
+        self._identity = self._identified()
         self._only: tuple[str, ...] = ()
 
     def narrow(self, directory: str) -> None:
@@ -84,6 +86,12 @@ class RecordingsFolder:
     def free_mib(self) -> float:
         """Returns how many MiB the disk of this folder has left. Raises OSError."""
         return shutil.disk_usage(self._root).free / (1 << 20)
+
+    def check(self) -> None:
+        """Raises OSError if another folder has taken the place of this one since it was opened. A
+        folder whose disk is unmounted looks as if it just had no recordings."""
+        if self._identified() != self._identity:
+            raise OSError(errno.ESTALE, "another folder has taken its place", self._root)
 
     def hours(self, since: float = -math.inf, until: float = math.inf) -> list[Hour | Strange]:
         """Returns the folders of the hours that may have segments from `since` to before `until`,
@@ -114,8 +122,8 @@ class RecordingsFolder:
         return found
 
     def segments(self, hour: Hour, camera: str) -> Iterator[Found | Strange]:
-        """Yields the segments of the camera in this hour, in order for each stream, and what is
-        strange there."""
+        """Yields the segments of the camera in this hour, in order for each stream, and before them
+        what is strange there."""
         above = os.path.join(self._root, hour.day, hour.hour)
         if why := self._leads_out(above):
             yield Strange(above, why)
@@ -128,35 +136,47 @@ class RecordingsFolder:
             if why := self._leads_out(place):
                 yield Strange(place, why)
                 continue
+            files = set()  # a file system may tell a file twice while the folder changes
             try:
                 with os.scandir(place) as entries:
-                    files = sorted((entry.name, entry.is_symlink()) for entry in entries)
-            except (FileNotFoundError, NotADirectoryError):
+                    for entry in entries:
+                        if FILE.fullmatch(entry.name):
+                            files.add((entry.name, entry.is_symlink()))
+                        else:
+                            yield Strange(entry.path, "is not named MM.SS.mp4")
+            except FileNotFoundError:
                 continue
             except OSError as error:
                 yield Strange(place, f"cannot be read: {error.strerror}")
                 continue
             shown = f"{self.shown}/{hour.day}/{hour.hour}/{name}"
-            for file, is_link in files:
+            for file, is_link in sorted(files):
                 yield self._judge(hour, stream, f"{place}/{file}", f"{shown}/{file}", is_link)
 
     def _judge(
         self, hour: Hour, stream: str, path: str, shown: str, is_link: bool
     ) -> Found | Strange:
-        match = FILE.fullmatch(os.path.basename(path))
-        if match is None:
-            return Strange(path, "is not named MM.SS.mp4")
+        real = path
         if is_link:
             if why := self._leads_out(path):
                 return Strange(path, why)
-            path = os.path.realpath(path)
-        return Found(path, shown, stream, hour.start + int(match[1]) * 60 + int(match[2]))
+            real = os.path.realpath(path)
+            if not os.path.lexists(real):
+                return Strange(path, "is a link to nothing")
+        minute, second, _ = os.path.basename(path).split(".")
+        return Found(real, shown, stream, hour.start + int(minute) * 60 + int(second))
 
     def _names(self, place: str, pattern: re.Pattern[str], depth: int) -> list[str]:
         """Returns the names in this folder that fit, in order. Raises OSError."""
         only = self._only[depth] if len(self._only) > depth else None
-        names = [only] if only else os.listdir(place)
-        return sorted(name for name in names if pattern.fullmatch(name))
+        if only:
+            return [only]
+        with os.scandir(place) as entries:
+            return sorted(entry.name for entry in entries if pattern.fullmatch(entry.name))
+
+    def _identified(self) -> tuple[int, int]:
+        status = os.stat(self._root)
+        return status.st_dev, status.st_ino
 
     def _leads_out(self, place: str) -> str:
         """Returns why a link must not be followed, or an empty text."""

@@ -191,17 +191,17 @@ class RecordingsTable:
             yield rows[at : at + size]
             at += size
 
-    def add(self, camera: str, rows: Sequence[Row], measured: Mapping[str, object]) -> int:
-        """Adds the rows in one transaction and returns how many were added. A row whose path is
-        in the table is left as it is. `measured` are values for the columns of MEASURED; without
-        one a column is NULL, which means unknown."""
+    def add(self, camera: str, rows: Sequence[Row], measured: Mapping[str, object]) -> set[str]:
+        """Adds the rows in one transaction and returns the paths of those that were added. A row
+        whose path is in the table is left as it is. `measured` are values for the columns of
+        MEASURED; without one a column is NULL, which means unknown."""
         given = {name: value for name, value in measured.items() if name in self._columns}
         names = [*NEEDED, *given, *([STREAM] if self.has_streams else [])]
         marks = ", ".join("?" * len(names))
         statement = (
             f"INSERT INTO recordings ({', '.join(names)}) VALUES ({marks}) ON CONFLICT DO NOTHING"
         )
-        added = 0
+        added = set()
         with self._transaction():
             for row in rows:
                 values: list[object] = [
@@ -214,21 +214,24 @@ class RecordingsTable:
                     row.size,
                 ]
                 values += [*given.values(), *([row.stream] if self.has_streams else [])]
-                added += self._database.execute(statement, values).rowcount
+                if self._database.execute(statement, values).rowcount:
+                    added.add(row.path)
         return added
 
-    def update(self, rows: Sequence[Row], forget_measured: bool = False) -> int:
+    def update(self, rows: Sequence[Row], forget_measured: bool = False) -> set[str]:
         """Corrects the rows with these paths in one transaction. Their ids stay, and also what
-        Frigate has measured, unless that is to be forgotten. Returns how many there were."""
+        Frigate has measured, unless that is to be forgotten. Returns the paths of those that were
+        there."""
         forgotten = [name for name in MEASURED if forget_measured and name in self._columns]
         names = ["start_time", "end_time", "duration", "segment_size"]
         sets = ", ".join([f"{name} = ?" for name in names] + [f"{one} = NULL" for one in forgotten])
         statement = f"UPDATE recordings SET {sets} WHERE path = ?"
-        changed = 0
+        changed = set()
         with self._transaction():
             for row in rows:
                 values = (row.start, row.end, row.duration, row.size, row.path)
-                changed += self._database.execute(statement, values).rowcount
+                if self._database.execute(statement, values).rowcount:
+                    changed.add(row.path)
         return changed
 
     def remove(self, rows: Sequence[tuple[str, str]]) -> int:
@@ -280,6 +283,8 @@ class RecordingsTable:
             raise kind(f"{self._path}: {error}") from error
         except OSError as error:
             raise TableError(f"{self._path}: {error.strerror}") from error
+        except UnicodeError as error:
+            raise TableError(f"a name in the recordings folder is no text: {error}") from error
 
 
 def new_id(start: float) -> str:

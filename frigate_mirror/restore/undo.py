@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
 
 from frigate_mirror.files import open_regular
 from frigate_mirror.restore.recordings_table import BATCH, RecordingsTable, Row
@@ -32,24 +32,33 @@ class UndoFile:
     def __init__(self, folder: Path) -> None:
         self.path: Path | None = None
         self._folder = folder
-        self._file: BinaryIO | None = None
+        self._file = -1
+        self._size = 0
 
     def note(self, rows: Sequence[Row]) -> None:
-        """Writes down the rows, and waits until they are on the disk. Raises OSError."""
-        if self._file is None:
+        """Writes down the rows, and waits until they are on the disk. Raises OSError, and leaves no
+        part of a line that a later one would follow."""
+        if self._file < 0:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             name = f"undo-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{os.getpid()}.jsonl"
-            self.path = self._folder / name
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-            self._file = os.fdopen(os.open(self.path, flags, 0o600), "wb")
+            self._file = os.open(self._folder / name, flags, 0o600)
+            self.path = self._folder / name
         lines = (json.dumps({"id": row.id, "path": row.path}) + "\n" for row in rows)
-        self._file.write("".join(lines).encode("ascii"))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        left = data = "".join(lines).encode("ascii")
+        try:
+            while left:
+                left = left[os.write(self._file, left) :]
+            os.fsync(self._file)
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(self._file, self._size)
+            raise
+        self._size += len(data)
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
+        if self._file >= 0:
+            os.close(self._file)
 
 
 def rows_of(path: Path) -> Iterator[tuple[str, str]]:

@@ -394,6 +394,39 @@ def test_wait_goes_on_when_the_young_files_are_old_enough(recorder: Recorder) ->
     assert len(recorder.rows()) == 3
 
 
+def test_waiting_in_a_dry_run_counts_no_file_twice(recorder: Recorder) -> None:
+    recorder.row(START - 50)
+    recorder.file(START)
+    recorder.file(START + 10, changed=time.time())
+    done = run(recorder, "--camera", "front_door", "--wait", "--youngest", "1", "--dry-run")
+    assert "Scanned 2 files, would add 2, skipped 0, errors 0" in done.stdout
+
+
+def test_what_cannot_be_begun_is_told_for_each_camera(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, "front_door", "yard")
+    recorder.row(START - 50)
+    recorder.file(START)
+    recorder.database.execute("DROP TABLE reviewsegment")
+    done = run(recorder, "--all-cameras")
+    recorder.database.close()
+    assert done.returncode == 1
+    for camera in ("front_door", "yard"):
+        assert f"Backfill failed for camera '{camera}'" in done.stdout
+    assert "no such table" in done.stdout
+
+
+def test_files_that_would_be_deleted_are_told_behind_any_number_of_others(
+    recorder: Recorder,
+) -> None:
+    recorder.configure({"continuous": {"days": 0.001}})
+    recorder.row(START - 50)
+    folder = recorder.file(START).parent
+    for number in range(1_000):
+        (folder / f"{number}.txt").touch()
+    done = run(recorder, "--camera", "front_door")
+    assert "  1 would be deleted: raise the retention first" in done.stdout
+
+
 def test_a_signal_ends_the_waiting(recorder: Recorder) -> None:
     recorder.row(START - 50)
     recorder.file(START, changed=time.time())

@@ -18,7 +18,6 @@ from frigate_mirror.process import system
 from frigate_mirror.report.status import span
 from frigate_mirror.restore.backfill import (
     ERROR,
-    KNOWN,
     OVERLAPPING,
     REFUSED,
     SAFE_AGE,
@@ -153,13 +152,8 @@ def _backfill(loaded: Settings, arguments: argparse.Namespace) -> int:
         on_progress=bar.show,
         stopping=lambda: interrupted.wanted,
     )
-    try:
-        summaries = [_run(backfill, camera, arguments, bar, interrupted) for camera in cameras]
-    except (TableError, OSError) as error:
-        shown(cameras[0], RefusedError("state", f"cannot begin: {error}"))
-        return EX_REFUSED
-    finally:
-        undo_file.close()
+    summaries = [_run(backfill, camera, arguments, bar, interrupted) for camera in cameras]
+    undo_file.close()
     for summary in summaries:
         _print(summary, arguments)
     _print_end(prepared.table, undo_file, summaries, prepared.settings.syncs, arguments)
@@ -198,8 +192,8 @@ def _run(
         if stop.wanted:
             break
         again = backfill.run(request)
-        again.counts["added"] = again.count("added") + summary.count("added")
-        again.counts[KNOWN] = again.count(KNOWN) - summary.count("added")
+        if not arguments.dry_run:
+            again.take_over(summary)
         summary = again
     bar.end()
     return summary
@@ -265,8 +259,10 @@ def _why(summary: Summary, status: str) -> str:
         again = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(summary.young_until))
         return f"; run it again at {again}, or with --wait"
     if status == REFUSED:
-        # The oldest file needs the longest retention, and comes first.
-        reason = next(one.reason for one in summary.results if one.status == REFUSED)
+        # The oldest file needs the longest retention, and comes first, unless there are too many
+        # other results.
+        reasons = (one.reason for one in summary.results if one.status == REFUSED)
+        reason = next(reasons, "raise the retention first")
         return f": {reason}, or add them all the same by --even-if-deleted"
     return ""
 

@@ -53,6 +53,7 @@ LIKE_THE_SEED = dict.fromkeys(("motion", "objects", "dBFS", "regions"), -1)
 
 ADDED, UPDATED, KNOWN, OVERLAPPING = "added", "updated", "known", "overlapping"
 TOO_YOUNG, REFUSED, ERROR = "too_young", "refused_by_fate", "error"
+WRITTEN = (ADDED, UPDATED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,15 @@ class Summary:
         self.counts[outcome.status] = self.counts.get(outcome.status, 0) + 1
         if outcome.status != KNOWN and len(self.results) < MOST_RESULTS:
             self.results.append(outcome)
+
+    def take_over(self, earlier: Summary) -> None:
+        """Takes over what an earlier run of the same request has written, which seemed known to
+        this one."""
+        for status in WRITTEN:
+            self.counts[status] = self.count(status) + earlier.count(status)
+        self.counts[KNOWN] = max(0, self.count(KNOWN) - earlier.count(*WRITTEN))
+        written = [one for one in earlier.results if one.status in WRITTEN]
+        self.results = (written + self.results)[:MOST_RESULTS]
 
     def count(self, *statuses: str) -> int:
         return sum(self.counts.get(status, 0) for status in statuses)
@@ -195,28 +205,31 @@ class Backfill:
 
     def run(self, request: Request) -> Summary:
         """Does what is requested. What fails for one file is part of the summary, and so is what
-        ends the run early. Raises TableError and OSError if nothing could be begun."""
+        ends the run early."""
         began = time.monotonic()
         summary = Summary(request.camera, request.dry_run)
-        run = _Run(request, summary, self._table, self._fates(request), self._undo)
-        hours = self._folder.hours(request.since, request.until)
         try:
-            for done, hour in enumerate(hours, start=1):
-                if self._stopping():
-                    summary.failure = "interrupted; run it again for the rest"
-                    break
-                if isinstance(hour, Strange):
-                    run.note_strange(hour)
-                else:
-                    self._fill(run, hour)
-                self._on_progress(Progress(done, len(hours), summary))
-            run.write()
-            self._folder.check()
+            self._work(request, summary)
         except (TableError, OSError) as error:
             summary.failure = f"{error}; what was added so far stays, run it again for the rest"
         summary.undo_file = str(self._undo.path or "")
         summary.seconds = time.monotonic() - began
         return summary
+
+    def _work(self, request: Request, summary: Summary) -> None:
+        run = _Run(request, summary, self._table, self._fates(request), self._undo)
+        hours = self._folder.hours(request.since, request.until)
+        for done, hour in enumerate(hours, start=1):
+            if self._stopping():
+                summary.failure = "interrupted; run it again for the rest"
+                break
+            if isinstance(hour, Strange):
+                run.note_strange(hour)
+            else:
+                self._fill(run, hour)
+            self._on_progress(Progress(done, len(hours), summary))
+        run.write()
+        self._folder.check()
 
     def _fates(self, request: Request) -> dict[str, Fate]:
         """Returns what foretells the fate of the segments of each stream, or nothing in Frigate's
@@ -287,7 +300,7 @@ class _Run:
         """Decides about one file."""
         request = self.request
         # The row may say another time than the name of the file.
-        old = self._by_path.get(found.shown) or self._table.row_of(found.shown)
+        old = self._by_path.get(found.shown) or _patiently(lambda: self._table.row_of(found.shown))
         outcome = Outcome(found.shown, KNOWN, found.start)
         if old is not None and not request.force:
             self._note(outcome)

@@ -13,8 +13,10 @@ import os
 import subprocess
 import tempfile
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from lab.campaign.world import World
 
@@ -32,6 +34,12 @@ _CLONE_NEWNS = 0x00020000
 _own = threading.local()
 
 
+class Closing(Protocol):
+    """Whatever undoes at its end what was done for it, as a world does."""
+
+    def at_close(self, undo: Callable[[], object]) -> None: ...
+
+
 @functools.cache
 def lacking(need: str) -> str:
     """Why this machine cannot give a fault what it needs (see `NEEDS`). Empty if it can."""
@@ -43,7 +51,7 @@ def lacking(need: str) -> str:
     return ""
 
 
-def small(world: World, folder: Path, size: int) -> None:
+def small(world: Closing, folder: Path, size: int) -> None:
     """Mounts a file system of `size` bytes in memory over `folder`, until the world ends."""
     _unshare()
     folder.mkdir(parents=True, exist_ok=True)

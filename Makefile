@@ -34,6 +34,7 @@ bench: $(VENV)/ready $(RIVALS)/ready ## Measures against rivals; writes docs/per
 
 campaign: $(VENV)/ready ## Injects faults for 45 minutes; writes docs/reliability.md.
 	$(BIN)/python -m lab.campaign --seed $(SEED) --minutes $(MINUTES) --report docs/reliability.md
+	$(BIN)/python -m lab.campaign.backfill  # 20 minutes more, for the backfill of recordings
 	$(BIN)/python -m lab.movies  # the reader of mp4 files beside ffprobe
 
 demo: ## Shows the mirror at work, without Docker or a bucket.

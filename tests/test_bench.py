@@ -22,7 +22,7 @@ from lab.bench import report, rows
 from lab.bench.figures import Figure, at_least, at_most, below, interleaved, percentile
 from lab.bench.lab import QUICK, Lab, open_lab
 from lab.bench.processes import BenchError, measured
-from lab.bench.rows import boot, clips, small
+from lab.bench.rows import backfill, boot, clips, small
 from lab.bench.servers import NullSink
 
 
@@ -155,6 +155,17 @@ def test_a_drain_that_leaves_an_object_out_is_no_figure(lab: Lab) -> None:
     next(house.clips.glob(f"*{lost.name.removeprefix('snapshot_')}.jpg")).unlink()
     with pytest.raises(BenchError, match="not within 3 s: 3 uploaded"):
         small.drain(house, lab.sink, 3, within=3)
+
+
+def test_a_backfill_that_leaves_a_file_out_is_no_figure(lab: Lab) -> None:
+    folder = backfill.Folder(lab, 20)
+    try:
+        assert folder.backfill(20, "--dry-run").peak_mb > 10
+        folder.paths[7].unlink()
+        with pytest.raises(BenchError, match="19 of 20 files got a row"):
+            folder.backfill(20, "--dry-run")
+    finally:
+        folder.close()
 
 
 def test_a_rival_that_fails_is_no_figure(lab: Lab) -> None:

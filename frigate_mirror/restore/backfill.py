@@ -383,8 +383,8 @@ class _Run:
 
     def _added(self, rows: Sequence[Row]) -> set[str]:
         self._undo.note(rows)  # before they are there, so that a kill loses none of them
-        measured = LIKE_THE_SEED if self.request.like_seed else {}
-        return _patiently(lambda: self._table.add(self.request.camera, rows, measured))
+        camera, measured = self.request.camera, LIKE_THE_SEED if self.request.like_seed else {}
+        return _patiently(lambda: self._table.add(camera, rows, measured))
 
     def _changed(self, rows: Sequence[Row]) -> set[str]:
         return _patiently(lambda: self._table.update(rows, self.request.forget_measured))

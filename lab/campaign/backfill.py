@@ -29,7 +29,7 @@ from pathlib import Path
 
 from lab.campaign import mounts
 from lab.campaign.mounts import BALLAST, MB, MOUNTS
-from lab.campaign.rowless import BOTH, BUSY, CAMERA, EVERY, Scene, kill
+from lab.campaign.rowless import BOTH, BUSY, CAMERA, EVERY, Run, Scene, kill
 from tests.rig.recorder import Recorder
 from tests.rig.waiting import until
 
@@ -119,12 +119,16 @@ def replaced(scene: Scene, times: int) -> str:
             scene.recorder.database.backup(new)
         process = scene.begin()
         time.sleep(scene.rng.uniform(0, whole))
+        before = scene.added()
         _replace(scene.recorder, other, scene.folder / f"old{number}.db")
         run = scene.finish(process)
         told += "was replaced by another file" in run.message
-        if run.code not in (0, 1) or (run.code == 1) == all(_well(run.summaries)):
+        if run.code not in (0, 1) or (run.code == 1) == _well(run):
             scene.complain(f"ends with {run.code}: {run.message}")
+        if run.code == 0 and SOME not in (before, scene.added()):
+            scene.complain("it says that all is well, but its rows are in neither database")
         scene.judge(complete=False)
+        scene.forget(scene.rng.choice((0.0, 1.0)))
     if times > 5 and not told:
         scene.complain("no run noticed it")
     scene.finished()
@@ -196,7 +200,7 @@ def _on_small_disk(scene: Scene, times: int, disk: Path) -> str:
         run = scene.run(*BOTH)
         full = "full" in run.message or "No space" in run.message
         told += full
-        if run.code not in (0, 1, 2) or (run.code == 0 and not all(_well(run.summaries))):
+        if run.code not in (0, 1, 2) or (run.code == 0 and not _well(run)):
             scene.complain(f"ends with {run.code}: {run.message}")
         there = scene.judge(complete=False)
         if there < len(scene.owed) and not full:
@@ -243,7 +247,7 @@ def changing(scene: Scene, times: int) -> str:
     try:
         for _ in range(times):
             run = scene.run()
-            if run.code not in (0, 1):
+            if run.code not in (0, 1) or not _well(run):
                 scene.complain(f"ends with {run.code}: {run.message}")
             scene.judge(complete=False)
             scene.forget(scene.rng.choice((0.0, 0.5)))
@@ -397,8 +401,9 @@ def _connection(scene: Scene) -> sqlite3.Connection:
     return sqlite3.connect(scene.recorder.database_path, timeout=60, isolation_level=None)
 
 
-def _well(summaries: Sequence[dict[str, object]]) -> list[bool]:
-    return [bool(one["success"]) for one in summaries]
+def _well(run: Run) -> bool:
+    """Whether it says that it did all that was to be done, apart from files with errors."""
+    return bool(run.summaries) and all(one["success"] for one in run.summaries)
 
 
 TRIALS = (

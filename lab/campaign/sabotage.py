@@ -25,6 +25,11 @@ UPLOADER, LEDGER, MIRROR, DATABASE, SNAPSHOTS, FILES, INTAKE, SWEEP, SPOOL, FOLD
 EVENTS = "frigate_mirror/frigate/events.py"
 HOOK, DIRECT = "frigate_s3_patcher.py", "frigate_mirror/sinks/s3/direct.py"
 MQTT, RCLONE = "frigate_mirror/sources/mqtt.py", "frigate_mirror/sinks/rclone/daemon.py"
+BACKFILL, UNDO, TABLE_OF_RECORDINGS, FOLDER_OF_RECORDINGS = (
+    f"frigate_mirror/restore/{one}.py"
+    for one in ("backfill", "undo", "recordings_table", "recordings_folder")
+)
+TRIAL = "tests/test_campaign_backfill.py::test_each_row_is_right_and_each_run_tells_the_truth"
 LEFT_OUT = (".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "vendor")
 KILLS, LOST = "kill -9 at random moments", "success answer lost"
 
@@ -279,6 +284,46 @@ TABLE = (
     _one("the companion does not read the end of an event", MQTT,
          '[after["id"]] if document["type"] == "end" else []', "[]",
          "three companions, undisturbed"),
+    # -- the backfill of recordings
+    Sabotage("rows are added before the undo file has them", (
+        (BACKFILL, "        self._undo.note(rows)  # before they are there, so that a kill loses "
+                   "none of them\n", ""),
+        (BACKFILL, "        return _patiently(lambda: self._table.add(camera, rows, measured))\n",
+         "        added = _patiently(lambda: self._table.add(camera, rows, measured))\n"
+         "        self._undo.note(rows)\n"
+         "        return added\n"),
+    ), (f"{TRIAL}[killed at random moments]",)),
+    _one("rows that could not be added count as added", BACKFILL,
+         "        return _patiently(lambda: self._table.add(camera, rows, measured))\n",
+         "        try:\n"
+         "            return _patiently(lambda: self._table.add(camera, rows, measured))\n"
+         "        except TableError:\n"
+         "            return {row.path for row in rows}\n",
+         f"{TRIAL}[disk full]"),
+    _one("half a line stays in an undo file when the disk is full", UNDO,
+         "                os.ftruncate(self._file, self._size)\n", "                pass\n",
+         f"{TRIAL}[disk full, undo files only]"),
+    _one("a database that was replaced is written to all the same", TABLE_OF_RECORDINGS,
+         "            if _inode(self._path) != self._inode:\n", "            if False:\n",
+         f"{TRIAL}[database replaced]"),
+    _one("a lock of Frigate's database ends the backfill", BACKFILL,
+         "            if time.monotonic() > until:\n", "            if True:\n",
+         "tests/test_backfill.py::test_a_database_that_is_locked_is_waited_for"),
+    _one("recordings that are unmounted count as no recordings", BACKFILL,
+         "        self._folder.check()\n", "",
+         f"{TRIAL}[recordings folder vanishes]"),
+    _one("a folder that vanishes ends the backfill", FOLDER_OF_RECORDINGS,
+         "            except FileNotFoundError:\n                continue\n"
+         "            except OSError as error:\n                yield Strange(place, ",
+         "            except IsADirectoryError as error:\n                yield Strange(place, ",
+         f"{TRIAL}[recordings folder changes]"),
+    _one("links lead the backfill out of the recordings folder", FOLDER_OF_RECORDINGS,
+         "        if not os.path.islink(place) or self._is_inside(os.path.realpath(place)):\n",
+         "        if True:\n",
+         f"{TRIAL}[hostile names]"),
+    _one("the backfill prints names as they are", BACKFILL,
+         "plain(outcome.file_path), outcome.status", "outcome.file_path, outcome.status",
+         f"{TRIAL}[hostile names]"),
     # -- the hook
     _one("the hook keeps every id in memory", HOOK,
          "        if self._writing < 0:\n            return\n",

@@ -10,7 +10,7 @@ from lab.bench.figures import Figure
 from lab.bench.lab import Lab
 
 NAMES = ("hook", "undisturbed", "latency", "live", "clips", "small", "large", "memory", "start",
-         "growth", "boot", "companion", "webdav", "retention")  # fmt: skip
+         "growth", "boot", "companion", "webdav", "retention", "backfill")  # fmt: skip
 
 
 def row(name: str) -> Callable[[Lab], Iterator[Figure]]:

@@ -22,16 +22,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from lab.campaign import mounts
 from lab.campaign.mounts import BALLAST, MB, MOUNTS
 from lab.campaign.rowless import BOTH, BUSY, CAMERA, EVERY, Run, Scene, kill
 from tests.rig.recorder import Recorder
-from tests.rig.waiting import until
 
 HOUR = 3_600
 SOME = 1_500  # files; with them a run takes some seconds
@@ -65,8 +65,10 @@ def killed(scene: Scene, times: int) -> str:
         for _ in range(times):
             there = scene.added()
             process = scene.begin()
+            if scene.rng.random() < 0.7:  # the others may be killed while they start
+                scene.wait_for(there + 1, process)
             with suppress(subprocess.TimeoutExpired):
-                process.wait(scene.rng.uniform(0, whole))
+                process.wait(scene.rng.uniform(0, 0.7 * whole))
             kill(process)
             now = scene.judge(complete=False)
             before += now == there
@@ -90,7 +92,7 @@ def locked(scene: Scene, seconds: int) -> str:
     scene.owe(SOME)
     with scene.storing(), closing(_connection(scene)) as other:
         process = scene.begin()
-        until(lambda: scene.added() >= 100, "the first rows")
+        scene.wait_for(100, process)
         other.execute("BEGIN EXCLUSIVE")
         before = scene.added()
         time.sleep(seconds)
@@ -194,10 +196,8 @@ def _on_small_disk(scene: Scene, times: int, disk: Path) -> str:
     scene.owe(SOME // 4, BUSY)
     told = 0
     for _ in range(times):
-        mounts.fill(disk)
-        size = (disk / BALLAST).stat().st_size
-        os.truncate(disk / BALLAST, max(0, size - scene.rng.randrange(size // 16)))
-        run = scene.run(*BOTH)
+        with _meanwhile(_Tide(scene, disk)):
+            run = scene.run(*BOTH)
         full = "full" in run.message or "No space" in run.message
         told += full
         if run.code not in (0, 1, 2) or (run.code == 0 and not _well(run)):
@@ -205,11 +205,45 @@ def _on_small_disk(scene: Scene, times: int, disk: Path) -> str:
         there = scene.judge(complete=False)
         if there < len(scene.owed) and not full:
             scene.complain(f"it does not say that the disk is full: {run.message}")
-        mounts.empty(disk)
         if there == len(scene.owed) or scene.rng.random() < 0.3:
             scene.forget(scene.rng.choice((0.3, 1.0)))
     scene.finished()
     return f"{told} runs ended early and said so"
+
+
+class _Mischief(Protocol):
+    def make(self, over: threading.Event) -> None:
+        """Makes mischief until `over` is set, and ends it then."""
+
+
+@contextmanager
+def _meanwhile(mischief: _Mischief) -> Iterator[None]:
+    over = threading.Event()
+    # In this thread's namespace of mounts, which a new thread shares.
+    thread = threading.Thread(target=mischief.make, args=[over])
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+class _Tide:
+    """Lets a disk become full, nearly full, and empty again."""
+
+    def __init__(self, scene: Scene, disk: Path) -> None:
+        self._disk = disk
+        self._rng = random.Random(scene.rng.random())
+
+    def make(self, over: threading.Event) -> None:
+        while not over.wait(self._rng.uniform(0, 0.3)):
+            mounts.fill(self._disk)
+            ballast = self._disk / BALLAST
+            size = ballast.stat().st_size
+            os.truncate(ballast, max(0, size - self._rng.randrange(1 + size // 16)))
+            over.wait(self._rng.uniform(0, 0.2))
+            mounts.empty(self._disk)
 
 
 # -- the recordings folder
@@ -222,7 +256,7 @@ def vanished(scene: Scene, times: int) -> str:
     root, away = scene.recorder.root, scene.folder / "away"
     for _ in range(times):
         process = scene.begin()
-        until(lambda: scene.added() >= 100, "the first rows")
+        scene.wait_for(100, process)
         root.rename(away)
         root.mkdir()
         run = scene.finish(process)
@@ -240,46 +274,37 @@ def changing(scene: Scene, times: int) -> str:
     """Files and folders come and go while they are read."""
     scene.open()
     scene.owe(SOME // 2)
-    over = threading.Event()
-    mischief = _Mischief(scene, over)
-    thread = threading.Thread(target=mischief.make)
-    thread.start()
-    try:
+    changes = _Changes(scene)
+    with _meanwhile(changes):
         for _ in range(times):
             run = scene.run()
             if run.code not in (0, 1) or not _well(run):
                 scene.complain(f"ends with {run.code}: {run.message}")
             scene.judge(complete=False)
             scene.forget(scene.rng.choice((0.0, 0.5)))
-    finally:
-        over.set()
-        thread.join()
-    if mischief.failed:
-        scene.complain(mischief.failed)
     scene.finished()
-    return f"{mischief.changes:,} changes meanwhile"
+    return f"{changes.made:,} changes meanwhile"
 
 
-class _Mischief:
-    """Changes the folder until `over` is set, and leaves it with all files that are owed."""
+class _Changes:
+    """Changes the folder, and leaves it with all files that are owed."""
 
-    def __init__(self, scene: Scene, over: threading.Event) -> None:
+    def __init__(self, scene: Scene) -> None:
         self._scene = scene
-        self._over = over
         self._rng = random.Random(scene.rng.random())
         self._free = scene.start + SOME * EVERY  # hours without files that are owed
         self._there: list[int] = []
-        self.changes = 0
-        self.failed = ""
+        self.made = 0
 
-    def make(self) -> None:
+    def make(self, over: threading.Event) -> None:
         steps = (self._come, self._come, self._go, self._move_camera, self._move_hour, self._file)
-        try:
-            while not self._over.wait(0.001):
+        while not over.wait(0.001):
+            try:
                 self._rng.choice(steps)()
-                self.changes += 1
-        except OSError as error:
-            self.failed = f"the campaign stumbled: {error!r}"
+            except OSError as error:
+                self._scene.complain(f"the campaign stumbled: {error!r}")
+                break
+            self.made += 1
         while self._there:
             self._go()
 
@@ -310,7 +335,7 @@ class _Mischief:
         away = self._scene.folder / "away"
         with suppress(FileNotFoundError):
             place.rename(away)
-            self._over.wait(self._rng.uniform(0, 0.01))
+            time.sleep(self._rng.uniform(0, 0.01))
             away.rename(place)
 
     def _file(self) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 
 from tests.rig import ROOT
 from tests.rig.recorder import IN_FRIGATE, SECONDS, SEGMENT, Recorder
+from tests.rig.waiting import until
 
 CAMERA, BUSY = "door", "yard"  # the second one is what Frigate records meanwhile
 # The disks of some trials have less room than Frigate wants.
@@ -140,6 +141,10 @@ class Scene:
             return subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=e, env=self._environ()
             )
+
+    def wait_for(self, rows: int, process: subprocess.Popen[bytes]) -> None:
+        """Waits until there are so many rows of the backfill, or the process has ended."""
+        until(lambda: self.added() >= rows or process.poll() is not None, f"{rows} rows")
 
     def finish(self, process: subprocess.Popen[bytes], name: str = "run") -> Run:
         """Waits for the end of a run. A traceback is always a complaint."""

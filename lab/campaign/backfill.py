@@ -237,12 +237,13 @@ class _Tide:
         self._rng = random.Random(scene.rng.random())
 
     def make(self, over: threading.Event) -> None:
-        while not over.wait(self._rng.uniform(0, 0.3)):
+        # A batch takes some 60 ms, and the next camera may find room again.
+        while not over.wait(self._rng.uniform(0, 0.1)):
             mounts.fill(self._disk)
             ballast = self._disk / BALLAST
             size = ballast.stat().st_size
             os.truncate(ballast, max(0, size - self._rng.randrange(1 + size // 16)))
-            over.wait(self._rng.uniform(0, 0.2))
+            over.wait(self._rng.uniform(0, 0.05))
             mounts.empty(self._disk)
 
 

@@ -16,12 +16,12 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.rig import ROOT
+from tests.rig import ROOT, processes
 from tests.rig.recorder import IN_FRIGATE, SECONDS, SEGMENT, Recorder
 from tests.rig.waiting import until
 
@@ -148,9 +148,11 @@ class Scene:
 
     def finish(self, process: subprocess.Popen[bytes], name: str = "run") -> Run:
         """Waits for the end of a run. A traceback is always a complaint."""
-        began = time.monotonic()
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        began, peak = time.monotonic(), 0.0
+        while process.poll() is None:
+            with suppress(ProcessLookupError):
+                peak = processes.memory(process.pid, "VmHWM")
+            time.sleep(0.01)
         out = self._output(name, "out").read_text()
         told = self._output(name, "err").read_text(errors="replace")
         if "Traceback" in told:
@@ -159,7 +161,7 @@ class Scene:
             self.complain(f"control characters in its output: {strange}")
         summaries = [json.loads(line) for line in out.splitlines()]
         took = time.monotonic() - began
-        return Run(process.returncode, summaries, told, took, used.ru_maxrss / 1024)
+        return Run(process.returncode, summaries, told, took, peak)
 
     def run(self, *words: str) -> Run:
         """Runs a backfill to its end. It must count the rows that it adds."""

@@ -12,6 +12,9 @@ Frigate's own method runs first, outside the hook's guard, and its result and it
 passed on unchanged. The hook imports only the standard library, because this process has its own
 pinned libraries and its own SQLite, and forks. The parameters were read from Frigate v0.16.4,
 v0.17.2 and v0.18.0-beta1.
+
+If RECORDINGS_BACKFILL_API is true, frigate_recordings_api.py adds the recording backfill to
+Frigate's own API. The child answers its requests, with a mirror or without.
 """
 
 from __future__ import annotations
@@ -47,6 +50,10 @@ STABLE_AFTER = (
 # The last line, which is no id. The end of the pipe is not enough as a signal: the workers that
 # Frigate 0.16 forks hold copies of the pipe for as long as they live.
 END = b"\x04\n"
+API_MODULE = "frigate.api.fastapi_app"
+MIRROR = "S3 snapshot mirror not armed"
+API = "S3 snapshot mirror: recording backfill not added to Frigate's API"
+NO = ("false", "0", "no", "off")
 EX_CONFIG = 78  # of sysexits.h; a child ends with it if another start would not help
 
 log = logging.getLogger("frigate_s3")
@@ -56,15 +63,16 @@ _patched: type | None = None
 
 
 def armed_after_import(spec: Any) -> Any:
-    """Returns `spec`, a ModuleSpec, changed so that `arm` runs after the code of its module."""
+    """Returns `spec`, a ModuleSpec, changed so that `arm` or `add_api` runs after the code of its
+    module."""
     run_module = spec.loader.exec_module
 
     def exec_module(module: ModuleType) -> None:
         run_module(module)
         try:
-            arm(module)
+            add_api(module) if spec.name == API_MODULE else arm(module)
         except BaseException as error:
-            _say_not_armed(repr(error))
+            _say_not_armed(repr(error), API if spec.name == API_MODULE else MIRROR)
 
     spec.loader.exec_module = exec_module
     return spec
@@ -81,6 +89,17 @@ def arm(maintainer: ModuleType, environ: Mapping[str, str] = os.environ) -> bool
     return True
 
 
+def add_api(fastapi_app: ModuleType, environ: Mapping[str, str] = os.environ) -> None:
+    """Adds the recording backfill to the application that Frigate will make, if it is wanted."""
+    if _wants_backfill(environ):
+        name = "frigate_recordings_api"
+        spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
+        assert spec and spec.loader
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        module.wrap(fastapi_app)
+
+
 def unpatch() -> None:
     """Restores Frigate's own methods. The `run` that started a child still ends that child."""
     global _patched
@@ -91,11 +110,21 @@ def unpatch() -> None:
 
 
 def _not_wanted(environ: Mapping[str, str]) -> str:
+    """Returns why the settings want nothing of the child, or an empty text if they do."""
+    return "" if _wants_backfill(environ) else _no_mirror(environ)
+
+
+def _no_mirror(environ: Mapping[str, str]) -> str:
     """Returns why the settings switch the mirror off, or an empty text if they do not."""
     for name in ("MIRROR_ENABLED", "S3_MIRROR_ENABLED"):  # the second is its older name
-        if environ.get(name, "").strip().lower() in ("false", "0", "no", "off"):
+        if environ.get(name, "").strip().lower() in NO:
             return f"{name} is false"
     return "" if environ.get("S3_BUCKET", "").strip() else "S3_BUCKET is not set"
+
+
+def _wants_backfill(environ: Mapping[str, str]) -> bool:
+    """Whether the recording backfill has an API. The child tells of a value that is no answer."""
+    return environ.get("RECORDINGS_BACKFILL_API", "").strip().lower() not in ("", *NO)
 
 
 def shape_fault(maintainer: ModuleType) -> str:
@@ -199,8 +228,9 @@ class Observer:
         """Starts a thread that starts the child, and starts another whenever a child ends."""
         version = environment.get("S3_MIRROR_FRIGATE", "of unknown version")
         bucket = environment.get("S3_BUCKET", "")
+        what = "only recording backfill" if _no_mirror(environment) else f"bucket {bucket}"
         with contextlib.suppress(Exception):  # before the thread starts, so that this line is first
-            log.info("S3 snapshot mirror armed: Frigate %s, bucket %s", version, bucket)
+            log.info("S3 snapshot mirror armed: Frigate %s, %s", version, what)
         self._stopping = threading.Event()
         reading, self._writing = os.pipe()  # programs that Frigate starts inherit neither end
         os.set_blocking(self._writing, False)
@@ -307,9 +337,9 @@ def _known_to_frigate(processor: Any) -> dict[str, Any]:
     }
 
 
-def _say_not_armed(reason: str) -> None:
+def _say_not_armed(reason: str, what: str = MIRROR) -> None:
     """Writes a line to stderr in the format of Frigate's log. Frigate sets up its logging after
     this import, so it would drop a line that was logged."""
-    line = f"{log.name:30} {'INFO':8}: S3 snapshot mirror not armed: {reason}"
+    line = f"{log.name:30} {'INFO':8}: {what}: {reason}"
     with contextlib.suppress(BaseException):  # there may be no stderr
         sys.stderr.write(f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] {line}\n")

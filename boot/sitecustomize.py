@@ -2,8 +2,8 @@
 
 Every Python in the container runs it, also those whose output Frigate parses. So it prints nothing
 and imports nothing that the interpreter has not loaded already. It takes its own folder off
-sys.path, and adds itself to sys.meta_path to wait for the import of one module of Frigate. When
-Frigate imports that module, it loads frigate_s3_patcher.py, which installs the hook.
+sys.path, and adds itself to sys.meta_path to wait for the imports of two modules of Frigate. When
+Frigate imports one of them, it loads frigate_s3_patcher.py, which installs the hook.
 """
 
 import sys
@@ -12,8 +12,9 @@ _BOOT = __file__.rpartition("/")[0]
 
 
 def find_spec(name, path=None, target=None):
-    """Returns None for every module but Frigate's event thread: this module is an import finder."""
-    if name != "frigate.events.maintainer":
+    """Returns None for all modules but two: Frigate's event thread and its HTTP API. This module is
+    an import finder."""
+    if name != "frigate.events.maintainer" and name != "frigate.api.fastapi_app":
         return None
     try:
         # Python has already asked the finders before this one.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parent.parent
-EDGES = {"frigate_s3_patcher", "s3", "s3_snapshot_mirror"}
+EDGES = {"frigate_recordings_api", "frigate_s3_patcher", "s3", "s3_snapshot_mirror"}
 LEVELS = (
     {"commands"},
     {"process", "setup", "checks", "demo"},
@@ -34,6 +34,7 @@ TEMPORARY = {
 """These modules keep what nobody needs after a run, or what can be read again, in SQLite files."""
 KINDLESS = {"intake", "ledger", "spool", "upload"}
 """These parts work for every kind of file and therefore name none."""
+IN_FRIGATE = {"frigate_recordings_api.py", "frigate_s3_patcher.py"}
 LOG_PREFIX = "s3 snapshot mirror"  # people search logs for it
 CORE = sorted((HERE / "frigate_mirror").rglob("*.py"))
 OURS = [*sorted(HERE.glob("*.py")), *CORE, HERE / "boot" / "sitecustomize.py"]
@@ -41,10 +42,13 @@ NAMES = [str(path.relative_to(HERE)) for path in OURS]
 TESTS = [str(path.relative_to(HERE)) for path in sorted((HERE / "tests").rglob("*.py"))]
 # The boot file may catch every exception, too.
 CATCH_ALL = {
+    "frigate_recordings_api.py": {"create_fastapi_app"},
     "frigate_s3_patcher.py": {"run", "handle_object_detection", "handle_external_detection",
                               "_keep", "exec_module"},
     "frigate_mirror/broker.py": {"_listen"},
     "frigate_mirror/process/rounds.py": {"_call"},
+    "frigate_mirror/restore/listener.py": {"_talk"},
+    "frigate_mirror/restore/service.py": {"_work"},
     "frigate_mirror/upload/uploader.py": {"_run"},
 }  # fmt: skip
 SQL = re.compile(
@@ -190,6 +194,14 @@ def test_only_one_module_speaks_http_to_frigate() -> None:
         assert "frigate_mirror.frigate.api" not in modules, "the mirror inside Frigate asks no API"
 
 
+def test_the_recording_backfill_is_imported_only_if_the_settings_ask_for_it() -> None:
+    service = "frigate_mirror.restore.service"
+    assert {name for name in NAMES if service in imports_of(name)} == {
+        "frigate_mirror/commands/run.py"
+    }
+    assert service not in imports_of("frigate_mirror/commands/run.py", at_once=True)
+
+
 def test_what_tells_the_status_is_imported_only_if_the_settings_ask_for_it() -> None:
     assert importers("prometheus_client") == {"frigate_mirror/report/metrics.py"}
     modules = imports_of("frigate_mirror/report/tellers.py", at_once=True)
@@ -199,14 +211,17 @@ def test_what_tells_the_status_is_imported_only_if_the_settings_ask_for_it() -> 
         )
 
 
-def test_only_the_hook_names_modules_of_frigate() -> None:
-    assert importers("frigate") == set(), "the hook must find these modules in sys.modules"
+def test_only_what_runs_in_frigate_names_modules_of_frigate() -> None:
+    assert importers("frigate") == set(), "these modules are to be found in sys.modules"
     speakers = {name for name in NAMES for text in texts_of(name) if text.startswith("frigate.")}
-    assert speakers == {"frigate_s3_patcher.py", "boot/sitecustomize.py"}
+    assert speakers == {*IN_FRIGATE, "boot/sitecustomize.py"}
 
 
-def test_the_hook_and_the_boot_file_need_nothing_but_python() -> None:
-    assert not roots_of("frigate_s3_patcher.py") & {"frigate_mirror", "sqlite3", "peewee", "s3"}
+def test_what_runs_in_frigate_needs_nothing_but_python_and_what_frigate_has() -> None:
+    for name in IN_FRIGATE:
+        assert not roots_of(name) & {"frigate_mirror", "sqlite3", "peewee", "s3"}
+    assert importers("fastapi") == {"frigate_recordings_api.py"}
+    assert "fastapi" not in imports_of("frigate_recordings_api.py", at_once=True)
     assert roots_of("boot/sitecustomize.py") <= {"os", "sys", "importlib", "sitecustomize"}
 
 

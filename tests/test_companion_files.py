@@ -143,7 +143,8 @@ def test_git_and_docker_leave_out_what_has_secrets() -> None:
     taken = [rule[1:] for rule in rules if rule.startswith("!")]
     for secret in (".env", "rclone.conf", "companion", ".git", "docker-compose.override.yml"):
         assert not any(fnmatch.fnmatch(secret, rule) for rule in taken)
-    needed = {"frigate_mirror", "frigate_s3_patcher.py", "s3.py", "s3_snapshot_mirror.py"}
+    needed = {"frigate_mirror", "frigate_recordings_api.py", "frigate_s3_patcher.py", "s3.py"}
+    needed |= {"s3_snapshot_mirror.py"}
     assert set(taken) == needed | {"pyproject.toml", "README.md", "LICENSE", "requirements"}
 
 

@@ -28,6 +28,7 @@ MODULES = {
     "frigate_mirror/companion.service",
     "frigate_mirror/retention.service",
     "frigate_mirror/retention.timer",
+    "frigate_recordings_api.py",
     "frigate_s3_patcher.py",
     "s3.py",
     "s3_snapshot_mirror.py",

@@ -23,7 +23,8 @@ NAMES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in SUPPORT
 }
-PROGRAM = {"frigate_mirror", "frigate_s3_patcher", "s3", "s3_snapshot_mirror"}
+PROGRAM = {"frigate_mirror", "frigate_recordings_api", "frigate_s3_patcher", "s3",
+           "s3_snapshot_mirror"}  # fmt: skip
 DEMO_PORTS = "frigate_mirror.demo.ports"  # knows nothing of the program either
 KNOW_THE_PROGRAM = {"tests.rig.worlds", "tests.rig.sinks", "tests.rig.s3_sink"}
 

@@ -71,6 +71,13 @@ def _version(place: Path) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", place.parts[-3])]
 
 
+def low_priority() -> list[str]:
+    """Returns the words to put before a command line so that the program is the last in line for
+    CPU and disk, and ends with the thread that starts it. A word that does not work here is left
+    out."""
+    return [word for words in PREFIXES if _works(words) for word in words]
+
+
 class Ffmpeg:
     """The program at `path`. It counts as hung if its output does not change for `silent` seconds.
     `clock` gives seconds."""
@@ -83,7 +90,7 @@ class Ffmpeg:
         self._clock = clock
         self._stopping = threading.Event()
         self._running: subprocess.Popen[bytes] | None = None
-        self._prefix = [word for words in PREFIXES if _works(words) for word in words]
+        self._prefix = low_priority()
 
     def stop(self) -> None:
         """Ends a run in another thread, and prevents further ones."""

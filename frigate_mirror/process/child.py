@@ -1,4 +1,7 @@
-"""The child process that the hook starts inside Frigate: its ids come through a pipe."""
+"""The child process that the hook starts inside Frigate: its ids come through a pipe.
+
+It mirrors, or it only answers the API of the recording backfill, or both.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import sys
 
 from frigate_mirror.ledger.folders import State
 from frigate_mirror.mirror import Mirror, of_frigate
-from frigate_mirror.process.life import Stop, live
+from frigate_mirror.process.life import Stop, catch_signals, live
 from frigate_mirror.process.system import has_died
 from frigate_mirror.settings.settings import Settings
 from frigate_mirror.sinks.sink import Sink
@@ -47,5 +50,23 @@ class Frigate:
 
 def serve(settings: Settings, sink: Sink, versions: dict[str, str]) -> int:
     """Mirrors until Frigate closes our stdin, dies, or sends a signal; returns the exit code."""
-    pid = int(os.environ.get("S3_MIRROR_PARENT", os.getppid()))
-    return live(settings, Frigate(Pipe(sys.stdin.fileno()), pid, settings, sink, versions))
+    return live(settings, Frigate(_pipe(), _frigate(), settings, sink, versions))
+
+
+def attend() -> int:
+    """Does nothing until Frigate closes our stdin, dies, or sends a signal; returns the exit code.
+    Other threads work meanwhile."""
+    stop, pipe, pid = Stop(), _pipe(), _frigate()
+    catch_signals(stop)
+    while not (stop.wanted or pipe.ended or has_died(pid)):
+        pipe.ids(timeout=0.5)  # nobody mirrors these events
+    return stop.status
+
+
+def _pipe() -> Pipe:
+    return Pipe(sys.stdin.fileno())
+
+
+def _frigate() -> int:
+    """Returns the process id of Frigate."""
+    return int(os.environ.get("S3_MIRROR_PARENT", os.getppid()))

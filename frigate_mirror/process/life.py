@@ -84,11 +84,16 @@ class Host(Protocol):
         ...
 
 
+def catch_signals(stop: Stop) -> None:
+    """Lets `stop` know of signals and of threads that die."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    threading.excepthook = stop.on_death
+
+
 def live(settings: Settings, host: Host) -> int:
     """Mirrors until the host has ended or leaves, or a signal says so; returns the exit code."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, host.stop)
-    threading.excepthook = host.stop.on_death
+    catch_signals(host.stop)
     lock, own = StateLock(settings.state), settings.state
     try:
         if not _take_turn(lock, host, settings):

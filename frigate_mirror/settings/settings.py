@@ -379,6 +379,14 @@ def load(environ: Mapping[str, str]) -> Settings:
     return Settings(**{part: kind(**values[part]) for part, kind in PARTS.items()})
 
 
+def only_parts(environ: Mapping[str, str], *parts: str) -> dict[str, str]:
+    """Returns `environ` without the settings of all other parts, so that `load` takes their
+    defaults."""
+    others = {one for variable in VARIABLES.values() if variable.part not in parts
+              for one in variable.sources}  # fmt: skip
+    return {name: value for name, value in environ.items() if name not in others}
+
+
 def load_retention_access(environ: Mapping[str, str]) -> RetentionAccess:
     """The credentials of the command `retention`; raises SettingsError that names every fault,
     never a secret."""

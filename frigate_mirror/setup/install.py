@@ -27,9 +27,9 @@ from frigate_mirror.setup.screen import Screen
 from frigate_mirror.setup.writing import WriteError
 
 DONE, FAILED, CHECK_FAILED = 0, 1, 3
-NEEDED = ("entrypoint.sh", "boot/sitecustomize.py", "frigate_s3_patcher.py",
-          "s3_snapshot_mirror.py", "requirements/child.lock", "requirements/metrics.lock",
-          "requirements/mqtt.lock")  # fmt: skip
+NEEDED = ("entrypoint.sh", "boot/sitecustomize.py", "frigate_recordings_api.py",
+          "frigate_s3_patcher.py", "s3_snapshot_mirror.py", "requirements/child.lock",
+          "requirements/metrics.lock", "requirements/mqtt.lock")  # fmt: skip
 FRIGATE_IMAGE = "ghcr.io/blakeblackshear/frigate:stable"
 
 

@@ -23,7 +23,8 @@ FIXTURES = ROOT / "tests" / "fixtures" / "compose"
 PROJECTS = sorted(path.name for path in FIXTURES.iterdir() if path.is_dir())
 FILES = ("entrypoint.sh", "setup_s3_mirror.sh", "requirements/child.lock",
          "requirements/metrics.lock", "requirements/mqtt.lock", "boot/sitecustomize.py",
-         "frigate_s3_patcher.py", "s3_snapshot_mirror.py", "s3.py")  # fmt: skip
+         "frigate_recordings_api.py", "frigate_s3_patcher.py", "s3_snapshot_mirror.py",
+         "s3.py")  # fmt: skip
 TOOLS = ("bash", "dirname", "cat", "cmp", "id", "mktemp", "mkfifo", "rm", "sed", "env", "grep")
 SECRET = "wJalrXUtnFEMI+K7MDENG$bPxRfiCY#EXAMPLE-KEY"
 GIVEN = {"S3_BUCKET": "cams", "S3_ACCESS_KEY": "AKIAEXAMPLE", "S3_SECRET_KEY": SECRET}

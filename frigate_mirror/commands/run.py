@@ -11,8 +11,8 @@ from frigate_mirror.process import system
 from frigate_mirror.settings import settings
 from frigate_mirror.settings.settings import Settings, SettingsError
 
-NEEDED = ("process", "report", "frigate", "backfill", "state")
-"""The parts of the settings that the recording backfill needs."""
+OF_BACKFILL = ("process", "report", "frigate", "backfill", "state")
+"""The parts of the settings that the recording backfill needs. No other reaches its jobs."""
 
 log = logging.getLogger("frigate_s3")
 
@@ -36,7 +36,8 @@ def main(arguments: argparse.Namespace) -> int:
     from frigate_mirror.process.rounds import start_all
     from frigate_mirror.restore.service import Service
 
-    service = Service(loaded.state.dirs)
+    environ = settings.only_parts(os.environ, *OF_BACKFILL)
+    service = Service(loaded.state.dirs, environ=environ)
     start_all(service.start)
     try:
         if loaded.s3.bucket and loaded.process.enabled:
@@ -59,7 +60,7 @@ def _load() -> tuple[Settings, list[str]]:
         return loaded if loaded.backfill.api else with_bucket(loaded), []
     except SettingsError as error:
         try:
-            loaded = settings.load(settings.only_parts(os.environ, *NEEDED))
+            loaded = settings.load(settings.only_parts(os.environ, *OF_BACKFILL))
         except SettingsError:
             raise error from None
         if not loaded.backfill.api:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import secrets
 import threading
 import time
@@ -88,14 +89,20 @@ class Job:
 
 
 class Jobs:
-    """The jobs in `folder`, each of which runs `command` with its own options. Only one process at
-    a time may use the folder. All but `run_next` may be called by any thread."""
+    """The jobs in `folder`, each of which runs `command` with its own options and the environment
+    `environ`. Only one process at a time may use the folder. All but `run_next` may be called by any
+    thread."""
 
     def __init__(
-        self, folder: Path, command: Sequence[str], clock: Callable[[], float] = time.time
+        self,
+        folder: Path,
+        command: Sequence[str],
+        environ: Mapping[str, str] = os.environ,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._folder = folder
         self._command = command
+        self._environ = environ
         self._clock = clock
         self._changed = threading.Condition()
         self._stopping = False
@@ -172,7 +179,7 @@ class Jobs:
             options.append(f"--frigate-config={config}")
         log.info("backfill of camera %s begins", job.camera)
         try:
-            run = Run([*self._command, *options], job.progress.update)
+            run = Run([*self._command, *options], job.progress.update, self._environ)
         except OSError as error:
             return Outcome(-1, words=f"the process cannot be started: {error}")
         with self._changed:
@@ -255,7 +262,7 @@ def answer(camera: str, outcome: Outcome) -> tuple[int, dict[str, Any]]:
         results = summary.get("results")
         if isinstance(results, list):
             summary["results"] = results[:MOST_RESULTS]
-        return 200, summary
+        return 200 if summary.get("success") else 500, summary
     if summary and outcome.code == REFUSED:
         return STATUS_OF_REFUSAL.get(str(summary.get("refused")), 409), summary
     how = f"exit code {outcome.code}" if outcome.code >= 0 else f"signal {-outcome.code}"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -23,6 +24,8 @@ LONGEST_LINE = 64_000  # bytes of a line on stderr
 LAST_WORDS = 5  # lines of its log that are kept
 TO_DIE = 10.0  # seconds; a process that waits for a dead disk cannot even be killed
 TICK = 0.5  # seconds between two looks at a process that prints nothing
+# A line that the process has logged in Frigate's format gets its date and its place from our log.
+LOGGED = re.compile(r"\[[^]]*\] \S+ +(DEBUG|INFO|WARNING|ERROR) *: (.*)")
 
 log = logging.getLogger("frigate_s3.backfill")
 
@@ -45,6 +48,7 @@ class Run:
         self,
         words: Sequence[str],
         on_progress: Callable[[dict[str, Any]], None],
+        environ: Mapping[str, str] = os.environ,
         silent: float = SILENT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -57,6 +61,7 @@ class Run:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            env=environ,
             cwd="/",
             start_new_session=True,  # so that what it starts is ended with it
             bufsize=0,
@@ -124,8 +129,11 @@ class Run:
         if progress:
             self._on_progress(progress)
         elif line:
-            self._last = [*self._last, line][-LAST_WORDS:]
-            log.info("%s", line if "backfill" in line else f"backfill: {line}")
+            logged = LOGGED.fullmatch(line)
+            level, words = logged.groups() if logged else ("INFO", line)
+            self._last = [*self._last, words][-LAST_WORDS:]
+            told = words if "backfill" in words else f"backfill: {words}"
+            log.log(getattr(logging, level), "%s", told)
 
 
 class _Lines:

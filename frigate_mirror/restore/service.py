@@ -12,10 +12,11 @@ of Frigate's own GET /api/config. The answer has an HTTP status and a body.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -156,11 +157,13 @@ class Service:
         self,
         folders: Sequence[Path],
         command: Sequence[str] = COMMAND,
+        environ: Mapping[str, str] = os.environ,
         clock: Callable[[], float] = time.time,
         frigate_needs: float = FRIGATE_NEEDS,
     ) -> None:
         self._folders = folders
         self._command = command
+        self._environ = environ
         self._clock = clock
         self._frigate_needs = frigate_needs
         self._stopping = threading.Event()
@@ -205,7 +208,7 @@ class Service:
                 if self._stopping.wait(0.2):
                     raise InterruptedError("the mirror stops")
         try:
-            jobs = Jobs(own, self._command, self._clock)
+            jobs = Jobs(own, self._command, self._environ, self._clock)
             schedules = Schedules(own / "schedule.json", self._clock)
             desk = Desk(jobs, schedules)
             listener = Listener(folder / SOCKET_NAME, desk.answer)

@@ -89,9 +89,9 @@ class Job:
 
 
 class Jobs:
-    """The jobs in `folder`, each of which runs `command` with its own options and the environment
-    `environ`. Only one process at a time may use the folder. All but `run_next` may be called by any
-    thread."""
+    """The jobs in `folder`, each of which runs `command` with its own options in the environment
+    `environ`. Only one process at a time may use the folder. Any thread may call all but
+    `run_next`."""
 
     def __init__(
         self,

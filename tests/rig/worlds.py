@@ -258,7 +258,7 @@ def clean_environ() -> dict[str, str]:
     return {
         k: v
         for k, v in os.environ.items()
-        if not k.startswith(("S3_", "MIRROR_", "FRIGATE_", "NOTIFY_", "AWS_"))
+        if not k.startswith(("S3_", "MIRROR_", "FRIGATE_", "NOTIFY_", "RECORDINGS_", "AWS_"))
     }
 
 

@@ -87,6 +87,7 @@ if __name__ == "__main__":
     [
         ("-c", "pass"),
         ("-c", "import frigate.events.maintainer"),
+        ("-c", "import frigate.api.fastapi_app"),
         ("-c", "raise SystemExit(7)"),
         ("-m", "json.tool"),
         ("-W", "error", "-X", "dev", "-c", "print('dev')"),
@@ -213,6 +214,14 @@ def test_two_copies_of_the_boot_file_share_one_patcher(tmp_path: Path, how: str)
     assert done.stdout == "Frigate runs\n"
     assert done.stderr.count("arm frigate.events.maintainer") == 2
     assert "not armed" not in done.stderr
+
+
+def test_the_import_of_frigates_http_api_is_waited_for_too(tmp_path: Path) -> None:
+    ours = house(tmp_path, "def add_api(module): sys.stderr.write(f'api {module.ready}\\n')")
+    (ours.frigate / "frigate" / "api").mkdir()
+    (ours.frigate / "frigate" / "api" / "fastapi_app.py").write_text("ready = True\n")
+    done = ours.run("import frigate.api.fastapi_app; print('Frigate runs')")
+    assert seen(done) == ("Frigate runs\n", "api True\n", 0)
 
 
 def test_the_module_keeps_its_source_and_its_loader(tmp_path: Path) -> None:

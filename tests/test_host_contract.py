@@ -185,6 +185,23 @@ def test_a_hook_that_does_not_arm_prints_one_line_on_stderr(start: Callable[...,
         assert re.search(rf"mirror not armed: .*{re.escape(why)}", ours[why].err)
 
 
+@pytest.mark.parametrize("version", FORKS_AND_SERVES)
+def test_a_host_with_the_recording_backfill_alone_prints_and_ends_as_without_it(
+    start: Callable[..., Host], version: str
+) -> None:
+    environ = {"RECORDINGS_BACKFILL_API": "true", "STANDIN_LINGER": LINGER}
+    plain, ours = start(version, boot=False, **environ), start(version, **environ)
+    until(lambda: "backfill: its API takes requests" in ours.err)
+    assert f"S3 snapshot mirror armed: Frigate {version}" in ours.err
+    assert "only recording backfill" in ours.err
+    [child] = ours.mirrors()
+    for host in (plain, ours):
+        until(lambda host=host: b"api" in host.out)  # the scenario's last event
+        host.process.send_signal(signal.SIGTERM)
+    assert ours.finish() == plain.finish()
+    until(lambda: not alive(child))
+
+
 def test_settings_that_the_child_refuses_do_not_change_the_host(
     start: Callable[..., Host],
 ) -> None:

@@ -28,6 +28,7 @@ from tests.rig import ROOT
 from tests.rig.waiting import PATIENCE, until
 
 ON = {"S3_BUCKET": "pictures"}
+BACKFILL = {"RECORDINGS_BACKFILL_API": "true"}
 PLAIN = """
 class EventProcessor:
     def __init__(self, work=None): self.work = work
@@ -187,6 +188,85 @@ def test_without_a_bucket_or_switched_off_the_patcher_logs_one_line_and_changes_
     out, err = capfd.readouterr()
     assert re.fullmatch(rf"{stamp}S3 snapshot mirror not armed: {why}\n", err)
     assert out == ""
+
+
+@pytest.mark.parametrize(
+    ("environ", "told"),
+    [
+        (BACKFILL, "Frigate of unknown version, only recording backfill"),
+        (ON | BACKFILL | {"MIRROR_ENABLED": "false"},
+         "Frigate of unknown version, only recording backfill"),
+        (ON | BACKFILL, "Frigate of unknown version, bucket pictures"),
+    ],
+)  # fmt: skip
+def test_the_recording_backfill_arms_the_hook_with_a_mirror_and_without(
+    patcher: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    environ: dict[str, str], told: str,
+) -> None:  # fmt: skip
+    started: list[dict[str, str]] = []
+    monkeypatch.setattr(patcher, "_run_child", lambda environment, _: started.append(environment))
+    monkeypatch.delenv("S3_BUCKET")
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    caplog.set_level(logging.INFO, "frigate_s3")
+    module = host()
+    assert patcher.arm(module, environ)
+    module.EventProcessor(lambda _: wait_until(lambda: started)).run()
+    assert f"S3 snapshot mirror armed: {told}" in caplog.text
+    assert started[0]["RECORDINGS_BACKFILL_API"] == "true"
+
+
+@pytest.mark.parametrize("value", ["", " ", "false", "No", "0", "off"])
+def test_without_the_recording_backfill_frigates_application_is_not_touched(
+    patcher: Any, value: str
+) -> None:
+    fastapi_app = types.ModuleType(patcher.API_MODULE)
+    exec("def create_fastapi_app(): pass", fastapi_app.__dict__)
+    before = dict(vars(fastapi_app))
+    patcher.add_api(fastapi_app, ON | {"RECORDINGS_BACKFILL_API": value})
+    assert dict(vars(fastapi_app)) == before
+    assert not patcher.arm(host(), {"RECORDINGS_BACKFILL_API": value})
+
+
+def test_frigates_application_is_made_and_returned_as_before_whatever_fails_in_ours(
+    patcher: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    fastapi_app = types.ModuleType(patcher.API_MODULE)
+    code = "def create_fastapi_app(config, *, more=1):\n    return [config, more]"
+    exec(code, fastapi_app.__dict__)
+    theirs = fastapi_app.create_fastapi_app
+    patcher.add_api(fastapi_app, BACKFILL)
+    ours = fastapi_app.create_fastapi_app
+    assert ours is not theirs and inspect.signature(ours) == inspect.signature(theirs)
+    assert ours("config", more=2) == ["config", 2]  # a list has no routes
+    assert "backfill: Frigate's API goes without it" in caplog.text
+    with pytest.raises(TypeError):
+        ours()
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("", "has no attribute 'create_fastapi_app'"),
+        ("create_fastapi_app = 3", "create_fastapi_app is 3, expected a function"),
+        ("async def create_fastapi_app(): pass", "expected a function"),
+    ],
+)
+def test_a_frigate_whose_application_is_made_otherwise_is_told_and_left_alone(
+    patcher: Any, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    code: str, told: str,
+) -> None:  # fmt: skip
+    class Loader:
+        def exec_module(self, module: types.ModuleType) -> None:
+            exec(code, module.__dict__)
+
+    monkeypatch.setenv("RECORDINGS_BACKFILL_API", "true")
+    spec = importlib.machinery.ModuleSpec(patcher.API_MODULE, Loader())  # type: ignore[arg-type]
+    module = types.ModuleType(patcher.API_MODULE)
+    patcher.armed_after_import(spec).loader.exec_module(module)
+    line = capfd.readouterr().err
+    assert "S3 snapshot mirror: recording backfill not added to Frigate's API: " in line
+    assert told in line and line.count("\n") == 1
 
 
 @pytest.mark.parametrize(

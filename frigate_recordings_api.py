@@ -23,6 +23,7 @@ import logging
 import os
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -32,7 +33,10 @@ from typing import Any
 SOCKET_NAME = "backfill.sock"
 LARGEST_BODY = 65_536  # bytes of the body of a request
 LARGEST_ANSWER = 32_000_000  # bytes; an answer has at most 1,000 results
-PATIENCE = 15.0  # seconds for a whole answer; the child answers within 2, or says that it works on
+PATIENCE = 10.0  # seconds for a whole answer; the child answers within 2, or says that it works on
+AT_A_TIME = (
+    8  # requests; Frigate has 40 threads for all of its API, which a silent child must not take
+)
 ROUTES = (
     ("POST", "", "backfill"),
     ("GET", "/status", "status"),
@@ -45,6 +49,7 @@ NO_ANSWER = (
 )
 
 log = logging.getLogger("frigate_s3.backfill")
+_places = threading.Semaphore(AT_A_TIME)
 Answer = tuple[int, dict[str, Any]]
 
 
@@ -153,7 +158,17 @@ def sockets(environ: Mapping[str, str], config: Any = None) -> list[Path]:
 
 def ask(request: Mapping[str, Any], places: list[Path], patience: float = PATIENCE) -> Answer:
     """Passes a request on to the child; returns the HTTP status and the body of its answer. Without
-    an answer within `patience` seconds these are 503 and a sentence that says why."""
+    an answer within `patience` seconds these are 503 and a sentence that says why. So they are at
+    once if AT_A_TIME other requests wait for an answer."""
+    if not _places.acquire(blocking=False):
+        return 503, _refusal("Too many requests to the recording backfill at a time, try it again")
+    try:
+        return _ask(request, places, patience)
+    finally:
+        _places.release()
+
+
+def _ask(request: Mapping[str, Any], places: list[Path], patience: float) -> Answer:
     why = "it has not started yet, or no folder can hold its socket"
     for place in places:
         try:

@@ -294,7 +294,7 @@ def test_a_camera_that_frigate_does_not_know_is_answered_with_those_that_it_know
     served: Place,
 ) -> None:
     for do in ("backfill", "status", "schedule"):
-        for camera in ("garage", "", "../../etc", "x" * 5_000, "front\n"):
+        for camera in ("garage", "", "../../etc", "x" * 5_000, "front\n", "é" * 60, "\udc80"):
             status, body = served.ask(do, camera, "no JSON")
             assert status == 404 and not body["success"]
             assert body["known_cameras"] == sorted(FRIGATE["cameras"])
@@ -778,6 +778,30 @@ def test_a_child_that_answers_wrongly_or_not_at_all_is_a_503(
         over.set()
         thread.join(PATIENCE)
     assert status == 503 and told in body["message"]
+
+
+def test_a_child_that_says_nothing_takes_few_of_frigates_threads(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        with address(tmp_path / "s") as short:
+            listening.bind(short)
+        listening.listen(100)
+        silent: list[int] = []
+
+        def ask() -> None:
+            silent.append(api.ask({}, [tmp_path / "s"], PATIENCE)[0])
+
+        waiting = [threading.Thread(target=ask) for _ in range(api.AT_A_TIME)]
+        for thread in waiting:
+            thread.start()
+        taken = [listening.accept()[0] for _ in waiting]
+        status, body = api.ask({}, [tmp_path / "s"], PATIENCE)
+        assert status == 503 and "Too many requests" in body["message"]
+        for connection in taken:
+            connection.close()
+        for thread in waiting:
+            thread.join(PATIENCE)
+        assert silent == [503] * api.AT_A_TIME
+    assert "does not answer" in api.ask({}, [tmp_path / "s"])[1]["message"]
 
 
 @pytest.mark.parametrize(

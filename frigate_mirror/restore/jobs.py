@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import secrets
 import threading
 import time
@@ -22,7 +23,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from frigate_mirror.files import open_regular, replacing
 from frigate_mirror.restore import bodies
@@ -32,7 +32,8 @@ from frigate_mirror.untrusted import plain
 
 MOST_TRIES = 3  # starts of a job; one that is cut off each time may be what ends the process
 MOST_RESULTS = 1_000  # entries of `results` in an answer that is kept
-LONGEST_CAMERA = 60  # characters; Frigate's table of recordings has 20
+CAMERA = re.compile(r"[a-zA-Z0-9_-]{1,60}")
+"""The name of a camera in Frigate (REGEX_CAMERA_NAME of frigate.const), so it can name a file."""
 ALL_WELL, SOME_ERRORS, REFUSED = 0, 1, 2  # exit codes of the command
 STATUS_OF_REFUSAL = {"camera": 404, "request": 400, "state": 409}
 
@@ -110,8 +111,9 @@ class Jobs:
         self._jobs = self._left()
 
     def submit(self, camera: str, by: str, wanted: Wanted, config: Any = None) -> Job:
-        """Queues a job. `config` is what Frigate says of its cameras; without it, the command asks
-        Frigate. Raises Busy, and OSError if the job cannot be written to disk."""
+        """Queues a job of a camera whose name fits CAMERA. `config` is what Frigate says of its
+        cameras; without it, the command asks Frigate. Raises Busy, and OSError if the job cannot be
+        written to disk."""
         with self._changed:
             for other in self._jobs:
                 if other.camera == camera:
@@ -136,8 +138,8 @@ class Jobs:
             return next((job for job in self._jobs if job.camera == camera), None)
 
     def last(self, camera: str) -> dict[str, Any] | None:
-        """Returns how the last job of this camera ended, or None if it had none."""
-        return read(self._last(camera))
+        """Returns how the last job of this camera ended, or None if it had none. Raises OSError."""
+        return read(self._last(camera)) if CAMERA.fullmatch(camera) else None
 
     def wake(self) -> None:
         """Ends the waiting of `run_next`."""
@@ -252,7 +254,7 @@ class Jobs:
         return self._folder / f"config-{job.id}.json"
 
     def _last(self, camera: str) -> Path:
-        return self._folder / f"last-{quote(camera, safe='')}.json"
+        return self._folder / f"last-{camera}.json"
 
 
 def answer(camera: str, outcome: Outcome) -> tuple[int, dict[str, Any]]:
@@ -291,6 +293,8 @@ def _write(path: Path, document: Mapping[str, Any]) -> None:
 
 def _job(kept: Any) -> Job:
     """Reads a job from the file of jobs. Raises KeyError, TypeError, ValueError."""
+    if not CAMERA.fullmatch(kept["camera"]):
+        raise ValueError("a camera with a name that Frigate does not allow")
     return Job(
         str(kept["id"]),
         str(kept["camera"]),

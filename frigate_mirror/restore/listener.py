@@ -86,6 +86,8 @@ class Listener:
                 connection.sendall(line)
         except OSError as error:  # the client is gone, or says nothing
             log.debug("backfill: a client of the socket went away: %s", error)
+        except MemoryError:
+            raise
         except Exception:
             log.exception("backfill: a request failed")
         finally:

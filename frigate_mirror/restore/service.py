@@ -23,7 +23,7 @@ from typing import Any
 from frigate_mirror.ledger.lock import RunLock
 from frigate_mirror.restore import bodies
 from frigate_mirror.restore.bodies import Interval, Wanted, WrongBody
-from frigate_mirror.restore.jobs import LONGEST_CAMERA, Busy, Jobs
+from frigate_mirror.restore.jobs import CAMERA, Busy, Jobs
 from frigate_mirror.restore.listener import Listener
 from frigate_mirror.restore.schedule import DAY, Schedules
 from frigate_mirror.untrusted import plain
@@ -34,6 +34,7 @@ SOCKET_NAME, LOCK_NAME, FOLDER_NAME = "backfill.sock", "backfill.lock", "backfil
 AT_ONCE = 2.0  # seconds; a job that takes longer is answered by its number
 FRIGATE_NEEDS = 60.0  # seconds after the start, until Frigate answers what a scheduled job asks it
 LOOK = 30.0  # seconds between two looks at the schedules
+SHOWN = 60  # characters of an unknown camera's name in an answer
 AGAIN = 30.0  # seconds until the next try to find a folder
 
 log = logging.getLogger("frigate_s3.backfill")
@@ -72,7 +73,7 @@ class Desk:
             return _refusal(409, camera, str(error), job_id=error.job_id)
         except OSError as error:
             message = f"The state folder of the mirror cannot be used: {error}"
-            log.warning("backfill of camera %s: %s", plain(camera, LONGEST_CAMERA), message)
+            log.warning("backfill of camera %s: %s", plain(camera, SHOWN), message)
             return _refusal(503, camera, message)
 
     def _backfill(self, camera: str, body: str, frigate: dict[str, Any]) -> Answer:
@@ -89,14 +90,12 @@ class Desk:
         return 202, {"success": True, "message": message, **about}
 
     def _status(self, camera: str, body: str, frigate: dict[str, Any]) -> Answer:
-        job, last = self._jobs.of(camera), None
-        if len(camera) <= LONGEST_CAMERA:
-            last = self._jobs.last(camera)
+        job, last = self._jobs.of(camera), self._jobs.last(camera)
         schedule = self._schedules.of(camera)
         refused = _unknown(camera, frigate)
         if refused and not (job or last or schedule):  # a removed camera may have left something
             return refused
-        words = f"{job.state_in_words}" if job else "does not run"
+        words = job.state_in_words if job else "does not run"
         return 200, {
             "success": True,
             "message": f"The backfill of camera '{camera}' {words}",
@@ -119,7 +118,7 @@ class Desk:
     def _unschedule(self, camera: str, body: str, frigate: dict[str, Any]) -> Answer:
         if not self._schedules.remove(camera):
             return _refusal(404, camera, "This camera has no backfill schedule")
-        message = f"The backfill of camera '{plain(camera)}' has no schedule any longer"
+        message = f"The backfill of camera '{plain(camera, SHOWN)}' has no schedule any longer"
         log.info("%s", message)
         return 200, {"success": True, "message": message, "camera_name": camera}
 
@@ -135,17 +134,17 @@ def _schedule_in_words(camera: str, interval: Interval) -> str:
 
 
 def _refusal(status: int, camera: str, message: str, **more: Any) -> Answer:
-    name = plain(camera, LONGEST_CAMERA)
+    name = plain(camera, SHOWN)
     return status, {"success": False, "message": message, "camera_name": name, **more}
 
 
 def _unknown(camera: str, frigate: dict[str, Any]) -> Answer | None:
     """Returns the answer for a camera that Frigate does not know, or None if it knows it."""
     known = sorted(frigate["cameras"])
-    if camera in known and len(camera) <= LONGEST_CAMERA:
+    if camera in known and CAMERA.fullmatch(camera):
         return None
     named = ", ".join(known) or "none"
-    message = f"Camera '{plain(camera, LONGEST_CAMERA)}' not found; Frigate knows: {named}"
+    message = f"Camera '{plain(camera, SHOWN)}' not found; Frigate knows: {named}"
     return _refusal(404, camera, message, known_cameras=known)
 
 

@@ -18,7 +18,7 @@ from typing import IO, Any
 from frigate_mirror.frigate.ffmpeg import low_priority
 from frigate_mirror.untrusted import plain
 
-SILENT = 900.0  # seconds; a backfill that tells nothing for longer hangs, perhaps at a dead disk
+SILENT = 1_800.0  # seconds; it waits ten minutes for a database, but a dead disk keeps it for ever
 LARGEST_SUMMARY = 16_000_000  # bytes
 LONGEST_LINE = 64_000  # bytes of a line on stderr
 LAST_WORDS = 5  # lines of its log that are kept

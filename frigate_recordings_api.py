@@ -130,7 +130,7 @@ def running(config: Any) -> dict[str, Any]:
     Frigate's own GET /api/config."""
     cameras = {
         name: {"enabled": camera.enabled, "record": _plain(camera.record)}
-        for name, camera in config.cameras.items()
+        for name, camera in dict(config.cameras).items()  # another thread can add one meanwhile
     }
     safe_mode = bool(getattr(config, "safe_mode", False))  # from 0.17 on
     return {"cameras": cameras, "record": _plain(config.record), "safe_mode": safe_mode}

@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 import frigate_recordings_api as api
+from frigate_mirror.ledger.lock import RunLock
 from frigate_mirror.restore import bodies
 from frigate_mirror.restore.bodies import Interval, Wanted, WrongBody
 from frigate_mirror.restore.jobs import Job, Jobs
@@ -596,6 +597,21 @@ def test_a_process_waits_for_an_earlier_one_with_the_same_folder(
     assert place.last()["status_code"] == 200
 
 
+def test_a_service_that_is_stopped_while_it_waits_ends_without_a_complaint(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "frigate_s3.backfill")
+    place.folder.mkdir()
+    lock = RunLock(place.folder / "backfill.lock")
+    assert lock.acquire()
+    service = Service([place.folder], place.command)
+    service.start()
+    until(lambda: "waits for an earlier mirror to end" in caplog.text)
+    service.stop(PATIENCE)
+    lock.release()
+    assert len(caplog.records) == 1
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"jobs": 3}', '{"jobs": [{}]}', '{"jobs": [{"id": "1"}]}']
 )
@@ -802,6 +818,15 @@ def test_a_child_that_says_nothing_takes_few_of_frigates_threads(tmp_path: Path)
             thread.join(PATIENCE)
         assert silent == [503] * api.AT_A_TIME
     assert "does not answer" in api.ask({}, [tmp_path / "s"])[1]["message"]
+
+
+def test_a_child_that_takes_no_request_is_left_in_time(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        with address(tmp_path / "s") as short:
+            listening.bind(short)
+        listening.listen()
+        status, body = api.ask({"much": "x" * 5_000_000}, [tmp_path / "s"], 0.2)
+    assert status == 503 and "timed out" in body["message"]
 
 
 @pytest.mark.parametrize(

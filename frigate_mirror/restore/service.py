@@ -187,7 +187,7 @@ class Service:
                 try:
                     lock, jobs, schedules, listener = self._open(folder)
                 except OSError as error:
-                    if str(error) not in told:
+                    if str(error) not in told and not self._stopping.is_set():
                         told.add(str(error))
                         log.warning("backfill: the folder %s cannot be used: %s", folder, error)
                     continue

@@ -179,8 +179,10 @@ def _ask(request: Mapping[str, Any], places: list[Path], patience: float) -> Ans
                 return _talk(connection, request, patience)
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            why = str(error) or type(error).__name__
+        except OSError as error:
+            why = error.strerror or str(error)
+        except (ValueError, KeyError, TypeError) as error:
+            why = f"its answer has another form: {error!r}"
     return 503, _refusal(NO_ANSWER.format(why))
 
 

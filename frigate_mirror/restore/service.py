@@ -127,9 +127,9 @@ def _schedule_in_words(camera: str, interval: Interval) -> str:
     if not interval.enabled:
         return f"The backfill of camera '{camera}' has a schedule that is switched off"
     return (
-        f"The backfill of camera '{camera}' runs every {interval.interval_hours:g} hours and looks "
-        f"back {interval.retention_days:g} days. Frigate's own retention decides what stays: a "
-        "recording that Frigate would delete gets no row"
+        f"The backfill of camera '{camera}' runs every {interval.interval_hours:g} hour(s) and "
+        f"looks back {interval.retention_days:g} day(s). Frigate's own retention decides what "
+        "stays: a recording that Frigate would delete gets no row"
     )
 
 

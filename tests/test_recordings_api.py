@@ -567,6 +567,23 @@ def test_a_job_that_is_cut_off_three_times_has_failed(
     assert place.backfill("back")[0] == 200 and len(place.starts) == 4
 
 
+def test_a_scheduled_job_that_is_cut_off_three_times_is_not_due_at_once(
+    place: Place, keep: Callable[[], Keeper]
+) -> None:
+    place.script("front", SLOW)
+    for number in (1, 2, 3):
+        keeper = keep().ready()
+        if number == 1:
+            place.ask("schedule", body={"interval_hours": 24, "retention_days": 7})
+        until(lambda number=number: len(place.starts) == number)  # type: ignore[misc]
+        keeper.kill()
+    now = time.time()
+    keep().ready()
+    assert "cut off 3 times" in place.last()["result"]["message"]
+    until(lambda: place.status()["schedule"]["next_run_at"] >= now + RETRY)
+    assert len(place.starts) == 3
+
+
 def test_a_job_that_frigates_end_cuts_off_runs_again_as_often_as_it_takes(
     place: Place, keep: Callable[[], Keeper]
 ) -> None:
@@ -635,6 +652,16 @@ def test_a_damaged_queue_is_told_and_is_empty(
 def test_only_the_owner_of_the_process_can_connect(served: Place) -> None:
     mode = (served.folder / api.SOCKET_NAME).stat().st_mode
     assert stat.S_ISSOCK(mode) and stat.S_IMODE(mode) == 0o600
+
+
+def test_the_folders_and_files_are_for_the_owner_of_the_process_alone(served: Place) -> None:
+    served.ask("schedule", body={"interval_hours": 1, "retention_days": 1, "enabled": False})
+    served.backfill()
+    own = served.folder / "backfill"
+    until(lambda: (own / "last-front.json").exists() and not list(own.glob("config-*")))
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in served.folder.rglob("*")}
+    assert stat.S_IMODE(served.folder.stat().st_mode) == modes.pop("backfill") == 0o700
+    assert set(modes.values()) == {0o600}
 
 
 def test_a_folder_may_have_a_longer_path_than_a_socket(tmp_path: Path) -> None:

@@ -91,8 +91,8 @@ class Job:
 
 class Jobs:
     """The jobs in `folder`, each of which runs `command` with its own options in the environment
-    `environ`. Only one process at a time may use the folder. Any thread may call all but
-    `run_next`."""
+    `environ`. Only one process at a time may use the folder. Any thread may call all but `give_up`
+    and `run_next`."""
 
     def __init__(
         self,
@@ -225,21 +225,24 @@ class Jobs:
             log.warning("backfill: the queue in %s cannot be read and is empty now: %r",
                         self._folder, error)  # fmt: skip
             left = []
+        for job in left:
+            log.info("backfill of camera %s was cut off or waited, and is queued again", job.camera)
         configs = {self._config(job) for job in left}
         for path in self._folder.glob("config-*.json"):
             if path not in configs:
                 path.unlink(missing_ok=True)
         return left
 
-    def give_up(self) -> None:
-        """Ends the jobs that were cut off too often. Called once, before `run_next`."""
-        for job in [job for job in self._jobs if job.tries >= MOST_TRIES]:
+    def give_up(self) -> list[Job]:
+        """Ends the jobs that were cut off too often, and returns them. Not called while one
+        runs."""
+        given_up = [job for job in self._jobs if job.tries >= MOST_TRIES]
+        for job in given_up:
             words = f"The backfill of camera '{job.camera}' was cut off {job.tries} times"
             message = f"{words}, because the process ended; ask for it again"
             body = {"success": False, "message": message, "camera_name": job.camera}
             self._finish(job, 500, body)
-        for job in self._jobs:
-            log.info("backfill of camera %s runs again after a restart", job.camera)
+        return given_up
 
     def _save(self) -> None:
         _write(self._folder / "jobs.json", {"jobs": [job.kept for job in self._jobs]})

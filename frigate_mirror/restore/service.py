@@ -199,7 +199,8 @@ class Service:
     def _open(self, folder: Path) -> tuple[RunLock, Jobs, Schedules, Listener]:
         """Takes the folder for this process, as soon as no other has it. Raises OSError."""
         own = folder / FOLDER_NAME
-        own.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for made in (folder, own):  # one after the other, because `parents` knows no mode
+            made.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = RunLock(folder / LOCK_NAME)
         if not lock.acquire():
             log.info("backfill: its API waits for an earlier mirror to end, which uses %s", folder)
@@ -221,14 +222,16 @@ class Service:
         began = time.monotonic()
         listener.start()
         log.info("backfill: its API takes requests")
-        jobs.give_up()
         while not self._stopping.is_set():
             try:
-                if time.monotonic() - began >= self._frigate_needs:
+                ended = jobs.give_up()
+                if not ended and time.monotonic() - began >= self._frigate_needs:
                     self._queue_due(jobs, schedules)
-                job = jobs.run_next(LOOK)
-                if job and job.by == "schedule":
-                    schedules.settle(job.camera, bool(job.body.get("success")))
+                if not ended and (job := jobs.run_next(LOOK)):
+                    ended = [job]
+                for job in ended:
+                    if job.by == "schedule":
+                        schedules.settle(job.camera, bool(job.body.get("success")))
             except MemoryError:
                 raise
             except Exception:

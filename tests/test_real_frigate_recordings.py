@@ -11,7 +11,7 @@ import random
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,14 @@ from typing import Any
 import pytest
 
 from frigate_mirror.frigate.record_settings import of_api
-from frigate_mirror.restore.backfill import ADDED, REFUSED, Backfill, Request, Summary
+from frigate_mirror.restore.backfill import (
+    ADDED,
+    REFUSED,
+    SAFE_AGE,
+    Backfill,
+    Request,
+    Summary,
+)
 from frigate_mirror.restore.recordings_folder import RecordingsFolder
 from frigate_mirror.restore.recordings_table import RecordingsTable
 from frigate_mirror.restore.undo import UndoFile
@@ -34,9 +41,9 @@ DAYS = (0, 0.25, 1, 2.5, 5, 10)
 """For how many days something may be kept."""
 MODES = ("all", "motion", "active_objects")
 DAY = 86_400.0
-CLEAR = 900.0
-"""Seconds. No time of a world is so close to one at which something expires, because the cleanup
-runs some minutes after the prediction."""
+NOW = 1_800_000_000.0
+CLEANUP = NOW + 60
+"""When the cleanup runs: one `expire_interval` of these worlds after the backfill."""
 
 # The first argument is a folder, and each further one a folder of a world in it, with a world.json.
 MAKE = """
@@ -115,11 +122,19 @@ def make(folder, places):
         database.stop()
 """
 CLEAN = """
-import multiprocessing
+import datetime, multiprocessing, types
+from frigate.record import cleanup
+
+class Clock(datetime.datetime):
+    @classmethod
+    def now(cls, zone=None):
+        return cls.fromtimestamp(float(sys.argv[2]), zone)
+
 folder, places = Path(sys.argv[1]), [Path(sys.argv[1], name) for name in sys.argv[3:]]
 if sys.argv[2] == "make":
     make(folder, places)
 else:
+    cleanup.datetime = types.SimpleNamespace(datetime=Clock, timedelta=datetime.timedelta)
     for place in places:
         database = opened(place)
         RecordingCleanup(config(place)[1], multiprocessing.Event()).expire_recordings()
@@ -144,34 +159,6 @@ else:
 # -- worlds
 
 
-class Times:
-    """Random times before `now`, none close to one at which Frigate lets something expire."""
-
-    def __init__(self, dice: random.Random, now: float) -> None:
-        self.dice = dice
-        self.now = now
-
-    def is_clear(self, at: float) -> bool:
-        age = self.now - at
-        return age > 2 * CLEAR and all(abs(age - days * DAY) > CLEAR for days in DAYS)
-
-    def any(self, around: float | None = None, spread: float = 12.0) -> float:
-        """Returns a time of the last days; a time around the one that is given if that is clear;
-        often a time beside one at which something expires."""
-        if around is not None:
-            at = around + self.dice.uniform(-spread, spread)
-            if self.is_clear(at) and self.is_clear(at + SECONDS):
-                return at
-        while True:
-            age = self.dice.uniform(0, 12 * DAY)
-            if self.dice.random() < 0.5:
-                side = self.dice.choice((-1, 1)) * self.dice.uniform(CLEAR, 6 * CLEAR)
-                age = self.dice.choice(DAYS) * DAY + side
-            at = self.now - age
-            if self.is_clear(at) and self.is_clear(at + SECONDS):
-                return at
-
-
 def settings(dice: random.Random) -> dict[str, Any]:
     return {
         "kept": dice.choice(DAYS),
@@ -189,37 +176,38 @@ def settings(dice: random.Random) -> dict[str, Any]:
     }
 
 
-def world(dice: random.Random, now: float) -> dict[str, Any]:
+def moment(dice: random.Random, edges: list[float]) -> float:
+    """Returns a time of the last days, which is often one of the edges or close to one."""
+    if edges and dice.random() < 0.7:
+        return dice.choice(edges) + dice.choice((0, 0, dice.randint(-70, 70), dice.uniform(-9, 9)))
+    return CLEANUP - dice.uniform(0.1, 12) * DAY
+
+
+def world(dice: random.Random) -> dict[str, Any]:
     """Makes settings, review items, and the starts of segments of each camera."""
-    times = Times(dice, now)
     cameras = {name: settings(dice) for name in CAMERAS}
     items: list[tuple[str, float, float | None, str]] = []
-    starts: dict[str, set[int]] = {}
+    starts: dict[str, list[int]] = {name: [] for name in CAMERAS}
     for name, camera in cameras.items():
-        edges = []
+        expiries = [CLEANUP - days * DAY for days in DAYS if days]
+        edges = [at - SECONDS for at in expiries]
         for _ in range(dice.randint(0, 12)):
-            start = times.any(dice.choice(edges) if edges and dice.random() < 0.4 else None, 60)
-            end: float | None = start + dice.choice((1, 20, 300, 4_000)) * dice.random()
-            if dice.random() < 0.1:
-                end = None
-            elif not times.is_clear(end or 0):
+            start = moment(dice, [*expiries, *edges])
+            ends = [at for at in expiries if at > start]
+            lasts = dice.choice((1, 20, 300, 4_000)) * dice.random()
+            end = dice.choice((start + lasts, start + lasts, moment(dice, ends), None))
+            if end is not None and end < start:
                 continue
             severity = dice.choice(("alert", "detection"))
             captures = camera["reviews"][f"{severity}s"]
             edges += [start - captures["pre_capture"] - SECONDS]
             edges += [] if end is None else [end + captures["post_capture"]]
             items.append((name, start, end, severity))
-        chosen = (times.any(dice.choice(edges) if edges and dice.random() < 0.6 else None)
-                  for _ in range(25))  # fmt: skip
-        # Segments that show the same time would get no row.
-        starts[name] = {int(at) // 5 * 5 for at in chosen}
-        starts[name] = {at for at in starts[name] if times.is_clear(at)}
-    return {
-        "everywhere": settings(dice),
-        "cameras": cameras,
-        "items": items,
-        "starts": {name: sorted(found) for name, found in starts.items()},
-    }
+        for at in sorted(int(moment(dice, edges)) for _ in range(40)):
+            # Segments that show the same time would get no row, and young ones neither.
+            if at < NOW - SAFE_AGE and (not starts[name] or at >= starts[name][-1] + SECONDS):
+                starts[name].append(at)
+    return {"everywhere": settings(dice), "cameras": cameras, "items": items, "starts": starts}
 
 
 def put(root: Path, camera: str, start: int, template: Path) -> None:
@@ -237,13 +225,14 @@ class Place:
         self.folder = folder
         self.root = folder / "recordings"
 
-    def backfill(self, **options: Any) -> list[Summary]:
+    def backfill(self, now: Callable[[], float] = lambda: NOW, **options: Any) -> list[Summary]:
         """Runs the backfill of all cameras."""
         table = RecordingsTable(self.folder / "frigate.db", sleep=lambda seconds: None)
         found = of_api(json.loads((self.folder / "answer.json").read_text()))
         undo = UndoFile(self.folder / "state")
         try:
-            run = Backfill(RecordingsFolder(self.root, str(self.root)), table, found, undo).run
+            folder = RecordingsFolder(self.root, str(self.root))
+            run = Backfill(folder, table, found, undo, now=now).run
             return [run(Request(camera, -1e12, 1e12, **options)) for camera in found.cameras]
         finally:
             undo.close()
@@ -273,9 +262,9 @@ def template(tmp_path: Path) -> Path:
 @pytest.fixture
 def worlds(tmp_path: Path, template: Path) -> Iterator[list[Place]]:
     """Random worlds with a database that Frigate's own migrations have made."""
-    now, places = time.time(), []
+    places = []
     for number in range(WORLDS):
-        made = world(random.Random(number), now)
+        made = world(random.Random(number))
         place = Place(tmp_path / str(number))
         place.root.mkdir(parents=True)
         (place.folder / "world.json").write_text(json.dumps(made))
@@ -284,7 +273,7 @@ def worlds(tmp_path: Path, template: Path) -> Iterator[list[Place]]:
                 put(place.root, camera, start, template)
         places.append(place)
     names = [place.folder.name for place in places]
-    real_frigate.run(MAKE + CLEAN, tmp_path, "make", *names, timeout=600, TZ="UTC")
+    real_frigate.run(MAKE + CLEAN, tmp_path, "make", *names, timeout=600)
     yield places
     for place in places:
         shutil.rmtree(place.folder)
@@ -307,7 +296,8 @@ def test_frigates_cleanup_deletes_exactly_the_segments_that_the_backfill_refuses
 
     before = {place: place.files() for place in worlds}
     names = [place.folder.name for place in worlds]
-    real_frigate.run(MAKE + CLEAN, tmp_path, "clean", *names, timeout=600, TZ="UTC")
+    # Frigate counts its days in local time.
+    real_frigate.run(MAKE + CLEAN, tmp_path, str(CLEANUP), *names, timeout=600, TZ="UTC")
 
     for place in worlds:
         assert before[place] - place.files() == refused[place], place.folder.name
@@ -340,7 +330,7 @@ def test_frigates_sync_leaves_each_row_and_each_file_of_the_backfill_alone(
     put(place.root, CAMERAS[0], newest + 60, cut)
     whole = place.files()
     real_frigate.run(MAKE + SYNC, tmp_path, "make")
-    place.backfill()
+    place.backfill(time.time)
     [rowless] = place.files() - place.rows()
 
     real_frigate.run(MAKE + SYNC, tmp_path, extent)

@@ -617,6 +617,25 @@ def test_what_the_next_cleanup_would_delete_with_its_file_is_refused(recorder: R
     }
 
 
+def test_rows_that_make_no_sense_do_no_harm(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RecordingsFolder, "free_mib", lambda folder: -1.0)  # so all rows are read
+    recorder.file(START)
+    recorder.row(START - 100, path="/media/1.mp4")
+    recorder.row(START - 90, path="/media/2.mp4")
+    recorder.row(START - 80, path="/media/3.mp4")
+    change = "UPDATE recordings SET {} WHERE path = '/media/{}.mp4'"
+    recorder.database.execute(change.format("segment_size = 'much'", 1))
+    recorder.database.execute(change.format("start_time = 'soon', end_time = x'ff'", 2))
+    recorder.database.execute(change.format("end_time = 9e999, duration = -9e999", 3))
+    recorder.review(START, None)
+    recorder.database.execute("UPDATE reviewsegment SET start_time = 'yesterday'")
+    summary = backfill(recorder)
+    assert summary.failure == ""
+    assert counts(summary) == {"overlapping": 1}
+
+
 def test_in_safe_mode_frigate_deletes_nothing(recorder: Recorder) -> None:
     recorder.configure({"continuous": {"days": 0}}, safe_mode=True)
     recorder.file(START)

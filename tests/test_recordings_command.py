@@ -21,6 +21,7 @@ from frigate_mirror.settings import settings
 from tests.rig import ROOT
 from tests.rig.recorder import IN_FRIGATE, Recorder
 from tests.rig.terminal import on_a_terminal
+from tests.rig.waiting import until
 
 SCRIPT = [sys.executable, str(ROOT / "scripts" / "backfill_recordings.py")]
 COMMAND = [sys.executable, str(ROOT / "s3_snapshot_mirror.py"), "recordings"]
@@ -425,6 +426,31 @@ def test_files_that_would_be_deleted_are_told_behind_any_number_of_others(
         (folder / f"{number}.txt").touch()
     done = run(recorder, "--camera", "front_door")
     assert "  1 would be deleted: raise the retention first" in done.stdout
+
+
+def test_it_cannot_be_stopped_while_it_may_hold_the_lock(recorder: Recorder) -> None:
+    recorder.row(START - 50)
+    for at in range(START, START + 1_500, 10):
+        recorder.file(at)
+    # In a group of its own whose parent is in the same session: Ctrl-Z does nothing otherwise.
+    running = subprocess.Popen(
+        command_of(recorder, "--camera", "front_door"), env=environ_of(recorder),
+        stdout=subprocess.PIPE, process_group=0,
+    )  # fmt: skip
+    try:
+        until(lambda: len(recorder.rows()) > 1, "the first rows")
+        running.send_signal(signal.SIGTSTP)
+        out, _ = running.communicate(timeout=60)
+    finally:
+        running.kill()
+    assert b"added 150" in out
+
+
+def test_a_path_in_the_database_cannot_write_to_the_terminal(recorder: Recorder) -> None:
+    recorder.row(START, path="/media/\x1b[2J/2026-01-01/00/front_door/00.00.mp4")
+    done = run(recorder, "--camera", "front_door")
+    assert done.returncode == 2
+    assert "paths such as /media/?[2J/" in done.stderr
 
 
 def test_a_signal_ends_the_waiting(recorder: Recorder) -> None:

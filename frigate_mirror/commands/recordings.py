@@ -102,6 +102,8 @@ def main(arguments: argparse.Namespace) -> int:
     """Runs the command; returns its exit code. Raises SettingsError."""
     loaded = load_any()
     system.set_up_logging("DEBUG" if arguments.verbose else "WARNING")
+    # A process that Ctrl-Z stops within a transaction would keep Frigate's database locked.
+    signal.signal(signal.SIGTSTP, signal.SIG_IGN)
     code: int = arguments.act(loaded, arguments)
     return code
 

@@ -13,6 +13,7 @@ from frigate_mirror.frigate.record_settings import RecordSettings
 from frigate_mirror.restore.recordings_folder import OutsideError, RecordingsFolder
 from frigate_mirror.restore.recordings_table import RecordingsTable, TableError
 from frigate_mirror.settings.settings import Settings
+from frigate_mirror.untrusted import plain
 
 IN_FRIGATE = "/media/frigate/recordings"
 """Where Frigate has its recordings (RECORD_DIR of frigate.const), whatever its settings say."""
@@ -111,10 +112,11 @@ def _check_paths(table: RecordingsTable, folder: RecordingsFolder, *, told: bool
     if any(path.startswith(folder.shown + "/") for path in paths):
         return
     if paths:
-        root = paths[0].rsplit("/", 4)[0]
+        path = plain(paths[0])
+        root = path.rsplit("/", 4)[0]
         raise RefusedError(
             STATE,
-            f"the rows of this database have paths such as {paths[0]}, but new ones would begin "
+            f"the rows of this database have paths such as {path}, but new ones would begin "
             f"with {folder.shown}; if it is the same folder, add "
             f"--recordings-path-in-frigate {root}",
         )

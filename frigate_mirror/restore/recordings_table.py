@@ -34,7 +34,8 @@ BANDWIDTH = """SELECT avg(mib / seconds) * 3600 FROM (
     SELECT segment_size AS mib, end_time - start_time AS seconds FROM recordings
     WHERE camera = ? AND segment_size > 0 ORDER BY start_time DESC LIMIT 100)"""
 REVIEWS = """SELECT start_time, end_time, severity FROM reviewsegment
-    WHERE camera = ? ORDER BY start_time"""
+    WHERE camera = ? AND typeof(start_time) IN ('integer', 'real')
+    AND typeof(end_time) IN ('integer', 'real', 'null') ORDER BY start_time"""
 
 
 class TableError(Exception):
@@ -174,7 +175,9 @@ class RecordingsTable:
         last = total = 0.0
         with self._errors():
             for start, mib in self._database.execute(
-                "SELECT start_time, segment_size FROM recordings ORDER BY start_time"
+                "SELECT start_time, segment_size FROM recordings "
+                "WHERE typeof(start_time) IN ('integer', 'real') "
+                "AND typeof(segment_size) IN ('integer', 'real') ORDER BY start_time"
             ):
                 if total > size:
                     break

@@ -387,7 +387,7 @@ def test_a_frigate_that_answers_is_asked_and_else_its_file_is_read(
 def test_wait_goes_on_when_the_young_files_are_old_enough(recorder: Recorder) -> None:
     recorder.row(START - 50)
     recorder.file(START)
-    recorder.file(START + 10, changed=time.time())
+    recorder.file(START + 10, changed=time.time() + 5)  # still young on a slow machine
     done = run(recorder, "--camera", "front_door", "--wait", "--youngest", "1")
     assert done.returncode == 0
     assert "1 file(s) of front_door are too young; goes on in" in done.stderr
@@ -398,7 +398,7 @@ def test_wait_goes_on_when_the_young_files_are_old_enough(recorder: Recorder) ->
 def test_waiting_in_a_dry_run_counts_no_file_twice(recorder: Recorder) -> None:
     recorder.row(START - 50)
     recorder.file(START)
-    recorder.file(START + 10, changed=time.time())
+    recorder.file(START + 10, changed=time.time() + 5)  # still young on a slow machine
     done = run(recorder, "--camera", "front_door", "--wait", "--youngest", "1", "--dry-run")
     assert "Scanned 2 files, would add 2, skipped 0, errors 0" in done.stdout
 

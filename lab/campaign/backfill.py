@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lab.campaign import mounts
-from lab.campaign.mounts import BALLAST, MB, MOUNTS
+from lab.campaign.mounts import BALLAST, LOOP, MB, MOUNTS
 from lab.campaign.rowless import BOTH, BUSY, CAMERA, EVERY, Run, Scene, kill
 from tests.rig.recorder import Recorder
 
@@ -190,6 +190,12 @@ def full_for_undo(scene: Scene, times: int) -> str:
     return _on_small_disk(scene, times, scene.folder / "state")
 
 
+def failing_for_undo(scene: Scene, times: int) -> str:
+    """The disk of the undo files takes no more, which is EIO and not ENOSPC."""
+    behind = mounts.dying(scene, scene.folder / "state", MB // 2)
+    return _on_small_disk(scene, times, behind)
+
+
 def _on_small_disk(scene: Scene, times: int, disk: Path) -> str:
     scene.open()
     scene.owe(SOME // 2)
@@ -198,7 +204,7 @@ def _on_small_disk(scene: Scene, times: int, disk: Path) -> str:
     for _ in range(times):
         with _meanwhile(_Tide(scene, disk)):
             run = scene.run(*BOTH)
-        full = "full" in run.message or "No space" in run.message
+        full = any(why in run.message for why in ("full", "No space", "Input/output error"))
         told += full
         if run.code not in (0, 1, 2) or (run.code == 0 and not _well(run)):
             scene.complain(f"ends with {run.code}: {run.message}")
@@ -242,7 +248,7 @@ class _Tide:
             mounts.fill(self._disk)
             ballast = self._disk / BALLAST
             size = ballast.stat().st_size
-            os.truncate(ballast, max(0, size - self._rng.randrange(1 + size // 16)))
+            os.truncate(ballast, max(0, size - self._rng.randrange(1 + size // 64)))
             over.wait(self._rng.uniform(0, 0.05))
             mounts.empty(self._disk)
 
@@ -439,6 +445,7 @@ TRIALS = (
     Trial("many files and rows", many, 200_000, 2_000),
     Trial("disk full", full, 30, 4, MOUNTS),
     Trial("disk full, undo files only", full_for_undo, 30, 4, MOUNTS),
+    Trial("disk fails, undo files only", failing_for_undo, 30, 3, LOOP),
     Trial("recordings folder vanishes", vanished, 10, 1),
     Trial("recordings folder changes", changing, 30, 2),
     Trial("hostile names", hostile, 5_000, 200),

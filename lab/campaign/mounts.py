@@ -18,8 +18,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from lab.campaign.world import World
-
 MB = 1 << 20
 BALLAST = "ballast"
 # What a fault may need of the machine, and commands that try it. $1 is an empty folder.
@@ -35,7 +33,9 @@ _own = threading.local()
 
 
 class Closing(Protocol):
-    """Whatever undoes at its end what was done for it, as a world does."""
+    """Whatever has a folder and undoes at its end what was done for it, as a world does."""
+
+    folder: Path
 
     def at_close(self, undo: Callable[[], object]) -> None: ...
 
@@ -59,7 +59,7 @@ def small(world: Closing, folder: Path, size: int) -> None:
     world.at_close(lambda: detach(folder))
 
 
-def dying(world: World, folder: Path, size: int) -> Path:
+def dying(world: Closing, folder: Path, size: int) -> Path:
     """Mounts a file system over `folder` whose disk lies in a second, small file system. Returns
     the folder of the latter. Once it is full the disk takes no more, which is EIO and not ENOSPC.
     """

@@ -121,6 +121,17 @@ def test_a_recording_gets_its_row_with_a_mirror_and_without(
     assert house.ask("status")[0] == 503
 
 
+def test_a_state_folder_that_cannot_be_written_is_replaced_for_the_undo_file_too(
+    house: House, start: Callable[..., Child]
+) -> None:
+    blocked = house.folder / "file"
+    blocked.touch()
+    house.environ["S3_STATE_DIR"] = str(blocked / "state")
+    start(**NO_MIRROR)
+    answer = house.backfill()
+    assert answer["undo_file"].startswith(f"{house.cache}/.s3_mirror/backfill/undo-")
+
+
 def test_a_directory_outside_of_the_recordings_is_refused(
     house: House, start: Callable[..., Child]
 ) -> None:

@@ -26,6 +26,7 @@ from frigate_mirror.restore.bodies import Interval, Wanted, WrongBody
 from frigate_mirror.restore.jobs import CAMERA, Busy, Jobs
 from frigate_mirror.restore.listener import Listener
 from frigate_mirror.restore.schedule import DAY, Schedules
+from frigate_mirror.settings.settings import VARIABLES
 from frigate_mirror.untrusted import plain
 
 PROGRAM = Path(__file__).resolve().parents[2] / "s3_snapshot_mirror.py"
@@ -148,6 +149,13 @@ def _unknown(camera: str, frigate: dict[str, Any]) -> Answer | None:
     return _refusal(404, camera, message, known_cameras=known)
 
 
+def _with_state_in(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """Returns `environ` with `folder` as the mirror's state folder, because the one that the owner
+    chose may be one that cannot be written."""
+    name, *older = VARIABLES["MIRROR_STATE_DIR"].names
+    return {one: value for one, value in environ.items() if one not in older} | {name: str(folder)}
+
+
 class Service:
     """The service in the first of `folders` that can have a socket. It works as soon as an earlier
     process has ended that used the same folder."""
@@ -208,7 +216,7 @@ class Service:
                 if self._stopping.wait(0.2):
                     raise InterruptedError("the mirror stops")
         try:
-            jobs = Jobs(own, self._command, self._environ, self._clock)
+            jobs = Jobs(own, self._command, _with_state_in(folder, self._environ), self._clock)
             schedules = Schedules(own / "schedule.json", self._clock)
             desk = Desk(jobs, schedules)
             listener = Listener(folder / SOCKET_NAME, desk.answer)

@@ -120,7 +120,7 @@ class Place:
     ) -> tuple[int, dict[str, Any]]:
         text = body if isinstance(body, str) else json.dumps(body)
         request = {"do": do, "camera": camera, "body": text, "frigate": frigate}
-        return api.ask(request, [self.folder / api.SOCKET_NAME])
+        return api.ask(request, [self.folder / api.SOCKET_NAME], 2 * PATIENCE)
 
     def backfill(self, camera: str = "front", **body: Any) -> tuple[int, dict[str, Any]]:
         return self.ask("backfill", camera, body)
@@ -144,12 +144,26 @@ def place(tmp_path: Path) -> Place:
 
 @pytest.fixture
 def served(place: Place, caplog: pytest.LogCaptureFixture) -> Iterator[Place]:
-    """A place with a service in this process."""
+    """A place with a service in this process, which waits for the end of each job."""
     caplog.set_level(logging.INFO, "frigate_s3.backfill")
-    service = Service([place.folder], place.command, frigate_needs=0)
+    with serving(place, at_once=PATIENCE):
+        yield place
+
+
+@pytest.fixture
+def hasty(place: Place, caplog: pytest.LogCaptureFixture) -> Iterator[Place]:
+    """A place with a service in this process, which waits for no job."""
+    caplog.set_level(logging.INFO, "frigate_s3.backfill")
+    with serving(place, at_once=0):
+        yield place
+
+
+@contextlib.contextmanager
+def serving(place: Place, at_once: float) -> Iterator[None]:
+    service = Service([place.folder], place.command, frigate_needs=0, at_once=at_once)
     service.start()
     until(lambda: place.ask("status")[0] == 200)
-    yield place
+    yield
     service.stop(PATIENCE)
 
 
@@ -260,37 +274,38 @@ def test_the_answer_tells_how_the_command_ended(
 
 
 def test_a_long_backfill_is_answered_by_its_job_and_the_status_tells_how_far_it_is(
-    served: Place, caplog: pytest.LogCaptureFixture
+    hasty: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
-    served.script("front", SLOW)
-    status, body = served.backfill(dry_run=True)
-    assert (status, body["success"], body["state"]) == (202, True, "running")
+    hasty.script("front", SLOW)
+    status, body = hasty.backfill(dry_run=True)
+    assert (status, body["success"]) == (202, True) and body["state"] in ("queued", "running")
     assert "/api/recordings/front/backfill/status" in body["message"]
-    job = until(lambda: (job := served.status()["job"]) and job["progress"] and job)
+    job = until(lambda: (job := hasty.status()["job"]) and job["progress"] and job)
     assert (job["job_id"], job["state"], job["by"]) == (body["job_id"], "running", "request")
     assert job["progress"]["hours"] == 48 and job["request"]["dry_run"]
-    assert served.status()["last"] is None
-    served.go("front")
-    last = served.last()
+    assert hasty.status()["last"] is None
+    hasty.go("front")
+    last = hasty.last()
     assert last["job_id"] == body["job_id"] and last["result"]["message"] == "all well"
     assert last["started_at"] <= last["finished_at"]
     assert "backfill: a line for people" in caplog.text
     assert "hours_done" not in caplog.text
 
 
-def test_a_camera_has_one_job_and_those_of_others_wait_for_their_turn(served: Place) -> None:
-    served.script("front", SLOW)
-    _, first = served.backfill()
-    status, body = served.backfill()
+def test_a_camera_has_one_job_and_those_of_others_wait_for_their_turn(hasty: Place) -> None:
+    hasty.script("front", SLOW)
+    _, first = hasty.backfill()
+    until(lambda: hasty.starts)
+    status, body = hasty.backfill()
     assert status == 409 and not body["success"] and body["job_id"] == first["job_id"]
     assert "is running already" in body["message"]
-    status, body = served.backfill("back")
+    status, body = hasty.backfill("back")
     assert (status, body["state"]) == (202, "queued")
-    assert served.backfill("back")[0] == 409
-    assert len(served.starts) == 1
-    served.go("front")
-    assert served.last("back")["job_id"] == body["job_id"]
-    assert served.last("front")["job_id"] == first["job_id"]
+    assert hasty.backfill("back")[0] == 409
+    assert len(hasty.starts) == 1
+    hasty.go("front")
+    assert hasty.last("back")["job_id"] == body["job_id"]
+    assert hasty.last("front")["job_id"] == first["job_id"]
 
 
 def test_a_camera_that_frigate_does_not_know_is_answered_with_those_that_it_knows(
@@ -564,7 +579,8 @@ def test_a_job_that_is_cut_off_three_times_has_failed(
     keep().ready()
     last = place.last()
     assert last["status_code"] == 500 and "cut off 3 times" in last["result"]["message"]
-    assert place.backfill("back")[0] == 200 and len(place.starts) == 4
+    place.backfill("back")
+    assert place.last("back")["status_code"] == 200 and len(place.starts) == 4
 
 
 def test_a_scheduled_job_that_is_cut_off_three_times_is_not_due_at_once(
@@ -668,13 +684,8 @@ def test_a_folder_may_have_a_longer_path_than_a_socket(tmp_path: Path) -> None:
     folder = tmp_path.joinpath(*["a_folder_with_a_long_name"] * 8)
     folder.mkdir(parents=True)
     deep = Place(folder)
-    service = Service([deep.folder], deep.command)
-    service.start()
-    try:
-        until(lambda: deep.ask("status")[0] == 200)
+    with serving(deep, at_once=PATIENCE):
         assert deep.backfill()[0] == 200
-    finally:
-        service.stop(PATIENCE)
 
 
 def test_a_folder_that_cannot_be_used_is_told_and_the_next_one_is_used(

@@ -167,12 +167,14 @@ class Service:
         environ: Mapping[str, str] = os.environ,
         clock: Callable[[], float] = time.time,
         frigate_needs: float = FRIGATE_NEEDS,
+        at_once: float = AT_ONCE,
     ) -> None:
         self._folders = folders
         self._command = command
         self._environ = environ
         self._clock = clock
         self._frigate_needs = frigate_needs
+        self._at_once = at_once
         self._stopping = threading.Event()
         self._jobs: Jobs | None = None
         self._thread = threading.Thread(target=self._live, name="backfill", daemon=True)
@@ -218,7 +220,7 @@ class Service:
         try:
             jobs = Jobs(own, self._command, _with_state_in(folder, self._environ), self._clock)
             schedules = Schedules(own / "schedule.json", self._clock)
-            desk = Desk(jobs, schedules)
+            desk = Desk(jobs, schedules, self._at_once)
             listener = Listener(folder / SOCKET_NAME, desk.answer)
         except OSError:
             lock.release()

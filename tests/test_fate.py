@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,26 @@ def test_random_worlds_agree_with_a_plain_reading_of_frigates_rule() -> None:
             )
             is_deleted = bool(fate.of(start, end))
             assert is_deleted != (end >= NOW - 2 * DAY or shown)
+
+
+def test_days_are_counted_by_the_clock_on_the_wall_as_frigate_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    try:
+        for zone, hours in (("UTC", 0), ("STD-1DST,J14/3,J200/3", -1), ("STD-1DST,J5/3,J14/3", 1)):
+            monkeypatch.setenv("TZ", zone)  # the clock is put forward, or back, on 14 January
+            time.tzset()
+            border = NOW - 2 * DAY - hours * 3600
+            assert is_kept(border - 10)
+            assert not is_kept(border - 10.001)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_more_days_than_there_have_been_keep_everything() -> None:
+    assert is_kept(0, kept=replace(KEPT, days=1e6))
+    assert is_kept(0, kept=replace(KEPT, days=1e12))
 
 
 def test_the_sentence_names_the_days_that_are_needed() -> None:

@@ -45,6 +45,10 @@ NOW = 1_800_000_000.0
 CLEANUP = NOW + 60
 """When the cleanup runs: one `expire_interval` of these worlds after the backfill."""
 
+FORWARD, BACK = "STD-1DST,J13/3,J200/3", "STD-1DST,J5/3,J13/3"
+"""Time zones whose clock is put forward, or back, two days before NOW. Frigate counts days by its
+local clock."""
+
 # The first argument is a folder, and each further one a folder of a world in it, with a world.json.
 MAKE = """
 import json, shutil, sys
@@ -279,13 +283,29 @@ def worlds(tmp_path: Path, template: Path) -> Iterator[list[Place]]:
         shutil.rmtree(place.folder)
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Sets the time zone of this process."""
+
+    def put(zone: str) -> None:
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+
+    yield put
+    monkeypatch.undo()
+    time.tzset()
+
+
 # -- what Frigate does
 
 
-@pytest.mark.parametrize("like_seed", [False, True])
+@pytest.mark.parametrize(
+    ("zone", "like_seed"), [("UTC", False), ("UTC", True), (FORWARD, False), (BACK, False)]
+)
 def test_frigates_cleanup_deletes_exactly_the_segments_that_the_backfill_refuses(
-    tmp_path: Path, worlds: list[Place], like_seed: bool
+    tmp_path: Path, worlds: list[Place], clock: Callable[[str], None], zone: str, like_seed: bool
 ) -> None:
+    clock(zone)
     refused: dict[Place, set[str]] = {}
     for place in worlds:
         outcomes = [one for summary in place.backfill(dry_run=True) for one in summary.results]
@@ -296,8 +316,7 @@ def test_frigates_cleanup_deletes_exactly_the_segments_that_the_backfill_refuses
 
     before = {place: place.files() for place in worlds}
     names = [place.folder.name for place in worlds]
-    # Frigate counts its days in local time.
-    real_frigate.run(MAKE + CLEAN, tmp_path, str(CLEANUP), *names, timeout=600, TZ="UTC")
+    real_frigate.run(MAKE + CLEAN, tmp_path, str(CLEANUP), *names, timeout=600, TZ=zone)
 
     for place in worlds:
         assert before[place] - place.files() == refused[place], place.folder.name

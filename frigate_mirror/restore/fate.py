@@ -8,7 +8,9 @@ whose motion is unknown: the retention modes `motion` and `active_objects` never
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from frigate_mirror.frigate.record_settings import Retention
 from frigate_mirror.restore.recordings_table import ReviewItem
@@ -33,14 +35,16 @@ class Fate:
         counts_later_reviews: bool,
         room_from: float = 0.0,
     ) -> None:
-        self._expires = at - retention.days * DAY
-        counted = retention.continuous_days if counts_later_reviews else retention.days
+        self._expires = _days_before(at, retention.days)
+        counted = _days_before(
+            at, retention.continuous_days if counts_later_reviews else retention.days
+        )
         self._spans = [
             (one.start - kept.before, None if one.end is None else one.end + kept.after)
             for one in reviews
-            if one.start < at - counted * DAY
+            if one.start < counted
             for kept in (retention.alerts if one.severity == "alert" else retention.detections,)
-            if not _is_over(one, at - kept.days * DAY)
+            if not _is_over(one, _days_before(at, kept.days))
         ]
         self._retention = retention
         self._at = at
@@ -77,6 +81,15 @@ class Fate:
                 return True
             self._next += 1
         return False
+
+
+def _days_before(at: float, days: float) -> float:
+    """Returns the moment so many days before `at` as Frigate counts: by the clock on the wall, on
+    which a day may have 23 or 25 hours. Our own time zone must be Frigate's."""
+    try:
+        return (datetime.fromtimestamp(at) - timedelta(days=days)).timestamp()
+    except (OverflowError, ValueError):  # Frigate's cleanup fails then, and deletes nothing
+        return -math.inf
 
 
 def _is_over(item: ReviewItem, expired: float) -> bool:

@@ -35,6 +35,7 @@ from tests.rig.recorder import Recorder
 
 HOUR = 3_600
 SOME = 1_500  # files; with them a run takes some seconds
+LINES = 16_384  # bytes; a batch has some 11,000 in the undo file, and far more in the database
 GROWTH = 10.0  # MB that many files may need more than few
 
 
@@ -180,29 +181,30 @@ def many(scene: Scene, files: int) -> str:
 
 def full(scene: Scene, times: int) -> str:
     """The disk of Frigate's database and of the undo files becomes full."""
-    mounts.small(scene, scene.folder, 32 * MB)
-    return _on_small_disk(scene, times, scene.folder)
+    mounts.small(scene, scene.folder, 16 * MB)
+    return _on_small_disk(scene, times, scene.folder, 12 * LINES)
 
 
 def full_for_undo(scene: Scene, times: int) -> str:
     """The disk of the undo files becomes full."""
     mounts.small(scene, scene.folder / "state", MB // 2)
-    return _on_small_disk(scene, times, scene.folder / "state")
+    return _on_small_disk(scene, times, scene.folder / "state", LINES)
 
 
 def failing_for_undo(scene: Scene, times: int) -> str:
     """The disk of the undo files takes no more, which is EIO and not ENOSPC."""
     behind = mounts.dying(scene, scene.folder / "state", MB // 2)
-    return _on_small_disk(scene, times, behind)
+    return _on_small_disk(scene, times, behind, 1)
 
 
-def _on_small_disk(scene: Scene, times: int, disk: Path) -> str:
+def _on_small_disk(scene: Scene, times: int, disk: Path, left: int) -> str:
+    """Lets the disk become full now and then. It then has fewer than `left` bytes."""
     scene.open()
     scene.owe(SOME // 2)
     scene.owe(SOME // 4, BUSY)
     told = 0
     for _ in range(times):
-        with _meanwhile(_Tide(scene, disk)):
+        with _meanwhile(_Tide(scene, disk, left)):
             run = scene.run(*BOTH)
         full = any(why in run.message for why in ("full", "No space", "Input/output error"))
         told += full
@@ -213,6 +215,7 @@ def _on_small_disk(scene: Scene, times: int, disk: Path) -> str:
             scene.complain(f"it does not say that the disk is full: {run.message}")
         if there == len(scene.owed) or scene.rng.random() < 0.3:
             scene.forget(scene.rng.choice((0.3, 1.0)))
+        scene.shrink()
     scene.finished()
     return f"{told} runs ended early and said so"
 
@@ -238,8 +241,9 @@ def _meanwhile(mischief: _Mischief) -> Iterator[None]:
 class _Tide:
     """Lets a disk become full, nearly full, and empty again."""
 
-    def __init__(self, scene: Scene, disk: Path) -> None:
+    def __init__(self, scene: Scene, disk: Path, left: int) -> None:
         self._disk = disk
+        self._left = left
         self._rng = random.Random(scene.rng.random())
 
     def make(self, over: threading.Event) -> None:
@@ -248,8 +252,8 @@ class _Tide:
             mounts.fill(self._disk)
             ballast = self._disk / BALLAST
             size = ballast.stat().st_size
-            os.truncate(ballast, max(0, size - self._rng.randrange(1 + size // 64)))
-            over.wait(self._rng.uniform(0, 0.05))
+            os.truncate(ballast, max(0, size - self._rng.randrange(self._left)))
+            over.wait(self._rng.uniform(0, 0.1))
             mounts.empty(self._disk)
 
 

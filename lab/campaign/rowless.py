@@ -119,6 +119,11 @@ class Scene:
             database.executemany("DELETE FROM recordings WHERE path = ?", lost[at : at + 100])
             database.execute("COMMIT")
 
+    def shrink(self) -> None:
+        """Makes the files of the database as small as they can be, so that they must grow again."""
+        self.recorder.database.execute("VACUUM")
+        self.recorder.database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def _master(self) -> Path:
         path = self.folder / f"master{self._masters}.mp4"
         if path.exists() and path.stat().st_nlink > MOST_LINKS:

@@ -38,8 +38,6 @@ IN_SHORT = {
     " machine {ours} after its event has ended. A bare PUT of the same bytes takes {rival}.",
     ("small", "objects/s, SeaweedFS"): "A backlog goes into SeaweedFS at {ours} snapshots a second;"
     " {against} manages {rival}.",
-    ("backfill", "files/s"): "The backfill of recordings looks at {ours} files a second, and one"
-    " ffprobe after the other at {rival}.",
     ("memory", "peak, idle"): "The mirror needs {ours} of memory while nothing happens.",
 }
 """For a reader of the first lines only: a row, how a figure's name begins, and the sentence for the

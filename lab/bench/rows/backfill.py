@@ -118,7 +118,8 @@ def made(folder: Path) -> Path:
 
 
 def _speed(lab: Lab, folder: Folder, files: int) -> Iterator[Figure]:
-    few = folder.paths[:: len(folder.paths) // lab.size(10, 200)][: lab.size(10, 200)]
+    count = lab.size(10, 200)
+    few = folder.paths[:: len(folder.paths) // count][:count]
     listed = lab.folder / "few"
     listed.write_text("".join(f"{path}\n" for path in few))
     probe = [sys.executable, str(SCRIPTS / "with_ffprobe.py"), ffmpeg.ffprobe(), str(listed)]
@@ -126,13 +127,13 @@ def _speed(lab: Lab, folder: Folder, files: int) -> Iterator[Figure]:
     found = interleaved(
         lab.size(1, 3),
         ours=lambda: files / folder.backfill(files, "--dry-run").took,
-        ffprobe=lambda: len(few) / measured(probe, lab.folder).took,
-        pyav=lambda: len(few) / measured(pyav, lab.folder).took,
+        ffprobe=lambda: count / measured(probe, lab.folder).took,
+        pyav=lambda: count / measured(pyav, lab.folder).took,
     )
     name = f"files/s, {files:,} files"
-    yield Figure(name, "1/s", found["ours"], f"ffprobe, {len(few)} files", found["ffprobe"],
+    yield Figure(name, "1/s", found["ours"], f"ffprobe, {count} files", found["ffprobe"],
                  at_least(TIMES))  # fmt: skip
-    yield Figure(name, "1/s", found["ours"], f"PyAV, {len(few)} files", found["pyav"])
+    yield Figure(name, "1/s", found["ours"], f"PyAV, {count} files", found["pyav"])
 
 
 def _growth(lab: Lab, folder: Folder, sizes: list[int]) -> Iterator[Figure]:
@@ -141,23 +142,21 @@ def _growth(lab: Lab, folder: Folder, sizes: list[int]) -> Iterator[Figure]:
     def measure(size: int) -> Callable[[], float]:
         def one() -> float:
             costs[size].append(folder.backfill(size, "--dry-run"))
-            return 1_000 * costs[size][-1].took / size
+            return 1_000 * costs[size][-1].cpu / size
 
         return one
 
-    found = interleaved(lab.size(1, 3), **{str(size): measure(size) for size in costs})
+    found = interleaved(lab.size(1, 2), **{str(size): measure(size) for size in costs})
     for size in sizes:
         took = [cost.took for cost in costs[size]]
         yield Figure(f"time for {size:,} files", "s", took)
     for size in sizes[1:]:
-        yield Figure(f"time for each 1,000 of {size:,} files", "s", found[str(size)],
-                     f"of {sizes[0]:,}", found[str(sizes[0])], at_most(1.1))  # fmt: skip
-    peaks = [one.peak_mb for one in costs[sizes[-1]]]
-    growth = [
-        many - few.peak_mb for many, few in zip(peaks, costs[1_000], strict=True)
-    ]  # fmt: skip
+        yield Figure(f"CPU per 1,000 files, {size:,} files", "s", found[str(size)],
+                     f"{sizes[0]:,} files", found[str(sizes[0])], at_most(1.1))  # fmt: skip
+    many, few = ([one.peak_mb for one in costs[size]] for size in (sizes[-1], 1_000))
+    growth = [after - before for after, before in zip(many, few, strict=True)]
     yield Figure(f"growth of the memory from 1,000 to {sizes[-1]:,} files", "MB", growth,
-                 goal=below(GROWTH), note=f"peak {max(peaks):.0f} MB")  # fmt: skip
+                 goal=below(GROWTH), note=f"peak {max(many):.0f} MB")  # fmt: skip
 
 
 def _rows(lab: Lab, folder: Folder, files: int) -> Iterator[Figure]:

@@ -180,7 +180,7 @@ def test_a_value_that_is_neither_true_nor_false_is_told(
     assert "wrong setting RECORDINGS_BACKFILL_API" in child.log
 
 
-def test_the_environment_of_a_job_has_no_secret_of_the_mirror(
+def test_a_job_gets_no_secret_of_the_mirror_and_is_not_the_last_in_line_with_a_lock_in_its_hands(
     house: House, start: Callable[..., Child]
 ) -> None:
     start(S3_SECRET_KEY="a-secret-that-no-job-needs")
@@ -197,6 +197,8 @@ def test_the_environment_of_a_job_has_no_secret_of_the_mirror(
         [job] = jobs
         environ = read(job / "environ")
         assert b"FRIGATE_DB_PATH" in environ and b"S3_" not in environ.replace(b"S3_MIRROR", b"")
+        usual = os.getpriority(os.PRIO_PROCESS, 0)
+        assert os.getpriority(os.PRIO_PROCESS, int(job.name)) == min(usual + 5, 19)
         sql.rollback()
     assert until(lambda: house.ask("status")[1]["last"])["status_code"] == 200
 

@@ -26,11 +26,11 @@ def main(arguments: argparse.Namespace) -> int:
     API of the recording backfill if there is one. Raises SettingsError."""
     system.close_inherited_files()
     loaded, faults = _load()
-    system.lower_priority(loaded.process.niceness)
     system.set_up_logging(loaded.report.log_level)
     for fault in faults:
         log.error("S3 snapshot mirror: wrong setting %s", fault)
     if not loaded.backfill.api:
+        system.lower_priority(loaded.process.niceness)
         return _mirror(loaded)
     from frigate_mirror.process.child import attend
     from frigate_mirror.process.rounds import start_all
@@ -39,6 +39,8 @@ def main(arguments: argparse.Namespace) -> int:
     environ = settings.only_parts(os.environ, *OF_BACKFILL)
     service = Service(loaded.state.dirs, environ=environ)
     start_all(service.start)
+    # The service has begun with the usual priority, and its jobs choose their own.
+    system.lower_priority(loaded.process.niceness)
     try:
         if loaded.s3.bucket and loaded.process.enabled:
             return _mirror(loaded)

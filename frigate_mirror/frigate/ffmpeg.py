@@ -24,11 +24,11 @@ from frigate_mirror.untrusted import plain
 
 BUNDLED = Path("/usr/lib/ffmpeg")  # Frigate's image has .../{version}/bin/ffmpeg
 QUIET = ("-nostdin", "-hide_banner", "-loglevel", "error", "-y")
-PREFIXES = (
-    ("setpriv", "--pdeathsig", "KILL"),  # so that it ends with this process, even if that is killed
-    ("nice", "-n", "19"),
-    ("ionice", "-c", "3"),
-)
+MORTAL = ("setpriv", "--pdeathsig", "KILL")
+"""Before a command line, these words make a program end with this process, even if this is
+killed."""
+LAST_IN_LINE = (("nice", "-n", "19"), ("ionice", "-c", "3"))
+"""These make it the last in line for CPU and disk."""
 TICK = 0.25  # seconds between two looks at a running ffmpeg
 LAST_WORDS = 4_096  # bytes of its messages that are kept
 TO_DIE = 10.0  # seconds; a process that waits for a dead disk cannot even be killed
@@ -71,11 +71,10 @@ def _version(place: Path) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", place.parts[-3])]
 
 
-def low_priority() -> list[str]:
-    """Returns the words to put before a command line so that the program is the last in line for
-    CPU and disk, and ends with the thread that starts it. A word that does not work here is left
+def prefix(*beginnings: Sequence[str]) -> list[str]:
+    """Returns the words to put before a command line. A beginning that does not work here is left
     out."""
-    return [word for words in PREFIXES if _works(words) for word in words]
+    return [word for words in beginnings if _works(words) for word in words]
 
 
 class Ffmpeg:
@@ -90,7 +89,7 @@ class Ffmpeg:
         self._clock = clock
         self._stopping = threading.Event()
         self._running: subprocess.Popen[bytes] | None = None
-        self._prefix = low_priority()
+        self._prefix = prefix(MORTAL, *LAST_IN_LINE)
 
     def stop(self) -> None:
         """Ends a run in another thread, and prevents further ones."""

@@ -15,9 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from frigate_mirror.frigate.ffmpeg import low_priority
+from frigate_mirror.frigate.ffmpeg import MORTAL, prefix
 from frigate_mirror.untrusted import plain
 
+NICE = ("nice", "-n", "5")
+"""At the lowest priority a busy machine would take the CPU from it in the middle of a transaction,
+and Frigate's own writes would wait for that."""
 SILENT = 1_800.0  # seconds; it waits ten minutes for a database, but a dead disk keeps it for ever
 LARGEST_SUMMARY = 16_000_000  # bytes
 LONGEST_LINE = 64_000  # bytes of a line on stderr
@@ -57,7 +60,7 @@ class Run:
         self._clock = clock
         self._last: list[str] = []
         self._process = subprocess.Popen(
-            [*low_priority(), *words],
+            [*prefix(MORTAL, NICE), *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,14 @@ def test_a_file_without_a_row_gets_one_as_frigate_would_have_made_it(recorder: R
     assert (camera, path) == ("front_door", recorder.shown(START))
     assert (start, end, seconds) == (START, START + SECONDS, SECONDS)
     assert size == round(len(WHOLE) / 2**20, 2)
+
+
+def test_the_end_is_rounded_to_microseconds_as_frigate_does(recorder: Recorder) -> None:
+    recorder.file(START)
+    seconds = 1.4333333333333333
+    backfill(recorder, measure_file=lambda path: Measured(seconds, 0.04, float(START)))
+    end = (datetime.fromtimestamp(START, UTC) + timedelta(seconds=seconds)).timestamp()
+    assert recorder.rows("end_time, duration") == [(end, seconds)]
 
 
 def test_what_frigate_would_have_measured_is_unknown(recorder: Recorder) -> None:

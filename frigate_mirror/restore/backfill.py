@@ -327,7 +327,7 @@ class _Run:
         if now - measured.changed < request.safe_age:
             self._leave_alone(outcome, measured.changed)
             return
-        end = found.start + measured.duration
+        end = found.start + round(measured.duration, 6)  # Frigate counts in microseconds here
         outcome.end_time, outcome.duration = end, measured.duration
         outcome.file_size_mb = measured.size
         row = Row(

@@ -46,9 +46,10 @@ from frigate_mirror.sinks.s3.multipart import (
 from frigate_mirror.sinks.s3.pool import UPLOAD_PATIENCE, ConnectTimeout, Patience, Pool
 from frigate_mirror.sinks.s3.sigv4 import Signer
 from frigate_mirror.sinks.s3.storage import auto
-from frigate_mirror.sinks.sink import Archive, Probe, Receipt, SinkError, Stored
+from frigate_mirror.sinks.sink import Probe, Receipt, SinkError, Stored
 
 if TYPE_CHECKING:
+    from frigate_mirror.sinks.s3.archive import S3Archive
     from frigate_mirror.sinks.s3.boto import Clients
 
 LIBRARIES = ("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six", "urllib3")
@@ -174,7 +175,7 @@ class S3Sink:
             raise
         return None if any(item.key == key for item in self.list(key)) else True
 
-    def archive(self) -> Archive:
+    def archive(self) -> S3Archive:
         """See `Archivable.archive`."""
         from frigate_mirror.sinks.s3.archive import S3Archive  # the mirror itself has none
 

@@ -25,9 +25,20 @@ from frigate_mirror.untrusted import plain
 log = logging.getLogger("frigate_s3.mqtt")
 KEEPALIVE = 60  # seconds
 CONNECT = 10.0  # seconds
-FIRST_PAUSE, LONGEST_PAUSE = 1, 120  # seconds between two tries to connect
+PAUSES = (1, 120)  # seconds between two tries to connect: the first and the longest pause
 GOODBYE = 1.0  # seconds for the last words
 ONLINE, OFFLINE = "online", "offline"
+
+
+class Watcher:
+    """Is told by a link how it fares, in the link's thread. A subclass overrides what it wants to
+    know."""
+
+    def up(self) -> None:
+        """There is a connection."""
+
+    def away(self, why: str) -> None:
+        """The connection has ended, or one more try to connect has failed."""
 
 
 class Link:
@@ -48,6 +59,8 @@ class Link:
         clean: bool,
         on_up: Callable[[], None],
         called: str = "S3 MQTT",
+        pauses: tuple[int, int] = PAUSES,
+        watcher: Watcher | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Connects nothing yet. Raises OSError if a certificate cannot be read."""
@@ -59,10 +72,12 @@ class Link:
         self._available = available
         self._on_up = on_up
         self._clock = clock
+        self._pause = pauses[0]
+        self._watcher = watcher or Watcher()
         self._spoke = self._stopped = False
         self.client = client = client_of(settings, client_id, clean=clean)
         client.will_set(available, OFFLINE, 1, retain=True)
-        client.reconnect_delay_set(FIRST_PAUSE, LONGEST_PAUSE)
+        client.reconnect_delay_set(*pauses)
         client.connect_timeout = CONNECT
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
@@ -99,7 +114,7 @@ class Link:
                 self._note_away(f"{type(error).__name__}: {error}")
                 log.exception("%s: unexpected error, the connection is made again", self._called)
             if not self._stopped:
-                time.sleep(FIRST_PAUSE)
+                time.sleep(self._pause)
 
     def _on_connect(
         self, client: paho.Client, _: Any, flags: Any, reason: ReasonCode, *__: Any
@@ -111,6 +126,7 @@ class Link:
         self.is_up, self.since = True, self._clock()
         log.info("%s: connected to %s", self._called, self.where)
         self._on_up()
+        self._watcher.up()
         client.publish(self._available, ONLINE, 1, retain=True)
 
     def _on_connect_fail(self, *_: Any) -> None:
@@ -136,6 +152,7 @@ class Link:
         if why != self.why:
             log.warning("%s: broker %s: %s", self._called, self.where, plain(why))
         self.why = why
+        self._watcher.away(why)
 
 
 def client_of(settings: MqttSettings, client_id: str, *, clean: bool = False) -> paho.Client:

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import io
 import json
+import ssl
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
@@ -349,3 +352,25 @@ def test_other_remotes_have_nothing_to_say_of_a_trash(
     remotes: Remotes, remote_daemon: Daemon, name: str
 ) -> None:
     assert remote(remotes, remote_daemon, f"{name}:x").archive().fate() == ""
+
+
+def test_a_large_object_of_a_bucket_is_fetched_into_a_file(bucket: Bucket) -> None:
+    sink, data = sink_for(bucket.environ), b"0123456789" * 300_000
+    put(sink, "clips/a.mp4", data=data)
+    file = io.BytesIO(b"what was there before" * 1_000_000)
+    assert sink.archive().fetch("clips/a.mp4", file)
+    assert file.getvalue() == data
+    assert not sink.archive().fetch("clips/b.mp4", file)
+
+
+def test_an_object_of_a_bucket_is_read_by_its_link_until_the_link_expires(bucket: Bucket) -> None:
+    sink = sink_for(bucket.environ)
+    put(sink, "clips/a b+é.mp4", data=b"movie")
+    link = sink.archive().link("clips/a b+é.mp4", 60)
+    trusting = ssl.create_default_context(cafile=bucket.ca_bundle or None)
+    with urlopen(link, context=trusting) as answer:
+        assert answer.read() == b"movie"
+    assert "X-Amz-Expires=60" in link and "X-Amz-Signature=" in link  # the old version has neither
+    forged = link.replace("X-Amz-Expires=60", "X-Amz-Expires=600")
+    with pytest.raises(HTTPError, match="403"):
+        urlopen(forged, context=trusting)

@@ -14,6 +14,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from frigate_mirror.broker import Watcher
 from frigate_mirror.settings import settings
 from frigate_mirror.sources import mqtt
 from frigate_mirror.sources.mqtt import Mqtt, ids_in
@@ -400,6 +401,41 @@ def test_a_broker_that_says_why_it_refuses_is_told_once(caplog: pytest.LogCaptur
     assert [record.getMessage() for record in caplog.records] == [
         f"S3 MQTT: broker {host}:{port}: it refuses the connection: Not authorized"
     ]
+
+
+class Note(Watcher):
+    """Notes what it is told: an empty text for a connection, and why there is none."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def up(self) -> None:
+        self.told.append("")
+
+    def away(self, why: str) -> None:
+        self.told.append(why)
+
+
+def test_a_watcher_is_told_of_each_loss_each_failed_try_and_each_connection(broker: Broker) -> None:
+    note = Note()
+    source = Mqtt(
+        settings.load(broker.environ).mqtt,
+        "watched",
+        lacks=set,
+        catch_up=lambda: None,
+        pauses=(1, 1),
+        watcher=note,
+    )
+    source.start()
+    try:
+        until(lambda: note.told == [""] and source.is_up)
+        broker.cut_off()
+        until(lambda: len(note.told) >= 4)  # the loss, and two tries that fail
+        assert all(note.told[1:4]) and not source.is_up
+        broker.come_back()
+        until(lambda: note.told[-1] == "" and source.is_up)
+    finally:
+        source.finish()
 
 
 def test_others_see_whether_the_companion_is_there(broker: Broker, ear: Ear) -> None:

@@ -184,9 +184,11 @@ def api_of(
     settings: CompanionSettings,
     environ: Mapping[str, str] = os.environ,
     stopping: Callable[[], bool] = lambda: False,
+    idle: float = IDLE,
 ) -> FrigateApi:
     """Returns the client that the settings describe. The password is read again from `environ`
-    before each login, because its file may have been replaced. Raises ApiError."""
+    before each login, because its file may have been replaced. An answer may stand still for `idle`
+    seconds. Raises ApiError."""
     secure = settings.url.startswith("https:")
     if secure and not settings.verify and not settings.fingerprint:
         log.warning(
@@ -205,6 +207,7 @@ def api_of(
         settings.user,
         password,
         tls=tls_of(settings) if secure else None,
+        idle=idle,
         stopping=stopping,
     )
 

@@ -11,6 +11,8 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Protocol
 
 from frigate_mirror.catalog import CatalogError
@@ -94,28 +96,36 @@ def catch_signals(stop: Stop) -> None:
 def live(settings: Settings, host: Host) -> int:
     """Mirrors until the host has ended or leaves, or a signal says so; returns the exit code."""
     catch_signals(host.stop)
+    return run(settings, host)
+
+
+def run(settings: Settings, host: Host, start: Callable[..., None] = start_all) -> int:
+    """Does the same without signals, so it can run in a thread of another program's process.
+    `start` calls functions that start threads (`rounds.start_all`)."""
     lock, own = StateLock(settings.state), settings.state
-    try:
-        if not _take_turn(lock, host, settings):
-            return EX_OK
-        state = _open_ledger(host, settings)
-        lock.sign(state.folder)
-        mirror = host.mirror(state)
-        mirror.tell()
-    except (CatalogError, LedgerError, OSError) as error:
-        log.error("S3 snapshot mirror cannot start: %s", error)
-        status.write_why_not_running(f"the mirror cannot start: {error}", own.status_path)
-        return EX_FAILED
-    _mirror_until_the_end(host, mirror, settings)
-    ledger = mirror.ledger
-    ledger.close()
-    if ledger.damaged:
-        log.error(
-            "S3 ledger damaged, kept as %s; the next start makes a new one",
-            repair.put_aside(ledger.path),
-        )
-    lock.release()
-    return EX_FAILED if ledger.damaged else host.stop.status
+    with ExitStack() as at_end:
+        at_end.callback(lock.release)
+        try:
+            if not _take_turn(lock, host, settings):
+                return EX_OK
+            state = _open_ledger(host, settings)
+            at_end.callback(state.ledger.close)
+            lock.sign(state.folder)
+            mirror = host.mirror(state)
+            mirror.tell()
+        except (CatalogError, LedgerError, OSError) as error:
+            log.error("S3 snapshot mirror cannot start: %s", error)
+            status.write_why_not_running(f"the mirror cannot start: {error}", own.status_path)
+            return EX_FAILED
+        _mirror_until_the_end(host, mirror, settings, start)
+        ledger = mirror.ledger
+        ledger.close()
+        if ledger.damaged:
+            log.error(
+                "S3 ledger damaged, kept as %s; the next start makes a new one",
+                repair.put_aside(ledger.path),
+            )
+        return EX_FAILED if ledger.damaged else host.stop.status
 
 
 def _take_turn(lock: StateLock, host: Host, settings: Settings) -> bool:
@@ -170,13 +180,15 @@ def _open_ledger(host: Host, settings: Settings) -> folders.State:
             told = True
 
 
-def _mirror_until_the_end(host: Host, mirror: Mirror, settings: Settings) -> None:
+def _mirror_until_the_end(
+    host: Host, mirror: Mirror, settings: Settings, start: Callable[..., None]
+) -> None:
     page = settings.sweep.batch_size
     rounds = rounds_of(mirror.tasks(), mirror.note_task)
     log.info("S3 snapshot mirror started: %s, %d threads, events of the last %g days",
              settings.destination, settings.upload.threads, settings.sweep.days)  # fmt: skip
     mirror.hasten()
-    start_all(mirror.start_threads, *(thread.start for thread in rounds))
+    start(mirror.start_threads, *(thread.start for thread in rounds))
     while not (host.over or mirror.ledger.damaged):
         ids = host.ids(timeout=0.5)
         for at in range(0, len(ids), page):

@@ -30,7 +30,8 @@ from typing import Any
 import paho.mqtt.client as paho
 from paho.mqtt.reasoncodes import ReasonCode
 
-from frigate_mirror.broker import Link
+from frigate_mirror.broker import PAUSES as CONNECT_PAUSES
+from frigate_mirror.broker import Link, Watcher
 from frigate_mirror.keys import is_event_id
 from frigate_mirror.part import Part
 from frigate_mirror.settings.settings import MqttSettings
@@ -77,7 +78,8 @@ class Mqtt(Part):
     """Listens to the broker. See `source.Source`.
 
     `lacks` returns those of the given ids that the ledger does not know; `catch_up` is called when
-    messages may have been lost; `clock` gives seconds that never go back.
+    messages may have been lost; `pauses` and `watcher` are those of `broker.Link`; `clock` gives
+    seconds that never go back.
     """
 
     ended = False
@@ -89,6 +91,8 @@ class Mqtt(Part):
         *,
         lacks: Callable[[Collection[str]], Collection[str]],
         catch_up: Callable[[], None],
+        pauses: tuple[int, int] = CONNECT_PAUSES,
+        watcher: Watcher | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._prefix = settings.topic_prefix
@@ -107,6 +111,8 @@ class Mqtt(Part):
             f"{OWN}/{client_id}/available",
             clean=False,
             on_up=self._on_up,
+            pauses=pauses,
+            watcher=watcher,
             clock=clock,
         )
         self._client = link.client
@@ -116,6 +122,11 @@ class Mqtt(Part):
     def start(self) -> None:
         """Starts the thread that connects, and connects again after each loss."""
         self._link.start()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether there is a connection to the broker."""
+        return self._link.is_up
 
     # -- the source
 

@@ -1,7 +1,6 @@
 """A bucket as an `Archive`: reads objects and deletes them, 1,000 at a time.
 
-Only the retention uses it, with credentials that the mirror does not have. All requests go over
-boto3.
+It is for credentials that the mirror does not have. All requests go over boto3.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import Any
+from typing import Any, BinaryIO
 
 from frigate_mirror.sinks.s3.codes import CREDENTIAL_CODES, DENIALS
 from frigate_mirror.sinks.s3.exceptions import Cause
@@ -23,6 +22,7 @@ NO_BATCHES = {"MissingContentMD5", "NotImplemented", "MethodNotAllowed", "Invali
 MD5, which boto3 does not send any more."""
 THREADS = 8  # that delete where a service knows no batches
 TRIES = 3  # of reading an object whose bytes break off
+PIECE = 1_000_000  # bytes of an object in memory
 Ask = Callable[[str, str, Callable[[Any], Any]], Any]
 Failure = Callable[[str, str, Cause], SinkError]
 
@@ -69,6 +69,44 @@ class S3Archive:
         if found is None:
             raise Rejected(f"read {key}: it has more than {most:,} bytes", code="TooLarge")
         return found
+
+    def fetch(self, key: str, file: BinaryIO) -> bool:
+        """Writes an object of any size to `file`, from the file's beginning. Returns False if it
+        does not exist. Raises a SinkError, and the OSError of writing."""
+
+        def ask(clients: Any) -> None:
+            file.seek(0)
+            file.truncate()
+            answer = clients.patient.get_object(**self._bucket, Key=key)
+            with closing(answer["Body"]) as body:
+                for piece in body.iter_chunks(PIECE):
+                    file.write(piece)
+
+        for left in reversed(range(TRIES)):
+            try:
+                self._ask("read", key, ask)
+                return True
+            except SinkError as error:
+                if error.code in MISSING:
+                    return False
+                if not isinstance(error, Unavailable) or not left:
+                    raise
+        raise AssertionError("the loop ends in its last round")
+
+    def link(self, key: str, seconds: int) -> str:
+        """Returns an address under which anybody can read the object for so many seconds, or for as
+        long as the credentials are valid if that is shorter. It asks the service nothing. Raises a
+        SinkError."""
+        params = {**self._bucket, "Key": key}
+
+        def sign(clients: Any) -> str:
+            address: str = clients.patient.generate_presigned_url(
+                "get_object", Params=params, ExpiresIn=seconds
+            )
+            return address
+
+        address: str = self._ask("read", key, sign)
+        return address
 
     def delete(self, keys: Sequence[str]) -> dict[str, str]:
         left: dict[str, str] = {}

@@ -109,6 +109,7 @@ def _client(session: boto3.Session, settings: S3Settings, config: Config) -> Any
     events = client.meta.events
     events.register("before-call.s3.HeadBucket", _follow_no_further)
     events.register_last("before-call.s3", _skip_expect)
+    events.register_first("choose-signer.s3.GetObject", _sign_links)
     return client
 
 
@@ -124,6 +125,13 @@ def _skip_expect(params: dict[str, Any], **_: object) -> None:
     bytes, which botocore has wrapped by now; for a large one the header is worth its price."""
     if isinstance(params["body"], BytesIO):
         params["headers"].pop("Expect", None)
+
+
+def _sign_links(signature_version: str, **_: object) -> str | None:
+    """Signs links with Signature Version 4. botocore would take the old Version 2, which most
+    services do not know."""
+    usual = signature_version.endswith("-query") and not signature_version.startswith("v4a")
+    return "s3v4-query" if usual else None
 
 
 def _config(settings: S3Settings, patience: Patience, attempts: int) -> Config:

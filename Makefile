@@ -2,15 +2,16 @@
 PYTHON ?= python3
 VENV := .venv
 RIVALS := .venv-bench
+HOMESEC := .venv-homesec
 BIN := $(VENV)/bin
 TESTS ?= tests
 SEED ?= 1
 MINUTES ?= 45
 
-.PHONY: help test check format bench campaign demo picture vendor clean
+.PHONY: help test test-homesec check format bench campaign demo picture vendor clean
 
 help: ## Lists the targets.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "TESTS=tests/test_keys.py   make test runs this file only."
 	@echo "ONLY=small,boot            make bench measures these rows only."
@@ -18,6 +19,10 @@ help: ## Lists the targets.
 
 test: check ## Checks the code and runs all tests.
 	$(BIN)/python -m pytest $(TESTS)
+
+test-homesec: $(HOMESEC)/ready ## Tests the plugin for HomeSec, with an unchanged HomeSec.
+	$(HOMESEC)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall . ./plugins/homesec
+	PYTHONPATH=. $(HOMESEC)/bin/python -m pytest -c plugins/homesec/pyproject.toml --rootdir plugins/homesec plugins/homesec/tests
 
 check: $(VENV)/ready ## Checks style, types and shell scripts.
 	$(BIN)/ruff check .
@@ -47,7 +52,7 @@ vendor: ## Downloads the mirror's libraries into vendor/.
 	./setup_s3_mirror.sh --vendor-only
 
 clean: ## Removes what the other targets made.
-	rm -rf $(VENV) $(RIVALS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(RIVALS) $(HOMESEC) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/ready: requirements/dev.lock requirements/ffmpeg.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -65,4 +70,12 @@ $(VENV)/ready: requirements/dev.lock requirements/ffmpeg.lock
 $(RIVALS)/ready: requirements/bench.lock $(VENV)/ready
 	$(PYTHON) -m venv $(RIVALS)
 	$(RIVALS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.lock
+	touch $@
+
+# HomeSec has an environment of its own, and is installed without its own requirements (see the .in files).
+$(HOMESEC)/ready: plugins/homesec/requirements/test.lock plugins/homesec/requirements/homesec.lock
+	$(PYTHON) -m venv --clear $(HOMESEC)
+	$(HOMESEC)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r plugins/homesec/requirements/test.lock
+	$(HOMESEC)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r plugins/homesec/requirements/homesec.lock
+	$(HOMESEC)/bin/python requirements/prune.py
 	touch $@

@@ -39,6 +39,10 @@ LOG_PREFIX = "s3 snapshot mirror"  # people search logs for it
 CORE = sorted((HERE / "frigate_mirror").rglob("*.py"))
 OURS = [*sorted(HERE.glob("*.py")), *CORE, HERE / "boot" / "sitecustomize.py"]
 NAMES = [str(path.relative_to(HERE)) for path in OURS]
+PLUGIN = "plugins/homesec/homesec_frigate_events"
+OF_PLUGIN = [str(path.relative_to(HERE)) for path in sorted((HERE / PLUGIN).glob("*.py"))]
+BORDER = {"register", "source", "predetection", "context", "storage"}
+"""The modules of the plugin that know HomeSec."""
 TESTS = [str(path.relative_to(HERE)) for path in sorted((HERE / "tests").rglob("*.py"))]
 # The boot file may catch every exception, too.
 CATCH_ALL = {
@@ -50,6 +54,12 @@ CATCH_ALL = {
     "frigate_mirror/restore/listener.py": {"_talk"},
     "frigate_mirror/restore/service.py": {"_work"},
     "frigate_mirror/upload/uploader.py": {"_run"},
+    # HomeSec ends with an exception of a plugin.
+    "plugins/homesec/homesec_frigate_events/plugin.py": {"module"},
+    "plugins/homesec/homesec_frigate_events/register.py": {"_register"},
+    "plugins/homesec/homesec_frigate_events/source.py": {"_start", "_emit"},
+    "plugins/homesec/homesec_frigate_events/hub.py": {"_run"},
+    "plugins/homesec/homesec_frigate_events/storage.py": {"ping"},
 }  # fmt: skip
 SQL = re.compile(
     r"\b(SELECT .* FROM|INSERT (OR \w+ )?INTO|UPDATE \w+ SET|DELETE FROM|CREATE \w+)\b", re.DOTALL
@@ -225,6 +235,31 @@ def test_what_runs_in_frigate_needs_nothing_but_python_and_what_frigate_has() ->
     assert roots_of("boot/sitecustomize.py") <= {"os", "sys", "importlib", "sitecustomize"}
 
 
+# -- the plugin for HomeSec
+
+
+def test_the_program_knows_nothing_of_homesec() -> None:
+    for name in NAMES:
+        assert "homesec" not in (HERE / name).read_text(encoding="utf-8").lower(), name
+
+
+def test_only_the_border_of_the_plugin_knows_homesec() -> None:
+    knowing = {Path(name).stem for name in OF_PLUGIN if "homesec" in roots_of(name)}
+    assert knowing == BORDER
+    for name in OF_PLUGIN:
+        modules = {module.rpartition(".")[2] for module in imports_of(name)}
+        if Path(name).stem not in BORDER | {"plugin"}:
+            assert not modules & BORDER, name
+
+
+def test_the_border_imports_the_mirror_only_when_it_needs_it() -> None:
+    """So a library that is missing is no reason for HomeSec to end."""
+    for name in OF_PLUGIN:
+        if Path(name).stem in BORDER | {"plugin", "models", "sidecar"}:
+            roots = {one.partition(".")[0] for one in imports_of(name, at_once=True)}
+            assert not roots & {"frigate_mirror", "s3", "paho", "boto3"}, name
+
+
 # -- which part reads which database
 
 
@@ -261,12 +296,12 @@ def test_parts_that_work_for_every_kind_of_file_name_no_kind(name: str) -> None:
 # -- form
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES + OF_PLUGIN)
 def test_a_module_says_what_it_is_for(name: str) -> None:
     assert ast.get_docstring(tree_of(name))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "boot/sitecustomize.py"])
+@pytest.mark.parametrize("name", [one for one in NAMES if "sitecustomize" not in one] + OF_PLUGIN)
 def test_only_the_named_places_catch_every_exception(name: str) -> None:
     places: set[str] = set()
 

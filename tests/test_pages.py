@@ -20,7 +20,7 @@ from tests.rig import ROOT
 
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text()
-    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"))
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("plugins/*/*.md"))
 }
 # Variables that a page names and that are no settings: one is misspelt on purpose.
 OTHERS = {*INTERNAL, "S3_DEMO_VENV", "S3_BUKET"}
@@ -75,8 +75,8 @@ def test_every_command_option_and_target_that_a_page_names_exists(page: str) -> 
         options = set(re.findall(rf"{script} (--[\w-]+)", PAGES[page]))
         done = subprocess.run([ROOT / script, "--help"], capture_output=True, text=True)
         assert options <= set(re.findall(r"--[\w-]+", done.stdout + done.stderr)), script
-    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert set(re.findall(r"`make (\w+)", PAGES[page])) <= set(targets)
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"`make ([\w-]+)", PAGES[page])) <= set(targets)
 
 
 def test_every_variable_that_a_page_names_is_a_setting(page: str) -> None:

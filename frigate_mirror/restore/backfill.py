@@ -41,8 +41,8 @@ from frigate_mirror.untrusted import plain
 T = TypeVar("T")
 log = logging.getLogger("frigate_s3.backfill")
 SAFE_AGE = 900.0
-"""Seconds. Frigate stores a file some seconds before its row. If it then finds a row that is not
-its own, it loses a whole batch of rows, and its storing of recordings can stop."""
+"""Seconds. Frigate stores a file about a second before its row. If it then finds a row that is not
+its own, the thread ends that stores everything for Frigate's other processes, until a restart."""
 AHEAD = 3600.0  # seconds by which the clock of this machine may be behind that of a file's name
 LONGEST_ROW = 600.0  # seconds; Frigate stores no longer ones
 HOUR = 3600.0

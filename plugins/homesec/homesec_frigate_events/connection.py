@@ -68,6 +68,7 @@ class Connection:
             "MIRROR_HTTP_PORT": "0",
             "MIRROR_UPLOAD_THREADS": "1",
             "MIRROR_DRAIN_SECONDS": "1",
+            "MIRROR_CHECK_INTERVAL": "10",  # of a folder, which costs nothing
         }
         try:
             return load({**own, **self.environ})

@@ -106,6 +106,8 @@ class Hub(Part):
         self._mirror: Mirror | None = None
         self._gave_up = False  # the broker
         self._frigate_since = time.monotonic()  # when Frigate answered last, or we began
+        self._frigate_why = "it has not answered yet"
+        self._told = ""  # of the health
         self._broker_since = time.monotonic()
         self._asked = time.monotonic()
         self._delivery = Delivery(connection.folder, self._camera)
@@ -158,7 +160,10 @@ class Hub(Part):
         if now - self._broker_since > PATIENCE:
             return "the MQTT broker is away"
         if now - self._frigate_since > PATIENCE:
-            return "Frigate does not answer"
+            return f"Frigate does not answer: {self._frigate_why}"
+        if self._mirror is not None and self._mirror.breaker.down:
+            fault = self._mirror.breaker.last_fault
+            return f"no clip can be stored: {fault.message if fault else 'unknown'}"
         return ""
 
     def answers(self) -> bool:
@@ -169,7 +174,7 @@ class Hub(Part):
         try:
             api.version()
         except CatalogError as error:
-            log.debug("Frigate does not answer: %s", error)
+            self._frigate_why = str(error)
             return False
         self._frigate_since = self.heartbeat = time.monotonic()
         return True
@@ -274,6 +279,7 @@ class Hub(Part):
         return [
             Task("hub", BEAT, self._ask),
             Task("homesec", 1.0, self._look_after_broker),
+            Task("homesec", 1.0, self._tell_health),
             Task("sweep", 1.0, self._look_at_cameras),
         ]
 
@@ -295,6 +301,15 @@ class Hub(Part):
         if now - self._asked > WITHOUT_BROKER:
             self._asked = now
             mirror.sweep.ask()
+
+    def _tell_health(self) -> None:
+        """Says in the log when the cameras become unhealthy, and when they are well again."""
+        fault = self.fault()
+        if fault and not self._told:
+            log.error("No new clips from %s: %s", self.connection.environ.get("FRIGATE_URL"), fault)
+        elif self._told and not fault:
+            log.info("New clips come again; this is over: %s", self._told)
+        self._told = fault
 
     def _look_at_cameras(self) -> None:
         """Looks again at what no camera wanted, if there is a new camera."""

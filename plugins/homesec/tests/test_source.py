@@ -26,6 +26,7 @@ from homesec_frigate_events import hub as hubs
 from homesec_frigate_events import source as module
 from homesec_frigate_events.connection import ConfigFault
 from homesec_frigate_events.models import FrigateEventsConfig
+from homesec_frigate_events.sidecar import MARK
 from homesec_frigate_events.source import FrigateEventsSource, connection_of, wishes_of
 from tests.rig.broker import Broker
 from tests.rig.router import Router
@@ -231,8 +232,14 @@ def test_a_camera_that_starts_later_gets_what_ended_since_it_is_configured_and_n
 
 
 def test_a_camera_is_unhealthy_while_frigate_is_away_and_well_again_later(
-    tmp_path: Path, frigate: Frigate, door: Router, broker: Broker, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    frigate: Frigate,
+    door: Router,
+    broker: Broker,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO, "homesec_frigate_events")
     monkeypatch.setattr(hubs, "PATIENCE", 1.0)
     monkeypatch.setattr(hubs, "BEAT", 0.2)
 
@@ -241,9 +248,31 @@ def test_a_camera_is_unhealthy_while_frigate_is_away_and_well_again_later(
         async with Running(source) as running:
             await running.wait(source.is_healthy)
             door.refusing = True
-            await running.wait(lambda: source.fault() == "Frigate does not answer")
+            await running.wait(lambda: source.fault().startswith("Frigate does not answer: ask "))
+            await running.wait(lambda: "No new clips from http://" in caplog.text)
             assert not await source.ping()
             door.refusing = False
+            await running.wait(source.is_healthy)
+            await running.wait(lambda: "New clips come again; this is over: Frig" in caplog.text)
+
+    asyncio.run(life())
+
+
+def test_a_camera_is_unhealthy_while_no_clip_can_be_stored_and_loses_none(
+    tmp_path: Path, frigate: Frigate, broker: Broker
+) -> None:
+    async def life() -> None:
+        source = source_of(tmp_path, frigate.url, broker.port)
+        async with Running(source) as running:
+            mark = tmp_path / "clips" / MARK
+            await running.wait(mark.exists)
+            mark.unlink()
+            mark.symlink_to(tmp_path / "a disk that is away" / "mark")
+            frigate.ends("garage", "person")
+            await running.wait(lambda: source.fault().startswith("no clip can be stored: write "))
+            assert not running.clips
+            mark.unlink()
+            await running.wait(lambda: running.clips == ["garage"])
             await running.wait(source.is_healthy)
 
     asyncio.run(life())

@@ -57,13 +57,15 @@ class ClipFolder:
             digest.update(piece)
             size += len(piece)
         try:
-            for camera in self._cameras():
-                if not camera.why_not(event):
-                    self._write(camera, document, part, body)
+            wanting = [camera for camera in self._cameras() if not camera.why_not(event)]
+            for camera in wanting:
+                self._write(camera, document, part, body)
         except OSError as error:
             raise Unavailable(
                 f"write a clip into {self._path}: {error}", hint="look whether the disk is full"
             ) from error
+        if not wanting:
+            log.info("The clip of event %s is left out: no camera wants it any more", event.id)
         return Receipt(key, size, "", digest.hexdigest())
 
     def _write(
@@ -126,8 +128,9 @@ class ClipFolder:
         return Probe(took=0.0, clock_skew=None)
 
     def list(self, prefix: str) -> Iterator[Stored]:
-        """Yields nothing: HomeSec deletes clips as it likes, so a listing proves nothing."""
-        return iter(())
+        """Raises Unavailable: HomeSec deletes clips as it likes, so nothing follows from a
+        listing."""
+        raise Unavailable("the folder of HomeSec's clips is not compared with the ledger")
 
 
 def _sidecar(camera: Camera, document: Mapping[str, Any], stem: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from frigate_mirror.broker import Watcher
 from frigate_mirror.catalog import CatalogError
@@ -114,9 +114,16 @@ class Hub(Part):
 
     # -- cameras
 
-    def join(self, camera: Camera) -> None:
-        """Adds a camera, and starts the threads with the first one."""
+    def shares(self, connection: Connection) -> bool:
+        """Returns whether this hub is also the one of another connection."""
+        return _key(connection) == _key(self.connection)
+
+    def join(self, camera: Camera, others: Iterable[Camera] = ()) -> None:
+        """Adds a camera, and starts the threads with the first one. The others have not started
+        yet, but will. Their clips wait for that."""
         with self._lock:
+            for one in others:
+                self._cameras.setdefault(one.name, one)
             self._cameras[camera.name] = camera
             self._started.add(camera.name)
             self._joined.set()
@@ -358,15 +365,18 @@ _hubs_lock = threading.Lock()
 
 def hub_of(connection: Connection) -> Hub:
     """Returns the hub for this connection, the same for all cameras that share it."""
-    key = (os.path.realpath(connection.folder), connection.identity)
     with _hubs_lock:
-        hub = _hubs.setdefault(key, Hub(connection))
+        hub = _hubs.setdefault(_key(connection), Hub(connection))
     if hub.connection != connection:
         log.warning(
             "the cameras that share %s differ in their settings for Frigate or the broker; those "
             "of the first one count for all", connection.folder,
         )  # fmt: skip
     return hub
+
+
+def _key(connection: Connection) -> tuple[str, str]:
+    return os.path.realpath(connection.folder), connection.identity
 
 
 def client_id_of(ledger: Ledger, begin: str) -> str:

@@ -17,6 +17,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from homesec.models.clip import Clip
 from homesec_frigate_events.models import FrigateEventsConfig
 
 if TYPE_CHECKING:
-    from homesec_frigate_events.camera import Given, Wishes
+    from homesec_frigate_events.camera import Camera, Given, Wishes
     from homesec_frigate_events.connection import Connection
     from homesec_frigate_events.hub import Hub
 
@@ -34,6 +35,9 @@ log = logging.getLogger("homesec_frigate_events")
 AGAIN = 60.0  # seconds until a start that has failed is tried again
 PING = 15.0  # seconds
 ALL = "*"
+_made: weakref.WeakSet[FrigateEventsSource] = weakref.WeakSet()
+"""All sources of this process, also those that have not started."""
+_made_lock = threading.Lock()
 
 
 class FrigateEventsSource(ClipSource):
@@ -56,6 +60,8 @@ class FrigateEventsSource(ClipSource):
         self._hub: Hub | None = None
         self._heartbeat = time.monotonic()
         self._since = time.time()
+        with _made_lock:
+            _made.add(self)
 
     def register_callback(self, callback: Callable[[Clip], None]) -> None:
         self._callback = callback
@@ -123,12 +129,26 @@ class FrigateEventsSource(ClipSource):
 
     def _join(self) -> None:
         # Imported here, so that a library that is missing does not stop HomeSec.
-        from homesec_frigate_events.camera import Camera
+        from homesec_frigate_events.connection import ConfigFault
         from homesec_frigate_events.hub import hub_of
 
         hub = hub_of(connection_of(self._config, os.environ))
-        hub.join(Camera(self.camera_name, wishes_of(self._config), self._give, self._since))
+        # HomeSec makes all its sources before it starts the first one. An event must not be left
+        # out because its camera comes a moment later.
+        with _made_lock:
+            sources = [source for source in _made if source is not self]
+        others = []
+        for source in sources:
+            with suppress(ConfigFault):  # it tells that itself
+                if hub.shares(connection_of(source._config, os.environ)):
+                    others.append(source._camera())
+        hub.join(self._camera(), others)
         self._hub = hub
+
+    def _camera(self) -> Camera:
+        from homesec_frigate_events.camera import Camera
+
+        return Camera(self.camera_name, wishes_of(self._config), self._give, self._since)
 
     def _leave(self) -> None:
         if self._starter is not None:

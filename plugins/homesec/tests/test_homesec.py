@@ -145,6 +145,7 @@ def test_after_a_kill_only_what_homesec_had_in_its_hands_comes_twice(
     twice = {clip for clip, count in Counter(one["clip_id"] for one in alerts).items() if count > 1}
     assert twice <= hands
     assert 2 <= len(hands) < 16
+    assert "missing at the destination" not in running.text
     assert all(one["done"] for one in sidecars(tmp_path))
 
 

@@ -195,6 +195,7 @@ def test_two_cameras_share_one_connection_to_the_broker(
             source_of(tmp_path, door.endpoint, broker.port, name)
             for name in ("front_door", "garage")
         ]
+        await asyncio.to_thread(until, lambda: frigate.is_connected)
         before = broker.front.connections if broker.front else 0
         async with Running(*both) as running:
             await running.wait(lambda: broker.front and broker.front.connections > before)
@@ -205,6 +206,22 @@ def test_two_cameras_share_one_connection_to_the_broker(
             assert sorted(running.clips) == ["front_door", "garage"]
             assert broker.front and broker.front.connections == before + 1
             assert all([await source.ping() for source in both])
+
+    asyncio.run(life())
+
+
+def test_a_clip_whose_camera_starts_a_moment_later_waits_for_it(
+    tmp_path: Path, frigate: Frigate, broker: Broker
+) -> None:
+    async def life() -> None:
+        first = source_of(tmp_path, frigate.url, broker.port, "garage")
+        second = source_of(tmp_path, frigate.url, broker.port, "front_door")
+        async with Running(first):
+            frigate.ends("front_door", "person")
+            clips = tmp_path / "clips"
+            await asyncio.to_thread(until, lambda: list(clips.glob("front_door_*.mp4")))
+            async with Running(second) as others:
+                await others.wait(lambda: others.clips == ["front_door"])
 
     asyncio.run(life())
 

@@ -1,0 +1,1 @@
+"""Recorder: records RTSP cameras in segments, whose finished files the mirror uploads."""

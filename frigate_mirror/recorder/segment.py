@@ -1,0 +1,72 @@
+"""Segment: the file that grows. It consists of whole fragments at every moment."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+from frigate_mirror.recorder import folder
+from frigate_mirror.recorder.stream import Fragment, Stream
+
+
+class Segment:
+    """A new segment of the camera whose folder is `camera`. It begins with `first`, whose start was
+    at `started` (Unix seconds). Raises OSError."""
+
+    def __init__(self, camera: Path, started: float, stream: Stream, first: Fragment) -> None:
+        self.started = started
+        self.size = 0
+        self._head = stream.head
+        self._duration_at = stream.duration_at
+        self._base = first.earliest
+        self._length = 0.0  # seconds
+        self._synced = 0
+        self._path = folder.create(camera, started, stream.ending)
+        self._file = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            self.add(first)
+            folder.sync_folder(camera)
+        except OSError:
+            os.close(self._file)
+            self._path.unlink(missing_ok=True)
+            raise
+
+    def add(self, fragment: Fragment) -> None:
+        """Appends a fragment. After a failure the file is as it was before. Raises OSError."""
+        data = fragment.moved(self._base)
+        if not self.size:
+            data[:0] = self._head
+        view = memoryview(data)
+        try:
+            written = 0
+            while written < len(view):
+                written += os.pwrite(self._file, view[written:], self.size + written)
+        except OSError:
+            os.ftruncate(self._file, self.size)
+            raise
+        self.size += len(data)
+        self._length = max(self._length, fragment.start - self._base + fragment.seconds)
+
+    @property
+    def grows(self) -> bool:
+        """Whether something was added since it was last made durable."""
+        return self.size != self._synced
+
+    def sync(self) -> None:
+        """Makes durable what the file has. Raises OSError."""
+        if not self.grows:
+            return
+        if self._duration_at:
+            length = struct.pack(">d", self._length * 1_000)
+            os.pwrite(self._file, length, self._duration_at)
+        os.fdatasync(self._file)
+        self._synced = self.size
+
+    def finish(self) -> Path:
+        """Makes the file durable, gives it its own name, and returns that. Raises OSError."""
+        try:
+            self.sync()
+        finally:
+            os.close(self._file)
+        return folder.finish(self._path)

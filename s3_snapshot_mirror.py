@@ -13,6 +13,7 @@ is printed, 78 wrong settings. Some commands have more:
   backfill             1 if something is not uploaded
   recordings           1 if some files had errors, 2 if it refuses to begin
   retention            1 if it refuses to delete so much, or if something is left
+  recorder             status: as status; check: 1 for a fault
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ COMMANDS = {
     "backfill": "upload the files of a span of time that the ledger does not know",
     "rebuild": "fill the ledger from a listing of the bucket",
     "recordings": "give recordings on the disk their rows in Frigate's database again",
+    "recorder": "record RTSP cameras without an NVR, and mirror the recordings",
     "retention": "delete at the destination what you do not want to keep any longer",
     "settings": "list every setting",
     "setup": "set the mirror up; setup_s3_mirror.sh runs this",
@@ -100,11 +102,26 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
 
 def command_line() -> NoReturn:
     """Runs the command that the process was started with, and ends the process."""
-    if sys.argv[1:2] not in (["run"], ["companion"]):
+    run_as(sys.argv[1:])
+
+
+def camera_backup_install() -> NoReturn:
+    """Runs `recorder install`."""
+    run_as(["recorder", "install", *sys.argv[1:]])
+
+
+def camera_backup_generate() -> NoReturn:
+    """Runs `recorder generate`."""
+    run_as(["recorder", "generate", *sys.argv[1:]])
+
+
+def run_as(words: list[str]) -> NoReturn:
+    """Runs the command that `words` name, and ends the process."""
+    if words[:1] not in (["run"], ["companion"]) and words[:2] != ["recorder", "run"]:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         if isinstance(sys.stdout, io.TextIOWrapper):  # some terminals lack some letters
             sys.stdout.reconfigure(errors="backslashreplace")
-    code = main(sys.argv[1:])
+    code = main(words)
     logging.shutdown()
     sys.stdout.flush()
     os._exit(code)  # at once, even if a thread hangs in an upload

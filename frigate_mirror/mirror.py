@@ -53,8 +53,8 @@ IDENTITY = "mqtt client id"  # a note
 
 class Mirror:
     """Mirrors the files of `kinds`, whose subjects `catalog` knows, to `sink`. `state` is the open
-    ledger, `why_not` the owner's selection, `versions` are shown in the status, and `clock` gives
-    Unix seconds."""
+    ledger, `why_not` the owner's selection, `versions` are shown in the status, `clock` gives Unix
+    seconds, and `farewell` says in the last status that the mirror has ended."""
 
     def __init__(
         self,
@@ -67,6 +67,7 @@ class Mirror:
         why_not: WhyNot[Any] = lambda kind, subject: ("", ""),
         clock: Callable[[], float] = time.time,
         versions: Mapping[str, str] | None = None,
+        farewell: str = "",
     ) -> None:
         own = settings.state
         with suppress(OSError):
@@ -150,7 +151,7 @@ class Mirror:
             own.status_path,
             files,
             stats_interval=settings.report.stats_interval,
-            farewell=STOPPED if settings.companion.url else FRIGATE_STOPPED,
+            farewell=farewell or (FRIGATE_STOPPED if own.clips_dir else STOPPED),
             troubles=troubles,
             count_events=ledger.events,
         )
@@ -251,7 +252,7 @@ class Mirror:
             versions=self._versions,
             target=target_of(settings),
             paths={
-                **({} if settings.companion.url else {"database": str(settings.frigate.db_path)}),
+                **({"database": str(settings.frigate.db_path)} if settings.state.clips_dir else {}),
                 "state": str(settings.state.folder),
                 "ledger": str(self.ledger.path),
                 "other ledger": str(state.other or ""),

@@ -1,0 +1,130 @@
+"""`recorder`: records RTSP cameras without an NVR, and mirrors the recordings."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from frigate_mirror.commands.loading import EX_OK, complain, sink_of, versions
+from frigate_mirror.commands.terminal import fit
+from frigate_mirror.process import system
+from frigate_mirror.recorder import config
+from frigate_mirror.recorder.config import CONFIG, Config
+from frigate_mirror.recorder.service import Service
+from frigate_mirror.settings.settings import SettingsError
+
+WHAT = {
+    "run": "record and upload until a signal comes",
+    "status": "say for each camera what is recorded, what is missing and what is on its way",
+    "check": "check the configuration, ffmpeg, every camera and the destination",
+    "install": "make the user, the folders and a template of the configuration",
+    "generate": "write the units of systemd for the enabled cameras",
+}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    told = "; ".join(f"{name}: {about}" for name, about in WHAT.items())
+    parser.add_argument("what", choices=[*WHAT], help=told)
+    parser.add_argument("--config", type=Path, default=CONFIG, help=f"the default is {CONFIG}")
+    parser.add_argument("--camera", metavar="NAME", help="run: only record this camera")
+    parser.add_argument("--uploader", action="store_true", help="run: only upload")
+    parser.add_argument(
+        "--root", type=Path, default=Path("/"), help="install, generate: work below this folder"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="install, generate: only say what would be done"
+    )
+
+
+def main(arguments: argparse.Namespace) -> int:
+    what = arguments.what
+    if what != "run" and (arguments.camera or arguments.uploader):
+        arguments.parser.error("--camera and --uploader belong to run")
+    if arguments.camera and arguments.uploader:
+        arguments.parser.error("give either --camera or --uploader, or neither for all")
+    if what == "install":
+        return _set_up(arguments, None)
+    loaded = config.load(arguments.config.absolute())
+    if what == "generate":
+        return _set_up(arguments, loaded)
+    if what == "status":
+        return _status(loaded)
+    if what == "check":
+        return _check(loaded)
+    return _run(loaded, arguments)
+
+
+def _set_up(arguments: argparse.Namespace, loaded: Config | None) -> int:
+    from frigate_mirror.recorder import install
+
+    root = arguments.root.resolve()
+    try:
+        if loaded is None:
+            install.install(root, print, dry=arguments.dry_run)
+        else:
+            install.generate(loaded, root, print, dry=arguments.dry_run)
+    except install.InstallError as error:
+        return complain(str(error))
+    return EX_OK
+
+
+def _run(loaded: Config, arguments: argparse.Namespace) -> int:
+    system.set_up_logging(loaded.mirror.report.log_level)
+    if not arguments.uploader:
+        from frigate_mirror.recorder import ffmpeg
+
+        try:
+            ffmpeg.version(loaded.ffmpeg)
+        except ffmpeg.FfmpegError as error:
+            raise SettingsError([f"recording.ffmpeg: {error}"]) from None
+    if arguments.camera:
+        return _record(loaded, arguments.camera)
+    from frigate_mirror.recorder import process
+
+    sink = sink_of(loaded.mirror, loaded.environ)
+    go = process.upload if arguments.uploader else process.run
+    return go(loaded, sink, versions("boto3"))
+
+
+def _record(loaded: Config, name: str) -> int:
+    from frigate_mirror.recorder.record import record
+
+    for camera in loaded.enabled:
+        if camera.name == name:
+            return record(loaded, camera, Service())
+    raise SettingsError([f"cameras: no enabled camera has the name {name}"])
+
+
+def _status(loaded: Config) -> int:
+    from frigate_mirror.commands.status import EXITS
+    from frigate_mirror.recorder import status
+    from frigate_mirror.report import status as mirror
+
+    for line in status.lines_of(loaded):
+        print(line)
+    document = mirror.read(loaded.mirror.state.status_path)
+    print(fit(mirror.report(document, time.time()), 15))
+    return EXITS[document["health"]]
+
+
+def _check(loaded: Config) -> int:
+    from frigate_mirror.checks.finding import Finding, tell
+    from frigate_mirror.recorder import probe
+
+    def all_findings() -> Iterator[Finding]:
+        yield from probe.findings(loaded)
+        mirror = loaded.mirror
+        if mirror.rclone.remote:
+            from frigate_mirror.checks import remote
+
+            yield from remote.remote(mirror.rclone, loaded.environ, put=True, prove=False)
+            return
+        from frigate_mirror.checks import bucket
+        from s3 import S3Sink
+
+        yield bucket.credentials(mirror.s3)
+        yield from bucket.bucket(S3Sink(mirror.s3, loaded.environ), mirror.s3, put=True)
+
+    return tell(all_findings(), lambda finding: print(fit(finding, 10)))

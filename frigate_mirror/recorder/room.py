@@ -1,0 +1,175 @@
+"""Room: deletes segments of the local folder, and watches the cameras.
+
+A segment that the destination has confirmed is deleted if the owner wants that, or when room is
+needed, the oldest first. One that is not uploaded yet is deleted only when there is no other way:
+the owner's limits or a full disk. The owner is warned before.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from frigate_mirror.catalog import CatalogError
+from frigate_mirror.faults import Troubles
+from frigate_mirror.files import SPARE
+from frigate_mirror.keys import artifact_id
+from frigate_mirror.ledger.ledger import Ledger, LedgerError
+from frigate_mirror.part import Part, Task
+from frigate_mirror.recorder import folder
+from frigate_mirror.recorder.config import Config
+from frigate_mirror.recorder.diary import Diary
+from frigate_mirror.recorder.segments import RECORDING, Segment, Segments, version_of
+
+log = logging.getLogger("frigate_s3.recorder")
+EVERY = 10.0  # seconds
+SOON = 0.75  # of a limit; from there on the owner is warned
+STILL = 60.0  # seconds without growth, after which a camera counts as not recorded
+
+
+class Room(Part):
+    """Keeps room in the folder of `config`. `clock` gives Unix seconds, and `free` how many bytes a
+    disk has free and in all."""
+
+    def __init__(
+        self,
+        config: Config,
+        catalog: Segments,
+        ledger: Ledger,
+        clock: Callable[[], float] = time.time,
+        free: Callable[[], tuple[int, int]] | None = None,
+    ) -> None:
+        self._config = config
+        self._catalog = catalog
+        self._ledger = ledger
+        self._clock = clock
+        self._free = free or self._disk
+        self._troubles = Troubles()
+
+    def tasks(self) -> list[Task]:
+        return [Task("room", EVERY, self.tidy), Task("room", EVERY, self.watch)]
+
+    def troubles(self) -> list[str]:
+        return self._troubles.all()
+
+    def tidy(self) -> None:
+        """Deletes what may be deleted and what must be."""
+        try:
+            segments = self._catalog.all()
+            sent = self._sent(segments)
+        except (CatalogError, LedgerError) as error:
+            self._troubles.note("room", f"nothing is deleted of the local segments: {error}")
+            return
+        if self._config.delete_after_upload:
+            segments = self._without(segments, [one for one in segments if one.id in sent], "")
+        fault, lost = "", 0
+        for one, why in self._too_much(segments, sent):
+            if one.id not in sent:
+                lost += 1
+                fault = f"{lost} segment(s) had to be deleted before their upload: {why}"
+            self._without(segments, [one], why if one.id not in sent else "")
+        self._troubles.note("room", fault or self._warning(segments, sent))
+
+    def watch(self) -> None:
+        """Notes which cameras are not recorded."""
+        for camera in self._config.enabled:
+            self._troubles.note(f"camera {camera.name}", self._silent(camera.name))
+
+    def _silent(self, name: str) -> str:
+        path = self._config.folder / name
+        state = Diary(path).state()
+        if state is None:
+            return f"camera {name} was never recorded: start its recorder"
+        if state.recording_since is None:
+            return f"camera {name} is not recorded: {state.trouble}"
+        with suppress(OSError):
+            newest = max((one.stat().st_mtime for one in folder.growing(path)), default=0.0)
+            if abs(self._clock() - newest) <= STILL:
+                return ""
+        return f"camera {name} is not recorded: its recorder does not run, or hangs"
+
+    def _sent(self, segments: Sequence[Segment]) -> set[str]:
+        """Returns the ids of the segments that the destination has confirmed, in exactly this
+        version. Raises LedgerError."""
+        ids = {artifact_id(RECORDING, one.id): one for one in segments}
+        known = self._ledger.known(list(ids))
+        return {
+            ids[known_id].id
+            for known_id, one in known.items()
+            if one.state == "uploaded" and one.version == version_of(ids[known_id].file)
+        }
+
+    def _too_much(self, segments: Sequence[Segment], sent: set[str]) -> list[tuple[Segment, str]]:
+        """Returns what has to go, with the reason."""
+        goes: list[tuple[Segment, str]] = []
+        config, now = self._config, self._clock()
+        left = list(segments)
+        if config.max_age:
+            old = [one for one in left if now - one.started > config.max_age]
+            goes += [(one, "it was older than storage.max_age") for one in old]
+            left = [one for one in left if now - one.started <= config.max_age]
+        over = sum(one.file.size for one in left) - config.max_size if config.max_size else 0
+        missing = self._missing()
+        why = "the disk was full" if missing > over else "there was more than storage.max_size"
+        need = max(over, missing)
+        for one in sorted(left, key=lambda one: (one.id not in sent, one.started)):
+            if need <= 0:
+                break
+            need -= one.file.size
+            goes.append((one, why))
+        return goes
+
+    def _missing(self) -> int:
+        """Returns how many bytes the disk lacks. Somebody else may need them."""
+        free, total = self._free()
+        return min(SPARE, total // 20) - free
+
+    def _warning(self, segments: Sequence[Segment], sent: set[str]) -> str:
+        """Returns what will soon have to be deleted although it is not uploaded."""
+        unsent = [one for one in segments if one.id not in sent]
+        config = self._config
+        if not unsent:
+            return ""
+        size, oldest = sum(one.file.size for one in unsent), unsent[0].started
+        free, total = self._free()
+        if config.max_age and self._clock() - oldest > SOON * config.max_age:
+            limit = "are nearly as old as storage.max_age allows"
+        elif config.max_size and size > SOON * config.max_size:
+            limit = "are nearly as large as storage.max_size allows"
+        elif free + sum(one.file.size for one in segments) - size < 2 * min(SPARE, total // 20):
+            limit = "fill the disk"
+        else:
+            return ""
+        return (
+            f"{len(unsent)} segment(s) that are not uploaded yet {limit}, so the oldest will be "
+            "deleted before their upload unless that goes on"
+        )
+
+    def _without(
+        self, segments: list[Segment], gone: Sequence[Segment], lost: str
+    ) -> list[Segment]:
+        """Deletes the files of `gone` and returns the other segments. `lost` is why a segment is
+        deleted that is not uploaded."""
+        for one in gone:
+            try:
+                one.file.path.unlink(missing_ok=True)
+            except OSError as error:
+                log.warning("%s cannot be deleted: %s", one.file.path, error)
+                continue
+            if lost:
+                log.error("%s is deleted before its upload: %s", one.file.path, lost)
+                Diary(one.file.path.parent).gap(
+                    one.started, one.file.ended, f"deleted before its upload: {lost}"
+                )
+        deleted = {one.id for one in gone}
+        return [one for one in segments if one.id not in deleted]
+
+    def _disk(self) -> tuple[int, int]:
+        try:
+            disk = shutil.disk_usage(self._config.folder)
+        except OSError:
+            return SPARE, SPARE
+        return disk.free, disk.total

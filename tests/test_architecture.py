@@ -13,7 +13,7 @@ HERE = Path(__file__).resolve().parent.parent
 EDGES = {"frigate_recordings_api", "frigate_s3_patcher", "s3", "s3_snapshot_mirror"}
 LEVELS = (
     {"commands"},
-    {"process", "setup", "checks", "demo"},
+    {"process", "setup", "checks", "demo", "recorder"},
     {"mirror"},
     {"intake", "upload", "report", "retention", "notify", "restore"},
     {"ledger"},

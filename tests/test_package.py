@@ -26,6 +26,7 @@ from tests.rig.stub import Stub
 REQUIREMENTS = ROOT / "requirements" / "child.in"
 MODULES = {
     "frigate_mirror/companion.service",
+    "frigate_mirror/recorder/config.example.yaml",
     "frigate_mirror/retention.service",
     "frigate_mirror/retention.timer",
     "frigate_recordings_api.py",
@@ -226,6 +227,26 @@ def test_the_installed_command_is_the_same_program(
         output = (ended.stdout + ended.stderr).replace(name, "PROGRAM")
         outputs.append(re.sub(r"in \d+ ms", "in some ms", output))
     assert outputs[0] == outputs[1] != ""
+
+
+def test_the_wheel_installs_the_commands_of_the_recorder(
+    environment: Path, environ: dict[str, str], tmp_path: Path
+) -> None:
+    root, config = tmp_path / "root", tmp_path / "root/etc/camera-backup/config.yaml"
+    programs, said = environment / "bin", {"env": environ, "text": True, "cwd": "/"}
+    install = [str(programs / "camera-backup-install"), "--root", str(root)]
+    assert f"write  {config}" in subprocess.check_output(install, **said)
+    generate = [str(programs / "camera-backup-generate"), "--root", str(root)]
+    generate += ["--config", str(config)]
+    refused = subprocess.run(generate, capture_output=True, **said)
+    assert refused.returncode == 78
+    assert "still has the placeholder" in refused.stderr
+    text = config.read_text().replace("YOUR_ACCESS_KEY_ID", "k")
+    text = text.replace("YOUR_SECRET_ACCESS_KEY", "s").replace("YOUR_ENDPOINT_URL", "s3.example")
+    config.write_text(text.replace("username:password@camera-ip", "ann:pw@10.0.0.5"))
+    subprocess.check_output(generate, **said)
+    service = root / "etc/systemd/system/camera-recorder-front-door.service"
+    assert f"ExecStart={programs}/frigate-mirror recorder run" in service.read_text()
 
 
 def test_the_command_says_the_version_of_the_wheel(

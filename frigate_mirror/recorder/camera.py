@@ -230,7 +230,7 @@ class Recorder:
         now, wall = time.monotonic(), self._clock()
         if fragment.pictures:
             self._arrived = now
-        if fragment.key:
+        if fragment.has_key:
             self._key_at = now
         started = wall - fragment.seconds
         hole = self._hole(fragment, now, started)

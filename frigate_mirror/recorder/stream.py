@@ -31,13 +31,14 @@ class Fragment:
     """A piece of the stream. `start` is when its first picture begins, in seconds of the stream, or
     that of its sound where it has no picture. Its pictures last `seconds`. `starts` says where each
     time stands in `data` that counts from the start of the stream: offset, bytes, units a second.
-    `key` says whether it begins with a keyframe."""
+    `key` says whether it begins with a keyframe, and `has_key` whether it has one."""
 
     data: bytearray
     start: float
     seconds: float
     pictures: int
     key: bool
+    has_key: bool
     starts: tuple[tuple[int, int, int], ...]
 
     @property
@@ -194,7 +195,7 @@ class Mp4Stream:
         if start < 0:
             start = _earliest(data, tuple(starts))
         return Fragment(
-            data, start, ticks / self._tracks[VIDEO].scale, pictures, key, tuple(starts)
+            data, start, ticks / self._tracks[VIDEO].scale, pictures, key, key, tuple(starts)
         )
 
 
@@ -299,28 +300,32 @@ class MatroskaStream:
 def _cluster(data: bytearray, at: int) -> Fragment:
     base, place = 0, (0, 0, MILLISECONDS)
     shown: list[int] = []
-    key = False
+    key = has_key = False
     for name, start, end in _elements(data, at, len(data)):
         if name == _TIMESTAMP:
             base, place = int.from_bytes(data[start:end], "big"), (start, end - start, 1_000)
         elif name == _SIMPLE_BLOCK:
             track, time, flags = _block(data, start)
             if track == VIDEO:
-                key = key or (not shown and bool(flags & 0x80))
+                has_key = has_key or bool(flags & 0x80)
+                key = key or (not shown and has_key)
                 shown.append(time)
         elif name == _GROUP:
             inner = {one: (first, last) for one, first, last in _elements(data, start, end)}
             if _BLOCK in inner:
                 track, time, _ = _block(data, inner[_BLOCK][0])
                 if track == VIDEO:
-                    key = key or (not shown and _REFERENCE not in inner)
+                    has_key = has_key or _REFERENCE not in inner
+                    key = key or (not shown and has_key)
                     shown.append(time)
     if not place[1]:
         raise StreamError("a cluster without its time")
     first, last = (min(shown), max(shown)) if shown else (0, 0)
     one = (last - first) / (len(shown) - 1) if len(shown) > 1 else 0.0
     seconds = (last - first + one) / MILLISECONDS
-    return Fragment(data, (base + first) / MILLISECONDS, seconds, len(shown), key, (place,))
+    return Fragment(
+        data, (base + first) / MILLISECONDS, seconds, len(shown), key, has_key, (place,)
+    )
 
 
 def _block(data: bytearray, at: int) -> tuple[int, int, int]:

@@ -3,13 +3,14 @@
     rtsp_server.py [--port N] [--login USER:PASSWORD] [--tls CERTIFICATE KEY] NAME=CODECS...
 
 CODECS is `h264`, `h265` or `h264-endless` (only its first picture is a keyframe), and after a plus
-the sound: `aac`, `alaw`. The server prints its port as soon as it answers, and at its end how many
-pictures each camera has made since its first client came.
+the sound: `aac` or `alaw`. The server prints its port as soon as it answers, and at its end how
+many pictures each camera has made since its first client came.
 """
 
 import argparse
 import json
 import signal
+import sys
 
 import gi
 
@@ -91,8 +92,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--login", default="")
     parser.add_argument("--tls", nargs=2)
-    parser.add_argument("cameras", nargs="+")
+    parser.add_argument("--needs", action="store_true", help="only say whether all is there")
+    parser.add_argument("cameras", nargs="*")
     Gst.init(None)
+    if parser.parse_args().needs:
+        needed = ("x264enc", "rtph264pay", "voaacenc", "aacparse", "rtpmp4gpay", "alawenc")
+        sys.exit(0 if all(map(Gst.ElementFactory.find, needed)) else 1)
     server = Server(parser.parse_args())
     loop = GLib.MainLoop()
     GLib.unix_signal_add(GLib.PRIORITY_HIGH, signal.SIGTERM, loop.quit)

@@ -1,0 +1,314 @@
+"""The recorder against a real RTSP server, and what becomes of the recording when something fails.
+
+Each test that measures a loss reads it from the segments themselves: from the names, which say when
+a segment starts, and from how long its pictures last.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from frigate_mirror.recorder import config
+from frigate_mirror.recorder.camera import Recorder
+from tests.rig import processes, rtsp
+from tests.rig.certificates import self_signed
+from tests.rig.ffmpeg import durations, pictures
+from tests.rig.recording import Recording
+from tests.rig.rtsp import PASSWORD, QUOTED, RtspServer
+from tests.rig.servers import Bucket
+from tests.rig.waiting import until
+
+pytestmark = pytest.mark.skipif(bool(rtsp.missing()), reason=rtsp.missing() or "-")
+RATE = 10  # pictures a second that each camera makes
+
+
+@pytest.fixture
+def cameras() -> Iterator[RtspServer]:
+    server = RtspServer({"front": "h264+aac"})
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def front(tmp_path: Path, cameras: RtspServer) -> Iterator[Recording]:
+    """A recorder of the camera `front`, which does not run yet."""
+    recording = Recording(tmp_path, {"front": cameras.url("front")})
+    yield recording
+    recording.end()
+
+
+def started(path: Path) -> float:
+    stamp = datetime.strptime(path.name[:15], "%Y%m%d_%H%M%S")
+    return stamp.replace(tzinfo=UTC).timestamp()
+
+
+def length(path: Path) -> float:
+    """The seconds that the pictures of a segment last. All of it must decode without a
+    complaint."""
+    assert pictures(path)
+    return next(durations(path))
+
+
+def span(paths: list[Path]) -> tuple[float, float]:
+    """The seconds from the start of the first segment to the end of the last, and how many of them
+    the segments lack."""
+    whole = started(paths[-1]) + length(paths[-1]) - started(paths[0])
+    return whole, whole - sum(map(length, paths))
+
+
+def test_segments_are_cut_on_the_clock_and_uploaded_by_their_start(
+    tmp_path: Path, bucket: Bucket
+) -> None:
+    server = RtspServer({"front": "h264+aac", "yard": "h264+alaw", "hevc": "h265"})
+    s3 = {
+        "bucket": bucket.name, "endpoint": bucket.endpoint, "ca_file": bucket.ca_bundle,
+        "access_key_id": bucket.environ["S3_ACCESS_KEY"],
+        "secret_access_key": bucket.environ["S3_SECRET_KEY"],
+    }  # fmt: skip
+    recording = Recording(tmp_path, {name: server.url(name) for name in ("front", "yard", "hevc")},
+                          s3, upload={"check_interval": 5})  # fmt: skip
+    sent: dict[str, int] = {}
+    process = recording.run()
+    try:
+        until(lambda: len(bucket.keys()) >= 9, lambda: recording.log.read_text()[-3000:])
+        uploaded = bucket.objects()
+        until(lambda: len(recording.files("front")) <= 1, "what is uploaded is deleted here")
+        assert "front: recording" in recording.tell("status").stdout
+    finally:
+        recording.stop(process)
+        sent |= server.stop()
+    for key in uploaded:
+        assert re.fullmatch(r"(front|hevc|yard)/(\d{4})/(\d\d)/(\d\d)/\2\3\4_\d{6}\.(mp4|mkv)", key)
+        assert key.endswith(".mkv") == key.startswith("yard"), "mp4 does not take its sound"
+    for camera in ("front", "yard", "hevc"):
+        keys = sorted(key for key in bucket.sizes() if key.startswith(camera))
+        paths = [tmp_path / key.rpartition("/")[2] for key in keys]
+        for key, path in zip(keys, paths, strict=True):
+            path.write_bytes(bucket.get(key))
+        for one, following in itertools.pairwise(paths):
+            assert started(following) % 10 in (0, 1), "cut at the first keyframe after the tick"
+            assert abs(started(one) + length(one) - started(following)) < 3
+        everything = [*paths, *recording.files(camera)]
+        kept = sum(len(pictures(path)) for path in everything)
+        # The start of a stream is what ffmpeg needs to find out what it is.
+        assert sent[camera] - kept <= 2 * RATE, (camera, sent[camera], kept)
+    metadata = bucket.head(keys[0])["Metadata"]
+    assert metadata["camera"] == "hevc" and metadata["start-time"] < metadata["end-time"]
+
+
+def test_the_password_of_a_camera_is_nowhere_to_be_seen(
+    cameras: RtspServer, front: Recording
+) -> None:
+    process = front.run("--camera", "front")
+    front.records("front")
+    [ffmpeg] = front.ffmpegs()
+    for pid in (process.pid, ffmpeg):
+        for name in ("cmdline", "environ"):
+            seen = Path(f"/proc/{pid}/{name}").read_bytes()
+            assert PASSWORD.encode() not in seen and QUOTED.encode() not in seen
+    cameras.kill()
+    until(lambda: "not recorded" in front.log.read_text(), "the loss is logged")
+    cameras.start({"other": "h264"})  # so that ffmpeg has something to complain of
+    until(lambda: front.log.read_text().count("404") > 1, "ffmpeg complains")
+    front.stop(process)
+    told = front.log.read_text() + front.tell("status").stdout
+    told += "".join(path.read_text() for path in front.segments.rglob("*.json*"))
+    assert PASSWORD not in told and QUOTED not in told
+
+
+def test_a_camera_that_comes_back_with_another_codec_is_recorded_again(
+    cameras: RtspServer, front: Recording
+) -> None:
+    process = front.run("--camera", "front")
+    front.records("front")
+    cameras.kill()
+    until(lambda: front.files("front") and not front.growing("front"), "the segment is finished")
+    cameras.start({"front": "h265"})
+    front.records("front")
+    until(lambda: front.gaps("front"), "the gap is noted")
+    front.stop(process)
+    *_, last = front.files("front")
+    assert [pictures(path) for path in front.files("front")]
+    assert "hevc" in os.popen(f"ffprobe -v error -show_streams {last}").read()
+    assert "front" in front.tell("status").stdout
+    assert "gaps today   1" in front.tell("status").stdout
+
+
+def test_a_frozen_camera_is_noticed_and_recorded_again(
+    cameras: RtspServer, front: Recording
+) -> None:
+    process = front.run("--camera", "front")
+    front.records("front")
+    [hung] = front.ffmpegs()
+    cameras.freeze()
+    frozen = time.monotonic()
+    until(lambda: hung not in front.ffmpegs(), "ffmpeg is ended")
+    assert time.monotonic() - frozen < 20
+    cameras.thaw()
+    thawed = time.monotonic()
+    until(lambda: front.growing("front"), "it is recorded again")
+    assert time.monotonic() - thawed < 20
+    front.stop(process)
+    [gap] = front.gaps("front")
+    assert gap["until"] - gap["from"] > 5
+    assert all(map(length, front.files("front")))
+
+
+def test_a_killed_ffmpeg_costs_seconds(front: Recording) -> None:
+    process = front.run("--camera", "front")
+    front.records("front")
+    for pid in front.ffmpegs():
+        processes.kill(pid)
+    until(lambda: len(front.files("front")) == 1, "the segment is finished")
+    front.records("front")
+    front.stop(process)
+    whole, lost = span(front.files("front"))
+    assert whole > 1 and lost < 10
+
+
+def test_a_killed_recorder_costs_seconds(front: Recording) -> None:
+    """It is killed at any moment, six times. What it has left is finished by the next one."""
+    for round_ in range(6):
+        process = front.run("--camera", "front")
+        front.records("front")
+        time.sleep(0.4 * round_)
+        process.kill()
+        process.wait()
+        until(lambda: not front.ffmpegs(), "ffmpeg has ended, because nobody reads what it writes")
+    process = front.run("--camera", "front")
+    front.records("front")
+    front.stop(process)
+    files = front.files("front")
+    assert len(files) >= 7
+    assert all(map(length, files))
+    assert not list(front.segments.rglob("*.growing"))
+    for one, following in itertools.pairwise(files):
+        assert started(following) - started(one) - length(one) < 10
+    assert len(front.gaps("front")) >= 1
+
+
+def cut(recording: Recording, durable: dict[str, int]) -> tuple[Path, int] | None:
+    """The file that grows, and how much of it would survive a power cut now."""
+    for growing in (recording.segments / "front").glob(".*.growing"):
+        if size := durable.get(str(growing)):
+            return growing, size
+    return None
+
+
+def test_a_power_cut_costs_seconds(
+    cameras: RtspServer, front: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each file only that is left which the last fdatasync covered."""
+    durable: dict[str, int] = {}
+    real = os.fdatasync
+
+    def fdatasync(file: int) -> None:
+        size = os.fstat(file).st_size
+        real(file)
+        durable[os.readlink(f"/proc/self/fd/{file}")] = size
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    loaded = config.load(front.config)
+    stop = threading.Event()
+    recorder = threading.Thread(target=Recorder(loaded.cameras[0], loaded).run, args=(stop.is_set,))
+    recorder.start()
+    try:
+        until(lambda: len(front.files("front")) == 2, "two are finished")
+        until(lambda: front.growing("front") and cut(front, durable), "the growing one was synced")
+        time.sleep(2)  # more of it is written, and not synced yet
+        found, now = cut(front, durable), time.time()
+        assert found
+        growing, size = found
+        left = tmp_path / "left.mp4"
+        left.write_bytes(growing.read_bytes()[:size])
+        assert growing.stat().st_size > size
+    finally:
+        stop.set()
+        recorder.join()
+    for path in front.files("front"):
+        assert durable[str(path.with_name(f".{path.name}.growing"))] == path.stat().st_size
+    assert now - (started(Path(growing.name[1:])) + length(left)) < 10
+
+
+def test_a_camera_without_further_keyframes_is_noticed(tmp_path: Path) -> None:
+    server = RtspServer({"front": "h264-endless"})
+    recording = Recording(tmp_path, {"front": server.url("front")})
+    process = recording.run("--camera", "front")
+    try:
+        until(lambda: "no keyframe for 15 s" in recording.log.read_text(), "it is noticed")
+        recording.stop(process)
+    finally:
+        recording.end()
+        server.stop()
+    assert length(recording.files("front")[0]) > 10
+
+
+def test_a_camera_over_tls_must_show_a_certificate_that_the_owner_trusts(tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    server = RtspServer({"front": "h264+aac"}, tls=(certificate, key))
+    url = server.url("front")
+    recording = Recording(tmp_path, {
+        "right": {"rtsp_url": url, "ca_file": str(certificate)},
+        "wrong": url,
+        "careless": {"rtsp_url": url, "tls_verify": False},
+    })  # fmt: skip
+    process = recording.run()
+    try:
+        recording.records("right")
+        recording.records("careless")
+        until(lambda: "wrong: not recorded: the camera's certificate is refused" in
+              recording.log.read_text(), "the wrong one is refused")  # fmt: skip
+        recording.stop(process)
+    finally:
+        recording.end()
+        server.stop()
+    assert length(recording.files("right")[0]) > 0
+    assert not recording.files("wrong")
+
+
+def test_systemd_is_told_that_the_file_grows(
+    cameras: RtspServer, front: Recording, tmp_path: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(120)
+        process = front.run("--camera", "front", NOTIFY_SOCKET=str(tmp_path / "notify"))
+        told = [manager.recv(4096).decode() for _ in range(4)]
+        assert told[0] == "READY=1"
+        assert "STATUS=recording front" in told
+        assert "WATCHDOG=1" in told
+        cameras.freeze()
+        while not (one := manager.recv(4096).decode()).startswith("STATUS=not recording"):
+            assert one == "WATCHDOG=1"  # of what was recorded before
+        front.stop(process)
+
+
+def test_a_camera_is_recorded_by_one_process_at_a_time(front: Recording) -> None:
+    first = front.run("--camera", "front")
+    front.records("front")
+    second = front.run("--camera", "front")
+    until(lambda: "another process records this camera" in front.log.read_text(), "it waits")
+    front.stop(first)
+    front.records("front")
+    assert front.stop(second) == 0
+    assert all(map(length, front.files("front")))
+
+
+def test_a_signal_ends_the_recorder_with_a_whole_segment(front: Recording) -> None:
+    process = front.run("--camera", "front")
+    front.records("front")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert front.files("front") and not front.growing("front")
+    assert all(map(length, front.files("front")))

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import parse_qsl, quote, urlencode
@@ -38,6 +39,7 @@ from frigate_mirror.sinks.s3.multipart import (
     PART,
     REMEMBERED,
     Content,
+    Journal,
     Upload,
     goes_in_parts,
     is_over,
@@ -68,7 +70,8 @@ class S3Sink:
     The sink reads rotated secrets again from `environ`. Without S3_ACCESS_KEY it uses the standard
     AWS chain, which reads the process's own environment. `attempts` is how often botocore tries a
     request; `patience` is how long the direct way waits, at most as long as `settings` say;
-    `part_size` is in bytes; `clock` gives Unix seconds.
+    `part_size` is in bytes; `journal` is a file in which uploads in parts survive a restart;
+    `clock` gives Unix seconds.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class S3Sink:
         attempts: int = 3,
         patience: Patience = UPLOAD_PATIENCE,
         part_size: int = PART,
+        journal: Path | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
@@ -90,7 +94,8 @@ class S3Sink:
         self._clients: Clients | None = None
         self._storage_class = settings.storage_class
         self._warnings: set[str] = set()
-        self._begun: dict[str, Upload] = {}  # in parts, by key; the last one is the newest
+        self._journal = Journal(journal)
+        self._begun = self._journal.read()  # in parts, by key; the last one is the newest
         self._bucket = _non_empty(Bucket=settings.bucket, ExpectedBucketOwner=settings.bucket_owner)
         self._options = _options(settings)
         proxy = proxy_of(settings, os.environ)
@@ -221,7 +226,9 @@ class S3Sink:
         upload_id = self._direct.create_upload(params, self._signer()) or self._over_boto3(
             "create_multipart_upload", params, "UploadId"
         )
-        return Upload(content, upload_id, size_of_parts(content.size, self._part_size))
+        upload = Upload(content, upload_id, size_of_parts(content.size, self._part_size))
+        self._journal.begun(upload)
+        return upload
 
     def _send_missing(self, upload: Upload, source: Body) -> str:
         """Sends the parts that the service does not hold, and completes the upload. Returns the
@@ -231,7 +238,9 @@ class S3Sink:
                 source.check_unchanged()
                 self._send_part(upload, number, source.part(start, upload.part_size))
             source.check_unchanged()
-            return self._complete(upload)
+            etag = self._complete(upload)
+            self._journal.over(upload)
+            return etag
         except (SinkError, Silence) as error:
             if is_over(error):
                 self._give_up(upload)
@@ -249,6 +258,7 @@ class S3Sink:
         etag = etag or self._over_boto3("upload_part", params, "ETag", part)
         digest.pop("ContentMD5", None)
         upload.held[number] = {"PartNumber": number, "ETag": etag, **digest}
+        self._journal.held(upload, number)
 
     def _complete(self, upload: Upload) -> str:
         params = self._named_upload(upload) | {"MultipartUpload": {"Parts": upload.parts()}}
@@ -278,6 +288,7 @@ class S3Sink:
         """Aborts the upload, so that its parts cost nothing. A failure changes nothing else."""
         if upload is None:
             return
+        self._journal.over(upload)
         params = self._named_upload(upload)
         try:
             self._call(

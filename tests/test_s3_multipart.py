@@ -45,9 +45,14 @@ def movie(seed: int = 1) -> bytes:
     return random.Random(seed).randbytes(SIZE)
 
 
-def sink_for(environ: dict[str, str], part_size: int = SMALLEST, attempts: int = 1) -> S3Sink:
+def sink_for(
+    environ: dict[str, str],
+    part_size: int = SMALLEST,
+    attempts: int = 1,
+    journal: Path | None = None,
+) -> S3Sink:
     loaded = settings.load(environ).s3
-    return S3Sink(loaded, environ, attempts=attempts, part_size=part_size)
+    return S3Sink(loaded, environ, attempts=attempts, part_size=part_size, journal=journal)
 
 
 def put(
@@ -257,6 +262,44 @@ def test_an_upload_that_the_service_has_dropped_starts_anew(
     put(sink)
     assert bucket.get("clip.mp4") == movie()
     assert unfinished(bucket) == []
+
+
+@pytest.mark.usefixtures("each_way")
+def test_after_a_crash_only_the_parts_are_sent_that_the_journal_does_not_have(
+    routed: tuple[Router, dict[str, str]], bucket: Bucket, tmp_path: Path
+) -> None:
+    """The journal is copied in the third part. So would a crash leave it."""
+    router, environ = routed
+    journal, left = tmp_path / "journal", tmp_path / "left"
+
+    def crash() -> None:
+        left.write_bytes(journal.read_bytes() + b'{"id": "half a li')
+        router.refusing = True
+        router.cut()
+
+    router.when(router.passed + 12 * MIB, crash)
+    failure_of(lambda: put(sink_for(environ, journal=journal)))
+    router.refusing, router.passed = False, 0
+    put(sink_for(environ, journal=left))
+    assert bucket.get("clip.mp4") == movie()
+    assert router.passed < SIZE - 2 * SMALLEST + MIB
+    assert unfinished(bucket) == []
+    router.passed = 0
+    put(sink_for(environ, journal=left))
+    assert router.passed > SIZE, "what is over is not remembered"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]\n5\nnull", '{"id": 1}', '{"id": "x", "part": {}}',
+                                  '{"id": "x", "sha256": "zz"}', "\0"])  # fmt: skip
+def test_a_journal_that_is_none_costs_nothing(bucket: Bucket, tmp_path: Path, text: str) -> None:
+    journal = tmp_path / "journal"
+    journal.write_text(text)
+    put(sink_for(bucket.environ, journal=journal))
+    assert bucket.get("clip.mp4") == movie()
+    journal.unlink()
+    journal.mkdir()
+    put(sink_for(bucket.environ, journal=journal), key="other.mp4")
+    assert bucket.get("other.mp4") == movie()
 
 
 # -- a stub that tells which parts were sent

@@ -54,8 +54,8 @@ def with_destination(loaded: Settings) -> Settings:
 
 
 def sink_of(loaded: Settings, environ: Mapping[str, str], **options: Any) -> Archivable:
-    """Returns the destination that the settings name. Raises ImportError if a library is
-    missing."""
+    """Returns the destination that the settings name. `options` are those of S3Sink. Raises
+    ImportError if a library is missing."""
     if loaded.rclone.remote:
         from frigate_mirror.sinks.rclone.sink import RcloneSink
 

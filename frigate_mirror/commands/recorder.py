@@ -83,7 +83,9 @@ def _run(loaded: Config, arguments: argparse.Namespace) -> int:
         return _record(loaded, arguments.camera)
     from frigate_mirror.recorder import process
 
-    sink = sink_of(loaded.mirror, loaded.environ)
+    folder = loaded.mirror.state.folder
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    sink = sink_of(loaded.mirror, loaded.environ, journal=folder / "uploads.jsonl")
     go = process.upload if arguments.uploader else process.run
     return go(loaded, sink, versions("boto3"))
 

@@ -117,7 +117,8 @@ def camera_backup_generate() -> NoReturn:
 
 def run_as(words: list[str]) -> NoReturn:
     """Runs the command that `words` name, and ends the process."""
-    if words[:1] not in (["run"], ["companion"]) and words[:2] != ["recorder", "run"]:
+    long = ["recorder", "run"], ["recorder", "demo"]
+    if words[:1] not in (["run"], ["companion"]) and words[:2] not in long:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         if isinstance(sys.stdout, io.TextIOWrapper):  # some terminals lack some letters
             sys.stdout.reconfigure(errors="backslashreplace")

@@ -20,6 +20,7 @@ WHAT = {
     "status": "say for each camera what is recorded, what is missing and what is on its way",
     "check": "check the configuration, ffmpeg, every camera and the destination",
     "install": "make the user, the folders and a template of the configuration",
+    "demo": "show it on this machine, with cameras that ffmpeg makes and an S3 server",
     "generate": "write the units of systemd for the enabled cameras",
 }
 
@@ -28,6 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     told = "; ".join(f"{name}: {about}" for name, about in WHAT.items())
     parser.add_argument("what", choices=[*WHAT], help=told)
     parser.add_argument("--config", type=Path, default=CONFIG, help=f"the default is {CONFIG}")
+    parser.add_argument("--keep", action="store_true", help="demo: keep its files")
     parser.add_argument("--camera", metavar="NAME", help="run: only record this camera")
     parser.add_argument("--uploader", action="store_true", help="run: only upload")
     parser.add_argument(
@@ -44,6 +46,10 @@ def main(arguments: argparse.Namespace) -> int:
         arguments.parser.error("--camera and --uploader belong to run")
     if arguments.camera and arguments.uploader:
         arguments.parser.error("give either --camera or --uploader, or neither for all")
+    if what == "demo":
+        from frigate_mirror.demo import recorder
+
+        return recorder.main(keep=arguments.keep)
     if what == "install":
         return _set_up(arguments, None)
     loaded = config.load(arguments.config.absolute())

@@ -11,9 +11,11 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -239,6 +241,62 @@ def test_a_power_cut_costs_seconds(
     for path in front.files("front"):
         assert durable[str(path.with_name(f".{path.name}.growing"))] == path.stat().st_size
     assert now - (started(Path(growing.name[1:])) + length(left)) < 10
+
+
+def test_a_clock_that_is_set_overwrites_nothing(cameras: RtspServer, front: Recording) -> None:
+    """The clock goes back into the time of the first segment, and then an hour forward."""
+    loaded = config.load(front.config)
+    offset, stop = [0.0], threading.Event()
+    recorder = threading.Thread(
+        target=Recorder(loaded.cameras[0], loaded, clock=lambda: time.time() + offset[0]).run,
+        args=(stop.is_set,),
+    )
+    recorder.start()
+    try:
+        front.records("front")
+        for step in (-3_600.0, 0.0, 3_600.0):
+            before = len(front.files("front"))
+            offset[0] = step
+            until(lambda before=before: len(front.files("front")) > before, "a segment ends")
+            front.records("front")
+    finally:
+        stop.set()
+        recorder.join()
+    files = front.files("front")
+    assert len(files) >= 4
+    assert all(map(length, files))
+    written = [line["file"] for line in front.lines("front") if "file" in line]
+    assert sorted(written) == [path.name for path in files]
+    assert not front.gaps("front"), "nothing is missing"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_a_full_disk_is_told_and_recorded_on_again_when_it_has_room(front: Recording) -> None:
+    front.segments.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(front.segments)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount")
+    try:
+        process = front.run("--camera", "front")
+        front.records("front")
+        filler = front.segments / "filler"
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            while file.write(bytes(4_096)):
+                pass
+        until(lambda: "No space left" in front.log.read_text(), "it is told")
+        told = front.tell("status").stdout
+        assert "the disk refuses to take the recording: No space left on device" in told
+        assert process.poll() is None
+        time.sleep(3)  # so that it is a gap and not a moment
+        filler.unlink()
+        front.records("front")
+        until(lambda: front.gaps("front"), "the gap is noted")
+        front.stop(process)
+        assert len(front.files("front")) >= 2
+        assert all(map(length, front.files("front")))
+    finally:
+        front.end()
+        subprocess.run(["umount", str(front.segments)], check=True)
 
 
 def test_a_camera_without_further_keyframes_is_noticed(tmp_path: Path) -> None:

@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from frigate_mirror.commands.loading import EX_OK, complain, sink_of, versions
-from frigate_mirror.commands.terminal import fit
 from frigate_mirror.process import system
 from frigate_mirror.recorder import config
 from frigate_mirror.recorder.config import CONFIG, Config
 from frigate_mirror.recorder.service import Service
 from frigate_mirror.settings.settings import SettingsError
+
+# Each function imports what only it needs: a recorder of one camera is a small process.
 
 WHAT = {
     "run": "record and upload until a signal comes",
@@ -63,6 +63,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _set_up(arguments: argparse.Namespace, loaded: Config | None) -> int:
+    from frigate_mirror.commands.loading import complain
     from frigate_mirror.recorder import install
 
     root = arguments.root.resolve()
@@ -73,7 +74,7 @@ def _set_up(arguments: argparse.Namespace, loaded: Config | None) -> int:
             install.generate(loaded, root, print, dry=arguments.dry_run)
     except install.InstallError as error:
         return complain(str(error))
-    return EX_OK
+    return 0
 
 
 def _run(loaded: Config, arguments: argparse.Namespace) -> int:
@@ -87,6 +88,7 @@ def _run(loaded: Config, arguments: argparse.Namespace) -> int:
             raise SettingsError([f"recording.ffmpeg: {error}"]) from None
     if arguments.camera:
         return _record(loaded, arguments.camera)
+    from frigate_mirror.commands.loading import sink_of, versions
     from frigate_mirror.recorder import process
 
     folder = loaded.mirror.state.folder
@@ -107,6 +109,7 @@ def _record(loaded: Config, name: str) -> int:
 
 def _status(loaded: Config) -> int:
     from frigate_mirror.commands.status import EXITS
+    from frigate_mirror.commands.terminal import fit
     from frigate_mirror.recorder import status
     from frigate_mirror.report import status as mirror
 
@@ -119,6 +122,7 @@ def _status(loaded: Config) -> int:
 
 def _check(loaded: Config) -> int:
     from frigate_mirror.checks.finding import Finding, tell
+    from frigate_mirror.commands.terminal import fit
     from frigate_mirror.recorder import probe
 
     def all_findings() -> Iterator[Finding]:

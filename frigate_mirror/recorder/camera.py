@@ -14,17 +14,19 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 from frigate_mirror.ledger.lock import RunLock
 from frigate_mirror.recorder import ffmpeg, folder
 from frigate_mirror.recorder.config import Camera, Config
 from frigate_mirror.recorder.diary import Diary, State
-from frigate_mirror.recorder.relay import Relay
 from frigate_mirror.recorder.segment import Segment
 from frigate_mirror.recorder.service import Service
 from frigate_mirror.recorder.stream import Fragment, Stream, StreamError
 from frigate_mirror.untrusted import plain
+
+if TYPE_CHECKING:
+    from frigate_mirror.recorder.relay import Relay
 
 log = logging.getLogger("frigate_s3.recorder")
 SILENCE = 10.0  # seconds without a picture, after which the camera counts as hung
@@ -144,8 +146,11 @@ class Recorder:
             self._lose((relay and relay.fault) or why)
 
     def _relay(self) -> Relay | None:
-        tls = urlsplit(self.camera.url.reveal()).scheme.lower() == "rtsps"
-        return Relay(self.camera) if tls and self.camera.tls_verify else None
+        if not self.camera.needs_relay:
+            return None
+        from frigate_mirror.recorder.relay import Relay  # a megabyte that few cameras need
+
+        return Relay(self.camera)
 
     def _read(self, process: subprocess.Popen[bytes], stopped: Callable[[], bool]) -> str:
         """Takes what ffmpeg gives until its end, and returns why it ended. Raises OSError."""

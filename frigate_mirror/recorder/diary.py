@@ -58,14 +58,19 @@ class Diary:
         self._append({"gap": why, "from": since, "until": until}, until)
 
     def note(self, state: State) -> None:
-        """Replaces the state."""
+        """Replaces the state, or writes over it where the disk has no room for a second file."""
         document = {
             "at": state.at, "recording_since": state.recording_since, "trouble": state.trouble
         }  # fmt: skip
-        with suppress(OSError):
+        text, path = json.dumps(document).encode(), self._folder / "state.json"
+        try:
             self._folder.mkdir(exist_ok=True)
-            with replacing(self._folder / "state.json") as file:
-                file.write(json.dumps(document).encode())
+            with replacing(path) as file:
+                file.write(text)
+        except OSError:
+            with suppress(OSError), path.open("r+b", buffering=0) as file:
+                file.write(text)
+                file.truncate()
 
     def state(self) -> State | None:
         """Returns the state that was written last, or None."""

@@ -7,7 +7,6 @@ import selectors
 import stat
 import time
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 from frigate_mirror.checks.finding import FAULT, NOTE, OK, Finding
 from frigate_mirror.recorder import ffmpeg
@@ -31,7 +30,7 @@ def findings(config: Config) -> Iterator[Finding]:
         return
     yield _folder(config)
     for camera in config.enabled:
-        if urlsplit(camera.url.reveal()).scheme == "rtsps" and not camera.tls_verify:
+        if camera.tls and not camera.tls_verify:
             what = f"camera {camera.name}: tls_verify is false"
             advice = "whoever stands between can watch; name its certificate by ca_file instead"
             yield Finding(NOTE, what, advice)
@@ -63,8 +62,7 @@ def of_camera(config: Config, camera: Camera) -> Finding:
 
 def _try(config: Config, camera: Camera, form: ffmpeg.Form) -> tuple[str, str]:
     """Returns what the camera sends, or what ffmpeg says instead."""
-    tls = urlsplit(camera.url.reveal()).scheme.lower() == "rtsps" and camera.tls_verify
-    relay = Relay(camera) if tls else None
+    relay = Relay(camera) if camera.needs_relay else None
     process = ffmpeg.start(
         config.ffmpeg, camera, form, relay.address if relay else camera.url.reveal()
     )

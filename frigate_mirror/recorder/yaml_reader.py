@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
@@ -116,7 +115,12 @@ class Section:
 
     def finish(self) -> None:
         """Notes a fault for every key that nobody has asked for."""
-        for key in self._nodes.keys() - self._asked:
+        unknown = self._nodes.keys() - self._asked
+        if not unknown:
+            return
+        from difflib import get_close_matches  # which a right file does not need
+
+        for key in unknown:
             near = get_close_matches(key, self._asked, 1)
             hint = f"; is it {near[0]}?" if near else ""
             self.fault(key, f"there is no such setting{hint}")

@@ -1,0 +1,160 @@
+"""python -m lab.cameras: records eight cameras, and kills the recorder a hundred times.
+
+The cameras are those of a real RTSP server (`tests.rig.rtsp`). It counts the pictures in the
+bucket, decodes every object, and reads what the processes cost.
+
+Exit codes: 0 all is well, 1 something was lost or does not play, 2 there is no RTSP server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.rig import processes, rtsp
+from tests.rig.ffmpeg import pictures
+from tests.rig.recording import Recording
+from tests.rig.rtsp import RtspServer
+from tests.rig.servers import Bucket, SeaweedFS
+from tests.rig.waiting import until
+
+CAMERAS = tuple(f"camera{number}" for number in range(8))
+WARM = 20.0  # seconds, after which the costs are counted
+ENOUGH = 0.999  # of the pictures
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m lab.cameras", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10, help="of each of the two long runs")
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--codecs", default="h264+aac", help="see tests/rig/cameras")
+    arguments = parser.parse_args()
+    if why := rtsp.missing():
+        print(why, file=sys.stderr)
+        return 2
+    weed = SeaweedFS()
+    faults = 0
+    try:
+        for services in (False, True):
+            faults += _long(weed.bucket(), arguments.minutes, arguments.codecs, services=services)
+        if arguments.kills:
+            faults += _kills(arguments.kills)
+    finally:
+        weed.stop()
+    print(f"{faults} fault(s)")
+    return 1 if faults else 0
+
+
+def _long(bucket: Bucket, minutes: float, codecs: str, *, services: bool) -> int:
+    """Records all cameras, in one process or in a service each, and returns how many faults there
+    were."""
+    form = "a service for each camera" if services else "all in one process"
+    print(f"eight cameras ({codecs}) for {minutes:g} minutes, {form}")
+    with tempfile.TemporaryDirectory() as name:
+        server = RtspServer(dict.fromkeys(CAMERAS, codecs))
+        recording = Recording(
+            Path(name), {camera: server.url(camera) for camera in CAMERAS}, _s3(bucket),
+            recording={"segment_duration": 60}, mirror={"MIRROR_LOG_LEVEL": "INFO"},
+        )  # fmt: skip
+        try:
+            if services:
+                recorders = [recording.run("--camera", camera) for camera in CAMERAS]
+                recorders.append(recording.run("--uploader"))
+            else:
+                recorders = [recording.run()]
+            _costs([process.pid for process in recorders], minutes, services=services)
+            for process in recorders:
+                recording.stop(process)
+            made = sum(server.stop().values())
+            uploader = recording.run("--uploader")
+            until(lambda: not any(map(recording.files, CAMERAS)), "all is uploaded")
+            recording.stop(uploader)
+        finally:
+            recording.end()
+            server.stop()
+        kept = sum(len(pictures(path)) for path in _objects(bucket, Path(name)))
+        gaps = sum(len(recording.gaps(camera)) for camera in CAMERAS)
+    print(f"  pictures     {kept} of {made} in the bucket, {kept / made:.2%}; {gaps} gap(s)")
+    return int(kept < ENOUGH * made) + gaps
+
+
+def _costs(pids: list[int], minutes: float, *, services: bool) -> None:
+    time.sleep(WARM)
+    ffmpegs = [pid for pid, parent in processes.parents().items() if parent in pids]
+    before = {pid: processes.cpu(pid) for pid in (*pids, *ffmpegs)}
+    began, peaks = time.monotonic(), dict.fromkeys(pids, 0.0)
+    while time.monotonic() - began < minutes * 60:
+        time.sleep(5)
+        peaks = {pid: max(peak, _pss(pid)) for pid, peak in peaks.items()}
+    took = time.monotonic() - began
+    cpu = {pid: 100 * (processes.cpu(pid) - used) / took for pid, used in before.items()}
+    recorders = pids[:-1] if services else pids
+    print(f"  CPU          {sum(cpu[pid] for pid in recorders):.2f} % of a core for the recorders, "
+          f"{sum(cpu[pid] for pid in ffmpegs):.2f} % for all ffmpeg")  # fmt: skip
+    print(
+        f"  memory       {max(peaks[pid] for pid in recorders):.1f} MB the largest recorder (PSS)"
+    )
+    if services:
+        print(f"  uploader     {cpu[pids[-1]]:.2f} % of a core, {peaks[pids[-1]]:.1f} MB (PSS)")
+
+
+def _pss(pid: int) -> float:
+    found = re.search(r"(?m)^Pss:\s*(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text())
+    return int(found[1]) / 1024 if found else 0.0
+
+
+def _kills(count: int) -> int:
+    """Kills the recorder of one camera at random moments. Returns how many kills cost more than ten
+    seconds, and how many segments do not play."""
+    print(f"a recorder that is killed {count} times")
+    chance, worst, lost = random.Random(1), 0.0, 0.0
+    with tempfile.TemporaryDirectory() as name:
+        server = RtspServer({"front": "h264+aac"})
+        recording = Recording(Path(name), {"front": server.url("front")})
+        try:
+            for _ in range(count):
+                process = recording.run("--camera", "front")
+                recording.records("front")
+                time.sleep(chance.uniform(0, 6))
+                process.kill()
+                process.wait()
+            process = recording.run("--camera", "front")
+            recording.records("front")
+            recording.stop(process)
+        finally:
+            recording.end()
+            server.stop()
+        for path in recording.files("front"):
+            pictures(path)
+        gaps = [gap["until"] - gap["from"] for gap in recording.gaps("front")]
+        worst, lost = max(gaps, default=0.0), sum(gaps)
+        segments = len(recording.files("front"))
+        print(f"  {segments} segments, all play; lost {lost / count:.1f} s for each kill, "
+              f"{worst:.1f} s at most, of which the start takes most")  # fmt: skip
+    return sum(gap > 10 for gap in gaps)
+
+
+def _s3(bucket: Bucket) -> dict[str, str]:
+    return {
+        "bucket": bucket.name, "endpoint": bucket.endpoint, "ca_file": bucket.ca_bundle,
+        "access_key_id": bucket.environ["S3_ACCESS_KEY"],
+        "secret_access_key": bucket.environ["S3_SECRET_KEY"],
+    }  # fmt: skip
+
+
+def _objects(bucket: Bucket, folder: Path) -> Iterator[Path]:
+    """Yields a copy of each object, one at a time."""
+    for key in bucket.sizes():
+        path = folder / f"object.{key.rpartition('.')[2]}"
+        path.write_bytes(bucket.get(key))
+        yield path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,21 @@ def test_segments_are_uploaded_whole_and_then_deleted(
     uploading.room.tidy()
     assert names(loaded) == []
     assert uploading.room.troubles() == []
+
+
+def test_what_waits_for_the_service_stays(
+    tmp_path: Path, bucket: Bucket, start: Callable[..., Uploading]
+) -> None:
+    loaded = configured(tmp_path, bucket)
+    loaded = replace(loaded, mirror=replace(loaded.mirror, s3=replace(
+        loaded.mirror.s3, endpoint_url="http://127.0.0.1:1")))  # fmt: skip
+    write(loaded.folder, "front-door", "20240118_120000.mp4")
+    uploading = start(loaded)
+    uploading.mirror.sweep.sweep()
+    assert uploading.mirror.intake.make_next()
+    assert uploading.state.ledger.counts().pending == 1
+    uploading.room.tidy()
+    assert names(loaded) == ["20240118_120000.mp4"]
 
 
 def test_a_file_that_has_changed_since_its_upload_stays(

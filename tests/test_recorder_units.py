@@ -110,7 +110,7 @@ def test_systemd_has_nothing_to_say_against_the_units(root: Path, tmp_path: Path
         assert (done.returncode, done.stdout + done.stderr) == (0, "")
         services = [name for name in found if name.endswith(".service")]
         for service in services:
-            words = [str(ANALYZE), "security", "--offline=true", "--threshold=20", service]
+            words = [str(ANALYZE), "security", "--offline=true", "--threshold=14", service]
             rated = subprocess.run(words, capture_output=True, text=True)
             assert rated.returncode == 0, rated.stdout[-300:]
 

@@ -230,7 +230,7 @@ def test_the_first_sweep_uploads_events_that_no_hook_offered_and_logs_a_summary(
     child = start()
     until(lambda: in_bucket(world, bucket, ids))
     assert child.end() == 0
-    assert "S3 sweep: 30 file(s) found in Frigate and queued" in child.log
+    assert "S3 sweep: 30 file(s) found and queued" in child.log
     summaries = re.findall(r"S3 backlog: (\d+) file\(s\) uploaded, (\d+) to go", child.log)
     assert sum(int(done) for done, _ in summaries) == 30 and summaries[-1][1] == "0"
     assert "S3 upload:" not in child.log

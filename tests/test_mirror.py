@@ -404,7 +404,7 @@ def test_a_backlog_is_logged_in_summary_lines_only(
     bench.mirror.uploader.sum_up()
     bench.mirror.uploader.sum_up()
     assert [record.getMessage() for record in caplog.records] == [
-        "S3 sweep: 40 file(s) found in Frigate and queued",
+        "S3 sweep: 40 file(s) found and queued",
         "S3 backlog: 40 file(s) uploaded, 0 to go",
     ]
 

@@ -27,6 +27,7 @@ from tests.rig import processes, rtsp
 from tests.rig.certificates import self_signed
 from tests.rig.ffmpeg import durations, pictures
 from tests.rig.recording import Recording
+from tests.rig.router import Router
 from tests.rig.rtsp import PASSWORD, QUOTED, RtspServer
 from tests.rig.servers import Bucket
 from tests.rig.waiting import until
@@ -357,10 +358,54 @@ def test_a_camera_is_recorded_by_one_process_at_a_time(front: Recording) -> None
     front.records("front")
     second = front.run("--camera", "front")
     until(lambda: "another process records this camera" in front.log.read_text(), "it waits")
+    assert "front: recording for" in front.tell("status").stdout
     front.stop(first)
     front.records("front")
     assert front.stop(second) == 0
     assert all(map(length, front.files("front")))
+
+
+@pytest.mark.parametrize("how", ["silent", "cut"])
+def test_a_network_that_fails_is_noticed_and_recorded_again(
+    cameras: RtspServer, tmp_path: Path, how: str
+) -> None:
+    router = Router(f"http://127.0.0.1:{cameras.port}")
+    port = int(router.endpoint.rpartition(":")[2])
+    url = cameras.url("front").replace(str(cameras.port), str(port))
+    recording = Recording(tmp_path, {"front": url})
+    process = recording.run("--camera", "front")
+    try:
+        recording.records("front")
+        failed = time.monotonic()
+        if how == "silent":
+            router.gate.clear()
+        else:
+            router.cut()
+        until(lambda: recording.files("front"), "it is noticed")
+        assert time.monotonic() - failed < 20
+        router.gate.set()
+        recording.records("front")
+        recording.stop(process)
+    finally:
+        router.close()
+        recording.end()
+    assert all(map(length, recording.files("front")))
+
+
+def test_check_says_of_each_camera_whether_it_sends_pictures(
+    cameras: RtspServer, tmp_path: Path
+) -> None:
+    url = cameras.url("front")
+    recording = Recording(tmp_path, {
+        "right": url, "locked-out": url.replace(QUOTED, "wrong-password"),
+        "away": url.replace(str(cameras.port), "1"),
+    })  # fmt: skip
+    done = recording.tell("check")
+    assert done.returncode == 1
+    assert "ok     camera right: sends pictures, recorded as mp4" in done.stdout
+    assert re.search(r"FAULT  camera locked-out: .*401", done.stdout)
+    assert re.search(r"FAULT  camera away: .*refused", done.stdout)
+    assert "wrong-password" not in done.stdout and QUOTED not in done.stdout
 
 
 def test_a_signal_ends_the_recorder_with_a_whole_segment(front: Recording) -> None:

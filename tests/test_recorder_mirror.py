@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -157,6 +158,24 @@ def test_segments_are_uploaded_whole_and_then_deleted(
     uploading.room.tidy()
     assert names(loaded) == []
     assert uploading.room.troubles() == []
+
+
+def test_an_uploader_that_is_killed_loses_and_doubles_nothing(
+    tmp_path: Path, bucket: Bucket
+) -> None:
+    loaded = configured(tmp_path, bucket)
+    files = [f"20240118_12000{number}.mp4" for number in range(8)]
+    write(loaded.folder, "front-door", *files, size=8_000_000)
+    bodies = {path.name: path.read_bytes() for path in loaded.folder.glob("*/[0-9]*")}
+    words = [*recording.PROGRAM, "run", "--uploader", "--config", str(loaded.path)]
+    for expected in (1, 4, 8):
+        with subprocess.Popen(words, stderr=subprocess.DEVNULL) as process:
+            until(lambda expected=expected: len(bucket.sizes()) >= expected, "they come")
+            if expected == 8:
+                until(lambda: not names(loaded), "they are deleted here")
+            process.kill()
+    found = {key.rpartition("/")[2]: body for key, body in bucket.objects().items()}
+    assert found == bodies
 
 
 def test_what_waits_for_the_service_stays(

@@ -203,7 +203,7 @@ class Sweep(Part):
         count = sum(self._intake.sweep(*span) for span in self._window.spans(now))
         self._window.swept(now)
         if count:
-            log.info("S3 sweep: %d file(s) found in Frigate and queued", count)
+            log.info("S3 sweep: %d file(s) found and queued", count)
 
     def _look_for_changes(self, now: float) -> None:
         """Compares the subjects that ended in the last hour."""

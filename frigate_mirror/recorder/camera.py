@@ -60,6 +60,8 @@ class Recorder:
         self._folder = config.folder / camera.name
         self._diary = Diary(self._folder)
         self._lock = RunLock(self._folder / ".lock")
+        self._holds = False  # the lock
+        self._left = True  # whether a file may be there that nobody has finished
         self._segment: Segment | None = None
         self._stream: Stream | None = None
         self._form = 0
@@ -88,25 +90,31 @@ class Recorder:
                 self._failures += 1
             self._wait(stopped)
         self._service.stopping()
-        self._note(None, "the recorder was stopped")
-        self._lock.release()
+        if self._holds:
+            self._note(None, "the recorder was stopped")
+            self._lock.release()
 
     def _prepare(self) -> bool:
         """Takes the camera's folder, and finishes what an earlier process has left there. Returns
         False while another process records this camera. Raises OSError."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        if not self._lock.acquire():
-            self._lose("another process records this camera")
+        self._holds = self._lock.acquire()
+        if not self._holds:
+            if not self._failures:  # the state is that of the other one
+                log.warning("%s: another process records this camera", self.camera.name)
             self._failures += 1
             return False
         if self._covered_wall is None:
             self._covered_wall = self._diary.last_end()
+        if not self._left:
+            return True
         for path in folder.recover(self._folder):
             status = path.stat()
             started = folder.started_of(path.name) or status.st_mtime
             self._diary.segment(path, started, status.st_mtime, status.st_size)
             self._covered_wall = max(self._covered_wall or 0.0, status.st_mtime)
             log.info("%s: %s was left by a crash, and is finished", self.camera.name, path.name)
+        self._left = False
         return True
 
     def _wait(self, stopped: Callable[[], bool]) -> None:
@@ -281,8 +289,8 @@ class Recorder:
         self._segment = Segment(self._folder, started, self._stream, fragment)
 
     def _finish(self) -> None:
-        """Finishes the segment, if there is one. A failure loses nothing: the next start of the
-        recorder finishes what is left."""
+        """Finishes the segment, if there is one. A failure loses nothing: what is left is finished
+        before ffmpeg starts again."""
         segment, self._segment = self._segment, None
         if segment is None:
             return
@@ -290,6 +298,7 @@ class Recorder:
             path = segment.finish()
         except OSError as error:
             log.error("%s: a segment cannot be finished: %s", self.camera.name, error)
+            self._left = True
             return
         self._diary.segment(path, segment.started, self._covered_wall or 0.0, segment.size)
 

@@ -91,7 +91,7 @@ class Recording:
         return [
             pid
             for pid, parent in processes.parents().items()
-            if parent in ours and processes.runs(pid, "ffconcat") | processes.runs(pid, "concat")
+            if parent in ours and processes.runs(pid, "-flush_packets")
         ]
 
     def files(self, camera: str) -> list[Path]:

@@ -2,7 +2,8 @@
 
     rtsp_server.py [--port N] [--login USER:PASSWORD] [--tls CERTIFICATE KEY] NAME=CODECS...
 
-CODECS is `h264`, `h265` or `h264-endless` (only its first picture is a keyframe), and after a plus
+CODECS is `h264`, `h265`, `h264-endless` (only its first picture is a keyframe) or `h264-heavy` (4
+Mbit/s, 25 pictures a second), and after a plus
 the sound: `aac` or `alaw`. The server prints its port as soon as it answers, and at its end how
 many pictures each camera has made since its first client came.
 """
@@ -24,7 +25,12 @@ VIDEO = (
     "videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=240,"
     f"framerate={RATE}/1 ! "
 )
+HEAVY = (
+    "videotestsrc is-live=true pattern=snow ! video/x-raw,width=320,height=240,framerate=25/1 ! "
+)
 CODECS = {
+    "h264-heavy": "x264enc tune=zerolatency speed-preset=ultrafast bitrate=4000 key-int-max=50 ! "
+    "h264parse ! rtph264pay name=pay0 pt=96 config-interval=1",
     "h264": f"x264enc tune=zerolatency speed-preset=ultrafast bitrate=400 key-int-max={RATE} ! "
     "h264parse ! rtph264pay name=pay0 pt=96 config-interval=1",
     "h264-endless": "x264enc tune=zerolatency speed-preset=ultrafast bitrate=400 "
@@ -41,7 +47,8 @@ SOUNDS = {
 
 def launch(codecs: str) -> str:
     video, _, sound = codecs.partition("+")
-    return f"( {VIDEO}{CODECS[video]} {SOUNDS.get(sound, '')} )"
+    made = HEAVY if video == "h264-heavy" else VIDEO
+    return f"( {made}{CODECS[video]} {SOUNDS.get(sound, '')} )"
 
 
 class Server:

@@ -3,7 +3,6 @@ own, a low priority, and a way to notice that its parent has died."""
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import platform
@@ -60,6 +59,8 @@ def lower_priority(niceness: int) -> None:
         os.nice(niceness)
     number = _IOPRIO_SET.get(platform.machine())
     if number is not None:
+        import ctypes  # half a megabyte that a recorder of one camera does not need
+
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).syscall(number, 1, 0, _IOPRIO_LOWEST)
 

@@ -154,7 +154,7 @@ class Recorder:
             self._lose((relay and relay.fault) or why)
 
     def _relay(self) -> Relay | None:
-        if not self.camera.needs_relay:
+        if not self.camera.tls:
             return None
         from frigate_mirror.recorder.relay import Relay  # a megabyte that few cameras need
 

@@ -59,11 +59,6 @@ class Camera:
         return urlsplit(self.url.reveal()).scheme.lower() == "rtsps"
 
     @property
-    def needs_relay(self) -> bool:
-        """Whether the camera's certificate has to be checked, which ffmpeg does not do."""
-        return self.tls and self.tls_verify
-
-    @property
     def secrets(self) -> set[str]:
         """Every text that no log may have."""
         parts = urlsplit(self.url.reveal())

@@ -62,7 +62,7 @@ def of_camera(config: Config, camera: Camera) -> Finding:
 
 def _try(config: Config, camera: Camera, form: ffmpeg.Form) -> tuple[str, str]:
     """Returns what the camera sends, or what ffmpeg says instead."""
-    relay = Relay(camera) if camera.needs_relay else None
+    relay = Relay(camera) if camera.tls else None
     process = ffmpeg.start(
         config.ffmpeg, camera, form, relay.address if relay else camera.url.reveal()
     )

@@ -1,9 +1,9 @@
-"""Relay: the way to a camera over TLS whose certificate is checked.
+"""Relay: the way to a camera over TLS.
 
-ffmpeg takes `rtsps://` addresses, but passes no certificates to trust on to its TLS. So the
-recorder opens the connection itself, and ffmpeg speaks plain RTSP to it over loopback. The relay
-takes one connection. Whoever else reached it first would need the camera's login, which only ffmpeg
-has.
+ffmpeg takes `rtsps://` addresses, but not the certificates to trust: 5.1 accepts every one, and 9
+none that the system does not know. So the recorder opens the connection itself, and ffmpeg speaks
+plain RTSP to it over loopback. The relay takes one connection. Whoever else reached it first would
+need the camera's login, which only ffmpeg has.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ class Relay:
         parts = urlsplit(camera.url.reveal())
         self.fault = ""
         self._context = ssl.create_default_context(cafile=camera.ca_file or None)
+        if not camera.tls_verify:
+            self._context.check_hostname = False
+            self._context.verify_mode = ssl.CERT_NONE
         self._host, self._port = parts.hostname or "", parts.port or DEFAULT_PORTS["rtsps"]
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(PATIENCE)

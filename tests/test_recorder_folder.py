@@ -124,6 +124,18 @@ def test_nothing_is_ever_overwritten(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_name_that_was_used_before_is_not_used_again_after_its_file_is_gone(
+    tmp_path: Path,
+) -> None:
+    diary = Diary(tmp_path)
+    diary.segment(tmp_path / "20240118_120000.mp4", NOON, NOON + 60, 5)
+    diary.segment(tmp_path / "20240118_120000-2.mp4", NOON, NOON + 50_000, 5)  # ends the next day
+    growing = folder.create(tmp_path, NOON, ".mp4", diary.names(NOON))
+    assert folder.finish(growing).name == "20240118_120000-3.mp4"
+    other = folder.create(tmp_path, NOON + 1, ".mp4", diary.names(NOON + 1))
+    assert folder.finish(other).name == "20240118_120001.mp4"
+
+
 def test_two_segments_can_grow_that_started_in_the_same_second(tmp_path: Path) -> None:
     one, other = (folder.create(tmp_path, NOON, ".mp4") for _ in range(2))
     assert one != other

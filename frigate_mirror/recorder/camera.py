@@ -286,7 +286,8 @@ class Recorder:
 
     def _begin(self, fragment: Fragment, started: float) -> None:
         assert self._stream is not None
-        self._segment = Segment(self._folder, started, self._stream, fragment)
+        taken = self._diary.names(started)  # it may have started before, if the clock was set
+        self._segment = Segment(self._folder, started, self._stream, fragment, taken)
 
     def _finish(self) -> None:
         """Finishes the segment, if there is one. A failure loses nothing: what is left is finished

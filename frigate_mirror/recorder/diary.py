@@ -89,6 +89,12 @@ class Diary:
             return []
         return list(_lines(text))
 
+    def names(self, started: float) -> set[str]:
+        """Returns the names of all segments that may have started in the second `started`. One that
+        began then has ended on the same day or on the next one."""
+        days = (started, started + 86_400.0)
+        return {line.file for day in days for line in self.day(day) if line.file}
+
     def last_end(self) -> float | None:
         """Returns when the last segment ended that the diary knows, or None."""
         for path in sorted(self._days(), reverse=True)[:7]:

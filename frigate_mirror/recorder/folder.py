@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -75,12 +75,14 @@ def growing(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if GROWING.fullmatch(path.name))
 
 
-def create(folder: Path, started: float, ending: str) -> Path:
-    """Makes the file of a new segment. Raises OSError."""
+def create(folder: Path, started: float, ending: str, taken: Collection[str] = ()) -> Path:
+    """Makes the file of a new segment. Its own name will be none of `taken`, which may be uploaded
+    and deleted here: a second file of such a name would replace the first at the destination.
+    Raises OSError."""
     for number in range(1, MOST_OF_A_NAME):
         name = f"{stamp_of(started)}{f'-{number}' if number > 1 else ''}{ending}"
         path = folder / f".{name}.growing"
-        if not (folder / name).exists():
+        if name not in taken and not (folder / name).exists():
             with suppress(FileExistsError):
                 os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
                 return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Collection
 from pathlib import Path
 
 from frigate_mirror.recorder import folder
@@ -12,9 +13,16 @@ from frigate_mirror.recorder.stream import Fragment, Stream
 
 class Segment:
     """A new segment of the camera whose folder is `camera`. It begins with `first`, whose start was
-    at `started` (Unix seconds). Raises OSError."""
+    at `started` (Unix seconds), and gets none of the names `taken`. Raises OSError."""
 
-    def __init__(self, camera: Path, started: float, stream: Stream, first: Fragment) -> None:
+    def __init__(
+        self,
+        camera: Path,
+        started: float,
+        stream: Stream,
+        first: Fragment,
+        taken: Collection[str] = (),
+    ) -> None:
         self.started = started
         self.size = 0
         self._head = stream.head
@@ -22,7 +30,7 @@ class Segment:
         self._base = first.earliest
         self._length = 0.0  # seconds
         self._synced = 0
-        self._path = folder.create(camera, started, stream.ending)
+        self._path = folder.create(camera, started, stream.ending, taken)
         self._file = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             self.add(first)

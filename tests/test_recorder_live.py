@@ -305,6 +305,22 @@ def test_a_full_disk_is_told_and_recorded_on_again_when_it_has_room(front: Recor
         subprocess.run(["umount", str(front.segments)], check=True)
 
 
+def test_a_camera_whose_pictures_end_while_its_sound_goes_on_is_noticed(tmp_path: Path) -> None:
+    server = RtspServer({"front": "h264-ends+aac"})
+    recording = Recording(tmp_path, {"front": server.url("front")})
+    process = recording.run("--camera", "front")
+    try:
+        recording.records("front")
+        told = "the camera has sent no picture for 10 s"
+        until(lambda: told in recording.log.read_text(), recording.log.read_text)
+        assert any(map(length, recording.files("front")))
+        recording.records("front")
+        recording.stop(process)
+    finally:
+        recording.end()
+        server.stop()
+
+
 def test_a_camera_without_further_keyframes_is_noticed(tmp_path: Path) -> None:
     server = RtspServer({"front": "h264-endless"})
     recording = Recording(tmp_path, {"front": server.url("front")})

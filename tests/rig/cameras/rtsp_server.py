@@ -2,10 +2,10 @@
 
     rtsp_server.py [--port N] [--login USER:PASSWORD] [--tls CERTIFICATE KEY] NAME=CODECS...
 
-CODECS is `h264`, `h265`, `h264-endless` (only its first picture is a keyframe) or `h264-heavy` (4
-Mbit/s, 25 pictures a second), and after a plus
-the sound: `aac` or `alaw`. The server prints its port as soon as it answers, and at its end how
-many pictures each camera has made since its first client came.
+CODECS is `h264`, `h265`, `h264-endless` (only its first picture is a keyframe), `h264-ends` (80
+pictures, while the sound goes on) or `h264-heavy` (4 Mbit/s, 25 pictures a second), and after a
+plus the sound: `aac` or `alaw`. The server prints its port as soon as it answers, and at its end
+how many pictures each camera has made since its first client came.
 """
 
 import argparse
@@ -48,6 +48,8 @@ SOUNDS = {
 def launch(codecs: str) -> str:
     video, _, sound = codecs.partition("+")
     made = HEAVY if video == "h264-heavy" else VIDEO
+    if video == "h264-ends":
+        video, made = "h264", made.replace("is-live=true", "is-live=true num-buffers=80")
     return f"( {made}{CODECS[video]} {SOUNDS.get(sound, '')} )"
 
 

@@ -243,7 +243,7 @@ def test_the_wheel_installs_the_commands_of_the_recorder(
     assert "still has the placeholder" in refused.stderr
     text = config.read_text().replace("YOUR_ACCESS_KEY_ID", "k")
     text = text.replace("YOUR_SECRET_ACCESS_KEY", "s").replace("YOUR_ENDPOINT_URL", "s3.example")
-    config.write_text(text.replace("username:password@camera-ip", "ann:pw@10.0.0.5"))
+    config.write_text(text.replace("username:password@camera-ip", "user:pw@10.0.0.5"))
     subprocess.check_output(generate, **said)
     service = root / "etc/systemd/system/camera-recorder-front-door.service"
     assert f"ExecStart={programs}/frigate-mirror recorder run" in service.read_text()

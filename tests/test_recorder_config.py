@@ -22,10 +22,10 @@ s3:
   endpoint: "https://account.r2.cloudflarestorage.com"
 cameras:
   - name: "front-door"
-    rtsp_url: "rtsp://ann:hunter2@10.0.0.5:554/stream"
+    rtsp_url: "rtsp://user:hunter2@10.0.0.5:554/stream"
     enabled: true
   - name: "back-yard"
-    rtsp_url: "rtsps://ann:hunter2@10.0.0.6/stream"
+    rtsp_url: "rtsps://user:hunter2@10.0.0.6/stream"
     enabled: false
 recording:
   segment_duration: 1800
@@ -52,7 +52,7 @@ def test_the_example_of_the_document_is_understood(tmp_path: Path) -> None:
     found = loaded(tmp_path, WHOLE)
     assert [camera.name for camera in found.cameras] == ["front-door", "back-yard"]
     assert [camera.name for camera in found.enabled] == ["front-door"]
-    assert found.enabled[0].url.reveal() == "rtsp://ann:hunter2@10.0.0.5:554/stream"
+    assert found.enabled[0].url.reveal() == "rtsp://user:hunter2@10.0.0.5:554/stream"
     assert (found.segment_seconds, found.delete_after_upload) == (1800, False)
     mirror = found.mirror
     assert mirror.s3.bucket == "camera-backups"
@@ -81,7 +81,7 @@ s3:
   buckets: y
 cameras:
   - name: front
-    rtsp_url: rtsp://ann:hunter2#x@10.0.0.5/x
+    rtsp_url: rtsp://user:hunter2#x@10.0.0.5/x
   - name: FRONT
     rtsp_url: http://10.0.0.5/x
   - name: ../etc
@@ -111,12 +111,12 @@ def test_the_template_that_install_writes_is_refused_for_its_placeholders_alone(
     assert all("still has the placeholder" in fault for fault in found)
     replaced = template.replace("YOUR_ACCESS_KEY_ID", "k").replace("YOUR_SECRET_ACCESS_KEY", "s")
     replaced = replaced.replace("YOUR_ENDPOINT_URL", "s3.example.com")
-    replaced = replaced.replace("username:password@camera-ip", "ann:pw@10.0.0.5")
+    replaced = replaced.replace("username:password@camera-ip", "user:pw@10.0.0.5")
     assert len(loaded(tmp_path, replaced).enabled) == 2
 
 
 def test_secrets_can_lie_in_files_and_in_credentials_of_systemd(tmp_path: Path) -> None:
-    for name, text in (("url", "rtsp://ann:hunter2@10.0.0.5/x"), ("key", "very-secret-key"),
+    for name, text in (("url", "rtsp://user:hunter2@10.0.0.5/x"), ("key", "very-secret-key"),
                        ("rtsp_url.yard", "rtsp://10.0.0.6/x")):  # fmt: skip
         (tmp_path / name).write_text(f"{text}\n")
     text = f"""\
@@ -125,7 +125,7 @@ cameras: [{{name: front, rtsp_url_file: {tmp_path}/url}}, {{name: yard}}]
 """
     found = loaded(tmp_path, text, CREDENTIALS_DIRECTORY=str(tmp_path))
     assert found.mirror.s3.secret_key.reveal() == "very-secret-key"
-    assert found.cameras[0].url.reveal() == "rtsp://ann:hunter2@10.0.0.5/x"
+    assert found.cameras[0].url.reveal() == "rtsp://user:hunter2@10.0.0.5/x"
     assert found.cameras[1].url.reveal() == "rtsp://10.0.0.6/x"
 
 

@@ -16,7 +16,7 @@ from frigate_mirror.recorder import units
 from tests.rig.recording import PROGRAM, Recording
 
 ANALYZE = shutil.which("systemd-analyze")
-CAMERAS = {"front-door": "rtsp://ann:hunter2@10.0.0.5/x", "back_yard": "rtsp://10.0.0.6/x"}
+CAMERAS = {"front-door": "rtsp://user:hunter2@10.0.0.5/x", "back_yard": "rtsp://10.0.0.6/x"}
 
 
 @pytest.fixture

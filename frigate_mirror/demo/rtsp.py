@@ -16,6 +16,7 @@ from contextlib import suppress
 
 from frigate_mirror.demo.ports import free_ports
 from frigate_mirror.demo.servers import DemoFailed
+from frigate_mirror.frigate.ffmpeg import MORTAL, prefix
 
 LARGEST = 65_536  # bytes of a packet, and of a request
 RATE = 15  # pictures a second
@@ -38,7 +39,7 @@ class Camera:
         self._packets.bind(("127.0.0.1", 0))
         target = f"rtp://127.0.0.1:{self._packets.getsockname()[1]}?pkt_size=1300"
         words = [
-            self._ffmpeg, "-nostdin", "-loglevel", "error", "-re", "-f", "lavfi",
+            *prefix(MORTAL), self._ffmpeg, "-nostdin", "-loglevel", "error", "-re", "-f", "lavfi",
             "-i", f"testsrc2=size=640x360:rate={RATE}", "-c:v", "libx264", "-preset", "ultrafast",
             "-tune", "zerolatency", "-g", str(RATE), "-pix_fmt", "yuv420p", "-b:v", "500k",
             "-flags", "+global_header", "-f", "rtp", target,

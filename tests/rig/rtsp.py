@@ -21,7 +21,7 @@ PACKAGES = (
     "gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good "
     "gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly"
 )
-USER, PASSWORD = "ann", "pa$s'w@rd/1"
+USER, PASSWORD = "viewer", "pa$s'w@rd/1"
 QUOTED = "pa%24s'w%40rd%2F1"  # as it stands in an address
 
 

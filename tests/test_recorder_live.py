@@ -158,6 +158,7 @@ def test_a_frozen_camera_is_noticed_and_recorded_again(
     frozen = time.monotonic()
     until(lambda: hung not in front.ffmpegs(), "ffmpeg is ended")
     assert time.monotonic() - frozen < 20
+    until(lambda: not front.growing("front"), "the segment is finished")
     cameras.thaw()
     thawed = time.monotonic()
     until(lambda: front.growing("front"), "it is recorded again")

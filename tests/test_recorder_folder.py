@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
 from frigate_mirror import mp4
 from frigate_mirror.recorder import folder
+from frigate_mirror.recorder.config import Camera
 from frigate_mirror.recorder.diary import Diary, State
-from frigate_mirror.recorder.ffmpeg import FORMS, Form, listing
+from frigate_mirror.recorder.ffmpeg import FORMS, Form, listing, without_secrets
 from frigate_mirror.recorder.segment import Segment
 from frigate_mirror.recorder.stream import Fragment, Stream, StreamError
+from frigate_mirror.settings.parse import Secret
 from tests.rig.ffmpeg import durations, encode, pictures, run, told_length
 
 NOON = 1_705_579_200.0  # 2024-01-18T12:00:00Z
@@ -181,6 +184,18 @@ def test_what_is_no_stream_is_refused(form: Form, data: bytes) -> None:
 
 def test_a_quote_in_an_address_does_not_end_it() -> None:
     assert "file 'rtsp://a'\\''b/x'\n" in listing("rtsp://a'b/x")
+
+
+@pytest.mark.parametrize("login", ["ann:pa%24s%27word", "ann:hunter2", "u:p", "admin:1"])
+def test_what_ffmpeg_says_is_told_without_the_login(login: str) -> None:
+    url = f"rtsp://{login}@10.0.0.5/x"
+    camera = Camera(name="front", url=Secret(url))
+    for said in (f"Impossible to open '{url}'", f"rtsp://{login}@127.0.0.1:1/x: Connection refused",
+                 f"option {unquote(login)} is wrong"):  # fmt: skip
+        told = without_secrets(said, camera)
+        assert len(login) < 8 or (login not in told and unquote(login) not in told)
+        assert "@" not in told.replace("***@", "")
+    assert without_secrets("pipe:0: Connection refused", camera) == "pipe:0: Connection refused"
 
 
 def test_the_diary_survives_half_a_line_and_other_programs(tmp_path: Path) -> None:

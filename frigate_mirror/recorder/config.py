@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from frigate_mirror.recorder.yaml_reader import Faults, Section, read_file
 from frigate_mirror.settings import parse, settings
@@ -60,11 +60,12 @@ class Camera:
 
     @property
     def secrets(self) -> set[str]:
-        """Every text that no log may have."""
+        """Every text that no log may have. Very short ones occur in other words."""
         parts = urlsplit(self.url.reveal())
         login = parts.netloc.rpartition("@")[0]
         user, _, password = login.partition(":")
-        return {one for one in (login, password or user) if one}
+        texts = {login, password or user}
+        return {one for text in texts for one in (text, unquote(text)) if len(one) > 3}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

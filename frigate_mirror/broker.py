@@ -59,7 +59,7 @@ class Link:
         clean: bool,
         on_up: Callable[[], None],
         called: str = "S3 MQTT",
-        pauses: tuple[int, int] = PAUSES,
+        pauses: tuple[int, int] | None = None,
         watcher: Watcher | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -72,12 +72,13 @@ class Link:
         self._available = available
         self._on_up = on_up
         self._clock = clock
-        self._pause = pauses[0]
+        first, longest = pauses or PAUSES
+        self._pause = first
         self._watcher = watcher or Watcher()
         self._spoke = self._stopped = False
         self.client = client = client_of(settings, client_id, clean=clean)
         client.will_set(available, OFFLINE, 1, retain=True)
-        client.reconnect_delay_set(*pauses)
+        client.reconnect_delay_set(first, longest)
         client.connect_timeout = CONNECT
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail

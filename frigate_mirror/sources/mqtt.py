@@ -30,7 +30,6 @@ from typing import Any
 import paho.mqtt.client as paho
 from paho.mqtt.reasoncodes import ReasonCode
 
-from frigate_mirror.broker import PAUSES as CONNECT_PAUSES
 from frigate_mirror.broker import Link, Watcher
 from frigate_mirror.keys import is_event_id
 from frigate_mirror.part import Part
@@ -91,7 +90,7 @@ class Mqtt(Part):
         *,
         lacks: Callable[[Collection[str]], Collection[str]],
         catch_up: Callable[[], None],
-        pauses: tuple[int, int] = CONNECT_PAUSES,
+        pauses: tuple[int, int] | None = None,
         watcher: Watcher | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

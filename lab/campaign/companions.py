@@ -27,7 +27,7 @@ USER, PASSWORD = "viewer", "viewer's password"
 API_VERSIONS = {"0.16": "0.16.4", "0.17": "0.17.2", "0.18": "0.18.0-beta1"}
 EVERY = {"MIRROR_SWEEP_INTERVAL": "3", "MIRROR_CLIP_PADDING": "2"}
 HASTE = {
-    "frigate_mirror.broker": {"LONGEST_PAUSE": 2, "CONNECT": 2.0},
+    "frigate_mirror.broker": {"PAUSES": (1, 2), "CONNECT": 2.0},
     "frigate_mirror.frigate.api": {
         "FIRST_PAUSE": 1.0, "LONGEST_PAUSE": 4.0, "FrigateApi": {"idle": 2.0}},
     "frigate_mirror.frigate.readiness": {"LATEST": LATEST, "STILL_TAIL": 6.0, "LOOK_AGAIN": 0.5},

@@ -167,7 +167,8 @@ def test_the_source_archive_contains_every_file_to_build_to_mount_and_to_read(
             for file in archive
             if file.isfile()
         }
-    scripts = {"entrypoint.sh", "setup_s3_mirror.sh", "s3_monitor.sh"}
+    scripts = {"entrypoint.sh", "setup_s3_mirror.sh", "s3_monitor.sh",
+               "scripts/backfill_recordings.py"}  # fmt: skip
     others = {".dockerignore", ".env.example", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md",
               "Dockerfile", "LICENSE", "PKG-INFO", "README.md", "SECURITY.md",
               "boot/sitecustomize.py", "docs/demo.svg", "docker-compose.after-frigate.yml",
@@ -180,7 +181,7 @@ def test_the_source_archive_contains_every_file_to_build_to_mount_and_to_read(
     }
     assert set(executable) == MODULES | CAMERAS | scripts | others | several
     assert scripts == {name for name in scripts if executable[name]}, (
-        "setup and the container execute these scripts"
+        "setup, the container and people execute these scripts"
     )
 
 

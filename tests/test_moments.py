@@ -26,6 +26,7 @@ def test_a_date_or_time_is_local_unless_it_names_a_zone() -> None:
 def test_a_long_number_is_unix_seconds() -> None:
     assert moment("1640995200") == 1_640_995_200.0
     assert moment("1640995200.5") == 1_640_995_200.5
+    assert moment("0.0") == 0.0
 
 
 @pytest.mark.parametrize("text", ["", "3", "3w", "-3d", "1234567d", "tomorrow", "2026-02-30"])

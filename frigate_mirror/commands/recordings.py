@@ -17,6 +17,7 @@ from frigate_mirror.frigate.ffmpeg import find_ffmpeg
 from frigate_mirror.process import system
 from frigate_mirror.report.status import span
 from frigate_mirror.restore.backfill import (
+    ADDED,
     ERROR,
     OVERLAPPING,
     REFUSED,
@@ -285,7 +286,7 @@ def _print_end(
             "file(s) that got no row at its next sync",
             file=out,
         )
-    if arguments.like_seed and any(one.count("added") for one in summaries):
+    if arguments.like_seed and any(one.count(ADDED) for one in summaries):
         print(
             "backfill warning: -1 counts in sums of motion and objects, one less for each row",
             file=out,
@@ -386,7 +387,7 @@ class _JsonLines(_Bar):
             "hours_done": progress.done,
             "hours": progress.hours,
             "files": files,
-            "added": progress.summary.count("added"),
+            "added": progress.summary.count(ADDED),
             "errors": progress.summary.count(ERROR),
             "remaining_seconds": round(left, 1),
         }

@@ -24,15 +24,16 @@ _HEAD = (
 # a file of your own: systemctl edit {name}
 """
 )
-_CAMERA = """
+_UNIT = """
 [Unit]
-Description=Recorder of the camera {camera}
+Description={about}
 Wants=network-online.target
 After=network-online.target
 PartOf={target}
 RequiresMountsFor={folders}
 StartLimitIntervalSec=0
-
+"""
+_CAMERA = """
 [Service]
 Type=notify
 NotifyAccess=main
@@ -43,14 +44,6 @@ WatchdogSec=60
 WatchdogSignal=SIGTERM
 """
 _UPLOADER = """
-[Unit]
-Description=Uploader of the cameras' recordings
-Wants=network-online.target
-After=network-online.target
-PartOf={target}
-RequiresMountsFor={folders}
-StartLimitIntervalSec=0
-
 [Service]
 Type=exec
 ExecStart={program} recorder run --config {config} --uploader
@@ -123,13 +116,15 @@ def texts(config: Config, program: str, *, state: Path) -> dict[str, str]:
     }  # fmt: skip
     found = {}
     for name, camera in cameras.items():
-        text = _HEAD + _CAMERA + _COMMON
+        text = _HEAD + _UNIT + _CAMERA + _COMMON
         found[name] = text.format(
-            name=name, camera=camera, stop=20, folders=_word(config.folder), **values
-        )
-    found[UPLOADER] = (_HEAD + _UPLOADER + _COMMON).format(
-        name=UPLOADER, stop=45, folders=f"{_word(config.folder)} {_word(state)}", **values
-    )
+            name=name, about=f"Recorder of the camera {camera}", camera=camera, stop=20,
+            folders=_word(config.folder), **values,
+        )  # fmt: skip
+    found[UPLOADER] = (_HEAD + _UNIT + _UPLOADER + _COMMON).format(
+        name=UPLOADER, about="Uploader of the cameras' recordings", stop=45,
+        folders=f"{_word(config.folder)} {_word(state)}", **values,
+    )  # fmt: skip
     wanted = " ".join([*cameras, UPLOADER])
     found[TARGET] = (_HEAD + _TARGET).format(name=TARGET, wanted=wanted)
     return found

@@ -238,14 +238,15 @@ class Backfill:
         if settings.is_safe or request.even_if_deleted:
             return {}
         needed = table.bandwidth(settings.cameras)
-        short = self._folder.free_mib() < needed
+        room_from = table.oldest(needed) if self._folder.free_mib() < needed else 0.0
+        reviews = table.reviews(request.camera)
         return {
             stream: Fate(
                 settings.cameras[request.camera],
-                table.reviews(request.camera),
+                reviews,
                 self._now() + settings.every,
                 counts_later_reviews=table.counts_later_reviews,
-                room_from=table.oldest(needed) if short else 0.0,
+                room_from=room_from,
             )
             for stream in STREAMS
         }

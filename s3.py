@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import parse_qsl, quote, urlencode
 
 from frigate_mirror import metadata as object_metadata
-from frigate_mirror.settings.parse import Secret
+from frigate_mirror.settings.secret import Secret
 from frigate_mirror.settings.settings import AUTO, S3Settings, secret_of
 from frigate_mirror.sinks.body import Body, md5_is_allowed
 from frigate_mirror.sinks.s3.codes import CREDENTIAL_CODES, DENIALS, classify, required_rights

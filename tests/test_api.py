@@ -29,7 +29,7 @@ from frigate_mirror.frigate.api import (
     api_of,
     fingerprint_of,
 )
-from frigate_mirror.settings.parse import Secret
+from frigate_mirror.settings.secret import Secret
 from frigate_mirror.settings.settings import load
 from tests.rig.api import COOKIE, Answer, Fault, FrigateStandin, as_json, page
 from tests.rig.certificates import Authority, self_signed

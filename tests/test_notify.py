@@ -27,7 +27,7 @@ from frigate_mirror.notify.way import NotSent, Way
 from frigate_mirror.notify.web import Ntfy, Webhook
 from frigate_mirror.process.rounds import rounds_of
 from frigate_mirror.report.status import DEGRADED, DOWN, OK, Status
-from frigate_mirror.settings.parse import Secret
+from frigate_mirror.settings.secret import Secret
 from frigate_mirror.sinks.sink import Rejected
 from tests.rig.sinks import FaultySink
 from tests.rig.stub import Reply, Stub

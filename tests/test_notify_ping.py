@@ -15,7 +15,7 @@ from frigate_mirror.ledger.ledger import LedgerError
 from frigate_mirror.ledger.rows import Counts
 from frigate_mirror.notify.ping import Ping
 from frigate_mirror.report.status import Status
-from frigate_mirror.settings.parse import Secret
+from frigate_mirror.settings.secret import Secret
 from frigate_mirror.sinks.sink import Misconfigured, Unavailable
 from frigate_mirror.upload.backoff import Backoff
 from frigate_mirror.upload.outage import CircuitBreaker

@@ -25,7 +25,7 @@ from frigate_mirror.notify.way import NotSent, Way
 from frigate_mirror.notify.ways import ways_of
 from frigate_mirror.notify.web import Ntfy, Webhook
 from frigate_mirror.report.status import DEGRADED, DOWN
-from frigate_mirror.settings.parse import Secret
+from frigate_mirror.settings.secret import Secret
 from frigate_mirror.settings.settings import load
 from tests.rig.broker import Broker
 from tests.rig.stub import Reply, Stub

@@ -53,7 +53,8 @@ def test_the_example_of_the_document_is_understood(tmp_path: Path) -> None:
     assert [camera.name for camera in found.cameras] == ["front-door", "back-yard"]
     assert [camera.name for camera in found.enabled] == ["front-door"]
     assert found.enabled[0].url.reveal() == "rtsp://user:hunter2@10.0.0.5:554/stream"
-    assert (found.segment_seconds, found.delete_after_upload) == (1800, False)
+    assert {camera.segment_seconds for camera in found.cameras} == {1800}
+    assert found.delete_after_upload is False
     mirror = found.mirror
     assert mirror.s3.bucket == "camera-backups"
     assert mirror.s3.endpoint_url == "https://account.r2.cloudflarestorage.com"
@@ -68,7 +69,7 @@ def test_without_its_optional_parts_the_defaults_of_the_document_count(tmp_path:
     found = loaded(tmp_path, text)
     assert found.folder == Path("/var/lib/camera-backup/segments")
     assert found.mirror.state.folder == Path("/var/lib/camera-backup/mirror")
-    assert (found.segment_seconds, found.delete_after_upload) == (3600, True)
+    assert (found.cameras[0].segment_seconds, found.delete_after_upload) == (3600, True)
     assert (found.mirror.sweep.interval, found.mirror.s3.endpoint_url) == (300, "")
     assert (found.max_size, found.max_age) == (0, 0)
     assert found.cameras[0].enabled

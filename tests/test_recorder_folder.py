@@ -10,12 +10,12 @@ import pytest
 
 from frigate_mirror import mp4
 from frigate_mirror.recorder import folder
-from frigate_mirror.recorder.config import Camera
+from frigate_mirror.recorder.camera import Camera
 from frigate_mirror.recorder.diary import Diary, State
 from frigate_mirror.recorder.ffmpeg import FORMS, Form, listing, without_secrets
 from frigate_mirror.recorder.segment import Segment
 from frigate_mirror.recorder.stream import Fragment, Stream, StreamError
-from frigate_mirror.settings.parse import Secret
+from frigate_mirror.settings.secret import Secret
 from tests.rig.ffmpeg import durations, encode, pictures, run, told_length
 
 NOON = 1_705_579_200.0  # 2024-01-18T12:00:00Z

@@ -23,7 +23,7 @@ import pytest
 
 from frigate_mirror import mp4
 from frigate_mirror.recorder import config
-from frigate_mirror.recorder.camera import Recorder
+from frigate_mirror.recorder.recorder import Recorder
 from tests.rig import processes, rtsp
 from tests.rig.certificates import self_signed
 from tests.rig.ffmpeg import durations, pictures
@@ -227,7 +227,7 @@ def test_a_power_cut_costs_seconds(
     monkeypatch.setattr(os, "fdatasync", fdatasync)
     loaded = config.load(front.config)
     stop = threading.Event()
-    recorder = threading.Thread(target=Recorder(loaded.cameras[0], loaded).run, args=(stop.is_set,))
+    recorder = threading.Thread(target=Recorder(loaded.cameras[0]).run, args=(stop.is_set,))
     recorder.start()
     try:
         until(lambda: len(front.files("front")) == 2, "two are finished")
@@ -252,7 +252,7 @@ def test_a_clock_that_is_set_overwrites_nothing(front: Recording, tmp_path: Path
     loaded = config.load(front.config)
     offset, stop = [0.0], threading.Event()
     recorder = threading.Thread(
-        target=Recorder(loaded.cameras[0], loaded, clock=lambda: time.time() + offset[0]).run,
+        target=Recorder(loaded.cameras[0], clock=lambda: time.time() + offset[0]).run,
         args=(stop.is_set,),
     )
     recorder.start()

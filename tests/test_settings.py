@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from frigate_mirror.keys import INSIDE, READABLE
 from frigate_mirror.settings import parse, variables
-from frigate_mirror.settings.parse import Secret
+from frigate_mirror.settings.secret import Secret
 from frigate_mirror.settings.settings import (
     OF_RETENTION,
     PARTS,

@@ -14,9 +14,9 @@ from frigate_mirror.checks.finding import FAULT, NOTE, OK, Finding
 from frigate_mirror.frigate.database import FrigateDatabase
 from frigate_mirror.keys import CLIP
 from frigate_mirror.ledger import folders
-from frigate_mirror.ledger.lock import holder, is_locked
+from frigate_mirror.ledger.lock import LOCK_NAME, holder, is_locked
 from frigate_mirror.mirror import target_of
-from frigate_mirror.settings.settings import LEDGER_NAME, LOCK_NAME, Settings, StateSettings
+from frigate_mirror.settings.settings import LEDGER_NAME, Settings, StateSettings
 from frigate_mirror.untrusted import plain
 
 MB = 1_000_000  # bytes

@@ -6,11 +6,11 @@ import argparse
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from frigate_mirror.process import system
 from frigate_mirror.recorder import config
 from frigate_mirror.recorder.config import CONFIG, Config
-from frigate_mirror.recorder.service import Service
 from frigate_mirror.settings.settings import SettingsError
 
 # Each function imports what only it needs: a recorder of one camera is a small process.
@@ -87,7 +87,7 @@ def _run(loaded: Config, arguments: argparse.Namespace) -> int:
         except ffmpeg.FfmpegError as error:
             raise SettingsError([f"recording.ffmpeg: {error}"]) from None
     if arguments.camera:
-        return _record(loaded, arguments.camera)
+        _record(loaded, arguments.camera)
     from frigate_mirror.commands.loading import sink_of, versions
     from frigate_mirror.recorder import process
 
@@ -98,12 +98,12 @@ def _run(loaded: Config, arguments: argparse.Namespace) -> int:
     return go(loaded, sink, versions("boto3"))
 
 
-def _record(loaded: Config, name: str) -> int:
-    from frigate_mirror.recorder.record import record
+def _record(loaded: Config, name: str) -> NoReturn:
+    from frigate_mirror.recorder import record
 
     for camera in loaded.enabled:
         if camera.name == name:
-            return record(loaded, camera, Service())
+            record.become(camera, loaded.mirror.report.log_level)
     raise SettingsError([f"cameras: no enabled camera has the name {name}"])
 
 

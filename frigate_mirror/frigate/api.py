@@ -51,7 +51,7 @@ from urllib3.exceptions import (
 )
 
 from frigate_mirror.catalog import CatalogError
-from frigate_mirror.settings.parse import Secret
+from frigate_mirror.settings.secret import Secret
 from frigate_mirror.settings.settings import CompanionSettings, secret_of
 from frigate_mirror.untrusted import plain
 

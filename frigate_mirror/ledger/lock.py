@@ -14,11 +14,15 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from frigate_mirror.files import open_regular
-from frigate_mirror.settings.settings import LOCK_NAME, StateSettings
 from frigate_mirror.untrusted import plain, shaped
 
+if TYPE_CHECKING:  # the process of one camera needs a lock, but no settings
+    from frigate_mirror.settings.settings import StateSettings
+
+LOCK_NAME = "mirror.lock"  # in each state folder; held by the one mirror that runs
 _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 

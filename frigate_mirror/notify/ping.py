@@ -18,7 +18,7 @@ from frigate_mirror.notify.notices import PATIENCE
 from frigate_mirror.notify.way import NotSent
 from frigate_mirror.part import Part, Task
 from frigate_mirror.report.status import BEHIND_TOO_FAR, Status
-from frigate_mirror.settings.parse import Secret
+from frigate_mirror.settings.secret import Secret
 
 log = logging.getLogger("frigate_s3.notify")
 PING_EVERY = 120.0  # seconds

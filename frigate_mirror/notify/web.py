@@ -23,7 +23,7 @@ from frigate_mirror import __version__
 from frigate_mirror.notify.notice import Notice
 from frigate_mirror.notify.way import NotSent
 from frigate_mirror.report.status import DOWN
-from frigate_mirror.settings.parse import Secret
+from frigate_mirror.settings.secret import Secret
 from frigate_mirror.untrusted import plain
 
 TIMEOUT = 10.0  # seconds that a server may be silent

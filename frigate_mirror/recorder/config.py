@@ -11,18 +11,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
+from frigate_mirror.recorder.camera import DEFAULT_PORTS, Camera
 from frigate_mirror.recorder.yaml_reader import Faults, Section, read_file
 from frigate_mirror.settings import parse, settings
-from frigate_mirror.settings.parse import Secret
+from frigate_mirror.settings.secret import Secret
 from frigate_mirror.settings.settings import Settings, SettingsError
 
 HOME = Path("/var/lib/camera-backup")
 CONFIG = Path("/etc/camera-backup/config.yaml")
 CAMERA = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 PLACEHOLDER = re.compile(r"\bYOUR_[A-Z_]+|\bcamera-ip\b|//username:password@")
-DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322}
 YEARS = 3_650  # days: a segment that lies here is looked at however old it is
 OF_S3 = {
     "access_key_id": "S3_ACCESS_KEY",
@@ -44,31 +44,6 @@ INHERITED = re.compile(r"HOME|PATH|CREDENTIALS_DIRECTORY|AWS_.*|.*_PROXY|.*_prox
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Camera:
-    """One camera. `url` has its login. `ca_file` is a file of certificates to trust, or empty for
-    the usual ones."""
-
-    name: str
-    url: Secret
-    enabled: bool = True
-    ca_file: str = ""
-    tls_verify: bool = True
-
-    @property
-    def tls(self) -> bool:
-        return urlsplit(self.url.reveal()).scheme.lower() == "rtsps"
-
-    @property
-    def secrets(self) -> set[str]:
-        """Every text that no log may have. Very short ones occur in other words."""
-        parts = urlsplit(self.url.reveal())
-        login = parts.netloc.rpartition("@")[0]
-        user, _, password = login.partition(":")
-        texts = {login, password or user}
-        return {one for text in texts for one in (text, unquote(text)) if len(one) > 3}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The whole file. `max_size` is in bytes and `max_age` in seconds, 0 where there is no limit.
     `mirror` and `environ` are for the uploader."""
@@ -78,7 +53,6 @@ class Config:
     max_size: int
     max_age: float
     cameras: tuple[Camera, ...]
-    segment_seconds: int
     ffmpeg: str
     delete_after_upload: bool
     mirror: Settings
@@ -98,9 +72,12 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     local = storage.value("local_path", parse.absolute_path, str(HOME / "segments"))
     size = storage.value("max_size", _size, "0")
     age = storage.value("max_age", parse.optional(parse.duration(60, 315_360_000)), "") or 0.0
-    cameras = _cameras(file, environ, faults)
     seconds = recording.value("segment_duration", parse.whole(10, 86_400), "3600")
     ffmpeg = recording.value("ffmpeg", parse.program, "ffmpeg")
+    cameras = [
+        replace(camera, folder=local / camera.name, segment_seconds=seconds, ffmpeg=ffmpeg)
+        for camera in _cameras(file, environ, faults)
+    ]
     delete = upload.value("delete_after_upload", parse.boolean, "true")
     mirror, variables = _mirror(file, storage, upload, local, environ)
     for section in (storage, recording, upload, file):
@@ -109,8 +86,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
         raise SettingsError(faults.sentences())
     return Config(
         path=path, folder=local, max_size=size, max_age=age, cameras=tuple(cameras),
-        segment_seconds=seconds, ffmpeg=ffmpeg, delete_after_upload=delete, mirror=mirror,
-        environ=variables,
+        ffmpeg=ffmpeg, delete_after_upload=delete, mirror=mirror, environ=variables,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import IO
 
-from frigate_mirror.recorder.config import Camera
+from frigate_mirror.recorder.camera import Camera
 from frigate_mirror.recorder.stream import MatroskaStream, Mp4Stream, Stream
 
 OLDEST = 59  # of libavformat: ffmpeg 5, since which a list can have options
@@ -73,12 +73,12 @@ def version(program: str) -> str:
     return name[1]
 
 
-def start(program: str, camera: Camera, form: Form, address: str) -> subprocess.Popen[bytes]:
+def start(camera: Camera, form: Form, address: str) -> subprocess.Popen[bytes]:
     """Starts ffmpeg, which records `address` in this form to its standard output. Raises
     OSError."""
     sound = ("-map", "0:a:0?") if form.sound else ()
     words = [
-        program, "-hide_banner", "-loglevel", "warning", "-nostats",
+        camera.ffmpeg, "-hide_banner", "-loglevel", "warning", "-nostats",
         "-f", "concat", "-safe", "0", "-protocol_whitelist", PROTOCOLS, "-i", "pipe:0",
         "-map", "0:v:0", *sound, "-c", "copy", *form.words, "-flush_packets", "1", "pipe:1",
     ]  # fmt: skip

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from frigate_mirror.checks.finding import FAULT, NOTE, OK, Finding
 from frigate_mirror.recorder import ffmpeg
-from frigate_mirror.recorder.config import Camera, Config
+from frigate_mirror.recorder.camera import Camera
+from frigate_mirror.recorder.config import Config
 from frigate_mirror.recorder.relay import Relay
 from frigate_mirror.recorder.stream import StreamError
 
@@ -34,7 +35,7 @@ def findings(config: Config) -> Iterator[Finding]:
             what = f"camera {camera.name}: tls_verify is false"
             advice = "whoever stands between can watch; name its certificate by ca_file instead"
             yield Finding(NOTE, what, advice)
-        yield of_camera(config, camera)
+        yield of_camera(camera)
 
 
 def _folder(config: Config) -> Finding:
@@ -47,11 +48,11 @@ def _folder(config: Config) -> Finding:
     return Finding(OK, f"{folder} can be written")
 
 
-def of_camera(config: Config, camera: Camera) -> Finding:
+def of_camera(camera: Camera) -> Finding:
     """Records a moment of a camera into memory."""
     why = ""
     for form in ffmpeg.FORMS:
-        found, why = _try(config, camera, form)
+        found, why = _try(camera, form)
         if found:
             return Finding(OK, f"camera {camera.name}: {found}")
         if not ffmpeg.REFUSES_SOUND.search(why):
@@ -60,12 +61,10 @@ def of_camera(config: Config, camera: Camera) -> Finding:
     return Finding(FAULT, f"camera {camera.name}: {last}", "look at its address and its login")
 
 
-def _try(config: Config, camera: Camera, form: ffmpeg.Form) -> tuple[str, str]:
+def _try(camera: Camera, form: ffmpeg.Form) -> tuple[str, str]:
     """Returns what the camera sends, or what ffmpeg says instead."""
     relay = Relay(camera) if camera.tls else None
-    process = ffmpeg.start(
-        config.ffmpeg, camera, form, relay.address if relay else camera.url.reveal()
-    )
+    process = ffmpeg.start(camera, form, relay.address if relay else camera.url.reveal())
     assert process.stdout and process.stderr
     stream, said, until = form.new_stream(), "", time.monotonic() + PATIENCE
     try:

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from frigate_mirror.ledger.folders import State
 from frigate_mirror.mirror import Mirror
 from frigate_mirror.process.life import EX_FAILED, Stop, live
-from frigate_mirror.recorder.camera import Recorder
-from frigate_mirror.recorder.config import Camera, Config
+from frigate_mirror.recorder.camera import Camera
+from frigate_mirror.recorder.config import Config
+from frigate_mirror.recorder.recorder import Recorder
 from frigate_mirror.recorder.room import Room
 from frigate_mirror.recorder.segments import Arrivals, Recording, Segments
 from frigate_mirror.sinks.sink import Sink
@@ -62,7 +63,7 @@ def run(config: Config, sink: Sink, versions: dict[str, str]) -> int:
     """Does all in one process, until a signal comes; returns the exit code. An uploader that cannot
     start keeps no camera from being recorded."""
     stop = Stop()
-    threads = _start(config.enabled, config, stop)
+    threads = _start(config.enabled, stop)
     while True:
         status = live(config.mirror, Uploader(config, sink, versions, stop))
         until = time.monotonic() + AGAIN
@@ -75,13 +76,11 @@ def run(config: Config, sink: Sink, versions: dict[str, str]) -> int:
     return EX_FAILED if stop.status else status
 
 
-def _start(cameras: Sequence[Camera], config: Config, stop: Stop) -> list[threading.Thread]:
+def _start(cameras: Sequence[Camera], stop: Stop) -> list[threading.Thread]:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     threads = [
-        threading.Thread(
-            target=Recorder(camera, config).run, args=(lambda: stop.wanted,), name=camera.name
-        )
+        threading.Thread(target=Recorder(camera).run, args=(lambda: stop.wanted,), name=camera.name)
         for camera in cameras
     ]
     for thread in threads:

@@ -15,7 +15,7 @@ import threading
 from contextlib import suppress
 from urllib.parse import urlsplit, urlunsplit
 
-from frigate_mirror.recorder.config import DEFAULT_PORTS, Camera
+from frigate_mirror.recorder.camera import DEFAULT_PORTS, Camera
 
 PATIENCE = 10.0  # seconds
 PIECE = 65_536

@@ -41,20 +41,26 @@ class Segment:
             raise
 
     def add(self, fragment: Fragment) -> None:
-        """Appends a fragment. After a failure the file is as it was before. Raises OSError."""
-        data = fragment.moved(self._base)
-        if not self.size:
-            data[:0] = self._head
-        view = memoryview(data)
+        """Appends a fragment, whose times are changed. After a failure the file is as it was
+        before. Raises OSError."""
+        fragment.move(self._base)
+        end = self.size
         try:
-            written = 0
-            while written < len(view):
-                written += os.pwrite(self._file, view[written:], self.size + written)
+            for data in (fragment.data,) if end else (self._head, fragment.data):
+                end += self._write(data, end)
         except OSError:
             os.ftruncate(self._file, self.size)
             raise
-        self.size += len(data)
+        self.size = end
         self._length = max(self._length, fragment.start - self._base + fragment.seconds)
+
+    def _write(self, data: bytes | bytearray, at: int) -> int:
+        """Writes all of `data` to this place of the file, and returns its length."""
+        with memoryview(data) as view:
+            written = 0
+            while written < len(view):
+                written += os.pwrite(self._file, view[written:], at + written)
+        return written
 
     @property
     def grows(self) -> bool:

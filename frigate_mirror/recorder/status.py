@@ -10,7 +10,8 @@ from pathlib import Path
 
 from frigate_mirror.keys import utc
 from frigate_mirror.recorder import folder
-from frigate_mirror.recorder.config import Camera, Config
+from frigate_mirror.recorder.camera import Camera
+from frigate_mirror.recorder.config import Config
 from frigate_mirror.recorder.diary import Diary, Line
 from frigate_mirror.report.status import span
 from frigate_mirror.untrusted import plain
@@ -44,9 +45,9 @@ class CameraStatus:
         return sum(line.bytes for line in self.lines)
 
 
-def of_camera(config: Config, camera: Camera, now: float) -> CameraStatus:
+def of_camera(camera: Camera, now: float) -> CameraStatus:
     """Returns how a camera is, by what its recorder has written."""
-    path = config.folder / camera.name
+    path = camera.folder
     diary = Diary(path)
     state, lines = diary.state(), diary.day(now)
     size, newest = _growing(path)
@@ -80,7 +81,7 @@ def lines_of(config: Config, now: float | None = None) -> Iterator[str]:
         if not camera.enabled:
             yield f"{camera.name}: switched off"
             continue
-        yield from map(plain, _lines(of_camera(config, camera, now), now))
+        yield from map(plain, _lines(of_camera(camera, now), now))
 
 
 def _lines(status: CameraStatus, now: float) -> Iterator[str]:

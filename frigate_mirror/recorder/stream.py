@@ -3,8 +3,10 @@ a file ends.
 
 ffmpeg writes one endless fragmented mp4 or Matroska into a pipe: a head that describes the tracks,
 then fragments (`moof` with `mdat`) or clusters. A file that has the head and any number of
-fragments plays. Times in a fragment count from the start of the stream; `Fragment.moved` counts
-them from the start of the file instead.
+fragments plays. Times in a fragment count from the start of the stream; `Fragment.move` makes them
+count from the start of the file instead.
+
+A fragment is large, and a process for each camera has to be small. So its bytes are never copied.
 
 The boxes are those of ISO/IEC 14496-12, the elements those of RFC 8794 and RFC 9559. The first
 track is the video, because ffmpeg is told so.
@@ -46,13 +48,12 @@ class Fragment:
         """The earliest time of any track, in seconds of the stream."""
         return _earliest(self.data, self.starts)
 
-    def moved(self, base: float) -> bytearray:
-        """Returns the bytes with times that count from `base`, in seconds of the stream."""
-        moved = bytearray(self.data)
+    def move(self, base: float) -> None:
+        """Changes the bytes, so that the times in them count from `base`, in seconds of the
+        stream. The other values stay as they are."""
         for at, length, scale in self.starts:
-            ticks = int.from_bytes(moved[at : at + length], "big") - int(base * scale)
-            moved[at : at + length] = max(0, ticks).to_bytes(length, "big")
-        return moved
+            ticks = int.from_bytes(self.data[at : at + length], "big") - int(base * scale)
+            self.data[at : at + length] = max(0, ticks).to_bytes(length, "big")
 
 
 class Stream(Protocol):
@@ -66,6 +67,14 @@ class Stream(Protocol):
     def feed(self, data: bytes) -> Iterator[Fragment]:
         """Yields the fragments that are complete with `data`. Raises StreamError."""
         ...
+
+
+def _split(buffer: bytearray, end: int) -> tuple[bytearray, bytearray]:
+    """Returns the first `end` bytes, which are `buffer` itself, and a copy of the rest, which is
+    short."""
+    rest = buffer[end:]
+    del buffer[end:]
+    return buffer, rest
 
 
 def _earliest(data: bytearray, places: tuple[tuple[int, int, int], ...]) -> float:
@@ -133,30 +142,33 @@ class Mp4Stream:
     def __init__(self) -> None:
         self.head = b""
         self._buffer = bytearray()
+        self._moof = 0  # bytes of the moof with which the buffer begins
         self._tracks: dict[int, _Track] = {}
-        self._moof = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Fragment]:
         self._buffer += data
-        while len(self._buffer) >= 16:
-            size, kind = struct.unpack_from(">I4s", self._buffer)
+        while len(self._buffer) >= self._moof + 16:
+            size, kind = struct.unpack_from(">I4s", self._buffer, self._moof)
             if size == 1:
-                [size] = struct.unpack_from(">Q", self._buffer, 8)
+                [size] = struct.unpack_from(">Q", self._buffer, self._moof + 8)
             if not 8 <= size <= LARGEST:
                 raise StreamError(f"a box of {size} bytes")
-            if len(self._buffer) < size:
+            end = self._moof + size
+            if len(self._buffer) < end:
                 return
-            box = self._buffer[:size]
-            del self._buffer[:size]
-            if kind in (b"ftyp", b"moov"):
-                self.head += bytes(box)
-                if kind == b"moov":
-                    self._read_moov(box)
-            elif kind == b"moof":
-                self._moof = box
+            if kind == b"moof":
+                del self._buffer[: self._moof]
+                self._moof = size
             elif kind == b"mdat" and self._moof:
-                yield self._fragment(self._moof + box)
-                self._moof = bytearray()
+                self._moof = 0
+                fragment, self._buffer = _split(self._buffer, end)
+                yield self._fragment(fragment)
+            else:
+                if kind in (b"ftyp", b"moov"):
+                    self.head += self._buffer[self._moof : end]
+                if kind == b"moov":
+                    self._read_moov(self._buffer[self._moof : end])
+                del self._buffer[self._moof : end]
 
     def _read_moov(self, moov: bytearray) -> None:
         for at, end in _boxes(moov, 8, len(moov), b"trak"):
@@ -280,14 +292,13 @@ class MatroskaStream:
                 raise StreamError(f"an element of {size} bytes")
             if len(self._buffer) < at + size:
                 return
-            whole = self._buffer[: at + size]
-            del self._buffer[: at + size]
+            whole, self._buffer = _split(self._buffer, at + size)
             if name == _CLUSTER:
                 yield _cluster(whole, at)
             elif name == _INFO:
                 self._take_info(whole[at:])
             elif name in (_EBML, _TRACKS, _TAGS):  # the others say where the elements stand
-                self.head += bytes(whole)
+                self.head += whole
 
     def _take_info(self, content: bytearray) -> None:
         """Adds the element with room for the duration, which ffmpeg leaves out in a pipe."""

@@ -18,9 +18,8 @@ from typing import Any
 
 from frigate_mirror.faults import Fault
 from frigate_mirror.files import open_regular, replacing
-from frigate_mirror.ledger.lock import is_locked
+from frigate_mirror.ledger.lock import LOCK_NAME, is_locked
 from frigate_mirror.ledger.rows import Counts
-from frigate_mirror.settings.settings import LOCK_NAME
 from frigate_mirror.untrusted import plain, shaped
 
 BEHIND_TOO_FAR = 900.0  # seconds that the oldest artifact may be pending

@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from frigate_mirror import policy
 from frigate_mirror.keys import template, zone
+from frigate_mirror.settings.secret import Secret
 
 T = TypeVar("T")
 Timetable = tuple[tuple[int, float], ...]
@@ -46,32 +47,6 @@ class Names:
         if self.only and not self.only.intersection(names):
             return f"{', '.join(names) or 'none'} is not among {', '.join(sorted(self.only))}"
         return ""
-
-
-class Secret:
-    """A text that does not print. `reveal()` is the only way to it."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        return self._text
-
-    def __bool__(self) -> bool:
-        return bool(self._text)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._text == self._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-    def __repr__(self) -> str:
-        return "Secret(***)" if self._text else "Secret()"
-
-    __str__ = __repr__
 
 
 def secret(text: str) -> Secret:

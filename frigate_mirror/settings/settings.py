@@ -25,11 +25,11 @@ from urllib.parse import urlsplit
 from frigate_mirror.keys import INSIDE, READABLE, KeyCodec
 from frigate_mirror.policy import Policy
 from frigate_mirror.settings import parse
-from frigate_mirror.settings.parse import Names, Secret, Timetable
+from frigate_mirror.settings.parse import Names, Timetable
+from frigate_mirror.settings.secret import Secret
 from frigate_mirror.settings.variables import setting, variables_of
 
 LEDGER_NAME = "ledger.db"
-LOCK_NAME = "mirror.lock"  # in each state folder; held by the one mirror that runs
 AUTO = "AUTO"  # the value of S3_STORAGE_CLASS that lets the sink choose by size
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from frigate_mirror.settings.parse import Secret
+from frigate_mirror.settings.secret import Secret
 
 RUN_SECRETS = Path("/run/secrets")
 

@@ -20,7 +20,7 @@ from botocore.session import Session
 from botocore.utils import parse_timestamp
 
 from frigate_mirror import __version__
-from frigate_mirror.settings.parse import Secret
+from frigate_mirror.settings.secret import Secret
 from frigate_mirror.settings.settings import S3Settings
 from frigate_mirror.sinks.s3.endpoint import proxy_of
 from frigate_mirror.sinks.s3.pool import CHECK_PATIENCE, Patience

@@ -24,9 +24,10 @@ import pytest
 from frigate_mirror import mp4
 from frigate_mirror.recorder import config
 from frigate_mirror.recorder.recorder import Recorder
-from tests.rig import processes, rtsp
+from tests.rig import network, processes, rtsp
 from tests.rig.certificates import self_signed
 from tests.rig.ffmpeg import durations, pictures
+from tests.rig.network import Network
 from tests.rig.recording import Recording
 from tests.rig.router import Router
 from tests.rig.rtsp import PASSWORD, QUOTED, RtspServer
@@ -36,6 +37,7 @@ from tests.rig.waiting import until
 # They watch real cameras for seconds, so they want a machine that has nothing else to do.
 WHY_NOT = rtsp.missing() if "RECORDER_LIVE" in os.environ else "`make campaign` runs these"
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "-")
+NO_NETWORK = WHY_NOT or network.missing()
 RATE = 10  # pictures a second that each camera makes
 
 
@@ -414,6 +416,36 @@ def test_a_network_that_fails_is_noticed_and_recorded_again(
         router.close()
         recording.end()
     assert all(map(length, recording.files("front")))
+
+
+@pytest.mark.skipif(bool(NO_NETWORK), reason=NO_NETWORK or "-")
+def test_a_pulled_cable_is_noticed_and_recorded_again(tmp_path: Path) -> None:
+    network = Network()
+    network.start()
+    server = RtspServer({"front": "h264+aac"}, network=network)
+    recording = Recording(tmp_path, {"front": server.url("front")})
+    process = recording.run("--camera", "front")
+    try:
+        recording.records("front")
+        network.pull()
+        pulled = time.monotonic()
+        until(lambda: recording.files("front"), "it is noticed")
+        assert time.monotonic() - pulled < 15
+        until(lambda: "cannot be recorded" in recording.log.read_text(), "nobody answers")
+        network.plug()
+        plugged = time.monotonic()
+        recording.records("front")
+        assert time.monotonic() - plugged < 20
+        recording.stop(process)
+    finally:
+        recording.end()
+        server.stop()
+        network.end()
+    assert all(map(length, recording.files("front")))
+    [gap] = recording.gaps("front")
+    assert gap["gap"].startswith(
+        "the camera has sent no picture for 10 s; then the camera cannot be recorded: "
+    )
 
 
 def test_check_says_of_each_camera_whether_it_sends_pictures(

@@ -73,7 +73,7 @@ class Recorder:
         self._tidied = 0.0
         self._covered_wall: float | None = None
         self._since: float | None = None
-        self._why = "the recorder did not run"
+        self._gap = ["the recorder did not run"]  # why it began, and why it lasts
         self._trouble = ""
         self._said: list[str] = []
 
@@ -230,7 +230,7 @@ class Recorder:
             self._hear(os.read(process.stderr.fileno(), PIECE))
 
     def _why_ended(self) -> str:
-        said = f": {self._said[-1]}" if self._said else ""
+        said = f": {self._said[-1].removeprefix('pipe:0: ')}" if self._said else ""
         if self._expected >= 0.0:
             return "the connection to the camera has ended"
         return f"the camera cannot be recorded{said}"
@@ -260,7 +260,9 @@ class Recorder:
             self._lose(f"the disk refuses to take the recording: {error.strerror or error}")
             return
         if hole > HOLE:
-            self._diary.gap(started - hole, started, self._why)
+            # The camera may leave pictures out without an interruption.
+            why = ["the stream has a hole"] if self._since is not None else self._gap
+            self._diary.gap(started - hole, started, "; then ".join(why))
             self._since = None
         self._covered, self._covered_wall = now, wall
         if self._since is None:
@@ -334,7 +336,10 @@ class Recorder:
         if why != self._trouble or self._since is not None:
             log.warning("%s: not recorded: %s", self.camera.name, why)
             self._note(None, why)
-        self._why, self._since = why, None
+        if self._since is not None:
+            self._gap, self._since = [why], None
+        elif why != self._gap[0]:
+            self._gap[1:] = [why]
         self._service.status(f"not recording {self.camera.name}: {why}")
 
     def _note(self, since: float | None, trouble: str) -> None:

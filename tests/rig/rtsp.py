@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from frigate_mirror.demo.ports import free_ports
+from tests.rig.network import Network
 from tests.rig.waiting import PATIENCE
 
 PROGRAM = Path(__file__).with_name("cameras") / "rtsp_server.py"
@@ -41,16 +42,24 @@ def missing() -> str:
 
 class RtspServer:
     """A server of these cameras, by name: their codecs are those of `rtsp_server.py`. With a
-    certificate and its key it speaks TLS."""
+    certificate and its key it speaks TLS. It runs in `network`, or on this machine."""
 
-    def __init__(self, cameras: Mapping[str, str], tls: tuple[Path, Path] | None = None) -> None:
+    def __init__(
+        self,
+        cameras: Mapping[str, str],
+        tls: tuple[Path, Path] | None = None,
+        network: Network | None = None,
+    ) -> None:
         [self.port] = free_ports(1)
         self._tls = tls
+        self._address = network.address if network else "127.0.0.1"
+        self._words = [*(network.words if network else ()), PYTHON, str(PROGRAM)]
         self.start(cameras)
 
     def start(self, cameras: Mapping[str, str]) -> None:
         """Starts it, also again on the same port with other cameras."""
-        words = [PYTHON, str(PROGRAM), "--port", str(self.port), "--login", f"{USER}:{PASSWORD}"]
+        words = [*self._words, "--address", self._address, "--port", str(self.port)]
+        words += ["--login", f"{USER}:{PASSWORD}"]
         if self._tls:
             words += ["--tls", *map(str, self._tls)]
         words += [f"{name}={codecs}" for name, codecs in cameras.items()]
@@ -60,7 +69,7 @@ class RtspServer:
 
     def url(self, camera: str) -> str:
         scheme = "rtsps" if self._tls else "rtsp"
-        return f"{scheme}://{USER}:{QUOTED}@127.0.0.1:{self.port}/{camera}"
+        return f"{scheme}://{USER}:{QUOTED}@{self._address}:{self.port}/{camera}"
 
     def freeze(self) -> None:
         """Hangs like a camera whose program hangs: its connections stay open."""

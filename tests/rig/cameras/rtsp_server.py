@@ -1,6 +1,7 @@
 """A real RTSP server with made-up cameras: GStreamer's, which the system's Python runs.
 
-    rtsp_server.py [--port N] [--login USER:PASSWORD] [--tls CERTIFICATE KEY] NAME=CODECS...
+    rtsp_server.py [--address A] [--port N] [--login USER:PASSWORD] [--tls CERTIFICATE KEY]
+                   NAME=CODECS...
 
 CODECS is `h264`, `h265`, `h264-endless` (only its first picture is a keyframe), `h264-ends` (80
 pictures, while the sound goes on) or `h264-heavy` (4 Mbit/s, 25 pictures a second), and after a
@@ -57,7 +58,7 @@ class Server:
     def __init__(self, options: argparse.Namespace) -> None:
         self.pictures: dict[str, int] = {}
         self.server = GstRtspServer.RTSPServer()
-        self.server.set_address("127.0.0.1")
+        self.server.set_address(options.address)
         self.server.set_service(str(options.port))
         auth = GstRtspServer.RTSPAuth() if options.login or options.tls else None
         if options.login:
@@ -98,6 +99,7 @@ class Server:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--address", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--login", default="")
     parser.add_argument("--tls", nargs=2)

@@ -16,7 +16,7 @@ from frigate_mirror.recorder.ffmpeg import FORMS, Form, listing, without_secrets
 from frigate_mirror.recorder.segment import Segment
 from frigate_mirror.recorder.stream import Fragment, Stream, StreamError
 from frigate_mirror.settings.secret import Secret
-from tests.rig.ffmpeg import durations, encode, pictures, run, told_length
+from tests.rig.ffmpeg import durations, encode, pictures, stream_of, told_length
 
 NOON = 1_705_579_200.0  # 2024-01-18T12:00:00Z
 MP4, MATROSKA, _ = FORMS
@@ -28,13 +28,6 @@ def movie(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("movie") / "movie.mp4"
     # ffmpeg does not begin a cluster with a keyframe if the one before has less than 4 KB.
     return encode(path, size="640x480", between=2, sound=True)
-
-
-def stream_of(form: Form, source: Path, target: Path, *words: str) -> bytes:
-    """What ffmpeg writes into its pipe for this movie."""
-    # A pipe's output cannot be sought in, and a file's can.
-    run("-i", source, "-c", "copy", *words, *form.words, "-seekable", "0", f"file:{target}")
-    return target.read_bytes()
 
 
 def cut(form: Form, data: bytes, step: int = 1_000) -> tuple[Stream, list[Fragment]]:
@@ -57,7 +50,7 @@ def segment_of(camera: Path, stream: Stream, fragments: list[Fragment]) -> Path:
 def test_a_stream_is_cut_into_segments_that_begin_at_time_zero(
     movie: Path, tmp_path: Path, form: Form, step: int
 ) -> None:
-    stream, fragments = cut(form, stream_of(form, movie, tmp_path / "stream"), step)
+    stream, fragments = cut(form, stream_of(form.words, movie, tmp_path / "stream"), step)
     assert sum(one.pictures for one in fragments) == 60
     keys = [number for number, one in enumerate(fragments) if one.key]
     assert keys[0] == 0 and len(keys) == 6
@@ -79,7 +72,7 @@ def test_a_stream_is_cut_into_segments_that_begin_at_time_zero(
 def test_the_pictures_of_a_fragment_last_as_long_as_the_file_says(
     movie: Path, tmp_path: Path
 ) -> None:
-    stream, fragments = cut(MP4, stream_of(MP4, movie, tmp_path / "stream"))
+    stream, fragments = cut(MP4, stream_of(MP4.words, movie, tmp_path / "stream"))
     path = segment_of(tmp_path, stream, fragments)
     assert mp4.read(path).media_duration == pytest.approx(sum(one.seconds for one in fragments))
 
@@ -88,7 +81,7 @@ def test_the_pictures_of_a_fragment_last_as_long_as_the_file_says(
 def test_what_a_crash_leaves_is_finished_behind_its_last_whole_fragment(
     movie: Path, tmp_path: Path, form: Form
 ) -> None:
-    stream, fragments = cut(form, stream_of(form, movie, tmp_path / "stream"))
+    stream, fragments = cut(form, stream_of(form.words, movie, tmp_path / "stream"))
     whole = segment_of(tmp_path, stream, fragments).read_bytes()
     ends, at = [], len(stream.head)
     for fragment in fragments:
@@ -158,7 +151,7 @@ def test_a_name_that_was_taken_before_a_crash_is_given_back(tmp_path: Path) -> N
 def test_a_failed_write_leaves_the_segment_as_it_was(
     movie: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stream, fragments = cut(MP4, stream_of(MP4, movie, tmp_path / "stream"))
+    stream, fragments = cut(MP4, stream_of(MP4.words, movie, tmp_path / "stream"))
     segment = Segment(tmp_path, NOON, stream, fragments[0])
     size, real = segment.size, os.pwrite
 

@@ -10,7 +10,7 @@ import functools
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 FRAGMENTS = "frag_keyframe+empty_moov+default_base_moof"
@@ -109,6 +109,13 @@ def encode(
     last = ["-t", str(seconds), "-c:v", codec, "-pix_fmt", "yuv420p", *options]
     run(*video, *(audio[:4] if sound else []), *last, *(audio[4:] if sound else []), path)
     return path
+
+
+def stream_of(form: Sequence[str], source: Path, target: Path, *words: str) -> bytes:
+    """What ffmpeg writes into a pipe for this movie, in the form that these options choose."""
+    # A pipe's output cannot be sought in, and a file's can.
+    run("-i", source, "-c", "copy", *words, *form, "-seekable", "0", f"file:{target}")
+    return target.read_bytes()
 
 
 def record(source: Path, folder: Path, seconds: float = 2) -> list[Path]:

@@ -1,0 +1,220 @@
+"""What the recorder of a camera does when ffmpeg or the camera behaves badly.
+
+A program in place of ffmpeg gives pieces of a real stream, and hangs, ends or complains as a test
+wants. `test_recorder_live.py` has the real thing.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frigate_mirror.recorder import recorder
+from frigate_mirror.recorder.camera import Camera
+from frigate_mirror.recorder.diary import Diary, Line
+from frigate_mirror.recorder.ffmpeg import FORMS, Form
+from frigate_mirror.recorder.recorder import Recorder
+from frigate_mirror.settings.secret import Secret
+from tests.rig import ROOT
+from tests.rig.ffmpeg import encode, pictures, stream_of
+from tests.rig.waiting import until
+
+NOON = 1_705_579_200.0  # 2024-01-18T12:00:00Z
+STANDIN = ROOT / "tests" / "rig" / "cameras" / "in_place_of_ffmpeg.py"
+A_SECOND = 10  # pictures
+REFUSED = "Could not find tag for codec pcm_alaw, codec not currently supported in container"
+
+
+class Pieces:
+    """The head of a stream and its fragments of a second each, in files."""
+
+    def __init__(self, form: Form, movie: Path, folder: Path) -> None:
+        stream = form.new_stream()
+        data = stream_of(form.words, movie, folder / f"whole{form.stream.ending}")
+        bodies = [bytes(one.data) for one in stream.feed(data)]
+        # A Matroska stream has a head without the duration, for which the recorder makes room.
+        start = data.index(bodies[0])
+        self.all = []
+        for number, body in enumerate([data[:start], *bodies]):
+            path = folder / f"{form.stream.ending}{number}"
+            path.write_bytes(body)
+            self.all.append(str(path))
+
+
+@pytest.fixture(scope="module")
+def mp4(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The files of the stream's head and of its six fragments."""
+    folder = tmp_path_factory.mktemp("stream")
+    return Pieces(FORMS[0], encode(folder / "movie.mp4", size="640x480"), folder).all
+
+
+@pytest.fixture(scope="module")
+def matroska(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("stream")
+    return Pieces(FORMS[1], encode(folder / "movie.mp4", size="640x480"), folder).all
+
+
+class Recorded:
+    """A recorder of one camera, whose ffmpeg does what `runs` say."""
+
+    def __init__(self, folder: Path, runs: list[dict[str, Any]], **camera: Any) -> None:
+        self.folder = folder / "front"
+        self.diary = Diary(self.folder)
+        self.now = NOON
+        plan = folder / "plan.json"
+        plan.write_text(json.dumps(runs))
+        self._started = plan.with_suffix(".started")
+        program = folder / "ffmpeg"
+        words = [sys.executable, "-IS", str(STANDIN), str(plan)]
+        program.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+        program.chmod(0o755)
+        url = Secret("rtsp://owner:hunter22@10.0.0.5/x")
+        one = Camera(name="front", url=url, folder=self.folder, ffmpeg=str(program), **camera)
+        self._stop = threading.Event()
+        work = Recorder(one, clock=lambda: self.now).run
+        self._thread = threading.Thread(target=work, args=(self._stop.is_set,))
+        self._thread.start()
+
+    def starts(self) -> list[dict[str, Any]]:
+        """What each start of ffmpeg was given."""
+        if not self._started.exists():
+            return []
+        return [json.loads(line) for line in self._started.read_text().splitlines()]
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def recording(self) -> bool:
+        state = self.diary.state()
+        return state is not None and state.recording_since is not None
+
+    def files(self) -> list[Path]:
+        """The finished segments, in the order in which they were recorded."""
+        return [self.folder / line.file for line in self.diary.day(NOON) if line.file]
+
+    def growing(self) -> int:
+        return sum(path.stat().st_size for path in self.folder.glob(".*.growing"))
+
+    def gaps(self) -> list[Line]:
+        return [line for line in self.diary.day(NOON) if line.gap]
+
+
+@pytest.fixture
+def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Recorded]]:
+    """Starts a recorder that waits a fifth of its usual time."""
+    for name in ("SILENCE", "START", "KEYFRAME", "HOLE"):
+        monkeypatch.setattr(recorder, name, getattr(recorder, name) / 5)
+    monkeypatch.setattr(recorder, "PAUSES", tuple(one / 5 for one in recorder.PAUSES))
+    made: list[Recorded] = []
+
+    def start(*runs: dict[str, Any], **camera: Any) -> Recorded:
+        made.append(Recorded(tmp_path, list(runs), **camera))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.stop()
+
+
+def test_at_a_stop_ffmpeg_may_give_what_it_still_has(
+    record: Callable[..., Recorded], mp4: list[str]
+) -> None:
+    front = record({"gives": mp4[:3], "last": mp4[3:4], "hangs": True})
+    until(front.recording, "it records")
+    front.stop()
+    [path] = front.files()
+    assert len(pictures(path)) == 3 * A_SECOND
+
+
+def test_a_camera_that_hangs_is_noticed_and_the_gap_says_why(
+    record: Callable[..., Recorded], mp4: list[str]
+) -> None:
+    front = record(
+        {"gives": mp4[:3], "hangs": True},
+        {"says": "[tcp @ 0x1] no route to owner:hunter22"},
+        {"gives": mp4, "hangs": True},
+    )
+    until(front.gaps, "the gap is noted")
+    front.stop()
+    assert [len(pictures(path)) for path in front.files()] == [2 * A_SECOND, 6 * A_SECOND]
+    [gap] = front.gaps()
+    assert gap.gap == (
+        "the camera has sent no picture for 2 s; then the camera cannot be recorded: "
+        "[tcp @ 0x1] no route to ***"
+    )
+
+
+def test_a_camera_that_never_sends_a_picture_is_told_and_tried_again(
+    record: Callable[..., Recorded], mp4: list[str]
+) -> None:
+    front = record({"gives": mp4[:1], "hangs": True})
+    until(lambda: len(front.starts()) > 1, "it is tried again")
+    state = front.diary.state()
+    assert state and state.trouble == "the camera sends no picture within 3 s"
+    front.stop()
+    assert front.files() == []
+
+
+def test_a_camera_whose_sound_mp4_does_not_take_is_recorded_as_matroska(
+    record: Callable[..., Recorded], matroska: list[str]
+) -> None:
+    front = record({"says": REFUSED}, {"gives": matroska, "hangs": True})
+    until(front.recording, "it records")
+    front.stop()
+    [path] = front.files()
+    assert (path.suffix, len(pictures(path))) == (".mkv", 6 * A_SECOND)
+    assert ["matroska" in start["words"] for start in front.starts()] == [False, True]
+
+
+def test_what_is_no_stream_ends_the_run_and_spoils_no_segment(
+    record: Callable[..., Recorded], mp4: list[str], tmp_path: Path
+) -> None:
+    noise = tmp_path / "noise"
+    noise.write_bytes(bytes(100_000))
+    front = record({"gives": [*mp4[:3], str(noise)], "hangs": True}, {"gives": mp4, "hangs": True})
+    until(lambda: len(front.files()) == 1 and front.growing(), "it goes on in a new segment")
+    front.stop()
+    assert [len(pictures(path)) for path in front.files()] == [2 * A_SECOND, 6 * A_SECOND]
+
+
+def test_a_hole_in_the_stream_is_a_gap(record: Callable[..., Recorded], mp4: list[str]) -> None:
+    front = record({"gives": [*mp4[:2], *mp4[5:]], "hangs": True})
+    until(front.gaps, "the gap is noted")
+    front.stop()
+    [gap] = front.gaps()
+    assert gap.gap == "the stream has a hole"
+    assert gap.until - gap.since == pytest.approx(3, abs=0.2)
+    [path] = front.files()
+    assert len(pictures(path)) == 3 * A_SECOND
+
+
+def test_nothing_is_kept_before_the_first_keyframe(
+    record: Callable[..., Recorded], mp4: list[str], tmp_path: Path
+) -> None:
+    """A camera may begin in the middle. What nobody could show is not in the file."""
+    movie = encode(tmp_path / "movie.mp4", size="640x480", keyframes=30)
+    pieces = Pieces(FORMS[0], movie, tmp_path).all
+    front = record({"gives": [pieces[0], *pieces[2:]], "hangs": True})
+    until(front.recording, "it records")
+    front.stop()
+    [path] = front.files()
+    assert len(pictures(path)) == 3 * A_SECOND
+
+
+def test_the_address_is_only_on_the_standard_input_of_ffmpeg(
+    record: Callable[..., Recorded], mp4: list[str]
+) -> None:
+    front = record({"gives": mp4, "hangs": True})
+    until(front.recording, "it records")
+    front.stop()
+    [start] = front.starts()
+    assert "file 'rtsp://owner:hunter22@10.0.0.5/x'\n" in start["list"]
+    assert "hunter22" not in str(start["words"])

@@ -175,13 +175,15 @@ def test_a_camera_whose_sound_mp4_does_not_take_is_recorded_as_matroska(
 
 
 def test_what_is_no_stream_ends_the_run_and_spoils_no_segment(
-    record: Callable[..., Recorded], mp4: list[str], tmp_path: Path
-) -> None:
+    record: Callable[..., Recorded], mp4: list[str], tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
     noise = tmp_path / "noise"
     noise.write_bytes(bytes(100_000))
     front = record({"gives": [*mp4[:3], str(noise)], "hangs": True}, {"gives": mp4, "hangs": True})
     until(lambda: len(front.files()) == 1 and front.growing(), "it goes on in a new segment")
     front.stop()
+    assert "ffmpeg gives what cannot be recorded: a box of 0 bytes" in caplog.text
     assert [len(pictures(path)) for path in front.files()] == [2 * A_SECOND, 6 * A_SECOND]
 
 
@@ -207,6 +209,8 @@ def test_nothing_is_kept_before_the_first_keyframe(
     front.stop()
     [path] = front.files()
     assert len(pictures(path)) == 3 * A_SECOND
+    kept = [pieces[0], *pieces[4:]]
+    assert path.stat().st_size == sum(Path(piece).stat().st_size for piece in kept)
 
 
 def test_the_address_is_only_on_the_standard_input_of_ffmpeg(

@@ -164,6 +164,8 @@ def test_a_failed_write_leaves_the_segment_as_it_was(
     with pytest.raises(OSError, match="No space"):
         segment.add(fragments[1])
     monkeypatch.undo()
+    [growing] = folder.growing(tmp_path)
+    assert growing.stat().st_size == size
     segment.add(fragments[1])
     assert len(pictures(segment.finish())) == fragments[0].pictures + fragments[1].pictures
 

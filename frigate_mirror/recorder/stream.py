@@ -157,8 +157,7 @@ class Mp4Stream:
             if len(self._buffer) < end:
                 return
             if kind == b"moof":
-                del self._buffer[: self._moof]
-                self._moof = size
+                self._moof = end
             elif kind == b"mdat" and self._moof:
                 self._moof = 0
                 fragment, self._buffer = _split(self._buffer, end)

@@ -1,4 +1,5 @@
-"""python -m lab.cameras: records eight cameras, and kills the recorder a hundred times.
+"""python -m lab.cameras: records eight cameras, kills the recorder a hundred times, and uploads a
+segment that is larger than S3 takes in one request.
 
 The cameras are those of a real RTSP server (`tests.rig.rtsp`). It counts the pictures in the
 bucket, decodes every object, and reads what the processes cost.
@@ -9,8 +10,10 @@ Exit codes: 0 all is well, 1 something was lost or does not play, 2 there is no 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import random
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -20,6 +23,7 @@ from pathlib import Path
 from tests.rig import processes, rtsp
 from tests.rig.ffmpeg import pictures
 from tests.rig.recording import Recording
+from tests.rig.router import Router
 from tests.rig.rtsp import RtspServer
 from tests.rig.servers import Bucket, SeaweedFS
 from tests.rig.waiting import until
@@ -27,6 +31,7 @@ from tests.rig.waiting import until
 CAMERAS = tuple(f"camera{number}" for number in range(8))
 WARM = 20.0  # seconds, after which the costs are counted
 ENOUGH = 0.999  # of the pictures
+TWICE = 0.05  # of a large segment, that may be sent twice after two kills
 AT_THE_ENDS = 5  # pictures of each camera that its server makes before or after anybody listens
 
 
@@ -34,6 +39,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m lab.cameras", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10, help="of each of the two long runs")
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--gigabytes", type=float, default=5.4, help="of the large segment")
     parser.add_argument("--codecs", default="h264+aac", help="see tests/rig/cameras")
     arguments = parser.parse_args()
     if why := rtsp.missing():
@@ -46,6 +52,8 @@ def main() -> int:
             faults += _long(weed.bucket(), arguments.minutes, arguments.codecs, services=services)
         if arguments.kills:
             faults += _kills(arguments.kills)
+        if arguments.gigabytes:
+            faults += _large(weed.bucket(), int(arguments.gigabytes * 1e9))
     finally:
         weed.stop()
     print(f"{faults} fault(s)")
@@ -139,6 +147,54 @@ def _kills(count: int) -> int:
         print(f"  {segments} segments, all play; lost {lost / count:.1f} s for each kill, "
               f"{worst:.1f} s at most, of which the start takes most")  # fmt: skip
     return sum(gap > 10 for gap in gaps)
+
+
+def _large(bucket: Bucket, size: int) -> int:
+    """Uploads a segment of so many bytes, and kills the uploader when a third and two thirds are
+    sent. Returns 1 if the object is another one, or if much was sent twice."""
+    print(f"a segment of {size / 1e9:.1f} GB, whose uploader is killed twice")
+    with tempfile.TemporaryDirectory() as name:
+        if shutil.disk_usage(name).free < 3 * size:
+            print("  left out: the disk has no room for it")
+            return 0
+        router = Router(bucket.endpoint)
+        s3 = _s3(bucket) | {"endpoint": router.endpoint}
+        recording = Recording(Path(name), {"front": "rtsp://127.0.0.1:1/x"}, s3)
+        path = recording.segments / "front" / "20240118_120000.mp4"
+        path.parent.mkdir(parents=True)
+        digest = _noise(path, size)
+        began = time.monotonic()
+        try:
+            for third in (1, 2, 3):
+                process = recording.run("--uploader")
+                aim = third * size // 3
+                until(lambda aim=aim: router.passed >= aim, recording.log.read_text, within=600)
+                if third < 3:
+                    process.kill()
+                    process.wait()
+            until(lambda: not path.exists(), "it is confirmed and deleted here", within=600)
+            took = time.monotonic() - began
+            recording.stop(process)
+        finally:
+            recording.end()
+            router.close()
+        [key] = bucket.sizes()
+        same = bucket.digest(key) == digest
+        twice = router.passed / size - 1
+        print(f"  {'the same' if same else 'ANOTHER ONE'} in the bucket; {twice:.2%} sent twice, "
+              f"with all headers; {took:.0f} s")  # fmt: skip
+    return int(not same or twice > TWICE)
+
+
+def _noise(path: Path, size: int) -> str:
+    """Writes a file that cannot be compressed, and returns its SHA-256."""
+    digest, block = hashlib.sha256(), random.Random(1).randbytes(1 << 20)
+    with path.open("wb") as file:
+        for number in range(0, size, len(block)):
+            piece = number.to_bytes(8, "big") + block[8 : min(len(block), size - number)]
+            digest.update(piece)
+            file.write(piece)
+    return digest.hexdigest()
 
 
 def _s3(bucket: Bucket) -> dict[str, str]:

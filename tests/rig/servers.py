@@ -6,6 +6,7 @@ Nothing here imports the program, so the program cannot hide from a test what is
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -74,6 +75,13 @@ class Bucket:
     def get(self, key: str) -> bytes:
         data: bytes = self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
         return data
+
+    def digest(self, key: str) -> str:
+        """The SHA-256 of an object of any size."""
+        found = hashlib.sha256()
+        for piece in self.client.get_object(Bucket=self.name, Key=key)["Body"].iter_chunks(1 << 20):
+            found.update(piece)
+        return found.hexdigest()
 
     def put(self, key: str, body: bytes) -> None:
         self.client.put_object(Bucket=self.name, Key=key, Body=body)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,10 @@ class Recording:
 
     def growing(self, camera: str) -> int:
         """How many bytes the segment of a camera has that grows, or 0 if there is none."""
-        found = list((self.segments / camera).glob(".*.growing"))
-        return found[0].stat().st_size if found else 0
+        for path in (self.segments / camera).glob(".*.growing"):
+            with suppress(FileNotFoundError):  # finished in this moment
+                return path.stat().st_size
+        return 0
 
     def lines(self, camera: str) -> Iterator[dict[str, Any]]:
         """The lines of a camera's diary."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 import stat
 import subprocess
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from frigate_mirror.recorder import units
 from tests.rig.recording import PROGRAM, Recording
+from tests.rig.waiting import PATIENCE
 
 ANALYZE = shutil.which("systemd-analyze")
 CAMERAS = {"front-door": "rtsp://user:hunter2@10.0.0.5/x", "back_yard": "rtsp://10.0.0.6/x"}
@@ -113,6 +115,24 @@ def test_systemd_has_nothing_to_say_against_the_units(root: Path, tmp_path: Path
             words = [str(ANALYZE), "security", "--offline=true", "--threshold=14", service]
             rated = subprocess.run(words, capture_output=True, text=True)
             assert rated.returncode == 0, rated.stdout[-300:]
+
+
+def test_a_camera_that_is_away_keeps_no_boot_waiting_and_its_recorder_counts_as_alive(
+    tmp_path: Path,
+) -> None:
+    recording = Recording(tmp_path, {"front": "rtsp://127.0.0.1:1/x"})
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(PATIENCE)
+        process = recording.run("--camera", "front", NOTIFY_SOCKET=str(tmp_path / "notify"))
+        try:
+            assert manager.recv(4096) == b"READY=1"
+            assert manager.recv(4096) == b"STATUS=waiting for the first picture of front"
+            assert manager.recv(4096).startswith(b"STATUS=not recording front: ")
+            assert manager.recv(4096) == b"WATCHDOG=1"
+            assert recording.stop(process) == 0
+        finally:
+            recording.end()
 
 
 def test_a_path_is_one_word_of_a_unit(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def generate(config: Config, root: Path, say: Say, *, dry: bool) -> None:
     try:
         changes = units.changes(wanted, folder)
         for change in changes:
-            say(f"{change.what:<7}{change.path}")
+            say(f"{change.what:<6} {change.path}")
             if dry:
                 continue
             if change.text is None:

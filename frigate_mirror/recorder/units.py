@@ -38,8 +38,8 @@ _CAMERA = """
 Type=notify
 NotifyAccess=main
 ExecStart={program} recorder run --config {config} --camera {camera}
-# The recorder is ready with the first picture, and alive while its file grows.
-TimeoutStartSec=infinity
+# It is ready before the first picture, because a camera that is away must not keep the machine from
+# finishing its boot. It looks after the camera itself. The watchdog is for a recorder that hangs.
 WatchdogSec=60
 WatchdogSignal=SIGTERM
 """
@@ -51,7 +51,7 @@ Environment=HOME={home}
 Nice=10
 """
 _COMMON = """Restart=always
-RestartSec=5
+RestartSec={pause}
 # Wrong settings: a new start would change nothing.
 RestartPreventExitStatus=78
 KillMode=mixed
@@ -118,11 +118,11 @@ def texts(config: Config, program: str, *, state: Path) -> dict[str, str]:
     for name, camera in cameras.items():
         text = _HEAD + _UNIT + _CAMERA + _COMMON
         found[name] = text.format(
-            name=name, about=f"Recorder of the camera {camera}", camera=camera, stop=20,
+            name=name, about=f"Recorder of the camera {camera}", camera=camera, stop=20, pause=1,
             folders=_word(config.folder), **values,
         )  # fmt: skip
     found[UPLOADER] = (_HEAD + _UNIT + _UPLOADER + _COMMON).format(
-        name=UPLOADER, about="Uploader of the cameras' recordings", stop=45,
+        name=UPLOADER, about="Uploader of the cameras' recordings", stop=45, pause=5,
         folders=f"{_word(config.folder)} {_word(state)}", **values,
     )  # fmt: skip
     wanted = " ".join([*cameras, UPLOADER])

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from frigate_mirror.recorder import units
+from frigate_mirror.recorder import install, units
 from tests.rig.recording import PROGRAM, Recording
 from tests.rig.waiting import PATIENCE
 
@@ -115,6 +115,23 @@ def test_systemd_has_nothing_to_say_against_the_units(root: Path, tmp_path: Path
             words = [str(ANALYZE), "security", "--offline=true", "--threshold=14", service]
             rated = subprocess.run(words, capture_output=True, text=True)
             assert rated.returncode == 0, rated.stdout[-300:]
+
+
+def test_the_commands_after_generate_stop_the_service_of_a_removed_unit_before_the_others_start(
+    tmp_path: Path,
+) -> None:
+    new = units.Change(tmp_path / "camera-recorder-a.service", "[Unit]", "write")
+    gone = units.Change(tmp_path / "camera-recorder-b.service", None, "remove")
+    start = "systemctl daemon-reload && systemctl enable --now camera-backup.target"
+    assert install.commands([new]) == [start]
+    assert install.commands([new, gone]) == ["systemctl stop camera-recorder-b.service", start]
+
+
+def test_what_runs_is_started_anew_after_a_change_of_its_settings(tmp_path: Path) -> None:
+    replaced = units.Change(tmp_path / "camera-recorder-a.service", "[Unit]", "replace")
+    for changes in ([], [replaced]):
+        last = install.commands(changes)[-1]
+        assert last.startswith("systemctl restart camera-backup.target")
 
 
 def test_a_camera_that_is_away_keeps_no_boot_waiting_and_its_recorder_counts_as_alive(

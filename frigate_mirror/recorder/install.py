@@ -114,13 +114,21 @@ def generate(config: Config, root: Path, say: Say, *, dry: bool) -> None:
             change.path.chmod(0o644)
     except (OSError, UnicodeDecodeError) as error:
         raise InstallError(f"the units cannot be written: {error}") from error
-    removed = [change.path.name for change in changes if change.text is None]
     if not changes:
         say("nothing has changed")
     if not dry and root == Path("/"):
-        for name in removed:
-            say(f"then run: systemctl disable --now {name}")
-        say(f"then run: systemctl daemon-reload && systemctl enable --now {units.TARGET}")
+        for command in commands(changes):
+            say(f"then run: {command}")
+
+
+def commands(changes: list[units.Change]) -> list[str]:
+    """Returns the commands that make systemd do what the changed units say."""
+    # systemd lets the service of a removed unit run, and refuses to disable it.
+    found = [f"systemctl stop {change.path.name}" for change in changes if change.text is None]
+    found.append(f"systemctl daemon-reload && systemctl enable --now {units.TARGET}")
+    if any(change.what == "replace" for change in changes) or not changes:
+        found.append(f"systemctl restart {units.TARGET}  # what runs still has the old settings")
+    return found
 
 
 def program() -> str:

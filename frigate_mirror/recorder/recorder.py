@@ -79,8 +79,6 @@ class Recorder:
 
     def run(self, stopped: Callable[[], bool]) -> None:
         """Records until `stopped` says so."""
-        self._service.ready()
-        self._service.status(f"waiting for the first picture of {self.camera.name}")
         while not stopped():
             try:
                 if self._prepare():
@@ -119,7 +117,6 @@ class Recorder:
 
     def _wait(self, stopped: Callable[[], bool]) -> None:
         until = time.monotonic() + PAUSES[min(self._failures, len(PAUSES) - 1)]
-        self._service.alive()
         while time.monotonic() < until and not stopped():
             time.sleep(0.1)
 
@@ -307,19 +304,19 @@ class Recorder:
         self._diary.segment(path, segment.started, self._covered_wall or 0.0, segment.size)
 
     def _sync(self, now: float) -> None:
-        """Makes durable what was recorded, and tells the service that the recorder is alive."""
-        if now - self._synced < SYNC:
+        """Makes durable what was recorded, and tells the service that the file grows."""
+        if now - self._synced < SYNC or self._segment is None:
             return
         self._synced = now
-        self._service.alive()
-        if self._segment is None:
-            return
+        grows = self._segment.grows
         try:
             self._segment.sync()
         except OSError as error:
             self._finish()
             self._lose(f"the disk does not keep the recording: {error.strerror or error}")
             return
+        if grows:
+            self._service.alive()
         if now - self._tidied > TIDY or not self._tidied:
             self._tidied = now
             self._diary.tidy(self._clock())
@@ -331,6 +328,7 @@ class Recorder:
         missing = f", {hole:.0f} s are missing" if hole > HOLE else ""
         log.info("%s: recording%s", self.camera.name, missing)
         self._note(started, "")
+        self._service.ready()
         self._service.status(f"recording {self.camera.name}")
 
     def _lose(self, why: str) -> None:

@@ -62,9 +62,14 @@ class Segment:
                 written += os.pwrite(self._file, view[written:], at + written)
         return written
 
+    @property
+    def grows(self) -> bool:
+        """Whether something was added since it was last made durable."""
+        return self.size != self._synced
+
     def sync(self) -> None:
         """Makes durable what the file has. Raises OSError."""
-        if self.size == self._synced:
+        if not self.grows:
             return
         if self._duration_at:
             length = struct.pack(">d", self._length * 1_000)

@@ -38,8 +38,8 @@ _CAMERA = """
 Type=notify
 NotifyAccess=main
 ExecStart={program} recorder run --config {config} --camera {camera}
-# It is ready before the first picture, because a camera that is away must not keep the machine from
-# finishing its boot. It looks after the camera itself. The watchdog is for a recorder that hangs.
+# The recorder is ready with the first picture, and alive while its file grows.
+TimeoutStartSec=infinity
 WatchdogSec=60
 WatchdogSignal=SIGTERM
 """
@@ -100,6 +100,11 @@ _TARGET = """
 [Unit]
 Description=Recorders of the cameras, and their uploader
 Wants={wanted}
+# By default a target is reached after all that it wants, so a camera that is away would keep the
+# machine from finishing its boot.
+DefaultDependencies=no
+Conflicts=shutdown.target
+Before=shutdown.target
 
 [Install]
 WantedBy=multi-user.target

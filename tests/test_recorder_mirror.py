@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,6 +23,7 @@ from frigate_mirror.recorder.room import Room
 from frigate_mirror.recorder.segments import Arrivals, Recording, Segments, key_of
 from s3 import S3Sink
 from tests.rig import recording
+from tests.rig.remotes import Remotes
 from tests.rig.servers import Bucket
 from tests.rig.waiting import PATIENCE, until
 
@@ -312,3 +314,76 @@ def test_a_folder_that_is_away_is_no_loss(
     (tmp_path / "away").rename(loaded.folder)
     uploading.upload()
     assert len(bucket.keys()) == 1
+
+
+def test_a_segment_of_before_the_clock_was_set_is_uploaded_and_not_too_old(
+    tmp_path: Path, bucket: Bucket, start: Callable[..., Uploading]
+) -> None:
+    loaded = configured(tmp_path, bucket, storage={"max_age": "4h"})
+    uploading = start(loaded, clock=lambda: NOON)
+    write(loaded.folder, "front-door", "19700101_000012.mp4", at=600)
+    uploading.room.tidy()
+    assert names(loaded) == ["19700101_000012.mp4"], "it may be a minute old"
+    assert uploading.room.troubles() == []
+    uploading.upload()
+    assert bucket.keys() == ["front-door/1970/01/01/19700101_000012.mp4"]
+    uploading.room.tidy()
+    assert names(loaded) == []
+
+
+def test_all_segments_are_looked_at_only_when_something_has_changed(
+    tmp_path: Path, bucket: Bucket, start: Callable[..., Uploading]
+) -> None:
+    loaded = configured(tmp_path, bucket, upload={"delete_after_upload": False})
+    write(loaded.folder, "front-door", "20240118_120000.mp4")
+    uploading = start(loaded)
+    looks: list[int] = []
+
+    class Counted(Segments):
+        def all(self) -> list[Any]:
+            looks.append(1)
+            return super().all()
+
+    now = [NOON]
+    room = Room(loaded, Counted(loaded.folder), uploading.state.ledger, clock=lambda: now[0],
+                free=lambda: (10 * GB, 100 * GB))  # fmt: skip
+    for expected, change in (
+        (1, lambda: None),
+        (2, lambda: write(loaded.folder, "front-door", "20240118_130000.mp4")),
+        (3, uploading.upload),
+        (4, lambda: now.append(now.pop() + 3_600)),
+    ):
+        change()
+        room.tidy()
+        room.tidy()
+        assert len(looks) == expected
+
+
+def test_a_remote_of_rclone_that_was_away_gets_the_segments_and_only_then_they_are_deleted(
+    tmp_path: Path, remotes: Remotes
+) -> None:
+    found = remotes.environ("webdav:cameras")
+    rclone = {"remote": found["RCLONE_REMOTE"], "config": found["RCLONE_CONFIG"],
+              "program": found["RCLONE_PATH"]}  # fmt: skip
+    cameras = {"front-door": "rtsp://127.0.0.1:1/x"}
+    mine = recording.Recording(tmp_path, cameras, rclone=rclone, upload={"check_interval": 1},
+                               mirror={"MIRROR_LOG_LEVEL": "INFO"})  # fmt: skip
+    document = mine.config.read_text()
+    mine.config.write_text(re.sub(r"(?m)^s3:\n(  .*\n)+", "", document))
+    write(mine.segments, "front-door", "20240118_120000.mp4", size=300_000)
+    [path] = mine.files("front-door")
+    body = path.read_bytes()
+    arrived = remotes.folder / "webdav/cameras/front-door/2024/01/18/20240118_120000.mp4"
+    remotes.webdav.stop()
+    try:
+        mine.run("--uploader")
+        until(lambda: "WARNING" in mine.log.read_text(), "the failure is told")
+        assert mine.files("front-door") == [path]
+        remotes.webdav.start()
+        until(lambda: not mine.files("front-door"), lambda: mine.log.read_text())
+        assert arrived.read_bytes() == body
+        assert " events" not in mine.log.read_text()
+        assert "S3 mirror" in mine.tell("status").stdout
+        assert "webdav:cameras" in mine.tell("check").stdout
+    finally:
+        mine.end()

@@ -185,8 +185,8 @@ def _mirror_until_the_end(
 ) -> None:
     page = settings.sweep.batch_size
     rounds = rounds_of(mirror.tasks(), mirror.note_task)
-    log.info("S3 snapshot mirror started: %s, %d threads, events of the last %g days",
-             settings.destination, settings.upload.threads, settings.sweep.days)  # fmt: skip
+    log.info("S3 snapshot mirror started: %s, %d threads",
+             settings.destination, settings.upload.threads)  # fmt: skip
     mirror.hasten()
     start(mirror.start_threads, *(thread.start for thread in rounds))
     while not (host.over or mirror.ledger.damaged):

@@ -22,10 +22,17 @@ from frigate_mirror.part import Part, Task
 from frigate_mirror.recorder import folder
 from frigate_mirror.recorder.config import Config
 from frigate_mirror.recorder.diary import Diary
-from frigate_mirror.recorder.segments import RECORDING, Segment, Segments, version_of
+from frigate_mirror.recorder.segments import (
+    CLOCK_IS_SET,
+    RECORDING,
+    Segment,
+    Segments,
+    version_of,
+)
 
 log = logging.getLogger("frigate_s3.recorder")
 EVERY = 10.0  # seconds
+LOOK_ANYWAY = 300.0  # seconds, after which all segments are looked at although nothing has changed
 SOON = 0.75  # of a limit; from there on the owner is warned
 STILL = 60.0  # seconds without growth, after which a camera counts as not recorded
 
@@ -48,6 +55,8 @@ class Room(Part):
         self._clock = clock
         self._free = free or self._disk
         self._troubles = Troubles()
+        self._seen: object = None  # what the last look was based on
+        self._looked = 0.0
 
     def tasks(self) -> list[Task]:
         return [Task("room", EVERY, self.tidy), Task("room", EVERY, self.watch)]
@@ -56,13 +65,20 @@ class Room(Part):
         return self._troubles.all()
 
     def tidy(self) -> None:
-        """Deletes what may be deleted and what must be."""
+        """Deletes what may be deleted and what must be. To look at a year of segments takes
+        seconds, so this does it only when something has changed."""
         try:
+            seen = self._catalog.changes(), self._ledger.counts(), self._is_scarce()
+            unchanged = seen == self._seen and self._missing() <= 0
+            if unchanged and abs(self._clock() - self._looked) < LOOK_ANYWAY:
+                return
             segments = self._catalog.all()
             sent = self._sent(segments)
         except (CatalogError, LedgerError) as error:
             self._troubles.note("room", f"nothing is deleted of the local segments: {error}")
+            self._seen = None
             return
+        self._seen, self._looked = seen, self._clock()
         if self._config.delete_after_upload:
             segments = self._without(segments, [one for one in segments if one.id in sent], "")
         fault, lost = "", 0
@@ -108,9 +124,9 @@ class Room(Part):
         config, now = self._config, self._clock()
         left = list(segments)
         if config.max_age:
-            old = [one for one in left if now - one.started > config.max_age]
-            goes += [(one, "it was older than storage.max_age") for one in old]
-            left = [one for one in left if now - one.started <= config.max_age]
+            old = {one.id for one in left if _age(one, now) > config.max_age}
+            goes += [(one, "it was older than storage.max_age") for one in left if one.id in old]
+            left = [one for one in left if one.id not in old]
         over = sum(one.file.size for one in left) - config.max_size if config.max_size else 0
         missing = self._missing()
         why = "the disk was full" if missing > over else "there was more than storage.max_size"
@@ -121,6 +137,11 @@ class Room(Part):
             need -= one.file.size
             goes.append((one, why))
         return goes
+
+    def _is_scarce(self) -> bool:
+        """Returns whether the disk has so little room that the owner may have to be warned."""
+        free, total = self._free()
+        return free < 2 * min(SPARE, total // 20)
 
     def _missing(self) -> int:
         """Returns how many bytes the disk lacks. Somebody else may need them."""
@@ -133,9 +154,9 @@ class Room(Part):
         config = self._config
         if not unsent:
             return ""
-        size, oldest = sum(one.file.size for one in unsent), unsent[0].started
+        size, now = sum(one.file.size for one in unsent), self._clock()
         free, total = self._free()
-        if config.max_age and self._clock() - oldest > SOON * config.max_age:
+        if config.max_age and max(_age(one, now) for one in unsent) > SOON * config.max_age:
             limit = "are nearly as old as storage.max_age allows"
         elif config.max_size and size > SOON * config.max_size:
             limit = "are nearly as large as storage.max_size allows"
@@ -173,3 +194,9 @@ class Room(Part):
         except OSError:
             return SPARE, SPARE
         return disk.free, disk.total
+
+
+def _age(segment: Segment, now: float) -> float:
+    """Returns how many seconds ago a segment started, or 0 if the clock was not set then: nothing
+    is deleted for an age that nobody knows."""
+    return now - segment.started if segment.started >= CLOCK_IS_SET else 0.0

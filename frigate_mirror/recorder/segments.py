@@ -27,6 +27,8 @@ RECORDING = "recording"
 LONGEST_NAME = 38  # of a camera in an id, which has at most 64 characters
 PAGE = 500
 LOOK_EVERY = 0.5  # seconds
+# 2020-01-01. A segment that started earlier was recorded before the clock of the machine was set.
+CLOCK_IS_SET = 1_577_836_800.0
 CONTENT_TYPES = {".mp4": "video/mp4", ".mkv": "video/x-matroska"}
 
 
@@ -79,6 +81,13 @@ class Segments:
         except OSError as error:
             raise CatalogError(f"the folder of segments cannot be read: {error}") from error
 
+    def changes(self) -> list[tuple[str, int]]:
+        """Returns a value that changes when a segment comes or goes. Raises CatalogError."""
+        try:
+            return sorted((path.name, path.stat().st_mtime_ns) for path in self.cameras())
+        except OSError as error:
+            raise CatalogError(f"a camera's folder cannot be read: {error}") from error
+
     def all(self) -> list[Segment]:
         """Returns every finished segment, the oldest first. Raises CatalogError."""
         found: list[Segment] = []
@@ -113,7 +122,11 @@ class Segments:
         return _segment(file)
 
     def window(self, since: float, until: float) -> Iterator[list[str]]:
-        ids = iter([one.id for one in self.all() if since <= one.started < until])
+        """See `Catalog.window`. A segment whose time is unknown belongs into every window."""
+        ids = iter([
+            one.id for one in self.all()
+            if one.started < CLOCK_IS_SET or since <= one.started < until
+        ])  # fmt: skip
         while page := list(islice(ids, PAGE)):
             yield page
 

@@ -208,6 +208,14 @@ def test_the_diary_survives_half_a_line_and_other_programs(tmp_path: Path) -> No
     assert diary.state() is None
 
 
+def test_a_line_that_the_diary_does_not_take_is_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / ".diary").write_text("a file where the folder belongs")
+    Diary(tmp_path).gap(NOON, NOON + 5, "the camera is away")
+    assert "the diary lacks a line" in caplog.text and "the camera is away" in caplog.text
+
+
 def test_the_diary_keeps_ninety_days(tmp_path: Path) -> None:
     diary = Diary(tmp_path)
     for days in (0, 89, 91, 500):

@@ -84,6 +84,7 @@ def _figures(status: Status, now: float) -> str:
     oldest = held = ""
     if counts.pending:
         oldest = f", the oldest for {span(status.behind)}"
+    if counts.pending and status.spool_files:
         held = (
             f" The spool keeps {status.spool_files:,} file(s) ({status.spool_bytes / 1e6:,.1f} MB) "
             "for that, even if Frigate deletes its own."

@@ -8,6 +8,7 @@ end, in UTC. `.diary/state.json` says what the recorder does at the moment.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any
 from frigate_mirror.files import open_regular, replacing
 from frigate_mirror.untrusted import shaped
 
+log = logging.getLogger("frigate_s3.recorder")
 KEPT = 90 * 86_400.0  # seconds
 LARGEST = 4_000_000  # bytes of a day, which a camera that comes and goes fills slowly
 FOLDER = ".diary"
@@ -118,10 +120,12 @@ class Diary:
         return []
 
     def _append(self, line: dict[str, Any], at: float) -> None:
-        with suppress(OSError):
+        try:
             self._folder.mkdir(exist_ok=True)
             with self._path(at).open("ab", buffering=0) as file:
                 file.write(json.dumps(line).encode() + b"\n")
+        except OSError as error:
+            log.warning("the diary lacks a line, because it cannot be written: %s: %s", error, line)
 
     def _path(self, seconds: float) -> Path:
         return self._folder / f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}.jsonl"

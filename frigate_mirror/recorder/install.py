@@ -97,10 +97,14 @@ def _make_folder(path: Path, mode: int, say: Say, *, owned: bool, dry: bool) -> 
 
 def generate(config: Config, root: Path, say: Say, *, dry: bool) -> None:
     """Writes the units of the enabled cameras, of the uploader and of the target, and removes those
-    of cameras that are gone. Raises InstallError."""
-    folder = below(root, units.FOLDER)
-    wanted = units.texts(config, program(), state=config.mirror.state.folder)
+    of cameras that are gone. Makes the folders that the configuration names, because systemd starts
+    no service without them. Raises InstallError."""
+    folder, state = below(root, units.FOLDER), config.mirror.state.folder
+    wanted = units.texts(config, program(), state=state)
     try:
+        for needed, mode in ((config.folder, 0o750), (state, 0o700)):
+            if not (path := below(root, needed)).is_dir():
+                _make_folder(path, mode, say, owned=root == Path("/"), dry=dry)
         changes = units.changes(wanted, folder)
         for change in changes:
             say(f"{change.what:<6} {change.path}")
@@ -112,8 +116,8 @@ def generate(config: Config, root: Path, say: Say, *, dry: bool) -> None:
             change.path.parent.mkdir(parents=True, exist_ok=True)
             change.path.write_text(change.text, encoding="utf-8")
             change.path.chmod(0o644)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InstallError(f"the units cannot be written: {error}") from error
+    except (OSError, LookupError, UnicodeDecodeError) as error:
+        raise InstallError(f"the units and their folders cannot be made: {error}") from error
     if not changes:
         say("nothing has changed")
     if not dry and root == Path("/"):

@@ -41,7 +41,7 @@ def findings(config: Config) -> Iterator[Finding]:
 def _folder(config: Config) -> Finding:
     folder = config.folder
     if not folder.is_dir():
-        return Finding(FAULT, f"{folder} does not exist", "run frigate-mirror recorder install")
+        return Finding(FAULT, f"{folder} does not exist", "run frigate-mirror recorder generate")
     if not os.access(folder, os.W_OK | os.X_OK):
         advice = "run this as the user of the recorder: sudo -u camera-backup"
         return Finding(NOTE, f"{folder} cannot be written by this user", advice)

@@ -585,9 +585,8 @@ def test_a_way_that_is_silent_holds_up_no_other_way_and_no_status(
     with near:
         until(lambda: ok.seen)
         bench.steady.now += 3_600
-        assert bench.notices.troubles() == [
-            "notices: none can be sent by webhook: it does not answer"
-        ]
+        told = ["notices: none can be sent by webhook: it does not answer"]
+        until(lambda: bench.notices.troubles() == told)
         look.run()
     for thread in rounds:
         thread.stop()

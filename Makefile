@@ -45,6 +45,7 @@ campaign: $(VENV)/ready ## Injects faults for 45 minutes; writes docs/reliabilit
 	$(BIN)/python -m lab.campaign.backfill  # 20 minutes more, for the backfill of recordings
 	$(BIN)/python -m lab.movies  # the reader of mp4 files beside ffprobe
 	RECORDER_LIVE=1 $(BIN)/python -m pytest -n 2 tests/test_recorder_live.py  # the recorder, with real cameras
+	RECORDER_LIVE=1 $(BIN)/python -m pytest -n 0 tests/test_recorder_systemd.py  # its services, on a machine with systemd
 	$(BIN)/python -m lab.cameras || [ $$? -eq 2 ]  # the recorder; 2 means that the machine has no RTSP server
 
 demo: ## Shows the mirror at work, without Docker or a bucket.

@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -26,9 +25,9 @@ from frigate_mirror.recorder import config
 from frigate_mirror.recorder.recorder import Recorder
 from tests.rig import network, processes, rtsp
 from tests.rig.certificates import self_signed
-from tests.rig.ffmpeg import durations, pictures
+from tests.rig.ffmpeg import pictures
 from tests.rig.network import Network
-from tests.rig.recording import Recording
+from tests.rig.recording import Recording, length, span, started
 from tests.rig.router import Router
 from tests.rig.rtsp import PASSWORD, QUOTED, RtspServer
 from tests.rig.servers import Bucket
@@ -54,25 +53,6 @@ def front(tmp_path: Path, cameras: RtspServer) -> Iterator[Recording]:
     recording = Recording(tmp_path, {"front": cameras.url("front")})
     yield recording
     recording.end()
-
-
-def started(path: Path) -> float:
-    stamp = datetime.strptime(path.name[:15], "%Y%m%d_%H%M%S")
-    return stamp.replace(tzinfo=UTC).timestamp()
-
-
-def length(path: Path) -> float:
-    """The seconds that the pictures of a segment last. All of it must decode without a
-    complaint."""
-    assert pictures(path)
-    return next(durations(path))
-
-
-def span(paths: list[Path]) -> tuple[float, float]:
-    """The seconds from the start of the first segment to the end of the last, and how many of them
-    the segments lack."""
-    whole = started(paths[-1]) + length(paths[-1]) - started(paths[0])
-    return whole, whole - sum(map(length, paths))
 
 
 def test_segments_are_cut_on_the_clock_and_uploaded_by_their_start(

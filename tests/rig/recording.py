@@ -8,12 +8,14 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tests.rig import ROOT, processes
+from tests.rig.ffmpeg import durations, pictures
 from tests.rig.waiting import PATIENCE, until
 
 PROGRAM = [sys.executable, str(ROOT / "s3_snapshot_mirror.py"), "recorder"]
@@ -118,3 +120,23 @@ class Recording:
         """Waits until the segment of a camera grows."""
         before = self.growing(camera)
         until(lambda: self.growing(camera) not in (0, before), lambda: self.log.read_text())
+
+
+def started(path: Path) -> float:
+    """When a segment starts, in Unix seconds, as its name says."""
+    stamp = datetime.strptime(path.name[:15], "%Y%m%d_%H%M%S")
+    return stamp.replace(tzinfo=UTC).timestamp()
+
+
+def length(path: Path) -> float:
+    """The seconds that the pictures of a segment last. All of it must decode without a
+    complaint."""
+    assert pictures(path)
+    return next(durations(path))
+
+
+def span(paths: list[Path]) -> tuple[float, float]:
+    """The seconds from the start of the first segment to the end of the last, and how many of them
+    the segments lack."""
+    whole = started(paths[-1]) + length(paths[-1]) - started(paths[0])
+    return whole, whole - sum(map(length, paths))

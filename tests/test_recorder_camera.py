@@ -7,7 +7,9 @@ wants. `test_recorder_live.py` has the real thing.
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -21,10 +23,11 @@ from frigate_mirror.recorder.camera import Camera
 from frigate_mirror.recorder.diary import Diary, Line
 from frigate_mirror.recorder.ffmpeg import FORMS, Form
 from frigate_mirror.recorder.recorder import Recorder
+from frigate_mirror.recorder.service import Service
 from frigate_mirror.settings.secret import Secret
 from tests.rig import ROOT
 from tests.rig.ffmpeg import encode, pictures, stream_of
-from tests.rig.waiting import until
+from tests.rig.waiting import PATIENCE, until
 
 NOON = 1_705_579_200.0  # 2024-01-18T12:00:00Z
 STANDIN = ROOT / "tests" / "rig" / "cameras" / "in_place_of_ffmpeg.py"
@@ -64,7 +67,13 @@ def matroska(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 class Recorded:
     """A recorder of one camera, whose ffmpeg does what `runs` say."""
 
-    def __init__(self, folder: Path, runs: list[dict[str, Any]], **camera: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        runs: list[dict[str, Any]],
+        service: Service | None = None,
+        **camera: Any,
+    ) -> None:
         self.folder = folder / "front"
         self.diary = Diary(self.folder)
         self.now = NOON
@@ -78,7 +87,7 @@ class Recorded:
         url = Secret("rtsp://owner:hunter22@10.0.0.5/x")
         one = Camera(name="front", url=url, folder=self.folder, ffmpeg=str(program), **camera)
         self._stop = threading.Event()
-        work = Recorder(one, clock=lambda: self.now).run
+        work = Recorder(one, service, clock=lambda: self.now).run
         self._thread = threading.Thread(target=work, args=(self._stop.is_set,))
         self._thread.start()
 
@@ -222,3 +231,53 @@ def test_the_address_is_only_on_the_standard_input_of_ffmpeg(
     [start] = front.starts()
     assert "file 'rtsp://owner:hunter22@10.0.0.5/x'\n" in start["list"]
     assert "hunter22" not in str(start["words"])
+
+
+def test_a_clock_that_is_set_back_begins_a_new_segment(
+    record: Callable[..., Recorded],
+    mp4: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(recorder, "SILENCE", PATIENCE)
+    rest = tmp_path / "rest"
+    os.mkfifo(rest)
+    front = record({"gives": [*mp4[:3], str(rest)], "hangs": True})
+    until(lambda: front.growing() == sum(Path(one).stat().st_size for one in mp4[:3]), "it grows")
+    front.now = NOON - 7_200
+    rest.write_bytes(Path(mp4[3]).read_bytes())
+    until(front.files, "the first segment is finished")
+    front.stop()
+    assert [path.name for path in front.files()] == ["20240118_115959.mp4", "20240118_095959.mp4"]
+    assert [len(pictures(path)) for path in front.files()] == [2 * A_SECOND, A_SECOND]
+
+
+def test_a_camera_with_few_keyframes_gets_twice_the_time_for_the_next_one(
+    record: Callable[..., Recorded], mp4: list[str], monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(recorder, "SILENCE", PATIENCE)
+    monkeypatch.setattr(recorder, "KEYFRAME", 0.25)
+    front = record({"gives": mp4[:2], "hangs": True})
+    for seconds in ("0.25", "0.5", "1"):
+        until(lambda s=seconds: f"no keyframe for {s} s" in caplog.text, f"{seconds} s have passed")
+    front.stop()
+
+
+def test_the_manager_of_services_is_told_that_the_file_grows(
+    record: Callable[..., Recorded],
+    mp4: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(recorder, "SYNC", 0.1)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(PATIENCE)
+        service = Service({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        front = record({"gives": mp4, "hangs": True}, service=service)
+        told = [manager.recv(4096)]
+        while told[-1] != b"WATCHDOG=1":
+            told.append(manager.recv(4096))
+        front.stop()
+    assert told[0] == b"READY=1"

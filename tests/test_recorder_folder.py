@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import socket
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 
 from frigate_mirror import mp4
-from frigate_mirror.recorder import folder
+from frigate_mirror.recorder import ffmpeg, folder
 from frigate_mirror.recorder.camera import Camera
 from frigate_mirror.recorder.diary import Diary, State
 from frigate_mirror.recorder.ffmpeg import FORMS, Form, listing, without_secrets
@@ -17,6 +20,7 @@ from frigate_mirror.recorder.segment import Segment
 from frigate_mirror.recorder.stream import Fragment, Stream, StreamError
 from frigate_mirror.settings.secret import Secret
 from tests.rig.ffmpeg import durations, encode, pictures, stream_of, told_length
+from tests.rig.waiting import PATIENCE
 
 NOON = 1_705_579_200.0  # 2024-01-18T12:00:00Z
 MP4, MATROSKA, _ = FORMS
@@ -224,3 +228,38 @@ def test_the_diary_keeps_ninety_days(tmp_path: Path) -> None:
     diary.tidy(NOON)
     assert len(list((tmp_path / ".diary").iterdir())) == 2
     assert diary.last_end() is None
+
+
+@pytest.fixture
+def far_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The machine is where the clock is 13 hours ahead of UTC."""
+    monkeypatch.setenv("TZ", "FAR-13")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_zone")
+def test_names_and_the_days_of_the_diary_are_in_utc_wherever_the_machine_is(tmp_path: Path) -> None:
+    assert folder.stamp_of(NOON) == "20240118_120000"
+    assert folder.started_of("20240118_120000.mp4") == NOON
+    diary = Diary(tmp_path)
+    midnight = NOON + 12 * 3_600
+    diary.segment(tmp_path / "20240118_120000.mp4", NOON, midnight - 1, 5)
+    diary.gap(midnight - 1, midnight, "why")
+    days = sorted(path.name for path in (tmp_path / ".diary").iterdir())
+    assert days == ["2024-01-18.jsonl", "2024-01-19.jsonl"]
+
+
+def test_ffmpeg_gives_up_a_camera_after_so_many_seconds_of_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ffmpeg, "NETWORK_PATIENCE", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x"
+        began = time.monotonic()
+        process = ffmpeg.start(Camera(name="front", url=Secret(address)), MP4, address)
+        with process:
+            assert process.wait(PATIENCE) != 0
+    assert time.monotonic() - began >= 1

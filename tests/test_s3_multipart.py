@@ -23,7 +23,15 @@ import pytest
 
 from frigate_mirror import metadata
 from frigate_mirror.settings import settings
-from frigate_mirror.sinks.s3.multipart import MOST_PARTS, PART, REMEMBERED, size_of_parts
+from frigate_mirror.sinks.s3.multipart import (
+    MOST_PARTS,
+    PART,
+    REMEMBERED,
+    Content,
+    Journal,
+    Upload,
+    size_of_parts,
+)
 from frigate_mirror.sinks.s3.pool import Patience
 from frigate_mirror.sinks.sink import Receipt, Rejected, SinkError, Unavailable
 from s3 import S3Sink
@@ -300,6 +308,42 @@ def test_a_journal_that_is_none_costs_nothing(bucket: Bucket, tmp_path: Path, te
     journal.mkdir()
     put(sink_for(bucket.environ, journal=journal), key="other.mp4")
     assert bucket.get("other.mp4") == movie()
+
+
+def journaled(path: Path, key: str) -> Upload:
+    """An upload of which the journal at `path` has the first two parts."""
+    upload = Upload(Content(key, SIZE, b"digest", MP4, {"camera": "front"}), f"id-{key}", SMALLEST)
+    journal = Journal(path)
+    journal.begun(upload)
+    for number in (1, 2):
+        upload.held[number] = {"PartNumber": number, "ETag": f'"{number}"'}
+        journal.held(upload, number)
+    return upload
+
+
+def test_the_parts_that_the_journal_has_outlast_every_restart(tmp_path: Path) -> None:
+    upload = journaled(tmp_path / "journal", "clip.mp4")
+    for _ in range(3):
+        assert Journal(tmp_path / "journal").read() == {"clip.mp4": upload}
+
+
+def test_the_journal_does_not_grow_by_uploads_that_are_over(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    left = journaled(path, "left.mp4")
+    size = path.stat().st_size
+    for number in range(20):
+        Journal(path).over(journaled(path, f"{number}.mp4"))
+    assert Journal(path).read() == {"left.mp4": left}
+    assert path.stat().st_size == size
+
+
+def test_a_damaged_line_of_the_journal_costs_only_itself(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    before = journaled(path, "before.mp4")
+    with path.open("ab") as file:
+        file.write(b'{"id": "half a li\n')
+    after = journaled(path, "after.mp4")
+    assert Journal(path).read() == {"before.mp4": before, "after.mp4": after}
 
 
 # -- a stub that tells which parts were sent

@@ -3,8 +3,8 @@
     in_place_of_ffmpeg.py PLAN ARGUMENT...
 
 PLAN is a JSON file with a list of runs; the last one is repeated. A run says `says` on its standard
-error, gives the bytes of the files `gives`, and those of `last` when it gets SIGTERM. Then it ends,
-or hangs if `hangs` is true. What it was given is added to the file PLAN.started, a line a start.
+error, gives the bytes of the files `gives`, of which one may be a pipe that it waits for, and those
+of `last` when it gets SIGTERM. Then it ends, or hangs if `hangs` is true. What it was given is added to the file PLAN.started, a line a start.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ def give(files: list[str]) -> None:
     with contextlib.suppress(BrokenPipeError):
         for file in files:
             sys.stdout.buffer.write(Path(file).read_bytes())
-        sys.stdout.flush()
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import sqlite3
@@ -22,7 +23,7 @@ from frigate_mirror.restore.backfill import MOST_RESULTS, SAFE_AGE, Backfill, Re
 from frigate_mirror.restore.measure import BadSegmentError, Measured, measure
 from frigate_mirror.restore.recordings_folder import RecordingsFolder
 from frigate_mirror.restore.recordings_table import RecordingsTable, Row
-from frigate_mirror.restore.undo import UndoFile, rows_of, undo
+from frigate_mirror.restore.undo import UndoError, UndoFile, rows_of, undo
 from tests.rig.recorder import IN_FRIGATE, SECONDS, SEGMENT, Recorder
 
 NOW = 1_800_000_000.0
@@ -228,6 +229,17 @@ def test_two_files_of_one_time_do_not_both_get_a_row_not_even_in_a_dry_run(
         assert counts(summary) == {"added": 1, "overlapping": 1}
 
 
+def test_a_dry_run_knows_what_it_would_have_added_in_the_hour_before(recorder: Recorder) -> None:
+    """The rows of the hour before fill a batch, so the run has decided about them already."""
+    hour = START - START % 3600
+    for at in range(hour - 2, hour - 2 - 10 * recordings_table.BATCH, -10):
+        recorder.file(at)
+    recorder.file(hour)
+    for dry_run in (True, False):
+        summary = backfill(recorder, replace(ALL, dry_run=dry_run))
+        assert counts(summary) == {"added": recordings_table.BATCH, "overlapping": 1}
+
+
 def test_a_row_of_another_time_with_the_same_path_is_the_files_own(recorder: Recorder) -> None:
     recorder.file(START)
     recorder.row(START - 50_000, path=recorder.shown(START))
@@ -403,6 +415,35 @@ def test_undo_removes_exactly_the_rows_that_were_added(recorder: Recorder) -> No
     assert recorder.place(START + 500).exists()
 
 
+def test_an_undo_file_that_is_damaged_in_the_middle_removes_nothing(
+    recorder: Recorder, tmp_path: Path
+) -> None:
+    lines = []
+    for at in range(START, START + 2_500, 10):
+        recorder.row(at, id=f"id-{at}")
+        lines.append(json.dumps({"id": f"id-{at}", "path": recorder.shown(at)}))
+    lines[200] = "half a li"
+    path = tmp_path / "undo.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    table = RecordingsTable(recorder.database_path, sleep=lambda seconds: None)
+    with pytest.raises(UndoError, match="line 201"):
+        undo(path, table)
+    table.close()
+    assert len(recorder.rows()) == 250
+
+
+def test_an_undo_leaves_a_row_of_the_same_id_that_has_another_path(
+    recorder: Recorder, tmp_path: Path
+) -> None:
+    recorder.row(START, id="id-1", path=recorder.shown(START + 10))
+    path = tmp_path / "undo.jsonl"
+    path.write_text(json.dumps({"id": "id-1", "path": recorder.shown(START)}) + "\n")
+    table = RecordingsTable(recorder.database_path, sleep=lambda seconds: None)
+    assert undo(path, table) == (0, 1)
+    table.close()
+    assert recorder.rows() == [(recorder.shown(START + 10),)]
+
+
 def test_the_undo_file_is_on_the_disk_before_its_rows_are_in_the_database(
     recorder: Recorder, synced: dict[int, tuple[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -532,6 +573,26 @@ def test_a_batch_shrinks_when_one_held_the_lock_too_long(recorder: Recorder) -> 
     assert pauses[:3] == [100, 150, 175]
     assert pauses[-1] == 400
     assert max(after - before for before, after in pairwise(pauses[6:])) == 1
+
+
+def test_after_a_slow_transaction_frigate_has_as_long_a_pause_and_batches_grow_again(
+    recorder: Recorder,
+) -> None:
+    for at in range(START, START + 4_000, 10):
+        recorder.file(at)
+    times = iter([0.0, 2.0, *([2.0] * 10_000)])
+    pauses: list[tuple[float, int]] = []
+    table = RecordingsTable(
+        recorder.database_path,
+        clock=lambda: next(times),  # the first transaction takes two seconds, the others none
+        sleep=lambda seconds: pauses.append((seconds, len(recorder.rows()))),
+    )
+    backfill(recorder, table=table)
+    rows = [0, *(rows for _, rows in pauses)]
+    # Rows are written as soon as there are a hundred, so each second batch is what is left of them.
+    batches = [after - before for before, after in pairwise(rows)]
+    assert batches == [100, 50, 50, 70, 30, 90, 10]
+    assert [seconds for seconds, _ in pauses] == [2.0, *[recordings_table.PAUSE] * 6]
 
 
 def test_a_database_that_is_locked_is_waited_for(recorder: Recorder) -> None:

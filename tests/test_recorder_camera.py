@@ -118,9 +118,11 @@ class Recorded:
 
 @pytest.fixture
 def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Recorded]]:
-    """Starts a recorder that waits a fifth of its usual time."""
-    for name in ("SILENCE", "START", "KEYFRAME", "HOLE"):
-        monkeypatch.setattr(recorder, name, getattr(recorder, name) / 5)
+    """Starts a recorder that waits long for a camera, unless a test says otherwise, and begins anew
+    soon."""
+    for name in ("SILENCE", "START", "KEYFRAME"):
+        monkeypatch.setattr(recorder, name, PATIENCE)
+    monkeypatch.setattr(recorder, "HOLE", recorder.HOLE / 5)
     monkeypatch.setattr(recorder, "PAUSES", tuple(one / 5 for one in recorder.PAUSES))
     made: list[Recorded] = []
 
@@ -144,13 +146,16 @@ def test_at_a_stop_ffmpeg_may_give_what_it_still_has(
 
 
 def test_a_camera_that_hangs_is_noticed_and_the_gap_says_why(
-    record: Callable[..., Recorded], mp4: list[str]
+    record: Callable[..., Recorded], mp4: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(recorder, "SILENCE", 2.0)
     front = record(
         {"gives": mp4[:3], "hangs": True},
         {"says": "[tcp @ 0x1] no route to owner:hunter22"},
         {"gives": mp4, "hangs": True},
     )
+    until(lambda: len(front.starts()) > 1, "it is tried again")
+    monkeypatch.setattr(recorder, "SILENCE", PATIENCE)
     until(front.gaps, "the gap is noted")
     front.stop()
     assert [len(pictures(path)) for path in front.files()] == [2 * A_SECOND, 6 * A_SECOND]
@@ -162,8 +167,9 @@ def test_a_camera_that_hangs_is_noticed_and_the_gap_says_why(
 
 
 def test_a_camera_that_never_sends_a_picture_is_told_and_tried_again(
-    record: Callable[..., Recorded], mp4: list[str]
+    record: Callable[..., Recorded], mp4: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(recorder, "START", 3.0)
     front = record({"gives": mp4[:1], "hangs": True})
     until(lambda: len(front.starts()) > 1, "it is tried again")
     state = front.diary.state()
@@ -234,12 +240,8 @@ def test_the_address_is_only_on_the_standard_input_of_ffmpeg(
 
 
 def test_a_clock_that_is_set_back_begins_a_new_segment(
-    record: Callable[..., Recorded],
-    mp4: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    record: Callable[..., Recorded], mp4: list[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(recorder, "SILENCE", PATIENCE)
     rest = tmp_path / "rest"
     os.mkfifo(rest)
     front = record({"gives": [*mp4[:3], str(rest)], "hangs": True})
@@ -256,7 +258,6 @@ def test_a_camera_with_few_keyframes_gets_twice_the_time_for_the_next_one(
     record: Callable[..., Recorded], mp4: list[str], monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(recorder, "SILENCE", PATIENCE)
     monkeypatch.setattr(recorder, "KEYFRAME", 0.25)
     front = record({"gives": mp4[:2], "hangs": True})
     for seconds in ("0.25", "0.5", "1"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -228,16 +227,6 @@ def test_the_diary_keeps_ninety_days(tmp_path: Path) -> None:
     diary.tidy(NOON)
     assert len(list((tmp_path / ".diary").iterdir())) == 2
     assert diary.last_end() is None
-
-
-@pytest.fixture
-def far_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The machine is where the clock is 13 hours ahead of UTC."""
-    monkeypatch.setenv("TZ", "FAR-13")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
 
 
 @pytest.mark.usefixtures("far_zone")

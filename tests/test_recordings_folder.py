@@ -53,6 +53,14 @@ def test_a_segment_is_named_by_its_start_in_utc(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.usefixtures("far_zone")
+def test_names_are_in_utc_wherever_the_machine_is(tmp_path: Path) -> None:
+    put(tmp_path, "2022-01-01/12/door/30.05.mp4")
+    [found] = look(tmp_path)
+    assert isinstance(found, Found)
+    assert found.start == 1_641_040_205.0
+
+
 def test_segments_come_in_the_order_of_their_starts(tmp_path: Path) -> None:
     names = [
         "2021-12-31/23/door/59.50.mp4",
@@ -146,6 +154,18 @@ def test_a_file_that_is_a_link_out_is_named_and_not_read(tmp_path: Path) -> None
     (folder / "00.10.mp4").symlink_to(secret)
     (folder / "00.20.mp4").symlink_to("../../../../secret.mp4")
     assert [type(one).__name__ for one in look(root)] == ["Found", "Strange", "Strange"]
+
+
+def test_a_folder_beside_the_recordings_whose_name_begins_the_same_is_outside(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "recordings"
+    beside = put(tmp_path / "recordings-old", "2022-01-01/12/door/00.00.mp4")
+    folder = put(root, "2022-01-01/12/door/00.00.mp4").parent
+    (folder / "00.10.mp4").symlink_to(beside)
+    assert [type(one).__name__ for one in look(root)] == ["Found", "Strange"]
+    with pytest.raises(OutsideError, match="is not in the recordings folder"):
+        RecordingsFolder(root, SHOWN).narrow(str(tmp_path / "recordings-old"))
 
 
 def test_links_within_the_folder_and_a_root_that_is_a_link_are_followed(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@
 
 PLAN is a JSON file with a list of runs; the last one is repeated. A run says `says` on its standard
 error, gives the bytes of the files `gives`, of which one may be a pipe that it waits for, and those
-of `last` when it gets SIGTERM. Then it ends, or hangs if `hangs` is true. What it was given is added
-to the file PLAN.started, a line a start.
+of `last` when it gets SIGTERM. Then it ends, or hangs if `hangs` is true. What it was given is
+added to the file PLAN.started, a line a start.
 """
 
 import contextlib

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -84,16 +84,19 @@ def far_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def synced(monkeypatch: pytest.MonkeyPatch) -> dict[int, tuple[str, int]]:
     """The name and the size that each file had when it was last made durable, by its inode. A test
-    cannot cut the power, so this fixture watches the calls of os.fsync."""
+    cannot cut the power, so this fixture watches the calls of os.fsync and os.fdatasync."""
     durable: dict[int, tuple[str, int]] = {}
-    real = os.fsync
 
-    def fsync(file: int) -> None:
-        real(file)
-        status = os.fstat(file)
-        durable[status.st_ino] = os.readlink(f"/proc/self/fd/{file}"), status.st_size
+    def watched(real: Callable[[int], None]) -> Callable[[int], None]:
+        def sync(file: int) -> None:
+            real(file)
+            status = os.fstat(file)
+            durable[status.st_ino] = os.readlink(f"/proc/self/fd/{file}"), status.st_size
 
-    monkeypatch.setattr(os, "fsync", fsync)
+        return sync
+
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, watched(getattr(os, name)))
     return durable
 
 

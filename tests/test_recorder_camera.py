@@ -10,22 +10,26 @@ import json
 import os
 import shlex
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from frigate_mirror.recorder import recorder
 from frigate_mirror.recorder.camera import Camera
-from frigate_mirror.recorder.diary import Diary, Line
+from frigate_mirror.recorder.diary import Diary, Line, State
 from frigate_mirror.recorder.ffmpeg import FORMS, Form
 from frigate_mirror.recorder.recorder import Recorder
+from frigate_mirror.recorder.relay import Relay
 from frigate_mirror.recorder.service import Service
 from frigate_mirror.settings.secret import Secret
 from tests.rig import ROOT
+from tests.rig.certificates import Certificates
 from tests.rig.ffmpeg import encode, pictures, stream_of
 from tests.rig.waiting import PATIENCE, until
 
@@ -143,6 +147,7 @@ def test_at_a_stop_ffmpeg_may_give_what_it_still_has(
     front.stop()
     [path] = front.files()
     assert len(pictures(path)) == 3 * A_SECOND
+    assert front.diary.state() == State(NOON, None, "the recorder was stopped")
 
 
 def test_a_camera_that_hangs_is_noticed_and_the_gap_says_why(
@@ -263,6 +268,28 @@ def test_a_camera_with_few_keyframes_gets_twice_the_time_for_the_next_one(
     for seconds in ("0.25", "0.5", "1"):
         until(lambda s=seconds: f"no keyframe for {s} s" in caplog.text, f"{seconds} s have passed")
     front.stop()
+
+
+def test_after_a_recording_the_pauses_between_two_starts_are_short_again(
+    record: Callable[..., Recorded], mp4: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "PAUSES", (0.0, 0.0, 2 * PATIENCE))
+    front = record({"says": "no"}, {"gives": mp4}, {"says": "no"}, {"gives": mp4, "hangs": True})
+    until(lambda: len(front.starts()) == 4, "it is started for the fourth time")
+    front.stop()
+
+
+def test_a_certificate_for_another_name_is_refused(tmp_path: Path) -> None:
+    certificates = Certificates(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = Secret(f"rtsps://127.0.0.1:{server.getsockname()[1]}/x")
+        relay = Relay(Camera(name="front", url=url, ca_file=str(certificates.bundle)))
+        with socket.create_connection(("127.0.0.1", urlsplit(relay.address).port or 0)):
+            far, _ = server.accept()
+            with far, pytest.raises(ssl.SSLError):
+                certificates.wrong_host.wrap_socket(far, server_side=True).recv(1)
+        relay.close()
+    assert "the camera's certificate is refused: IP address mismatch" in relay.fault
 
 
 def test_the_manager_of_services_is_told_that_the_file_grows(

@@ -16,6 +16,7 @@ from frigate_mirror.recorder.camera import Camera
 from frigate_mirror.recorder.diary import Diary, State
 from frigate_mirror.recorder.ffmpeg import FORMS, Form, listing, without_secrets
 from frigate_mirror.recorder.segment import Segment
+from frigate_mirror.recorder.status import of_camera
 from frigate_mirror.recorder.stream import Fragment, Stream, StreamError
 from frigate_mirror.settings.secret import Secret
 from tests.rig.ffmpeg import durations, encode, pictures, stream_of, told_length
@@ -78,6 +79,46 @@ def test_the_pictures_of_a_fragment_last_as_long_as_the_file_says(
     stream, fragments = cut(MP4, stream_of(MP4.words, movie, tmp_path / "stream"))
     path = segment_of(tmp_path, stream, fragments)
     assert mp4.read(path).media_duration == pytest.approx(sum(one.seconds for one in fragments))
+
+
+def test_a_segment_is_durable_before_it_gets_its_own_name_and_then_the_name_is_durable(
+    movie: Path, tmp_path: Path, synced: dict[int, tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, fragments = cut(MP4, stream_of(MP4.words, movie, tmp_path / "stream"))
+    camera = tmp_path / "camera"
+    camera.mkdir()
+    real = os.replace
+
+    def replace(growing: Path, path: Path) -> None:
+        status = os.stat(growing)
+        assert synced[status.st_ino] == (str(growing), status.st_size)
+        synced.clear()
+        real(growing, path)
+
+    monkeypatch.setattr(os, "replace", replace)
+    path = segment_of(camera, stream, fragments)
+    assert path.stat().st_size > len(fragments[0].data)
+    assert list(synced) == [camera.stat().st_ino]
+
+
+@pytest.mark.parametrize("form", [MP4, MATROSKA], ids=["mp4", "matroska"])
+def test_all_that_a_power_cut_leaves_of_a_segment_is_what_was_made_durable(
+    movie: Path, tmp_path: Path, synced: dict[int, tuple[str, int]], form: Form
+) -> None:
+    stream, fragments = cut(form, stream_of(form.words, movie, tmp_path / "stream"))
+    camera = tmp_path / "camera"
+    camera.mkdir()
+    segment = Segment(camera, NOON, stream, fragments[0])
+    for number, fragment in enumerate(fragments[1:], start=2):
+        segment.add(fragment)
+        segment.sync()
+        [growing] = folder.growing(camera)
+        assert synced[growing.stat().st_ino] == (str(growing), growing.stat().st_size)
+        left = tmp_path / f"left{number}{form.stream.ending}"
+        left.write_bytes(growing.read_bytes())
+        assert len(pictures(left)) == sum(one.pictures for one in fragments[:number])
+        *_, length = durations(left)
+        assert told_length(left) == pytest.approx(length, abs=0.5)
 
 
 @pytest.mark.parametrize("form", [MP4, MATROSKA], ids=["mp4", "matroska"])
@@ -252,3 +293,14 @@ def test_ffmpeg_gives_up_a_camera_after_so_many_seconds_of_silence(
         with process:
             assert process.wait(PATIENCE) != 0
     assert time.monotonic() - began >= 1
+
+
+def test_a_recorder_that_hangs_or_is_gone_is_not_shown_as_recording(tmp_path: Path) -> None:
+    camera = Camera(name="front", url=Secret("rtsp://10.0.0.5/x"), folder=tmp_path)
+    Diary(tmp_path).note(State(NOON, NOON, ""))
+    growing = folder.create(tmp_path, NOON, ".mp4")
+    os.utime(growing, (NOON + 60, NOON + 60))
+    assert of_camera(camera, NOON + 70).since == NOON
+    for now in (NOON + 200, NOON - 200):
+        status = of_camera(camera, now)
+        assert (status.since, status.trouble) == (None, "its recorder does not run, or hangs")

@@ -347,6 +347,22 @@ def test_a_job_that_cannot_be_written_down_is_refused_and_does_not_run(
     assert served.backfill()[0] == 200
 
 
+def test_an_answer_is_kept_before_its_job_leaves_the_queue(
+    served: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that ends in between runs the job again, and loses no answer."""
+    written: list[str] = []
+    real = os.replace
+
+    def replace(partial: Path, path: Path) -> None:
+        real(partial, path)
+        written.append(path.name)
+
+    monkeypatch.setattr(os, "replace", replace)
+    assert served.backfill()[0] == 200
+    assert written[-2:] == ["last-front.json", "jobs.json"]
+
+
 def test_an_answer_that_cannot_be_kept_is_told_nevertheless(served: Place) -> None:
     served.script("front", f"import shutil; shutil.rmtree({str(served.folder / 'backfill')!r})")
     assert served.backfill()[0] == 200
@@ -530,6 +546,17 @@ def test_the_same_schedule_again_does_not_run_again_at_once(
         of.settle("front", success=True)
         of.put("front", Interval(interval_hours=hours, retention_days=1))
         assert due(of) == []
+
+
+def test_a_shorter_interval_counts_from_the_moment_at_which_it_is_set(
+    schedules: tuple[Schedules, Clock],
+) -> None:
+    of, clock = schedules
+    of.put("front", Interval(interval_hours=48, retention_days=1))
+    of.settle("front", success=True)
+    made = of.put("front", Interval(interval_hours=2, retention_days=1))
+    assert made.shown["next_run_at"] == clock.now + 2 * 3_600
+    assert due(of) == []
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"front": 3}', '{"front": {"enabled": true}}', "{"])
@@ -889,6 +916,33 @@ def test_a_child_that_takes_no_request_is_left_in_time(tmp_path: Path) -> None:
             server.bind(short)
         server.listen()
         status, body = api.ask({"much": "x" * 5_000_000}, [tmp_path / "s"], 0.2)
+    assert status == 503 and "timed out" in body["message"]
+
+
+def test_a_child_that_answers_byte_by_byte_is_left_in_time(tmp_path: Path) -> None:
+    over = threading.Event()
+    answers: list[tuple[int, dict[str, Any]]] = []
+    with socket.socket(socket.AF_UNIX) as server:
+        with address(tmp_path / "s") as short:
+            server.bind(short)
+        server.listen()
+
+        def trickle() -> None:
+            with server.accept()[0] as connection, contextlib.suppress(OSError):
+                while not over.wait(0.02):
+                    connection.sendall(b" ")
+
+        def ask() -> None:
+            answers.append(api.ask({}, [tmp_path / "s"], 0.5))
+
+        threads = [threading.Thread(target=work) for work in (trickle, ask)]
+        for thread in threads:
+            thread.start()
+        threads[1].join(PATIENCE)
+        over.set()
+        for thread in threads:
+            thread.join(PATIENCE)
+    [(status, body)] = answers
     assert status == 503 and "timed out" in body["message"]
 
 

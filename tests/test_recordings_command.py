@@ -279,6 +279,16 @@ def test_paths_that_do_not_look_like_those_of_the_rows_are_refused(recorder: Rec
     assert len(recorder.rows()) == 1
 
 
+def test_rows_of_a_folder_whose_name_begins_the_same_are_those_of_another(
+    recorder: Recorder,
+) -> None:
+    recorder.row(START - 500, path=f"{IN_FRIGATE}-old/2026-01-01/00/front_door/00.00.mp4")
+    recorder.file(START)
+    done = run(recorder, "--camera", "front_door", "--recordings-path-in-frigate", IN_FRIGATE)
+    assert f"add --recordings-path-in-frigate {IN_FRIGATE}-old" in refused(done)
+    assert len(recorder.rows()) == 1
+
+
 def test_an_empty_database_does_not_say_how_frigate_sees_the_folder(recorder: Recorder) -> None:
     recorder.file(START)
     command = [*SCRIPT, "--camera", "front_door", "--frigate-config", str(recorder.settings)]

@@ -377,6 +377,18 @@ def test_a_command_that_tells_nothing_is_ended(silent: float) -> None:
     assert outcome.code == -signal.SIGKILL and "it told nothing for 0.05 s" in outcome.words
 
 
+def test_a_command_that_goes_on_telling_may_take_as_long_as_it_needs() -> None:
+    clock = Clock()
+
+    def tell(progress: dict[str, Any]) -> None:
+        clock.now += 8
+
+    program = "import sys\nfor n in range(9):\n print('{\"n\": 1}', file=sys.stderr, flush=True)"
+    words = [sys.executable, "-c", program]
+    assert Run(words, tell, silent=10, clock=clock).wait().code == 0
+    assert clock.now == Clock().now + 9 * 8
+
+
 # -- bodies
 
 

@@ -15,7 +15,7 @@ import pytest
 from frigate_mirror.keys import is_artifact_id
 from frigate_mirror.ledger.folders import open_alone
 from frigate_mirror.mirror import Mirror
-from frigate_mirror.recorder import config
+from frigate_mirror.recorder import config, segments
 from frigate_mirror.recorder.config import Config
 from frigate_mirror.recorder.diary import Diary, State
 from frigate_mirror.recorder.folder import finished
@@ -138,6 +138,21 @@ def test_a_segment_is_offered_as_soon_as_it_has_its_name(tmp_path: Path) -> None
     )
     assert arrivals.ids(PATIENCE) == ["20240118_130000.mp4.front"]
     assert arrivals.ids(0) == []
+
+
+def test_a_segment_is_offered_whose_folder_has_changed_twice_at_the_same_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux before 6.13 gives changes within some milliseconds the same time."""
+    monkeypatch.setattr(segments, "JUST_NOW", PATIENCE)
+    camera = tmp_path / "front"
+    write(tmp_path, "front", ".20240118_130000.mp4.growing")
+    arrivals = Arrivals(Segments(tmp_path))
+    assert arrivals.ids(0) == []
+    before = camera.stat()
+    (camera / ".20240118_130000.mp4.growing").rename(camera / "20240118_130000.mp4")
+    os.utime(camera, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert arrivals.ids(0) == ["20240118_130000.mp4.front"]
 
 
 def test_segments_are_uploaded_whole_and_then_deleted(

@@ -27,6 +27,7 @@ RECORDING = "recording"
 LONGEST_NAME = 38  # of a camera in an id, which has at most 64 characters
 PAGE = 500
 LOOK_EVERY = 0.5  # seconds
+JUST_NOW = 1.0  # seconds; Linux before 6.13 gives two changes within milliseconds the same time
 # 2020-01-01. A segment that started earlier was recorded before the clock of the machine was set.
 CLOCK_IS_SET = 1_577_836_800.0
 CONTENT_TYPES = {".mp4": "video/mp4", ".mkv": "video/x-matroska"}
@@ -205,5 +206,7 @@ class Arrivals:
                     known = self._known.get(camera)
                     ids = {segment_id(file) for file in finished(camera)}
                     found += sorted(ids - known) if known is not None else []
-                    self._known[camera], self._changed[camera] = ids, changed
+                    # The folder may change once more without another time of its change.
+                    is_sure = abs(time.time() - changed / 1e9) > JUST_NOW
+                    self._known[camera], self._changed[camera] = ids, changed if is_sure else 0
         return found

@@ -827,6 +827,11 @@ SLIPS: tuple[Sabotage, ...] = (
          "        if self._duration_at:\n",
          "        if self._duration_at and not self._synced:\n",
          "tests/test_recorder_folder.py::test_all_that_a_power_cut_leaves_of_a_segment_is_what_was_made_durable"),
+    _one("a segment waits for the sweep that is finished in the moment of another change",
+         "frigate_mirror/recorder/segments.py",
+         "= ids, changed if is_sure else 0",
+         "= ids, changed",
+         "tests/test_recorder_mirror.py::test_a_segment_is_offered_whose_folder_has_changed_twice_at_the_same_time"),
     _one("a row is added before its line in the undo file is durable",
          "frigate_mirror/restore/undo.py",
          "                left = left[os.write(self._file, left) :]\n"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.rig.ffmpeg import ffmpeg
 from tests.rig.recording import PROGRAM
 
 
@@ -32,8 +33,13 @@ def demo(folder: Path, path: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_demo_shows_segments_that_all_play_and_leaves_nothing(folder: Path) -> None:
-    done = demo(folder, os.environ["PATH"])
+def test_the_demo_shows_segments_that_all_play_and_leaves_nothing(
+    folder: Path, tmp_path: Path
+) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "ffmpeg").symlink_to(ffmpeg())
+    done = demo(folder, f"{programs}:{os.environ['PATH']}")
     assert (done.returncode, done.stderr) == (0, "")
     assert "Every segment is in the bucket, and plays." in done.stdout
     assert "the recorder did not run" in done.stdout

@@ -20,6 +20,7 @@ from frigate_mirror.recorder.status import of_camera
 from frigate_mirror.recorder.stream import Fragment, Stream, StreamError
 from frigate_mirror.settings.secret import Secret
 from tests.rig.ffmpeg import durations, encode, pictures, stream_of, told_length
+from tests.rig.ffmpeg import ffmpeg as program
 from tests.rig.waiting import PATIENCE
 
 NOON = 1_705_579_200.0  # 2024-01-18T12:00:00Z
@@ -289,7 +290,8 @@ def test_ffmpeg_gives_up_a_camera_after_so_many_seconds_of_silence(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x"
         began = time.monotonic()
-        process = ffmpeg.start(Camera(name="front", url=Secret(address)), MP4, address)
+        camera = Camera(name="front", url=Secret(address), ffmpeg=program())
+        process = ffmpeg.start(camera, MP4, address)
         with process:
             assert process.wait(PATIENCE) != 0
     assert time.monotonic() - began >= 1

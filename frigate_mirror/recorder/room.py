@@ -55,6 +55,7 @@ class Room(Part):
         self._clock = clock
         self._free = free or self._disk
         self._troubles = Troubles()
+        self._began = clock()
         self._seen: object = None  # what the last look was based on
         self._looked = 0.0
 
@@ -98,6 +99,8 @@ class Room(Part):
         path = self._config.folder / name
         state = Diary(path).state()
         if state is None:
+            if abs(self._clock() - self._began) <= STILL:
+                return ""  # its recorder may have started just now, as the uploader has
             return f"camera {name} was never recorded: start its recorder"
         if state.recording_since is None:
             return f"camera {name} is not recorded: {state.trouble}"

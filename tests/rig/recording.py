@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from tests.rig import ROOT, processes
-from tests.rig.ffmpeg import durations, pictures
+from tests.rig.ffmpeg import durations, ffmpeg, pictures
 from tests.rig.waiting import PATIENCE, until
 
 PROGRAM = [sys.executable, str(ROOT / "s3_snapshot_mirror.py"), "recorder"]
@@ -43,7 +43,7 @@ class Recording:
             "storage": {"local_path": str(self.segments)},
             "s3": dict(s3 or {"bucket": "nowhere", "endpoint": "http://127.0.0.1:1"}),
             "cameras": listed,
-            "recording": {"segment_duration": 10},
+            "recording": {"segment_duration": 10, "ffmpeg": ffmpeg()},
             "mirror": {"MIRROR_LOG_LEVEL": "DEBUG"},
         }
         for name, section in more.items():

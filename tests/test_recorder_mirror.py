@@ -262,6 +262,25 @@ def test_what_is_not_uploaded_goes_last_and_the_owner_is_told(
     assert "deleted before its upload" in line.gap
 
 
+def test_a_segment_that_cannot_be_deleted_is_told_and_does_not_count_as_deleted(
+    tmp_path: Path, bucket: Bucket, start: Callable[..., Uploading], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = configured(tmp_path, bucket, storage={"max_size": "1K"})
+    uploading = start(loaded, clock=lambda: NOON)
+    write(loaded.folder, "front-door", "20240118_090000.mp4", "20240118_100000.mp4")
+
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    uploading.room.tidy()
+    monkeypatch.undo()
+    told = " ".join(uploading.room.troubles())
+    assert "20240118_090000.mp4 cannot be deleted: Read-only file system" in told
+    assert "had to be deleted" not in told
+    assert Diary(loaded.folder / "front-door").day(NOON) == []
+
+
 def test_an_old_segment_goes_and_a_warning_comes_before(
     tmp_path: Path, bucket: Bucket, start: Callable[..., Uploading]
 ) -> None:

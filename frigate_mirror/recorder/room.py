@@ -56,7 +56,8 @@ class Room(Part):
         self._free = free or self._disk
         self._troubles = Troubles()
         self._began = clock()
-        self._seen: object = None  # what the last look was based on
+        self._stuck = ""  # why a segment could not be deleted at the last look
+        self._seen: object = None  # what that was based on
         self._looked = 0.0
 
     def tasks(self) -> list[Task]:
@@ -80,14 +81,17 @@ class Room(Part):
             self._seen = None
             return
         self._seen, self._looked = seen, self._clock()
+        self._stuck = ""
         if self._config.delete_after_upload:
-            segments = self._without(segments, [one for one in segments if one.id in sent], "")
+            segments = [one for one in segments if one.id not in sent or not self._delete(one)]
         fault, lost = "", 0
         for one, why in self._too_much(segments, sent):
-            if one.id not in sent:
+            if one.id in sent:
+                self._delete(one)
+            elif self._delete(one, why):
                 lost += 1
                 fault = f"{lost} segment(s) had to be deleted before their upload: {why}"
-            self._without(segments, [one], why if one.id not in sent else "")
+        self._troubles.note("delete", self._stuck)
         self._troubles.note("room", fault or self._warning(segments, sent))
 
     def watch(self) -> None:
@@ -172,24 +176,20 @@ class Room(Part):
             "deleted before their upload unless that goes on"
         )
 
-    def _without(
-        self, segments: list[Segment], gone: Sequence[Segment], lost: str
-    ) -> list[Segment]:
-        """Deletes the files of `gone` and returns the other segments. `lost` is why a segment is
+    def _delete(self, one: Segment, lost: str = "") -> bool:
+        """Deletes the file of a segment, and returns whether it is gone. `lost` is why a segment is
         deleted that is not uploaded."""
-        for one in gone:
-            try:
-                one.file.path.unlink(missing_ok=True)
-            except OSError as error:
-                log.warning("%s cannot be deleted: %s", one.file.path, error)
-                continue
-            if lost:
-                log.error("%s is deleted before its upload: %s", one.file.path, lost)
-                Diary(one.file.path.parent).gap(
-                    one.started, one.file.ended, f"deleted before its upload: {lost}"
-                )
-        deleted = {one.id for one in gone}
-        return [one for one in segments if one.id not in deleted]
+        path = one.file.path
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            self._stuck = f"{path} cannot be deleted: {error.strerror}"
+            return False
+        if lost:
+            log.error("%s is deleted before its upload: %s", path, lost)
+            why = f"deleted before its upload: {lost}"
+            Diary(path.parent).gap(one.started, one.file.ended, why)
+        return True
 
     def _disk(self) -> tuple[int, int]:
         try:

@@ -753,11 +753,15 @@ SLIPS: tuple[Sabotage, ...] = (
          "tests/test_recorder_mirror.py::test_what_is_uploaded_stays_if_the_owner_wants_that_until_room_is_needed"),
     _one("a segment that has to go before its upload is in no list of gaps",
          "frigate_mirror/recorder/room.py",
-         "                Diary(one.file.path.parent).gap(\n"
-         '                    one.started, one.file.ended, f"deleted before its upload: {lost}"\n'
-         "                )\n",
+         "            Diary(path.parent).gap(one.started, one.file.ended, why)\n",
          "",
          "tests/test_recorder_mirror.py::test_what_is_not_uploaded_goes_last_and_the_owner_is_told"),
+    _one("a segment that could not be deleted counts as deleted",
+         "frigate_mirror/recorder/room.py",
+         '            self._stuck = f"{path} cannot be deleted: {error.strerror}"\n'
+         "            return False\n",
+         '            self._stuck = f"{path} cannot be deleted: {error.strerror}"\n',
+         "tests/test_recorder_mirror.py::test_a_segment_that_cannot_be_deleted_is_told_and_does_not_count_as_deleted"),
     _one("the owner is warned when the limit of the folder is passed, not before",
          "frigate_mirror/recorder/room.py",
          "size > SOON * config.max_size",

@@ -13,7 +13,8 @@ is printed, 78 wrong settings. Some commands have more:
   backfill             1 if something is not uploaded
   recordings           1 if some files had errors, 2 if it refuses to begin
   retention            1 if it refuses to delete so much, or if something is left
-  recorder             status: as status; check: 1 for a fault
+  recorder             status: as status; check: 1 for a fault; notify, retry,
+                       acknowledge: as those
 """
 
 from __future__ import annotations

@@ -281,6 +281,33 @@ def test_a_segment_that_cannot_be_deleted_is_told_and_does_not_count_as_deleted(
     assert Diary(loaded.folder / "front-door").day(NOON) == []
 
 
+def test_the_owner_confirms_a_lost_segment_and_may_try_it_again(
+    tmp_path: Path, start: Callable[..., Uploading]
+) -> None:
+    made = recording.Recording(tmp_path, {"front": "rtsp://127.0.0.1:1/x"})
+    loaded = config.load(made.config)
+    write(loaded.folder, "front", "20240118_120000.mp4")
+    uploading = start(loaded)  # the service is away
+    uploading.mirror.sweep.sweep()
+    assert uploading.mirror.intake.make_next()
+    (loaded.folder / "front/20240118_120000.mp4").unlink()
+    ledger = uploading.state.ledger
+    until(lambda: ledger.counts().lost == 1, "it is lost")
+    assert made.tell("acknowledge", "--camera", "front").returncode == 0
+    assert ledger.counts().acknowledged == 1
+    assert "1 failed or lost file(s) are queued again" in made.tell("retry").stdout
+
+
+def test_check_says_whether_somebody_is_told(tmp_path: Path) -> None:
+    cameras = {"front": "rtsp://127.0.0.1:1/x"}
+    silent = recording.Recording(tmp_path, cameras).tell("check")
+    assert "nobody is told when uploads fail" in silent.stdout
+    url = {"NOTIFY_WEBHOOK_URL": "http://127.0.0.1:1/"}
+    made = recording.Recording(tmp_path, cameras, mirror=url)
+    assert "notices: by a webhook; `recorder notify` tries it" in made.tell("check").stdout
+    assert "NOT SENT" in made.tell("notify").stdout
+
+
 def test_an_old_segment_goes_and_a_warning_comes_before(
     tmp_path: Path, bucket: Bucket, start: Callable[..., Uploading]
 ) -> None:

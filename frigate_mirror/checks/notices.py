@@ -8,8 +8,9 @@ from frigate_mirror.checks.finding import NOTE, OK, Finding
 from frigate_mirror.settings.settings import Settings
 
 
-def notices(loaded: Settings) -> Iterator[Finding]:
-    """Names the ways of notices that are set, or says that there is none."""
+def notices(loaded: Settings, test: str = "notify --test") -> Iterator[Finding]:
+    """Names the ways of notices that are set, or says that there is none. `test` is the command
+    that tries them."""
     told = loaded.notify
     ways = {
         "a webhook": told.webhook_url,
@@ -19,7 +20,7 @@ def notices(loaded: Settings) -> Iterator[Finding]:
     }
     named = [way for way, is_set in ways.items() if is_set]
     if named:
-        yield Finding(OK, f"notices: by {', '.join(named)}; `notify --test` tries it")
+        yield Finding(OK, f"notices: by {', '.join(named)}; `{test}` tries it")
     else:
         yield Finding(
             NOTE,

@@ -30,7 +30,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    sends = _sends(settings.load(os.environ))
+    return send_test(settings.load(os.environ))
+
+
+def send_test(loaded: Settings) -> int:
+    """Sends a test by each way that is set, and says how that went; returns the exit code."""
+    sends = _sends(loaded)
     if not sends:
         print(fit(NONE_SET, 0))
         return EX_CONFIG

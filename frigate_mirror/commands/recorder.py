@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from frigate_mirror.process import system
 from frigate_mirror.recorder import config
 from frigate_mirror.recorder.config import CONFIG, Config
 from frigate_mirror.settings.settings import SettingsError
+
+if TYPE_CHECKING:
+    from frigate_mirror.checks.finding import Finding
 
 # Each function imports what only it needs: a recorder of one camera is a small process.
 
@@ -19,6 +23,9 @@ WHAT = {
     "run": "record and upload until a signal comes",
     "status": "say for each camera what is recorded, what is missing and what is on its way",
     "check": "check the configuration, ffmpeg, every camera and the destination",
+    "notify": "send a test to you by each way that is set",
+    "retry": "upload failed and lost segments again",
+    "acknowledge": "confirm that you know of failed and lost segments, so that health can be OK",
     "install": "make the user, the folders and a template of the configuration",
     "demo": "show it on this machine, with cameras that ffmpeg makes and an S3 server",
     "generate": "write the units of systemd for the enabled cameras",
@@ -30,7 +37,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=[*WHAT], help=told)
     parser.add_argument("--config", type=Path, default=CONFIG, help=f"the default is {CONFIG}")
     parser.add_argument("--keep", action="store_true", help="demo: keep its files")
-    parser.add_argument("--camera", metavar="NAME", help="run: only record this camera")
+    parser.add_argument(
+        "--camera", metavar="NAME", default="",
+        help="run: only record this camera; retry, acknowledge: only its segments",
+    )  # fmt: skip
     parser.add_argument("--uploader", action="store_true", help="run: only upload")
     parser.add_argument(
         "--root", type=Path, default=Path("/"), help="install, generate: work below this folder"
@@ -42,8 +52,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     what = arguments.what
-    if what != "run" and (arguments.camera or arguments.uploader):
-        arguments.parser.error("--camera and --uploader belong to run")
+    if arguments.uploader and what != "run":
+        arguments.parser.error("--uploader belongs to run")
+    if arguments.camera and what not in ("run", "retry", "acknowledge"):
+        arguments.parser.error("--camera belongs to run, retry and acknowledge")
     if arguments.camera and arguments.uploader:
         arguments.parser.error("give either --camera or --uploader, or neither for all")
     if what == "demo":
@@ -52,14 +64,16 @@ def main(arguments: argparse.Namespace) -> int:
         return recorder.main(keep=arguments.keep)
     if what == "install":
         return _set_up(arguments, None)
-    loaded = config.load(arguments.config.absolute())
-    if what == "generate":
-        return _set_up(arguments, loaded)
-    if what == "status":
-        return _status(loaded)
-    if what == "check":
-        return _check(loaded)
-    return _run(loaded, arguments)
+    does: dict[str, Callable[[Config], int]] = {
+        "run": lambda loaded: _run(loaded, arguments),
+        "status": _status,
+        "check": _check,
+        "notify": _notify,
+        "retry": lambda loaded: _retry(loaded, arguments.camera),
+        "acknowledge": lambda loaded: _acknowledge(loaded, arguments.camera),
+        "generate": lambda loaded: _set_up(arguments, loaded),
+    }
+    return does[what](config.load(arguments.config.absolute()))
 
 
 def _set_up(arguments: argparse.Namespace, loaded: Config | None) -> int:
@@ -120,23 +134,45 @@ def _status(loaded: Config) -> int:
     return EXITS[document["health"]]
 
 
+def _notify(loaded: Config) -> int:
+    from frigate_mirror.commands.notify import send_test
+
+    return send_test(loaded.mirror)
+
+
+def _retry(loaded: Config, camera: str) -> int:
+    from frigate_mirror.commands.retry import retry
+
+    return retry(loaded.mirror.state, "", camera)
+
+
+def _acknowledge(loaded: Config, camera: str) -> int:
+    from frigate_mirror.commands.acknowledge import acknowledge
+
+    return acknowledge(loaded.mirror.state, "", camera)
+
+
 def _check(loaded: Config) -> int:
-    from frigate_mirror.checks.finding import Finding, tell
+    from frigate_mirror.checks.finding import tell
+    from frigate_mirror.checks.notices import notices
     from frigate_mirror.commands.terminal import fit
     from frigate_mirror.recorder import probe
 
-    def all_findings() -> Iterator[Finding]:
-        yield from probe.findings(loaded)
-        mirror = loaded.mirror
-        if mirror.rclone.remote:
-            from frigate_mirror.checks import remote
+    findings = chain(
+        probe.findings(loaded), _of_destination(loaded), notices(loaded.mirror, "recorder notify")
+    )
+    return tell(findings, lambda finding: print(fit(finding, 10)))
 
-            yield from remote.remote(mirror.rclone, loaded.environ, put=True, prove=False)
-            return
-        from frigate_mirror.checks import bucket
-        from s3 import S3Sink
 
-        yield bucket.credentials(mirror.s3)
-        yield from bucket.bucket(S3Sink(mirror.s3, loaded.environ), mirror.s3, put=True)
+def _of_destination(loaded: Config) -> Iterator[Finding]:
+    mirror = loaded.mirror
+    if mirror.rclone.remote:
+        from frigate_mirror.checks import remote
 
-    return tell(all_findings(), lambda finding: print(fit(finding, 10)))
+        yield from remote.remote(mirror.rclone, loaded.environ, put=True, prove=False)
+        return
+    from frigate_mirror.checks import bucket
+    from s3 import S3Sink
+
+    yield bucket.credentials(mirror.s3)
+    yield from bucket.bucket(S3Sink(mirror.s3, loaded.environ), mirror.s3, put=True)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from frigate_mirror.commands.loading import EX_LEFT, EX_OK, complain, load
 from frigate_mirror.ledger import folders
 from frigate_mirror.ledger.ledger import Ledger, LedgerError
+from frigate_mirror.settings.settings import StateSettings
 from frigate_mirror.untrusted import plain
 
 STATES = {
@@ -29,29 +30,38 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
+    return retry(load().state, arguments.event, arguments.camera)
+
+
+def retry(settings: StateSettings, event: str, camera: str) -> int:
+    """Queues the failed and lost files of an event, of a camera or of all again; returns the exit
+    code."""
     return change_dead_letters(
-        arguments,
-        lambda ledger: ledger.revive(arguments.event, arguments.camera, time.time()),
+        settings,
+        (event, camera),
+        lambda ledger: ledger.revive(event, camera, time.time()),
         "failed or lost file(s) are queued again",
         "nothing to do: no file has failed or is lost",
     )
 
 
 def change_dead_letters(
-    arguments: argparse.Namespace, change: Callable[[Ledger], int], done: str, nothing: str
+    settings: StateSettings,
+    whose: tuple[str, str],
+    change: Callable[[Ledger], int],
+    done: str,
+    nothing: str,
 ) -> int:
     """Applies `change` to the ledger, and prints how many dead letters it changed, or `nothing`. If
-    it changed none of the event or camera that the arguments name, says what the ledger knows
-    instead."""
-    settings = load().state
+    it changed none of the event or camera in `whose`, says what the ledger knows instead."""
     if not folders.ledgers(settings):
         names = " or ".join(map(str, settings.dirs))
         return complain(f"no ledger in {names}: no mirror has run with these folders")
     try:
         with folders.opened(settings) as (state, _):
             count = change(state.ledger)
-            if not count and (arguments.event or arguments.camera):
-                known = _known(state.ledger, arguments.event, arguments.camera)
+            if not count and any(whose):
+                known = _known(state.ledger, *whose)
                 print(plain(known, longest=10_000), file=sys.stderr)
                 return EX_LEFT
     except (LedgerError, OSError) as error:

@@ -66,10 +66,10 @@ class Recording:
         self.processes.append(process)
         return process
 
-    def tell(self, what: str) -> subprocess.CompletedProcess[str]:
+    def tell(self, what: str, *words: str) -> subprocess.CompletedProcess[str]:
         """Runs another command of the recorder."""
         return subprocess.run(
-            [*PROGRAM, what, "--config", str(self.config)],
+            [*PROGRAM, what, "--config", str(self.config), *words],
             capture_output=True,
             text=True,
             timeout=PATIENCE,

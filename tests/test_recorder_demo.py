@@ -43,6 +43,7 @@ def test_the_demo_shows_segments_that_all_play_and_leaves_nothing(
     assert (done.returncode, done.stderr) == (0, "")
     assert "Every segment is in the bucket, and plays." in done.stdout
     assert "the recorder did not run" in done.stdout
+    assert "in the last" not in done.stdout, "it remembers every upload"
     assert not list(folder.iterdir())
 
 

@@ -25,6 +25,7 @@ from frigate_mirror.untrusted import plain, shaped
 BEHIND_TOO_FAR = 900.0  # seconds that the oldest artifact may be pending
 STALE_AFTER = 60.0  # seconds; a mirror with an older status counts as not running
 LARGEST_DOCUMENT = 256 * 1024  # bytes; a usual one has a few thousand
+TEN_YEARS = 3_650 * 86_400.0  # seconds
 MOST_REASONS = 20  # people see no more than these
 OK, DEGRADED, DOWN, UNKNOWN = WORDS = "OK", "DEGRADED", "DOWN", "UNKNOWN"
 NOT_RUNNING = "not running"
@@ -201,13 +202,18 @@ def report(document: Mapping[str, Any], now: float) -> str:
     return "\n".join(map(plain, lines))
 
 
+def _lately(seconds: float) -> str:
+    """Returns how long the ledger remembers an upload. The recorder's remembers all."""
+    return f" in the last {span(seconds)}" if seconds < TEN_YEARS else ""
+
+
 def _details(document: Mapping[str, Any], now: float) -> list[str]:
     counts, target, paths = document["counts"], document["target"], document["paths"]
     number = {name: f"{count:,}" for name, count in counts.items() if name != "kinds"}
     megabytes = f"{document['spool_bytes'] / 1e6:,.1f} MB"
     lines = [
         f"  {_where(target)}, {_service(document, now)}",
-        f"  uploaded     {number['uploaded']} in the last {span(document['kept_for'])}, "
+        f"  uploaded     {number['uploaded']}{_lately(document['kept_for'])}, "
         f"the last one {_ago(document['last_success'], now)}",
         f"  pending      {number['pending']} (retrying {number['retrying']}), "
         f"behind by {span(document['behind'])}",

@@ -32,7 +32,8 @@ CAMERAS = tuple(f"camera{number}" for number in range(8))
 WARM = 20.0  # seconds, after which the costs are counted
 ENOUGH = 0.999  # of the pictures
 KILLS_OF_A_SERVER = 20
-TWICE = 0.05  # of a large segment, that may be sent twice after two kills
+PART = 16 << 20  # bytes; a kill costs the part that was under way
+HEADERS = 0.01  # of a large segment, that may be sent besides it
 AT_THE_ENDS = 5  # pictures of each camera that its server makes before or after anybody listens
 
 
@@ -192,7 +193,7 @@ def _large(bucket: Bucket, size: int) -> int:
         twice = router.passed / size - 1
         print(f"  {'the same' if same else 'ANOTHER ONE'} in the bucket; {twice:.2%} sent twice, "
               f"with all headers; {took:.0f} s")  # fmt: skip
-    return int(not same or twice > TWICE)
+    return int(not same or twice * size > 2 * PART + HEADERS * size)
 
 
 def _noise(path: Path, size: int) -> str:

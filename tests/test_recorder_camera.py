@@ -13,6 +13,7 @@ import socket
 import ssl
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from frigate_mirror.recorder import recorder
+from frigate_mirror.recorder import probe, recorder
 from frigate_mirror.recorder.camera import Camera
 from frigate_mirror.recorder.diary import Diary, Line, State
 from frigate_mirror.recorder.ffmpeg import FORMS, Form
@@ -309,3 +310,16 @@ def test_the_manager_of_services_is_told_that_the_file_grows(
             told.append(manager.recv(4096))
         front.stop()
     assert told[0] == b"READY=1"
+
+
+def test_check_gives_up_a_camera_that_sends_nothing_and_of_which_ffmpeg_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "PATIENCE", 0.5)
+    program = tmp_path / "ffmpeg"
+    program.write_text(f"#!/bin/sh\nexec sleep {1.25 * PATIENCE}\n")
+    program.chmod(0o755)
+    camera = Camera(name="front", url=Secret("rtsp://10.0.0.5/x"), ffmpeg=str(program))
+    began = time.monotonic()
+    assert "it sends no picture" in str(probe.of_camera(camera))
+    assert time.monotonic() - began < PATIENCE

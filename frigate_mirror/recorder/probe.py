@@ -80,6 +80,7 @@ def _try(camera: Camera, form: ffmpeg.Form) -> tuple[str, str]:
                         said += data.decode(errors="replace")
                     elif any(fragment.key for fragment in stream.feed(data)):
                         return f"sends pictures, recorded as {form.name}", ""
+        process.kill()  # or its silence would be waited for
         said += os.read(process.stderr.fileno(), 1 << 16).decode(errors="replace")
     except StreamError as error:
         said += str(error)

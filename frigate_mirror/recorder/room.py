@@ -20,6 +20,7 @@ from frigate_mirror.keys import artifact_id
 from frigate_mirror.ledger.ledger import Ledger, LedgerError
 from frigate_mirror.part import Part, Task
 from frigate_mirror.recorder import folder
+from frigate_mirror.recorder.camera import Camera
 from frigate_mirror.recorder.config import Config
 from frigate_mirror.recorder.diary import Diary
 from frigate_mirror.recorder.segments import (
@@ -97,11 +98,11 @@ class Room(Part):
     def watch(self) -> None:
         """Notes which cameras are not recorded."""
         for camera in self._config.enabled:
-            self._troubles.note(f"camera {camera.name}", self._silent(camera.name))
+            self._troubles.note(f"camera {camera.name}", self._silent(camera))
 
-    def _silent(self, name: str) -> str:
-        path = self._config.folder / name
-        state = Diary(path).state()
+    def _silent(self, camera: Camera) -> str:
+        """Returns why a camera counts as not recorded, or an empty text."""
+        name, state = camera.name, Diary(camera.folder).state()
         if state is None:
             if abs(self._clock() - self._began) <= STILL:
                 return ""  # its recorder may have started just now, as the uploader has
@@ -109,7 +110,9 @@ class Room(Part):
         if state.recording_since is None:
             return f"camera {name} is not recorded: {state.trouble}"
         with suppress(OSError):
-            newest = max((one.stat().st_mtime for one in folder.growing(path)), default=0.0)
+            newest = max(
+                (one.stat().st_mtime for one in folder.growing(camera.folder)), default=0.0
+            )
             if abs(self._clock() - newest) <= STILL:
                 return ""
         return f"camera {name} is not recorded: its recorder does not run, or hangs"
